@@ -1,0 +1,16 @@
+"""Deterministic bucketing: a salted unit becomes a bucket, the same everywhere and for ever."""
+
+from shared.bucketing.bucketer import Bucketer, bucket_of, bucketer
+from shared.bucketing.hashes import HashVersion, hash_key
+from shared.bucketing.keys import bucketing_key, encode_unit, require_salt
+
+__all__ = [
+    "Bucketer",
+    "HashVersion",
+    "bucket_of",
+    "bucketer",
+    "bucketing_key",
+    "encode_unit",
+    "hash_key",
+    "require_salt",
+]
