@@ -1,0 +1,164 @@
+"""Read a consistent cut of the event tables of one project."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import ibis
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from shared.errors import Code, DomainError, shown, unavailable
+from shared.lake.layout import TABLES
+from shared.lake.watermark import NOTHING_WRITTEN, ConsistencyToken, Watermark, read_watermark
+
+POLL_INTERVAL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What one read may use: threads, and memory before it spills to the temporary folder."""
+
+    threads: int = 2
+    memory_limit_mb: int = 2048
+
+
+class Snapshot(Protocol):
+    """The event tables of one project as of one watermark."""
+
+    @property
+    def watermark(self) -> Watermark:
+        """The cut that every read of this snapshot shows."""
+
+    def read(self) -> AbstractContextManager[Mapping[str, ibis.Table]]:
+        """The tables by name, with the columns of the layout and only the project's rows.
+
+        Every name of the layout is there; a table without rows is empty and typed. Rows come in no
+        order. The tables are usable inside the context only.
+        """
+
+
+class EventTables(Protocol):
+    """Where the analysing services read events."""
+
+    def snapshot(self, project: str, at_least: str = "", timeout_s: float = 10.0) -> Snapshot:
+        """The newest cut, once it covers the token `at_least` (empty: whatever is there).
+
+        Waits up to `timeout_s`, then UNAVAILABLE. A token that is malformed or of another log is
+        INVALID_ARGUMENT; tables of a newer layout are FAILED_PRECONDITION.
+        """
+
+
+class LakeEventTables:
+    """EventTables over Delta tables in a local folder, read by DuckDB."""
+
+    def __init__(self, lake: Path, limits: EngineLimits | None = None) -> None:
+        self._lake = lake
+        self._limits = limits or EngineLimits()
+
+    def snapshot(self, project: str, at_least: str = "", timeout_s: float = 10.0) -> Snapshot:
+        """See EventTables."""
+        token = ConsistencyToken.decode(at_least) if at_least else None
+        watermark = self._wait(token, timeout_s)
+        return LakeSnapshot(self._lake, project, watermark, self._limits)
+
+    def _wait(self, token: ConsistencyToken | None, timeout_s: float) -> Watermark:
+        end = time.monotonic() + timeout_s
+        while True:
+            watermark = read_watermark(self._lake) or NOTHING_WRITTEN
+            if token is None or watermark.covers(token):
+                return watermark
+            if watermark.journal_id not in ("", token.journal_id):
+                raise _other_log(token, watermark)
+            if time.monotonic() >= end:
+                raise _not_yet(token, watermark, timeout_s)
+            time.sleep(POLL_INTERVAL_S)
+
+
+@dataclass(frozen=True, slots=True)
+class LakeSnapshot:
+    """See Snapshot."""
+
+    lake: Path
+    project: str
+    watermark: Watermark
+    limits: EngineLimits
+
+    @contextmanager
+    def read(self) -> Iterator[Mapping[str, ibis.Table]]:
+        """See Snapshot."""
+        engine = ibis.duckdb.connect(
+            threads=self.limits.threads, memory_limit=f"{self.limits.memory_limit_mb}MB"
+        )
+        try:
+            engine.raw_sql("SET timezone = 'UTC'")
+            yield _LazyTables(lambda name: self._table(engine, name))
+        finally:
+            engine.disconnect()
+
+    def _table(self, engine: ibis.BaseBackend, name: str) -> ibis.Table:
+        columns = TABLES[name].schema.names
+        files = self._files(name)
+        if not files:
+            return engine.create_table(name, schema=ibis.Schema.from_pyarrow(_nullable(name)))
+        rows = engine.read_parquet(
+            files, table_name=name, union_by_name=True, hive_partitioning=True
+        )
+        # The engine guesses types from folder names: a project called 007 would become a number.
+        # The files are the project's alone, so its name is stated, not read.
+        return rows.mutate(project=ibis.literal(self.project)).select(*columns)
+
+    def _files(self, name: str) -> list[str]:
+        version = self.watermark.table_versions.get(name)
+        if version is None:
+            return []
+        table = DeltaTable(self.lake / name, version=version)
+        return table.file_uris(file_pruning_predicate=[("project", "=", self.project)])
+
+
+class _LazyTables(Mapping[str, ibis.Table]):
+    """Opens a table when it is first asked for: most questions touch two of them."""
+
+    def __init__(self, open_table: Callable[[str], ibis.Table]) -> None:
+        self._open_table = open_table
+        self._opened: dict[str, ibis.Table] = {}
+
+    def __getitem__(self, name: str) -> ibis.Table:
+        if name not in TABLES:
+            raise KeyError(name)
+        if name not in self._opened:
+            self._opened[name] = self._open_table(name)
+        return self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(TABLES)
+
+    def __len__(self) -> int:
+        return len(TABLES)
+
+
+def _nullable(name: str) -> pa.Schema:
+    """The types alone: a Parquet file, too, is read without its promises about nulls."""
+    return pa.schema([pa.field(c.name, c.type) for c in TABLES[name].columns])
+
+
+def _not_yet(token: ConsistencyToken, watermark: Watermark, timeout_s: float) -> DomainError:
+    return unavailable(
+        "NOT_YET_FRESH",
+        f"events up to position {token.position} are not readable after {timeout_s:g} s; the "
+        f"tables stand at position {watermark.position}: check that the events service runs, then "
+        "retry",
+    )
+
+
+def _other_log(token: ConsistencyToken, watermark: Watermark) -> DomainError:
+    return DomainError(
+        Code.INVALID_ARGUMENT,
+        "INVALID_CONSISTENCY_TOKEN",
+        f"consistency token is of event log {shown(token.journal_id)}, which is no longer in use; "
+        f"the current one is {shown(watermark.journal_id)}: log the events again or leave the "
+        "token empty",
+    )

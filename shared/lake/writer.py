@@ -1,0 +1,144 @@
+"""Append events to the tables exactly once and move the watermark: the one writer of a lake.
+
+Every Delta commit carries the journal position as an application transaction, which is checked
+before the commit: after a crash at any step the same rows may be handed in again and are stored
+once. An append returns only when files, log and folders are on the disk.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+
+from shared.clock import Clock
+from shared.lake.durable import fsync_commits, fsync_folder
+from shared.lake.layout import PARTITIONS, TABLES, EventTable
+from shared.lake.watermark import Watermark, read_watermark, write_watermark
+
+# A handle keeps every log entry it has seen: commits slow down tenfold over a thousand of them.
+COMMITS_PER_HANDLE = 64
+# Statistics on few columns keep the log small; these are the ones that readers filter by.
+STATISTICS_COLUMNS = "event_time,receive_time,position"
+COMPRESSION = WriterProperties(compression="ZSTD", compression_level=3)
+COMMIT_RETRIES = 200
+
+
+class TableWriter:
+    """Appends to one event table."""
+
+    def __init__(self, lake: Path, table: EventTable) -> None:
+        self._path = lake / table.name
+        self._table = table
+        self._handle = self._open()
+        self._commits = 0
+
+    @property
+    def version(self) -> int:
+        """The newest version of the table."""
+        return self._handle.version()
+
+    def committed(self, journal_id: str) -> int:
+        """The journal position up to which the table holds the rows of that journal; 0 if none."""
+        return self._handle.transaction_version(journal_id) or 0
+
+    def append(self, rows: pa.Table, journal_id: str, position: int) -> None:
+        """Append the rows that are newer than `committed` in one commit that carries `position`."""
+        if self._commits >= COMMITS_PER_HANDLE:
+            self.reopen()
+        committed = self.committed(journal_id)
+        if position <= committed:
+            return
+        if committed:
+            rows = rows.filter(pc.greater(rows["position"], committed))
+        if rows.num_rows == 0:
+            return
+        write_deltalake(
+            self._handle,
+            rows.cast(self._table.schema),
+            mode="append",
+            writer_properties=COMPRESSION,
+            commit_properties=CommitProperties(
+                max_commit_retries=COMMIT_RETRIES,
+                app_transactions=[Transaction(journal_id, position)],
+            ),
+        )
+        self._commits += 1
+
+    def make_durable(self, after_version: int) -> None:
+        """Sync every commit that is newer than the version given."""
+        if self.version > after_version:
+            fsync_commits(self._path, after_version + 1, self.version)
+
+    def reopen(self) -> None:
+        """Read the newest version of the table anew."""
+        self._handle = DeltaTable(self._path)
+        self._commits = 0
+
+    def _open(self) -> DeltaTable:
+        if not DeltaTable.is_deltatable(str(self._path)):
+            DeltaTable.create(
+                self._path,
+                self._table.schema,
+                partition_by=list(PARTITIONS),
+                name=self._table.name,
+                description=self._table.meaning,
+                configuration={"delta.dataSkippingStatsColumns": STATISTICS_COLUMNS},
+            )
+        return DeltaTable(self._path)
+
+
+class LakeWriter:
+    """Appends to all event tables of one lake and moves its watermark.
+
+    `rows` of an append may hold positions that are stored already; they are skipped. When an
+    append raises, some tables may have been written and the watermark has not moved: hand the same
+    rows in again.
+    """
+
+    def __init__(self, lake: Path, journal_id: str, clock: Clock) -> None:
+        lake.mkdir(parents=True, exist_ok=True)
+        before = read_watermark(lake)
+        self._lake = lake
+        self._journal_id = journal_id
+        self._clock = clock
+        self._synced = dict(before.table_versions) if before else {}
+        self._tables = {name: TableWriter(lake, table) for name, table in TABLES.items()}
+        # A crash may leave one table ahead of another: the old cut stays until they agree again.
+        if before is not None and before.journal_id == journal_id:
+            self._watermark = before
+        else:
+            self._watermark = self._publish(0)
+        fsync_folder(lake.parent)
+
+    @property
+    def watermark(self) -> Watermark:
+        """The watermark published last."""
+        return self._watermark
+
+    def append(self, rows: Mapping[str, pa.Table], position: int) -> Watermark:
+        """Store rows by table name, all of positions up to `position`; durable on return."""
+        for name, part in rows.items():
+            self._tables[name].append(part, self._journal_id, position)
+        self._watermark = self._publish(position)
+        return self._watermark
+
+    def reopen(self) -> None:
+        """Forget what the handles know, so that the next append starts from what is stored."""
+        for table in self._tables.values():
+            table.reopen()
+
+    def _publish(self, position: int) -> Watermark:
+        for name, table in self._tables.items():
+            table.make_durable(self._synced.get(name, -1))
+            self._synced[name] = table.version
+        new = Watermark(self._journal_id, position, dict(self._synced), self._clock.now())
+        write_watermark(self._lake, new)
+        return new
+
+
+def concatenate(name: str, parts: Iterable[pa.Table]) -> pa.Table:
+    """The parts of one table, one after another; the empty table when there are none."""
+    schema = TABLES[name].schema
+    return pa.concat_tables([schema.empty_table(), *(part.cast(schema) for part in parts)])
