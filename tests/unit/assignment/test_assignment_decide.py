@@ -1,0 +1,192 @@
+"""Decisions: who is enrolled, which variant, and that a ramp never reshuffles."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from services.assignment.domain.compile import (
+    EXTERNAL,
+    MISSING_UNIT,
+    NOT_IN_SLOTS,
+    NOT_RUNNING,
+    UNKNOWN_EXPERIMENT,
+    compile_experiment,
+    compile_snapshot,
+)
+from services.assignment.domain.decision import Decision, Reason
+from services.assignment.domain.experiment import State, Variant
+from services.assignment.domain.explain import trace, trace_unknown
+from shared.bucketing import HashVersion, bucketer
+
+UNITS = [f"user-{number}" for number in range(20_000)]
+THREE = (Variant("a", 3334), Variant("b", 3333), Variant("c", 3333))
+
+
+def decide_all(experiment, layer, units=UNITS):
+    decide = compile_experiment(experiment, layer).decide
+    return [decide(unit) for unit in units]
+
+
+def test_a_whole_layer_enrols_everyone_at_the_weights(make) -> None:
+    layer = make.layer().allocate("button", 10_000, make.at(2))
+    running = make.experiment(State.RUNNING, variants=THREE, control="a")
+    counts = Counter(decision.variant for decision in decide_all(running, layer))
+    expected = [len(UNITS) * variant.weight / 10_000 for variant in THREE]
+    observed = [counts[variant.key] for variant in THREE]
+    assert sum(observed) == len(UNITS)
+    assert stats.chisquare(observed, expected).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("version", HashVersion)
+def test_slot_and_split_follow_their_own_salts(make, version) -> None:
+    layer = make.layer(hash_version=version).allocate("button", 2500, make.at(2))
+    running = make.experiment(State.RUNNING, hash_version=version, traffic_slots=2500)
+    slot = bucketer(version, "layer/checkout", 10_000)
+    split = bucketer(version, "split/button", 10_000)
+    for unit, decision in zip(UNITS, decide_all(running, layer), strict=True):
+        if slot(unit) >= 2500:
+            assert decision == NOT_IN_SLOTS
+        else:
+            variant = "control" if split(unit) < 5000 else "green"
+            assert decision == Decision(variant, Reason.SPLIT)
+
+
+def test_enrolment_says_nothing_about_the_variant(make) -> None:
+    one = make.layer().allocate("button", 5000, make.at(2))
+    first = make.experiment(State.RUNNING, traffic_slots=5000)
+    other_layer = make.layer(layer_id="other", salt="layer/other")
+    other_layer = other_layer.allocate("other", 10_000, make.at(2))
+    second = make.experiment(State.RUNNING, "other", layer="other", salt="split/other")
+    table = np.zeros((3, 2))
+    keys = {None: 0, "control": 1, "green": 2}
+    pairs = zip(decide_all(first, one), decide_all(second, other_layer), strict=True)
+    for mine, yours in pairs:
+        table[keys[mine.variant], keys[yours.variant] - 1] += 1
+    assert stats.chi2_contingency(table).pvalue > 1e-4
+
+
+def test_experiments_of_one_layer_never_meet(make) -> None:
+    layer = make.layer().allocate("one", 4000, make.at(2)).allocate("two", 6000, make.at(3))
+    one = decide_all(make.experiment(State.RUNNING, "one", traffic_slots=4000), layer)
+    two = decide_all(make.experiment(State.RUNNING, "two", traffic_slots=6000), layer)
+    enrolled = [
+        (a.variant is not None) + (b.variant is not None) for a, b in zip(one, two, strict=True)
+    ]
+    assert set(enrolled) == {1}
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    ramp=st.lists(st.integers(1, 10_000), min_size=2, max_size=5).map(sorted),
+    neighbour=st.integers(0, 3000),
+    cuts=st.lists(st.integers(1, 9_999), min_size=1, max_size=5, unique=True).map(sorted),
+)
+def test_no_enrolled_unit_changes_variant_under_any_ramp_up(make, ramp, neighbour, cuts) -> None:
+    edges = [0, *cuts, 10_000]
+    variants = tuple(
+        Variant(f"v{index}", end - first) for index, (first, end) in enumerate(pairwise(edges))
+    )
+    running = make.experiment(State.RUNNING, variants=variants, control="v0")
+    layer, before, units = make.layer(), {}, UNITS[:2000]
+    for step, slots in enumerate(ramp, start=2):
+        free = 10_000 - (neighbour if step > 2 else 0)
+        layer = layer.allocate("button", min(slots, free), make.at(step))
+        if step == 2:
+            # A neighbour between two steps leaves the ramp with scattered ranges.
+            room = min(neighbour, layer.free_slots(make.start))
+            layer = layer.allocate("neighbour", room, make.at(step))
+            neighbour = room
+        for unit, decision in zip(units, decide_all(running, layer, units), strict=True):
+            if unit in before:
+                assert decision == before[unit]
+            elif decision.variant is not None:
+                before[unit] = decision
+
+
+def test_scaling_weights_instead_of_slots_would_reshuffle(make) -> None:
+    """The broken twin: the same ramp by weights moves enrolled units."""
+
+    def arm(bucket, share):
+        return "c" if bucket < share else "t" if bucket < 2 * share else None
+
+    split = bucketer(HashVersion.FLAGD_V2, "split/button", 10_000)
+    moved = [
+        unit
+        for unit in UNITS
+        if arm(split(unit), 1000) and arm(split(unit), 1000) != arm(split(unit), 2000)
+    ]
+    assert len(moved) > 1000
+
+
+@pytest.mark.parametrize("state", [State.DRAFT, State.PAUSED, State.STOPPED, State.ARCHIVED])
+def test_an_experiment_that_does_not_run_serves_nobody(make, state) -> None:
+    layer = make.layer().allocate("button", 10_000, make.at(2))
+    assert set(decide_all(make.experiment(state), layer, UNITS[:10])) == {NOT_RUNNING}
+
+
+def test_a_resumed_experiment_gives_everyone_their_variant_back(make) -> None:
+    layer = make.layer().allocate("button", 3000, make.at(2))
+    running = make.experiment(State.RUNNING, traffic_slots=3000)
+    paused = replace(running, state=State.PAUSED)
+    before = decide_all(running, layer)
+    assert decide_all(paused, layer) != before
+    assert decide_all(replace(paused, state=State.RUNNING), layer) == before
+
+
+def test_a_snapshot_answers_for_what_it_has_and_what_it_has_not(make) -> None:
+    layer = make.layer().allocate("button", 10_000, make.at(2))
+    external = replace(
+        make.experiment(State.RUNNING, "mail"), design=make.external(unit_type="device")
+    )
+    snapshot = compile_snapshot(
+        9,
+        {"button": make.experiment(State.RUNNING), "mail": external},
+        {"checkout": layer},
+    )
+    assert snapshot.config_version == 9
+    assert snapshot.decide("button", {"user": "u"}).reason is Reason.SPLIT
+    assert snapshot.decide("button", {"device": "u"}) == MISSING_UNIT
+    assert snapshot.decide("mail", {"device": "u"}) == EXTERNAL
+    assert snapshot.decide("none", {"user": "u"}) == UNKNOWN_EXPERIMENT
+
+
+def test_a_snapshot_encodes_ids_outside_printable_ascii(make) -> None:
+    layer = make.layer().allocate("button", 10_000, make.at(2))
+    snapshot = compile_snapshot(1, {"button": make.experiment(State.RUNNING)}, {"checkout": layer})
+    compiled = snapshot.experiments["button"]
+    for unit in ("café", "用户", "50%"):
+        split = bucketer(HashVersion.FLAGD_V2, "split/button", 10_000)
+        encoded = {"café": "caf%C3%A9", "用户": "%E7%94%A8%E6%88%B7", "50%": "50%25"}[unit]
+        expected = "control" if split(encoded) < 5000 else "green"
+        assert snapshot.decide("button", {"user": unit}).variant == expected
+        assert trace(compiled, unit).split_bucket == split(encoded)
+
+
+def test_a_trace_shows_slot_bucket_and_words(make) -> None:
+    layer = make.layer().allocate("button", 5000, make.at(2)).allocate("x", 2000, make.at(3))
+    compiled = compile_experiment(make.experiment(State.RUNNING, traffic_slots=5000), layer)
+    slot = bucketer(HashVersion.FLAGD_V2, "layer/checkout", 10_000)
+    seen = set()
+    for unit in UNITS[:200]:
+        found = trace(compiled, unit)
+        assert found.slot == slot(unit)
+        assert (found.split_bucket is None) is (found.decision == NOT_IN_SLOTS)
+        seen.add(found.detail.partition("belongs to ")[2].partition(",")[0])
+    assert seen == {"the experiment", "experiment 'x'", "nobody"}
+    assert "none was given" in trace(compiled, None).detail
+    paused = compile_experiment(make.experiment(State.PAUSED), layer)
+    assert trace(paused, "u").detail == "the experiment is PAUSED"
+    assert "no experiment 'zzz'" in trace_unknown("zzz").detail
+
+
+def test_a_running_experiment_without_its_layer_cannot_be_compiled(make) -> None:
+    with pytest.raises(ValueError, match="without layer 'checkout'"):
+        compile_experiment(make.experiment(State.RUNNING), None)
