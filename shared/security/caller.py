@@ -1,0 +1,49 @@
+"""Who is calling: decided once by the server kit from the credential, read everywhere else."""
+
+from __future__ import annotations
+
+import enum
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+class Role(enum.Enum):
+    """A role within a project. The values are the numbers of touchstone.common.v1.Role."""
+
+    VIEWER = 1
+    EXPERIMENTER = 2
+    ADMIN = 3
+    ASSIGN = 4
+    INGEST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The holder of a valid credential. The project is the tenant of everything it does."""
+
+    project: str
+    key_id: str
+    roles: frozenset[Role]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One RPC in progress. `authorization` is the header to forward to another service."""
+
+    caller: Caller
+    method: str
+    request_id: str
+    authorization: str
+
+
+CALL: ContextVar[Call] = ContextVar("call")
+
+
+def current_call() -> Call:
+    """The RPC being served. Raises LookupError outside of one."""
+    return CALL.get()
+
+
+def current_caller() -> Caller:
+    """Who is calling. Raises LookupError outside of an RPC."""
+    return CALL.get().caller

@@ -1,0 +1,111 @@
+"""Settings that every service shares, read from the environment under the prefix TOUCHSTONE_."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import DomainError, FieldViolation, invalid_fields, shown
+
+ServiceName = Literal["assignment", "events", "results", "attribution"]
+SERVICES: tuple[ServiceName, ...] = ("assignment", "events", "results", "attribution")
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
+
+
+def _check_address(value: str) -> str:
+    match = _ADDRESS.fullmatch(value)
+    if match is None or not 1 <= int(match["port"]) <= 65535:
+        raise ValueError("an address is HOST:PORT, such as 127.0.0.1:7701")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
+
+
+class Settings(BaseSettings):
+    """What a program of the suite needs to know of its surroundings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TOUCHSTONE_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    data: Path = Field(Path(".touchstone"), description="Folder of everything that is stored.")
+    lake: Path | None = Field(None, description="Folder of the event tables. Default: data/lake.")
+    database_url: str = Field(
+        "", description="State database. Default: SQLite in the data folder.", repr=False
+    )
+    assignment_address: Address = Field("127.0.0.1:7701", description="Where assignment is.")
+    events_address: Address = Field("127.0.0.1:7702", description="Where events is.")
+    results_address: Address = Field("127.0.0.1:7703", description="Where results is.")
+    attribution_address: Address = Field("127.0.0.1:7704", description="Where attribution is.")
+    tls_ca: Path | None = Field(
+        None, description="Certificates (PEM) of the authorities to trust. Turns TLS on in clients."
+    )
+
+    @property
+    def lake_path(self) -> Path:
+        """The folder of the event tables."""
+        return self.lake or self.data / "lake"
+
+    @property
+    def state_url(self) -> str:
+        """The URL of the state database."""
+        return self.database_url or f"sqlite:///{(self.data / 'state.db').absolute()}"
+
+    @property
+    def audit_key_path(self) -> Path:
+        """The file of the audit log's keys: one a line in hexadecimal, the last one in use."""
+        return self.data / "audit.key"
+
+    def address(self, service: str) -> str:
+        """The address of a service."""
+        return str(getattr(self, f"{service}_address"))
+
+
+class ServiceSettings(Settings):
+    """What a server needs to know besides."""
+
+    listen_host: str = Field(
+        "", description="Interface to listen on. Default: the host of the service's own address."
+    )
+    allow_plaintext: bool = Field(
+        False, description="Serve without TLS on an interface other than loopback."
+    )
+    tls_certificate: Path | None = Field(None, description="The server's certificate chain (PEM).")
+    tls_key: Path | None = Field(None, description="Its private key (PEM).")
+    tls_client_ca: Path | None = Field(
+        None, description="Authorities (PEM) of client certificates. Turns mTLS on."
+    )
+    drain_lame_duck_s: float = Field(
+        0.0, ge=0, le=300, description="Seconds between NOT_SERVING and the end of new calls."
+    )
+    drain_grace_s: float = Field(10.0, ge=0, le=300, description="Seconds for calls in flight.")
+    max_concurrent_rpcs: int = Field(1000, ge=1, description="Calls served at once.")
+    max_message_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest message.")
+    default_call_s: float = Field(
+        30.0, gt=0, le=3600, description="Longest duration of a call whose rule names none."
+    )
+    credential_cache_s: float = Field(
+        5.0, ge=0, le=60, description="How long a revoked key may still be accepted."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe line that is logged."
+    )
+
+
+def settings_error(error: ValidationError) -> DomainError:
+    """The error of settings that do not hold, naming each by its environment variable."""
+    return invalid_fields(
+        [
+            FieldViolation(
+                f"TOUCHSTONE_{'_'.join(str(part) for part in problem['loc']).upper()}",
+                f"does not hold: {shown(problem['msg'])}",
+            )
+            for problem in error.errors(include_input=False)
+        ]
+    )

@@ -1,0 +1,126 @@
+"""The state database: SQLite in a file by default, PostgreSQL by a URL, the same code on both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from shared import errors
+
+_BUSY_TIMEOUT_MS = 10_000
+_POOL_SIZE = 8
+
+
+class Database:
+    """A pool of connections to the state database.
+
+    Write transactions on SQLite take the write lock at once, so that two writers queue instead of
+    failing in the middle. After `close` every use raises an error.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self._open = True
+
+    @classmethod
+    def open(cls, url: str) -> Database:
+        """Opens `sqlite:///path` or `postgresql://...`.
+
+        Raises FAILED_PRECONDITION when the URL is of another kind or the database cannot be
+        reached.
+        """
+        parsed = _parse(url)
+        if parsed.get_backend_name() == "sqlite":
+            engine = sa.create_engine(parsed, poolclass=sa.pool.QueuePool, pool_size=_POOL_SIZE)
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        else:
+            engine = sa.create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_size=_POOL_SIZE,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": 5},
+            )
+        try:
+            with engine.connect():
+                pass
+        except DBAPIError as error:
+            engine.dispose()
+            shown = parsed.render_as_string(hide_password=True)
+            raise errors.failed_precondition(
+                "STORAGE_UNAVAILABLE",
+                f"cannot open the state database {shown}: {error.orig}; check that the folder can "
+                "be written or that the server runs, and database_url",
+            ) from error
+        return cls(engine)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the state is a SQLite file."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """A write transaction: committed at the end of the block, rolled back on any error."""
+        with self._connection(write=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A read transaction: one consistent view, never a change."""
+        with self._connection(write=False) as connection, connection.begin() as transaction:
+            yield connection
+            transaction.rollback()
+
+    @contextmanager
+    def _connection(self, *, write: bool) -> Iterator[sa.Connection]:
+        if not self._open:
+            raise errors.unavailable("STORAGE_UNAVAILABLE", "the state database is closed", None)
+        try:
+            with self.engine.connect() as connection:
+                isolation = None if self.is_sqlite or write else "REPEATABLE READ"
+                options: dict[str, Any] = {"touchstone_write": write}
+                if isolation:
+                    options["isolation_level"] = isolation
+                yield connection.execution_options(**options)
+        except OperationalError as error:
+            raise errors.unavailable(
+                "STORAGE_UNAVAILABLE", f"the state database did not answer: {error.orig}"
+            ) from error
+
+    def close(self) -> None:
+        """Closes every connection. Safe to repeat."""
+        self._open = False
+        self.engine.dispose()
+
+
+def _parse(url: str) -> sa.URL:
+    allowed = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME"
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise errors.invalid("database_url", "(hidden)", allowed) from error
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise errors.invalid("database_url", parsed.get_backend_name(), allowed)
+    return parsed
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver must not begin transactions by itself: `_begin_sqlite` does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("touchstone_write", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
