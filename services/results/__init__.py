@@ -1,0 +1,1 @@
+"""Results: metric definitions and what experiments show."""

@@ -1,0 +1,89 @@
+"""What a contrast says: one p-value of equal means and the intervals that agree with it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from services.results.domain.contrast import Contrast
+from services.results.domain.gaps import FloatArray, GapArray
+from services.results.domain.interval import Fraction, Interval, Side, around, fieller
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """The test of equal means with an interval for the difference and one for the lift.
+
+    All arrays have the shape of the contrast. `gap` covers statistic, dof, p-value and the
+    interval of the difference; `lift_gap` covers the interval of the lift. Both intervals
+    exclude zero exactly when `p_value < alpha`.
+    """
+
+    statistic: FloatArray
+    dof: FloatArray
+    p_value: FloatArray
+    difference: Interval
+    lift: Interval
+    gap: GapArray
+    lift_gap: GapArray
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A single look at a horizon chosen beforehand, at level `alpha` (0 < alpha < 0.5).
+
+    Estimand: the difference of means. Assumes independent units and enough of them for the
+    mean of each arm to be nearly normal; variances may differ. Looking at it more than once
+    inflates the error rate.
+    """
+
+    alpha: float = 0.05
+    side: Side = Side.TWO_SIDED
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.alpha < 0.5:
+            raise ValueError(f"alpha is {self.alpha}; it must lie strictly between 0 and 0.5")
+
+    def read(self, contrast: Contrast) -> Reading:
+        """Welch's unequal-variances t test (Welch 1947) and Fieller's interval (Fieller 1954)."""
+        gap = contrast.spread_gap
+        std_err = np.where(gap == 0, contrast.std_err, 1.0)
+        dof = np.where(gap == 0, contrast.dof, 1.0)
+        statistic = np.where(gap == 0, contrast.difference / std_err, 0.0)
+        critical = self._critical(dof)
+        return Reading(
+            statistic=statistic,
+            dof=dof,
+            p_value=self._p_value(statistic, dof),
+            difference=around(contrast.difference, critical * std_err, self.side),
+            lift=fieller(lift_fraction(contrast), critical, self.side),
+            gap=gap,
+            lift_gap=contrast.lift_spread_gap,
+        )
+
+    def _critical(self, dof: FloatArray) -> FloatArray:
+        tail = self.alpha / 2 if self.side is Side.TWO_SIDED else self.alpha
+        return np.asarray(-special.stdtrit(dof, tail))
+
+    def _p_value(self, statistic: FloatArray, dof: FloatArray) -> FloatArray:
+        # The lower tail, never one minus the cdf: that is exactly zero from t = 9 on.
+        if self.side is Side.TWO_SIDED:
+            return np.asarray(2.0 * special.stdtr(dof, -np.abs(statistic)))
+        toward = statistic if self.side is Side.LESS else -statistic
+        return np.asarray(special.stdtr(dof, toward))
+
+
+def lift_fraction(contrast: Contrast) -> Fraction:
+    """Difference over the size of the control mean, with their covariance.
+
+    Both hold the control mean, so their covariance is minus its sampling variance.
+    """
+    shape = contrast.difference.shape
+    sign = np.where(contrast.control.value < 0, -1.0, 1.0)
+    return Fraction(
+        numerator=contrast.difference,
+        denominator=np.broadcast_to(np.abs(contrast.control.value), shape),
+        numerator_variance=contrast.variance,
+        denominator_variance=np.broadcast_to(contrast.control.variance, shape),
+        covariance=np.broadcast_to(-sign * contrast.control.variance, shape),
+    )

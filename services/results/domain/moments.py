@@ -1,0 +1,99 @@
+"""Centred moments of several columns over the units of an arm: all that the statistics need."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from services.results.domain.gaps import FloatArray, quotient
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Count, mean vector and centred co-moment matrix of k columns.
+
+    `units` has any batch shape B (for instance arms), `mean` has shape B + (k,) and `co_moment`
+    shape B + (k, k), where `co_moment[i, j]` is the sum over units of
+    (x_i - mean_i)(x_j - mean_j). Nothing is stored as a raw sum of squares: with a mean of 1e9
+    and a standard deviation of 1 raw sums lose every digit of the variance.
+    An arm without units has zero everywhere and is the neutral element of `merge`.
+    """
+
+    units: FloatArray
+    mean: FloatArray
+    co_moment: FloatArray
+
+    def __post_init__(self) -> None:
+        batch, columns = self.units.shape, self.mean.shape[-1]
+        if self.mean.shape != (*batch, columns):
+            raise ValueError(
+                f"mean has shape {self.mean.shape}; with units of shape {batch} it must be "
+                f"{(*batch, columns)}"
+            )
+        if self.co_moment.shape != (*batch, columns, columns):
+            raise ValueError(
+                f"co_moment has shape {self.co_moment.shape}; with {columns} columns it must be "
+                f"{(*batch, columns, columns)}"
+            )
+
+    @classmethod
+    def of(cls, units: ArrayLike, mean: ArrayLike, co_moment: ArrayLike) -> Self:
+        """Moments from anything that numpy turns into arrays of float64."""
+        return cls(
+            np.asarray(units, dtype=np.float64),
+            np.asarray(mean, dtype=np.float64),
+            np.asarray(co_moment, dtype=np.float64),
+        )
+
+    @classmethod
+    def from_rows(cls, rows: ArrayLike) -> Self:
+        """Moments of a matrix with one row a unit and one column a quantity, in two passes."""
+        matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+        if matrix.shape[0] == 0:
+            return cls.empty((), matrix.shape[1])
+        mean = matrix.mean(axis=0)
+        centred = matrix - mean
+        # The residual sum corrects the rounding of the first pass (Chan, Golub, LeVeque 1983).
+        residual = centred.mean(axis=0)
+        centred = centred - residual
+        return cls.of(matrix.shape[0], mean + residual, centred.T @ centred)
+
+    @classmethod
+    def empty(cls, batch: tuple[int, ...], columns: int) -> Self:
+        """Moments of no units at all."""
+        return cls(
+            np.zeros(batch), np.zeros((*batch, columns)), np.zeros((*batch, columns, columns))
+        )
+
+    @property
+    def columns(self) -> int:
+        return int(self.mean.shape[-1])
+
+    def __getitem__(self, index: Any) -> Self:
+        """A part of the batch, for instance one arm."""
+        return type(self).of(self.units[index], self.mean[index], self.co_moment[index])
+
+    @property
+    def covariance(self) -> FloatArray:
+        """Sample covariance (ddof 1); zero where fewer than two units make it unknown."""
+        dof = np.maximum(self.units - 1.0, 1.0)
+        return np.asarray(self.co_moment / dof[..., None, None])
+
+
+def merge(left: Moments, right: Moments) -> Moments:
+    """Moments of the union of two disjoint sets of units.
+
+    Source: Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance",
+    equations 2.1a and 2.1b, in the matrix form of Pébay (2008). Batch shapes broadcast.
+    """
+    units = left.units + right.units
+    share = quotient(right.units, units, 0.0)
+    shift = right.mean - left.mean
+    # An empty side has a meaningless mean of zero; its shift must not enter.
+    shift = np.where((left.units > 0)[..., None], shift, 0.0)
+    start = np.where((left.units > 0)[..., None], left.mean, right.mean)
+    mean = start + shift * share[..., None]
+    outer = shift[..., :, None] * shift[..., None, :]
+    weight = (left.units * share)[..., None, None]
+    return Moments(units, mean, left.co_moment + right.co_moment + outer * weight)

@@ -1,0 +1,189 @@
+"""Posteriors against closed forms, scipy's adaptive quadrature and exact sums."""
+
+import math
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import integrate, special, stats
+
+from services.results.domain.bayes import Bayes, LiftPrior
+from services.results.domain.best import best_arm
+from services.results.domain.beta import BetaPosterior, compare, exceeds
+from services.results.domain.contrast import Contrast
+from services.results.domain.estimand import Estimate
+from services.results.domain.gaps import Gap
+from services.results.domain.interval import Shape
+
+
+def summarised(means: list[float], variances: list[float]) -> Contrast:
+    none = np.zeros((), dtype=np.uint8)
+    arms = [
+        Estimate(np.asarray(m), np.asarray(v), np.asarray(100.0), none, none)
+        for m, v in zip(means, variances, strict=True)
+    ]
+    return Contrast(arms[0], arms[1])
+
+
+def exact_chance(a: int, b: int, c: int, d: int) -> float:
+    """P(Beta(a, b) > Beta(c, d)) for integers as a sum of fractions (Miller 2014)."""
+
+    def beta(x: int, y: int) -> Fraction:
+        return Fraction(math.factorial(x - 1) * math.factorial(y - 1), math.factorial(x + y - 1))
+
+    terms = (beta(c + i, b + d) / ((b + i) * beta(1 + i, b) * beta(c, d)) for i in range(a))
+    return float(sum(terms, Fraction(0)))
+
+
+def test_the_normal_posterior_is_the_conjugate_one() -> None:
+    posterior = Bayes(LiftPrior(0.1, 0.2)).read(summarised([10.0, 12.0], [1.0, 3.0]))
+    precision = 1 / 4.0 + 1 / (0.2 * 10) ** 2
+    mean = (2.0 / 4.0 + 0.1 * 10 / (0.2 * 10) ** 2) / precision
+    assert posterior.mean == pytest.approx(mean, rel=1e-12)
+    assert posterior.std_dev == pytest.approx(precision**-0.5, rel=1e-12)
+    normal = stats.norm(mean, precision**-0.5)
+    assert posterior.probability_to_beat == pytest.approx(normal.sf(0), rel=1e-12)
+    loss, _ = integrate.quad(lambda x: -x * normal.pdf(x), -np.inf, 0, epsabs=1e-12)
+    assert posterior.expected_loss == pytest.approx(loss, rel=1e-8)
+    assert posterior.difference.low == pytest.approx(normal.ppf(0.025), rel=1e-12)
+
+
+def test_a_metric_that_should_fall_turns_the_chances_round() -> None:
+    contrast = summarised([10.0, 9.0], [1.0, 1.0])
+    rising, falling = Bayes().read(contrast), Bayes().read(contrast, increase_is_better=False)
+    assert rising.probability_to_beat + falling.probability_to_beat == pytest.approx(1.0)
+    # E[(-d)+] - E[d+] = -E[d]
+    assert rising.expected_loss - falling.expected_loss == pytest.approx(-float(rising.mean))
+
+
+@given(
+    st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
+    st.tuples(st.floats(0.01, 100), st.floats(0.01, 100)),
+)
+def test_credible_sets_of_difference_and_lift_agree_about_zero(
+    means: tuple[float, float], variances: tuple[float, float]
+) -> None:
+    assume(abs(means[0]) > 1e-3)
+    posterior = Bayes().read(summarised(list(means), list(variances)))
+    chance = float(posterior.probability_to_beat)
+    assume(min(abs(chance - 0.025), abs(chance - 0.975)) > 1e-9)
+    decided = not 0.025 < chance < 0.975
+    assert bool(posterior.difference.excludes(0.0)) == decided
+    assert bool(posterior.lift.excludes(0.0)) == decided
+
+
+def test_the_lift_posterior_matches_a_simulation_of_its_model() -> None:
+    posterior = Bayes(LiftPrior(0.0, 0.1)).read(summarised([10.0, 11.0], [0.04, 0.05]))
+    rng = np.random.default_rng(7)
+    # Weight prior draws by the likelihood: control mean flat, difference from the prior.
+    control, difference = rng.normal(10, 0.2, 400_000), rng.normal(0, 1.0, 400_000)
+    weight = stats.norm.pdf(11.0, control + difference, math.sqrt(0.05))
+    lift = np.sort(difference / control)
+    order = np.argsort(difference / control)
+    cumulative = np.cumsum(weight[order]) / weight.sum()
+    assert posterior.lift.shape == Shape.BETWEEN
+    for end, mass in ((posterior.lift.low, 0.025), (posterior.lift.high, 0.975)):
+        assert float(end) == pytest.approx(np.interp(mass, cumulative, lift), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((1, 1), (1, 1)), ((3, 5), (2, 9)), ((40, 61), (45, 70)), ((1, 200), (150, 3))],
+)
+def test_chance_to_beat_matches_exact_fractions(
+    left: tuple[int, int], right: tuple[int, int]
+) -> None:
+    expected = exact_chance(*left, *right)
+    assert exceeds(BetaPosterior(*left), BetaPosterior(*right)) == pytest.approx(
+        expected, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("control", "treatment"),
+    [((2_000, 20_000), (2_100, 20_000)), ((3, 10**6), (11, 10**6)), ((5, 12), (123_456, 10**6))],
+)
+def test_large_counts_match_adaptive_quadrature(
+    control: tuple[int, int], treatment: tuple[int, int]
+) -> None:
+    ours = compare(BetaPosterior.of(*control), BetaPosterior.of(*treatment), True)
+    a = stats.beta(1 + control[0], 1 + control[1] - control[0])
+    b = stats.beta(1 + treatment[0], 1 + treatment[1] - treatment[0])
+    edges = [b.ppf(q) for q in (1e-15, 1e-6, 0.1, 0.5, 0.9)] + [b.isf(1e-6), b.isf(1e-15)]
+    chance = sum(
+        integrate.quad(lambda x: b.pdf(x) * a.cdf(x), low, high, epsabs=0, epsrel=1e-12)[0]
+        for low, high in pairwise(edges)
+    )
+    assert ours.probability_to_beat == pytest.approx(chance, abs=1e-10)
+    marks = sorted([*edges, *(a.ppf(q) for q in (1e-15, 1e-6, 0.1, 0.5, 0.9)), a.isf(1e-15)])
+    # E[(A - B)+] = integral of P(B < x) P(A > x).
+    loss = sum(
+        integrate.quad(lambda x: b.cdf(x) * a.sf(x), low, high, epsabs=0, epsrel=1e-12)[0]
+        for low, high in pairwise(marks)
+    )
+    assert ours.expected_loss == pytest.approx(loss, abs=1e-12, rel=1e-7)
+
+
+def test_the_two_posteriors_agree_on_a_large_proportion() -> None:
+    n, successes = 40_000, (4_000, 4_150)
+    rates = [s / n for s in successes]
+    normal = Bayes(LiftPrior(0.0, 1e3)).read(
+        summarised(rates, [r * (1 - r) / (n - 1) for r in rates])
+    )
+    exact = compare(*(BetaPosterior.of(s, n) for s in successes), increase_is_better=True)
+    assert exact.probability_to_beat == pytest.approx(float(normal.probability_to_beat), abs=1e-3)
+
+
+def test_impossible_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 to 5"):
+        BetaPosterior.of(6, 5)
+
+
+def arms_of(means: list[float], variances: list[float]) -> Estimate:
+    none = np.zeros(len(means), dtype=np.uint8)
+    return Estimate(np.array(means), np.array(variances), np.full(len(means), 9.0), none, none)
+
+
+@pytest.mark.parametrize("increase", [True, False])
+@pytest.mark.parametrize("variances", [[0.04, 0.09], [1e-8, 0.3], [0.3, 1e-8]])
+def test_the_best_of_two_is_the_chance_to_beat(variances: list[float], increase: bool) -> None:
+    prior = LiftPrior(0.02, 0.1)
+    best = best_arm(arms_of([2.0, 2.3], variances), prior, increase)
+    beat = Bayes(prior).read(summarised([2.0, 2.3], variances), increase).probability_to_beat
+    assert best.probability[1] == pytest.approx(float(beat), abs=1e-11)
+    assert best.probability.sum() == pytest.approx(1.0, abs=1e-14)
+
+
+def test_the_best_of_many_with_unequal_spreads_matches_adaptive_quadrature() -> None:
+    # A prior this wide is flat: the arms are independent normals.
+    mean, std_dev = np.array([1.0, 1.1, 0.8, 1.05]), np.array([1.0, 1e-3, 0.3, 0.05])
+    ours = best_arm(arms_of(list(mean), list(std_dev**2)), LiftPrior(0.0, 1e6), True)
+    marks = sorted({m + s * z for m, s in zip(mean, std_dev, strict=True) for z in range(-8, 9)})
+    for arm in range(4):
+        others = [i for i in range(4) if i != arm]
+
+        def integrand(x: float, k: int = arm, rest: list[int] = others) -> float:
+            density = stats.norm.pdf(x, mean[k], std_dev[k])
+            return float(density * np.prod(special.ndtr((x - mean[rest]) / std_dev[rest])))
+
+        expected = sum(integrate.quad(integrand, *ends)[0] for ends in pairwise(marks))
+        assert ours.probability[arm] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("means", "variances", "gap"),
+    [([1.0, 1.0], [0.1, 0.0], Gap.ZERO_VARIANCE), ([0.0, 1.0], [1.0, 1.0], Gap.ZERO_CONTROL_MEAN)],
+)
+def test_no_best_arm_without_uncertainty(
+    means: list[float], variances: list[float], gap: Gap
+) -> None:
+    assert set(best_arm(arms_of(means, variances), LiftPrior(), True).gap) == {gap}
+
+
+@pytest.mark.parametrize("prior", [(0.0, 0.0), (float("nan"), 1.0), (0.0, float("inf"))])
+def test_a_senseless_prior_is_refused(prior: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="the prior has"):
+        LiftPrior(*prior)
