@@ -1,0 +1,1 @@
+"""The attribution service: who gets the credit for conversions."""

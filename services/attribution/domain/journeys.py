@@ -1,0 +1,239 @@
+"""Journeys: what each conversion, and each stretch without one, was preceded by.
+
+The rules, in one place:
+
+* A conversion at T sees the touches of its unit with T - lookback <= t <= T. Both ends count: a
+  touch at the instant of the conversion is its last touch.
+* Repeated conversions of a unit follow `Repeats`.
+* A conversion that sees no touch is *direct*: it is counted and credited to no channel.
+* Touches that no conversion sees form non-converting journeys: the longest runs of such touches
+  of a unit, cut where a gap is longer than the lookback. A run belongs to the report when its
+  last touch is not earlier than `start_us`.
+* Conversions before `start_us` are context: they explain touches (and split journeys) but are
+  not reported themselves.
+* A journey keeps its most recent `max_touches` touches; how many journeys lost some is counted.
+"""
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.attribution.domain.arrays import (
+    Codes,
+    Flags,
+    Floats,
+    Integers,
+    frozen_codes,
+    frozen_floats,
+    frozen_integers,
+)
+from services.attribution.domain.events import Conversions, Touches
+from services.attribution.domain.windows import covered, expand, first_at_or_after
+from shared.errors import invalid
+
+DAY_US = 86_400_000_000
+MAX_LOOKBACK_US = 366 * DAY_US
+MAX_TOUCHES_LIMIT = 10_000
+BEGINNING_OF_TIME_US = -(2**62)
+
+
+class Repeats(enum.Enum):
+    """What a second conversion of the same unit means.
+
+    ALL: every conversion sees its whole window, so a touch may serve several conversions.
+    FIRST: a unit leaves at its first conversion; later conversions and touches are left out.
+    SPLIT: a conversion sees only touches later than the unit's previous conversion. Conversions
+    of one unit at one instant see the same touches.
+    """
+
+    ALL = "all"
+    FIRST = "first"
+    SPLIT = "split"
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyRules:
+    """How journeys are cut; `lookback_us` and `start_us` are in microseconds."""
+
+    lookback_us: int = 30 * DAY_US
+    repeats: Repeats = Repeats.ALL
+    start_us: int = BEGINNING_OF_TIME_US
+    max_touches: int = 500
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lookback_us <= MAX_LOOKBACK_US:
+            raise invalid(
+                "journeys.lookback",
+                f"{self.lookback_us / 1e6} s",
+                "a duration above 0 and of at most 366 days",
+            )
+        if not 0 < self.max_touches <= MAX_TOUCHES_LIMIT:
+            raise invalid("max_touches", self.max_touches, f"1 to {MAX_TOUCHES_LIMIT}")
+
+
+@dataclass(frozen=True, slots=True)
+class Journeys:
+    """Journeys in compressed rows: journey i holds touches offsets[i]:offsets[i + 1].
+
+    The first `converting` journeys led to a conversion, in the order of the conversions; the rest
+    led to none, in the order of the touches. No journey is empty. `touch_rows` and
+    `conversion_rows` point into the events that the journeys were cut from; `conversion_times`
+    and `values` have one entry a converting journey. `direct_rows` and `direct_values` are the
+    conversions that saw no touch.
+    """
+
+    channels: tuple[str, ...]
+    offsets: Integers
+    codes: Codes
+    times: Integers
+    touch_rows: Integers
+    units: Integers
+    converting: int
+    conversion_rows: Integers
+    conversion_times: Integers
+    values: Floats
+    direct_rows: Integers
+    direct_values: Floats
+    repeats_left_out: int = 0
+    truncated: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("offsets", "times", "touch_rows", "units", "conversion_rows"):
+            object.__setattr__(self, name, frozen_integers(getattr(self, name)))
+        for name in ("conversion_times", "direct_rows"):
+            object.__setattr__(self, name, frozen_integers(getattr(self, name)))
+        object.__setattr__(self, "codes", frozen_codes(self.codes))
+        object.__setattr__(self, "values", frozen_floats(self.values))
+        object.__setattr__(self, "direct_values", frozen_floats(self.direct_values))
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.codes):
+            raise invalid(
+                "offsets",
+                f"{self.offsets[0]}..{self.offsets[-1]}",
+                f"0..{len(self.codes)}, the number of touches",
+            )
+        if (np.diff(self.offsets) < 1).any():
+            raise invalid("offsets", "an empty journey", "at least one touch a journey")
+        if not len(self.values) == self.converting <= len(self):
+            raise invalid("converting", self.converting, "one value a converting journey")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def converted(self) -> Flags:
+        """Whether each journey led to a conversion."""
+        flags: Flags = np.arange(len(self)) < self.converting
+        return flags
+
+    @property
+    def converting_offsets(self) -> Integers:
+        """Offsets of the converting journeys alone; they are also offsets into all touches."""
+        return self.offsets[: self.converting + 1]
+
+    @property
+    def converting_codes(self) -> Codes:
+        """Channel codes of the touches of converting journeys."""
+        return self.codes[: self.offsets[self.converting]]
+
+    @property
+    def converting_times(self) -> Integers:
+        """Times of the touches of converting journeys, in microseconds."""
+        return self.times[: self.offsets[self.converting]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """The rows of touches [begin, end) that each conversion sees, and those of its unit."""
+
+    begin: Integers
+    end: Integers
+    unit_end: Integers
+
+
+def build_journeys(touches: Touches, conversions: Conversions, rules: JourneyRules) -> Journeys:
+    """Cut journeys out of sorted touches and conversions in O(T + C log T) time.
+
+    The rules are those of the module. The answer depends on the events alone, and journeys built
+    from disjoint sets of units are together the journeys of all of them.
+    """
+    windows = _windows(touches, conversions, rules)
+    counted = conversions.times >= rules.start_us
+    reported = counted & _kept(conversions, counted, rules)
+    explained = covered(len(touches), windows.begin, windows.end)
+    if rules.repeats is Repeats.FIRST:
+        gone = covered(len(touches), windows.end[reported], windows.unit_end[reported])
+        explained = explained | gone
+    seen = reported & (windows.end > windows.begin)
+    direct = np.flatnonzero(reported & ~seen)
+    rows = np.flatnonzero(seen)
+    null_begin, null_end = _runs_without_conversion(touches, ~explained, rules)
+    begin = np.concatenate([windows.begin[rows], null_begin])
+    end = np.concatenate([windows.end[rows], null_end])
+    shortened = np.maximum(begin, end - rules.max_touches)
+    touch_rows, offsets = expand(shortened, end)
+    return Journeys(
+        channels=touches.channels,
+        offsets=offsets,
+        codes=touches.codes[touch_rows],
+        times=touches.times[touch_rows],
+        touch_rows=touch_rows,
+        units=touches.units[end - 1],
+        converting=len(rows),
+        conversion_rows=rows,
+        conversion_times=conversions.times[rows],
+        values=conversions.values[rows],
+        direct_rows=direct,
+        direct_values=conversions.values[direct],
+        repeats_left_out=int((counted & ~reported).sum()),
+        truncated=int((shortened > begin).sum()),
+    )
+
+
+def _windows(touches: Touches, conversions: Conversions, rules: JourneyRules) -> _Windows:
+    unit_begin = np.searchsorted(touches.units, conversions.units, side="left")
+    unit_end = np.searchsorted(touches.units, conversions.units, side="right")
+    earliest = conversions.times - rules.lookback_us
+    begin = first_at_or_after(touches.times, unit_begin, unit_end, earliest)
+    # Integer microseconds: the first touch later than T is the first at or after T + 1.
+    end = first_at_or_after(touches.times, begin, unit_end, conversions.times + 1)
+    if rules.repeats is Repeats.SPLIT and len(conversions):
+        begin = np.maximum(begin, _end_of_previous_instant(conversions, end))
+    return _Windows(begin, end, unit_end)
+
+
+def _end_of_previous_instant(conversions: Conversions, end: Integers) -> Integers:
+    """Return where the window of the unit's previous distinct instant ended, else 0."""
+    same_unit = conversions.units[1:] == conversions.units[:-1]
+    same_instant = same_unit & (conversions.times[1:] == conversions.times[:-1])
+    leaders = np.concatenate([[0], np.flatnonzero(~same_instant) + 1])
+    previous = np.zeros(len(leaders), dtype=np.int64)
+    previous[1:] = np.where(same_unit[leaders[1:] - 1], end[leaders[1:] - 1], 0)
+    return np.repeat(previous, np.diff(np.append(leaders, len(conversions))))
+
+
+def _kept(conversions: Conversions, counted: Flags, rules: JourneyRules) -> Flags:
+    kept: Flags = np.ones(len(conversions), dtype=np.bool_)
+    if rules.repeats is Repeats.FIRST:
+        rows = np.flatnonzero(counted)
+        units = conversions.units[rows]
+        kept[rows[1:]] = units[1:] != units[:-1]
+    return kept
+
+
+def _runs_without_conversion(
+    touches: Touches, unexplained: Flags, rules: JourneyRules
+) -> tuple[Integers, Integers]:
+    rows = np.flatnonzero(unexplained)
+    if not len(rows):
+        return rows, rows
+    interrupted = (
+        (np.diff(rows) > 1)
+        | (np.diff(touches.units[rows]) != 0)
+        | (np.diff(touches.times[rows]) > rules.lookback_us)
+    )
+    cuts = np.flatnonzero(interrupted)
+    begin = rows[np.concatenate([[0], cuts + 1])]
+    end = rows[np.append(cuts, len(rows) - 1)] + 1
+    in_report = touches.times[end - 1] >= rules.start_us
+    return begin[in_report], end[in_report]

@@ -1,0 +1,137 @@
+"""Warnings that the data are too few, or not of the kind, to lean on.
+
+The first two thresholds follow the guidance of Google Analytics 4 for data-driven attribution
+(about 200 conversions and 2,000 interactions); the others are Touchstone's own.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from services.attribution.domain.journey_statistics import JourneyStatistics
+
+MIN_CONVERSIONS = 200
+MIN_TOUCHES = 2_000
+MIN_CONVERTING_JOURNEYS_PER_CHANNEL = 30
+MAX_STATES_PER_CONVERSION = 0.1
+
+
+class Concern(Enum):
+    """What a warning is about."""
+
+    FEW_CONVERSIONS = "few_conversions"
+    FEW_TOUCHES = "few_touches"
+    RARE_CHANNEL = "rare_channel"
+    NEVER_CONVERTS = "never_converts"
+    NO_NON_CONVERTING = "no_non_converting"
+    MIXED_CURRENCIES = "mixed_currencies"
+    JOURNEYS_TRUNCATED = "journeys_truncated"
+    MANY_STATES = "many_states"
+
+
+@dataclass(frozen=True, slots=True)
+class DataWarning:
+    """One concern, what it means for the reader, and the channel it is about (empty: all)."""
+
+    concern: Concern
+    message: str
+    channel: str = ""
+
+
+def data_warnings(
+    statistics: JourneyStatistics, currencies: tuple[str, ...] = ()
+) -> tuple[DataWarning, ...]:
+    """Return the concerns about the whole, then those about channels in the order of names.
+
+    `currencies` are those of the values and costs that were added.
+    """
+    warnings = [*_about_size(statistics), *_about_shape(statistics)]
+    if len(currencies) > 1:
+        warnings.append(
+            DataWarning(
+                Concern.MIXED_CURRENCIES,
+                f"amounts in {', '.join(currencies)} were added as if they were one currency. "
+                "Convert them to one currency before they are logged.",
+            )
+        )
+    return (*warnings, *_about_channels(statistics))
+
+
+def _about_size(statistics: JourneyStatistics) -> list[DataWarning]:
+    conversions = statistics.counts.converting
+    touches = int(statistics.by_channel.touches.sum())
+    active = int((statistics.by_channel.journeys > 0).sum())
+    warnings = []
+    if conversions < MIN_CONVERSIONS:
+        warnings.append(
+            DataWarning(
+                Concern.FEW_CONVERSIONS,
+                f"{conversions} conversions saw a touch; below {MIN_CONVERSIONS} the credits "
+                "are mostly noise. Report a longer time range.",
+            )
+        )
+    if touches < MIN_TOUCHES:
+        warnings.append(
+            DataWarning(
+                Concern.FEW_TOUCHES,
+                f"{touches} touches; below {MIN_TOUCHES} the credits are mostly noise. "
+                "Report a longer time range.",
+            )
+        )
+    if active > MAX_STATES_PER_CONVERSION * conversions:
+        warnings.append(
+            DataWarning(
+                Concern.MANY_STATES,
+                f"{active} channels for {conversions} conversions: a Markov model has more than "
+                f"{MAX_STATES_PER_CONVERSION} states a conversion. Group rare channels.",
+            )
+        )
+    return warnings
+
+
+def _about_shape(statistics: JourneyStatistics) -> list[DataWarning]:
+    counts = statistics.counts
+    warnings = []
+    if counts.journeys and not counts.non_converting:
+        warnings.append(
+            DataWarning(
+                Concern.NO_NON_CONVERTING,
+                f"all {counts.journeys} journeys converted, so a removal effect cannot see what "
+                "did not work. Log the touches of units that did not convert too.",
+            )
+        )
+    if counts.truncated:
+        warnings.append(
+            DataWarning(
+                Concern.JOURNEYS_TRUNCATED,
+                f"{counts.truncated} journeys were longer than the limit and keep their most "
+                "recent touches. Look for units that are not persons.",
+            )
+        )
+    return warnings
+
+
+def _about_channels(statistics: JourneyStatistics) -> list[DataWarning]:
+    warnings = []
+    counts = statistics.by_channel
+    for channel, journeys, converting in zip(
+        statistics.channels, counts.journeys.tolist(), counts.converting.tolist(), strict=True
+    ):
+        if journeys and not converting:
+            warnings.append(
+                DataWarning(
+                    Concern.NEVER_CONVERTS,
+                    f"channel {channel!r} is in {journeys} journeys and none converted: its "
+                    "credit is 0 for want of a conversion, which does not prove it has no effect.",
+                    channel,
+                )
+            )
+        elif 0 < converting < MIN_CONVERTING_JOURNEYS_PER_CHANNEL:
+            warnings.append(
+                DataWarning(
+                    Concern.RARE_CHANNEL,
+                    f"channel {channel!r} is in {converting} converting journeys; below "
+                    f"{MIN_CONVERTING_JOURNEYS_PER_CHANNEL} its credit is mostly noise.",
+                    channel,
+                )
+            )
+    return warnings
