@@ -40,7 +40,8 @@ class Code(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
     """One field that is wrong: its path in the request, and what is wrong, which value, what is
-    allowed."""
+    allowed.
+    """
 
     field: str
     description: str

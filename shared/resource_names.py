@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from shared import errors
+from shared.errors import Code, DomainError
+
+
+class OtherTenantError(DomainError):
+    """The name is of a project that is not the caller's. To the caller it looks like any name
+    that does not exist; the audit log remembers the attempt.
+    """
+
+    def __init__(self, kind: str, name: str) -> None:
+        plain = errors.not_found(kind, name)
+        super().__init__(Code.NOT_FOUND, plain.reason, plain.message, metadata=plain.metadata)
 
 
 def project_name(project: str) -> str:
@@ -21,7 +32,7 @@ def require_parent(parent: str, project: str) -> None:
     Another tenant's project and one that does not exist look the same.
     """
     if parent != project_name(project):
-        raise errors.not_found("project", parent)
+        raise OtherTenantError("project", parent)
 
 
 def require_id(name: str, project: str, collection: str) -> str:
@@ -33,5 +44,5 @@ def require_id(name: str, project: str, collection: str) -> str:
     if len(parts) != 4 or parts[0] != "projects" or parts[2] != collection or "" in parts:
         raise errors.invalid("name", name, f"projects/{{project}}/{collection}/{{id}}")
     if parts[1] != project:
-        raise errors.not_found(collection.rstrip("s"), name)
+        raise OtherTenantError(collection.removesuffix("s"), name)
     return parts[3]

@@ -163,7 +163,8 @@ class SqlAuditLog:
 
     def lock(self, project: str) -> tuple[int, str]:
         """Holds the end of the project's chain until the transaction ends: its sequence number
-        and hash. Whoever else wants to append waits."""
+        and hash. Whoever else wants to append waits.
+        """
         query = sa.select(audit_heads).where(audit_heads.c.project == project).with_for_update()
         head = self._connection.execute(query).one_or_none()
         if head is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from touchstone.common.v1 import rpc_pb2
 
@@ -35,14 +34,6 @@ class Rule:
     def admits(self, roles: frozenset[Role]) -> bool:
         """Whether a caller with these roles may call."""
         return self.any_role or bool(self.roles & roles)
-
-
-def find_method(method: str) -> MethodDescriptor | None:
-    """The contract of `/package.Service/Method`, or None when no stub declares it."""
-    try:
-        return descriptor_pool.Default().FindMethodByName(method.strip("/").replace("/", "."))
-    except KeyError:
-        return None
 
 
 def rule_of(descriptor: MethodDescriptor) -> Rule | None:

@@ -35,22 +35,29 @@ def to_status(error: DomainError, request_id: str) -> grpc.Status:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
-    return rpc_status.to_status(status)
+    wire: grpc.Status = rpc_status.to_status(status)
+    return wire
 
 
-def from_rpc_error(error: grpc.RpcError) -> DomainError:
+def from_rpc_error(error: grpc.Call | grpc.aio.AioRpcError) -> DomainError:
     """What a failed call to one of our services says.
 
     A failure without our ErrorInfo comes from the transport or from another program; its reason
     is then DEPENDENCY_UNAVAILABLE.
     """
-    status = rpc_status.from_call(error)
-    name = error.code().name if isinstance(error, grpc.Call) else "UNAVAILABLE"
+    name = error.code().name
+    status = _rich_status(error)
     if status is None:
-        text = error.details() if isinstance(error, grpc.Call) else str(error)
         code = Code[name] if name in Code.__members__ else Code.UNAVAILABLE
-        return DomainError(code, "DEPENDENCY_UNAVAILABLE", text or name)
+        return DomainError(code, "DEPENDENCY_UNAVAILABLE", error.details() or name)
     return _from_details(name, status)
+
+
+def _rich_status(error: grpc.Call | grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return status_pb2.Status.FromString(value)
+    return None
 
 
 def _from_details(name: str, status: status_pb2.Status) -> DomainError:

@@ -33,7 +33,8 @@ class RequestValidator:
 
     def check(self, request: Message, per_item: str) -> None:
         """Raises INVALID_ARGUMENT with every violation, except those within an item of the
-        `per_item` field, which `item_violations` then gives to the handler."""
+        `per_item` field, which `item_violations` then gives to the handler.
+        """
         violations = self._validator.collect_violations(request)
         _ITEMS.set(_NONE)
         if not violations:

@@ -1,0 +1,195 @@
+"""Everything that surrounds a handler, for every RPC of every service alike.
+
+    observe (log line, metric, trace, error mapping)
+      deadline
+        authenticate -> authorise -> parse -> validate
+          handler
+
+A handler is written as if nothing could go wrong: it gets a valid request of a known caller, and
+raises DomainError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from opentelemetry import propagate, trace
+
+from shared.errors import Code, DomainError
+from shared.ids import IdGenerator
+from shared.server.checks import Check
+from shared.server.denials import DenialRecorder
+from shared.server.rpc import Context, Rpc, receive
+from shared.server.rules import PUBLIC, Rule
+from shared.server.status import REQUEST_ID, to_status
+from shared.telemetry import duration_histogram
+
+_ACCESS = logging.getLogger("touchstone.access")
+_ERRORS = logging.getLogger("touchstone.errors")
+
+Handler = Any  # grpc.RpcMethodHandler, which is generic only to type checkers
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How the guard treats calls."""
+
+    checks: Sequence[Check]
+    rules: dict[str, Rule | None]
+    default_call_s: float
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Wraps the handler of every RPC; only the standard public services pass untouched."""
+
+    def __init__(self, policy: Policy, denials: DenialRecorder, ids: IdGenerator) -> None:
+        self._policy = policy
+        self._denials = denials
+        self._ids = ids
+        self._durations = duration_histogram()
+        self._tracer = trace.get_tracer("touchstone")
+        # By method, not by handler: another interceptor may return a new handler for each call.
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """The guarded handler of the method."""
+        method = handler_call_details.method
+        if method in self._wrapped:
+            return self._wrapped[method]
+        handler = await continuation(handler_call_details)
+        if method in PUBLIC or handler is None:
+            return handler
+        self._wrapped[method] = self._wrap(method, handler)
+        return self._wrapped[method]
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary),
+                response_serializer=handler.response_serializer,
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(method, handler.unary_stream),
+                response_serializer=handler.response_serializer,
+            )
+        raise TypeError(f"{method} streams requests; the suite has no such RPC")
+
+    def _unary(self, method: str, inner: Any) -> Any:
+        async def call(body: bytes, context: Context) -> Message:
+            rpc = self._receive(method, body, context)
+            async with _Observed(self, rpc), asyncio.timeout(self._time_left(rpc)):
+                response: Message = await inner(await self._admit(rpc), context)
+                return response
+            raise AssertionError("an observed call returns or raises")
+
+        return call
+
+    def _stream(self, method: str, inner: Any) -> Any:
+        async def call(body: bytes, context: Context) -> AsyncIterator[Message]:
+            rpc = self._receive(method, body, context)
+            async with _Observed(self, rpc), asyncio.timeout(self._time_left(rpc)):
+                async for response in inner(await self._admit(rpc), context):
+                    yield response
+
+        return call
+
+    def _receive(self, method: str, body: bytes, context: Context) -> Rpc:
+        return receive(method, self._policy.rules.get(method), body, context, self._ids)
+
+    def _time_left(self, rpc: Rpc) -> float:
+        allowed = (rpc.rule and rpc.rule.max_duration_s) or self._policy.default_call_s
+        asked = rpc.context.time_remaining()
+        return allowed if asked is None else min(allowed, asked)
+
+    async def _admit(self, rpc: Rpc) -> Message:
+        for check in self._policy.checks:
+            await check(rpc)
+        if rpc.request is None:
+            raise RuntimeError("no check parsed the request")
+        return rpc.request
+
+    async def fail(self, rpc: Rpc, error: BaseException) -> DomainError:
+        """The error that the caller is told of, whatever went wrong."""
+        if isinstance(error, DomainError):
+            await self._denials.record(rpc, error)
+            return error
+        if isinstance(error, TimeoutError):
+            return DomainError(
+                Code.DEADLINE_EXCEEDED,
+                "DEADLINE_EXCEEDED",
+                "the call took longer than its deadline or the server's limit for it; ask for "
+                "less at once, or allow more time",
+            )
+        _ERRORS.error(
+            "handler failed",
+            exc_info=(type(error), error, error.__traceback__),
+            extra={"method": rpc.method, "request_id": rpc.request_id},
+        )
+        return DomainError(
+            Code.INTERNAL,
+            "INTERNAL",
+            f"an unexpected failure; tell the operator the request id {rpc.request_id}",
+        )
+
+    def note(self, rpc: Rpc, code: str, elapsed_s: float) -> None:
+        """One log line and one measurement of a finished call."""
+        self._durations.record(elapsed_s, {"rpc.method": rpc.method, "rpc.status": code})
+        caller = rpc.call.caller if rpc.call else None
+        _ACCESS.info(
+            "rpc",
+            extra={
+                "method": rpc.method,
+                "code": code,
+                "duration_ms": round(elapsed_s * 1000, 3),
+                "request_bytes": len(rpc.body),
+                "request_id": rpc.request_id,
+                "project": caller.project if caller else "",
+                "key": caller.key_id if caller else "",
+            },
+        )
+
+    def span(self, rpc: Rpc) -> Any:
+        """The trace span of the call, a child of the caller's."""
+        parent = propagate.extract(rpc.metadata)
+        return self._tracer.start_as_current_span(
+            rpc.method.strip("/"), context=parent, kind=trace.SpanKind.SERVER
+        )
+
+
+class _Observed:
+    """Turns what is raised in its block into a status, and notes how the call ended."""
+
+    def __init__(self, guard: Guard, rpc: Rpc) -> None:
+        self._guard = guard
+        self._rpc = rpc
+        self._start = time.perf_counter()
+        self._span = guard.span(rpc)
+
+    async def __aenter__(self) -> None:
+        self._span.__enter__()
+        self._rpc.context.set_trailing_metadata(((REQUEST_ID, self._rpc.request_id),))
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace_: object) -> None:
+        rpc = self._rpc
+        code = "OK"
+        try:
+            if isinstance(error, asyncio.CancelledError | GeneratorExit):
+                code = "CANCELLED"
+            elif error is not None:
+                failure = await self._guard.fail(rpc, error)
+                code = failure.code.value
+                await rpc.context.abort_with_status(to_status(failure, rpc.request_id))
+        finally:
+            self._span.__exit__(None, None, None)
+            self._guard.note(rpc, code, time.perf_counter() - self._start)

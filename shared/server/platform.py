@@ -1,0 +1,76 @@
+"""The surroundings of a service: its data folder, the state database, the audit keys."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from shared import errors
+from shared.clock import SystemClock
+from shared.ids import RandomIds
+from shared.security.audit import AuditKeys
+from shared.server.run import Platform
+from shared.settings import Settings
+from shared.state.database import Database
+from shared.state.platform import migrate_platform
+
+
+def open_platform(settings: Settings) -> Platform:
+    """Opens what the settings name, and makes what a first start needs.
+
+    Raises FAILED_PRECONDITION when the data folder cannot be written or the state database cannot
+    be opened, or when either was written by a newer program.
+    """
+    prepare_folder(settings.data)
+    database = Database.open(settings.state_url)
+    migrate_platform(database)
+    return Platform(database, _audit_keys(settings.audit_key_path), SystemClock(), RandomIds())
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder, for its owner only. Raises FAILED_PRECONDITION when that fails."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = folder / f".write-probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise errors.failed_precondition(
+            "STORAGE_UNAVAILABLE",
+            f"the data folder {folder} cannot be written ({error.strerror}); set TOUCHSTONE_DATA "
+            "to a folder that this user can write",
+        ) from error
+
+
+def _audit_keys(path: Path) -> AuditKeys:
+    write_secret_once(path, secrets.token_hex(32) + "\n")
+    try:
+        return AuditKeys(tuple(bytes.fromhex(line) for line in path.read_text().split()))
+    except (OSError, ValueError) as error:
+        raise errors.failed_precondition(
+            "STORAGE_UNAVAILABLE",
+            f"the audit keys in {path} cannot be read; each line is 64 or more hexadecimal digits",
+        ) from error
+
+
+def write_secret_once(path: Path, content: str) -> bool:
+    """Writes a file that only its owner can read, unless it is there. True when it was written.
+
+    Two processes that start together agree: one writes, whole, and the other finds it.
+    """
+    if path.exists():
+        return False
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True

@@ -1,0 +1,205 @@
+"""From servicers to a running server, and back to nothing without losing a call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from pydantic import ValidationError
+
+from shared.clock import Clock
+from shared.errors import DomainError
+from shared.ids import IdGenerator
+from shared.security.audit import AuditKeys
+from shared.security.authentication import Authenticator
+from shared.server.checks import Authenticate, Authorise, Parse, Validate
+from shared.server.denials import DenialRecorder
+from shared.server.guard import Guard, Policy
+from shared.server.health import NOT_SERVING, SERVING, DrainingHealth
+from shared.server.options import server_options
+from shared.server.rules import Rule, rule_of
+from shared.server.tls import add_port
+from shared.settings import ServiceName, ServiceSettings, settings_error
+from shared.state.database import Database
+from shared.telemetry import start_logging, start_telemetry
+from shared.version import VERSION
+
+_LOG = logging.getLogger("touchstone.server")
+_READINESS_INTERVAL_S = 1.0
+_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Servicer:
+    """One gRPC service: its full name, its implementation, and the generated function that adds
+    it to a server.
+    """
+
+    name: str
+    implementation: object
+    register: Callable[[Any, grpc.aio.Server], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What every service gets from its surroundings."""
+
+    database: Database
+    audit_keys: AuditKeys
+    clock: Clock
+    ids: IdGenerator
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A composed service. `start` runs before the first call, `stop` after the last one; `ready`
+    tells whether the service can keep its promise at this moment.
+    """
+
+    service: ServiceName
+    settings: ServiceSettings
+    platform: Platform
+    servicers: Sequence[Servicer]
+    start: Callable[[], Awaitable[None]] | None = None
+    stop: Callable[[], Awaitable[None]] | None = None
+    ready: Callable[[], bool] = field(default=lambda: True)
+
+
+def run(compose: Callable[[], Application]) -> None:
+    """Composes a service and serves it until SIGTERM or SIGINT. The whole of every `__main__`.
+
+    Ends the process with status 1 and one line on standard error when it cannot start.
+    """
+    try:
+        try:
+            application = compose()
+            asyncio.run(_serve(application))
+        except ValidationError as error:
+            raise settings_error(error) from error
+    except DomainError as error:
+        sys.exit(f"error: {error.message}")
+
+
+async def _serve(application: Application) -> None:
+    start_logging(application.service, application.settings.log_level)
+    start_telemetry(application.service, VERSION)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    running = await start_server(application)
+    await stopping.wait()
+    await running.drain()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers."""
+
+    application: Application
+    server: grpc.aio.Server
+    health: DrainingHealth
+    draining: asyncio.Event
+    readiness: asyncio.Task[None]
+    address: str
+
+    async def drain(self) -> None:
+        """Stops without losing a call: not ready at once, no new calls after the lame-duck time,
+        those in flight get the grace period, then the service itself stops.
+        """
+        settings = self.application.settings
+        _LOG.info("draining")
+        self.readiness.cancel()
+        await self.health.enter_graceful_shutdown()
+        await asyncio.sleep(settings.drain_lame_duck_s)
+        self.draining.set()
+        await self.server.stop(settings.drain_grace_s)
+        if self.application.stop:
+            await self.application.stop()
+        self.application.platform.database.close()
+        _LOG.info("stopped")
+
+
+async def start_server(application: Application) -> RunningServer:
+    """Starts a composed service.
+
+    Raises FAILED_PRECONDITION when its port cannot be taken.
+    """
+    server = make_server(application)
+    draining = asyncio.Event()
+    health = DrainingHealth(draining)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    names = [servicer.name for servicer in application.servicers]
+    health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], server)
+    address = add_port(server, application.settings, application.service)
+    if application.start:
+        await application.start()
+    await server.start()
+    _LOG.info("listening", extra={"address": address, "version": VERSION})
+    readiness = asyncio.create_task(_watch_readiness(application, health, ["", *names]))
+    return RunningServer(application, server, health, draining, readiness, address)
+
+
+def make_server(application: Application) -> grpc.aio.Server:
+    """A server of these servicers, guarded, with every option set. It has no port yet."""
+    settings, platform = application.settings, application.platform
+    authenticator = Authenticator(platform.database, platform.clock, settings.credential_cache_s)
+    methods = _methods(application.servicers)
+    guard = Guard(
+        Policy(
+            checks=[
+                Authenticate(authenticator),
+                Authorise(),
+                Parse({name: request for name, (request, _) in methods.items()}),
+                Validate(),
+            ],
+            rules={name: rule for name, (_, rule) in methods.items()},
+            default_call_s=settings.default_call_s,
+        ),
+        DenialRecorder(platform.database, platform.audit_keys, platform.clock),
+        platform.ids,
+    )
+    server = grpc.aio.server(
+        interceptors=[guard],
+        options=server_options(settings.max_message_bytes),
+        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+    )
+    for servicer in application.servicers:
+        servicer.register(servicer.implementation, server)
+    return server
+
+
+def _methods(servicers: Sequence[Servicer]) -> dict[str, tuple[type[Message], Rule | None]]:
+    found = {}
+    for servicer in servicers:
+        service = descriptor_pool.Default().FindServiceByName(servicer.name)
+        for method in service.methods:
+            request = message_factory.GetMessageClass(method.input_type)
+            found[f"/{service.full_name}/{method.name}"] = (request, rule_of(method))
+    return found
+
+
+async def _watch_readiness(
+    application: Application, health: DrainingHealth, names: Sequence[str]
+) -> None:
+    current: bool | None = None
+    while True:
+        ready = application.ready()
+        if ready != current:
+            current = ready
+            for name in names:
+                await health.set(name, SERVING if ready else NOT_SERVING)
+            _LOG.info("ready" if ready else "not ready")
+        await asyncio.sleep(_READINESS_INTERVAL_S)
