@@ -18,15 +18,17 @@ TOTAL_SLOTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class SlotRange:
-    """The slots [first, end) of one experiment since a configuration version.
+    """The slots [first, end) of one experiment, from one configuration version to another.
 
-    A released range may be given again from `reusable_time` on.
+    A released range may be given again from `reusable_time` on. The three release fields are
+    written together, once.
     """
 
     first: int
     end: int
     experiment_id: str
     since_version: int
+    release_version: int | None = None
     release_time: datetime | None = None
     reusable_time: datetime | None = None
 
@@ -108,7 +110,12 @@ class Layer:
         return replace(
             self,
             ledger=tuple(
-                replace(row, release_time=at.time, reusable_time=at.time + cool_down)
+                replace(
+                    row,
+                    release_version=at.config_version,
+                    release_time=at.time,
+                    reusable_time=at.time + cool_down,
+                )
                 if row in owned
                 else row
                 for row in self.ledger

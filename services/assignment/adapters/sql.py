@@ -1,0 +1,92 @@
+"""The configuration in the state database."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+from google.protobuf.message import Message
+from sqlalchemy.dialects import postgresql, sqlite
+
+from services.assignment.adapters.sql_experiments import SqlExperimentStore
+from services.assignment.adapters.sql_layers import SqlLayerStore
+from services.assignment.adapters.tables import CONFIG
+from services.assignment.domain.revision import Revision
+from services.assignment.ports import Configuration, ProjectConfig
+from shared.state.database import Database
+from shared.state.migrate import migrate
+from shared.state.mutations import Mutation, Mutations
+
+M = TypeVar("M", bound=Message)
+
+
+class SqlConfiguration:
+    """Configuration over one connection."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self.experiments = SqlExperimentStore(connection)
+        self.layers = SqlLayerStore(connection)
+
+    def next_revision(self, project: str, now: datetime) -> Revision:
+        """See Configuration: the row's lock is held until the transaction ends."""
+        dialect = sqlite if self._connection.dialect.name == "sqlite" else postgresql
+        version = self._connection.execute(
+            dialect.insert(CONFIG)
+            .values(project=project, version=1)
+            .on_conflict_do_update(
+                index_elements=[CONFIG.c.project], set_={"version": CONFIG.c.version + 1}
+            )
+            .returning(CONFIG.c.version)
+        ).scalar_one()
+        return Revision(version, now)
+
+    def versions(self) -> Mapping[str, int]:
+        """See Configuration."""
+        rows = self._connection.execute(sa.select(CONFIG.c.project, CONFIG.c.version))
+        return {row.project: row.version for row in rows}
+
+    def load(self, project: str, as_of: int | None = None) -> ProjectConfig:
+        """See Configuration."""
+        current = self._connection.execute(
+            sa.select(CONFIG.c.version).where(CONFIG.c.project == project)
+        ).scalar()
+        newest = current or 0
+        if as_of is None or as_of >= newest:
+            experiments = self.experiments.all_now(project)
+            version = newest
+        else:
+            experiments = self.experiments.all_as_of(project, as_of)
+            version = as_of
+        return ProjectConfig(version, experiments, self.layers.all_as_of(project, version))
+
+
+class SqlConfigurationReader:
+    """ConfigurationReader over the state database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextmanager
+    def read(self) -> Iterator[Configuration]:
+        """See ConfigurationReader."""
+        with self._database.read() as connection:
+            yield SqlConfiguration(connection)
+
+
+class SqlConfigurationWriter:
+    """ConfigurationWriter: the change, its audit entry and its answer commit together."""
+
+    def __init__(self, mutations: Mutations) -> None:
+        self._mutations = mutations
+
+    def write(self, mutation: Mutation, work: Callable[[Configuration], M]) -> M:
+        """See ConfigurationWriter."""
+        return self._mutations.run(mutation, lambda connection: work(SqlConfiguration(connection)))
+
+
+def migrate_assignment(database: Database) -> None:
+    """Brings the tables of assignment to the schema that this program expects."""
+    migrate(database, "assignment", Path(__file__).parent / "migrations")
