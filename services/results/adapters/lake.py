@@ -1,0 +1,193 @@
+"""Sums over units from the event tables, as Ibis expressions that any engine can run."""
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+from ibis import ir
+
+from services.results.domain.metric import Measure, MetricKind
+from services.results.domain.observation import (
+    DataCut,
+    ExperimentPlan,
+    Observation,
+    Question,
+    Total,
+)
+from shared.lake.snapshot import EventTables
+from shared.lake.watermark import Watermark
+
+# Values become whole numbers of at most this many bits, as many as a double holds, before they
+# are added: sums are then exact, and the order of addition cannot change a digit.
+BITS = 53
+# Squares of units' numbers have to add up within the 38 decimal digits of the widest exact type.
+EXACT = "decimal(38, 0)"
+EXACT_BITS = 126
+SMALLEST_EXPONENT = -1000
+WINDOW_UNIT = dt.timedelta(microseconds=1)
+NOTHING = Total(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LakeMoments:
+    """MomentsSource over the event tables."""
+
+    tables: EventTables
+    wait_s: float = 30.0
+
+    def observe(self, question: Question) -> Observation:
+        """See MomentsSource."""
+        snapshot = self.tables.snapshot(question.project, question.at_least, self.wait_s)
+        with snapshot.read() as tables:
+            exposed = _exposed(tables["exposures"], question.plan)
+            unknown = _rows(_unknown(exposed, question.plan))[0]["exposures"]
+            units = _stored("observed_units", _units(exposed, question.plan))
+            counts = {row["variant"]: row for row in _rows(_counts(units))}
+            start = min((counts[v]["start"] for v in counts if v is not None), default=None)
+            totals = _totals(tables["conversions"], units, question, start)
+        in_arm = {variant: int(row["units"]) for variant, row in counts.items()}
+        return Observation(
+            units=tuple(in_arm.get(arm.variant, 0) for arm in question.plan.arms),
+            totals=totals,
+            multiply_exposed_units=in_arm.get(None, 0),
+            unknown_variant_exposures=unknown,
+            cut=_cut(snapshot.watermark),
+        )
+
+
+def _cut(watermark: Watermark) -> DataCut:
+    written = bool(watermark.journal_id)
+    return DataCut(
+        token=watermark.token() if written else "",
+        commit_time=watermark.commit_time if written else None,
+    )
+
+
+def _rows(expression: ir.Table) -> list[dict[str, Any]]:
+    return expression.to_pyarrow().to_pylist()  # type: ignore[no-any-return]
+
+
+def _stored(name: str, expression: ir.Table) -> ir.Table:
+    """Computed once for several questions; it goes when the snapshot is closed."""
+    return expression.get_backend().create_table(name, expression, temp=True)
+
+
+def _exposed(exposures: ir.Table, plan: ExperimentPlan) -> ir.Table:
+    return exposures.filter(
+        exposures.experiment == plan.experiment_id, exposures.unit_type == plan.unit_type
+    )
+
+
+def _unknown(exposed: ir.Table, plan: ExperimentPlan) -> ir.Table:
+    strangers = exposed.filter(exposed.variant.notin([arm.variant for arm in plan.arms]))
+    return strangers.aggregate(exposures=strangers.count())
+
+
+def _units(exposed: ir.Table, plan: ExperimentPlan) -> ir.Table:
+    """One row a unit: its first exposure and its variant, null when it saw several."""
+    known = exposed.filter(exposed.variant.isin([arm.variant for arm in plan.arms]))
+    units = known.group_by("unit_key").aggregate(
+        first=known.event_time.min(), low=known.variant.min(), high=known.variant.max()
+    )
+    single = ibis.ifelse(units.low == units.high, units.low, ibis.null("string"))
+    return units.select("unit_key", "first", variant=single)
+
+
+def _counts(units: ir.Table) -> ir.Table:
+    return units.group_by("variant").aggregate(units=units.count(), start=units.first.min())
+
+
+def _totals(
+    conversions: ir.Table, units: ir.Table, question: Question, start: dt.datetime | None
+) -> tuple[tuple[Total, ...], ...]:
+    """Totals of each measure and arm; `start` is the first exposure of all, None without any."""
+    variants, measures = [arm.variant for arm in question.plan.arms], question.measures
+    if start is None or not measures:
+        return tuple(tuple(NOTHING for _ in variants) for _ in measures)
+    events = conversions.filter(
+        conversions.event_name.isin(sorted({m.event_name for m in measures})),
+        conversions.day >= ibis.literal(start.date()),
+        conversions.event_time >= ibis.literal(start),
+    )
+    steps = _event_steps(events, measures)
+    values = _stored("unit_values", _unit_values(events, units, measures, steps))
+    unit_steps = _unit_steps(values, measures)
+    exponents = [
+        unit_step + steps.get(measure.event_name, 0) if measure.kind is MetricKind.MEAN else 0
+        for measure, unit_step in zip(measures, unit_steps, strict=True)
+    ]
+    found = {row["variant"]: row for row in _rows(_sums(values, unit_steps))}
+    return tuple(
+        tuple(_total(found.get(variant), m, exponent) for variant in variants)
+        for m, exponent in enumerate(exponents)
+    )
+
+
+def _total(row: Mapping[str, Any] | None, measure: int, exponent: int) -> Total:
+    if row is None:
+        return NOTHING
+    return Total(int(row[f"sum_{measure}"]), int(row[f"square_{measure}"]), exponent)
+
+
+def _event_steps(events: ir.Table, measures: tuple[Measure, ...]) -> dict[str, int]:
+    """For each summed event the exponent of the step in which its values are counted."""
+    summed = sorted({m.event_name for m in measures if m.kind is MetricKind.MEAN})
+    if not summed:
+        return {}
+    peaks = events.filter(events.event_name.isin(summed)).group_by("event_name")
+    rows = _rows(peaks.aggregate(peak=events.value.abs().max()))
+    return {row["event_name"]: step_exponent(row["peak"]) for row in rows}
+
+
+def step_exponent(peak: float | None, bits: int = BITS) -> int:
+    """Exponent e for which values up to `peak` are at most `2**bits` steps of `2**e`."""
+    if not peak:
+        return 0
+    return max(math.frexp(peak)[1] - bits, SMALLEST_EXPONENT)
+
+
+def _unit_values(
+    events: ir.Table, units: ir.Table, measures: tuple[Measure, ...], steps: Mapping[str, int]
+) -> ir.Table:
+    """One row a unit that has events: its number for each measure, in whole steps."""
+    single = units.filter(units.variant.notnull())
+    joined = events.join(single, "unit_key").select(
+        "unit_key", "variant", "first", "event_time", "event_name", "value"
+    )
+    joined = joined.filter(joined.event_time >= joined["first"])
+    return joined.group_by("unit_key", "variant").aggregate(
+        **{f"x_{m}": _unit_value(joined, measure, steps) for m, measure in enumerate(measures)}
+    )
+
+
+def _unit_value(joined: ir.Table, measure: Measure, steps: Mapping[str, int]) -> ir.Column:
+    counts = joined.event_name == measure.event_name
+    if measure.window is not None:
+        window = ibis.interval(microseconds=measure.window // WINDOW_UNIT)
+        counts = counts & (joined.event_time <= joined["first"] + window)
+    if measure.kind is MetricKind.PROPORTION:
+        return ibis.ifelse(counts, 1.0, 0.0).max()
+    step = math.ldexp(1.0, -steps.get(measure.event_name, 0))
+    whole = (joined.value * step).round().cast("int64")
+    # The exact sum is rounded once, by the cast: adding in another order changes nothing.
+    return whole.sum(where=counts).cast("float64").fill_null(0.0)
+
+
+def _unit_steps(values: ir.Table, measures: tuple[Measure, ...]) -> list[int]:
+    """For each measure how far units' numbers have to be shortened to fit BITS again."""
+    peaks = {f"x_{m}": values[f"x_{m}"].abs().max() for m in range(len(measures))}
+    row = _rows(values.aggregate(rows=values.count(), **peaks))[0]
+    bits = min(BITS, (EXACT_BITS - row["rows"].bit_length()) // 2)
+    return [max(step_exponent(row[f"x_{m}"], bits), 0) for m in range(len(measures))]
+
+
+def _sums(values: ir.Table, unit_steps: list[int]) -> ir.Table:
+    aggregates = {}
+    for m, exponent in enumerate(unit_steps):
+        whole = (values[f"x_{m}"] * math.ldexp(1.0, -exponent)).round().cast(EXACT)
+        aggregates[f"sum_{m}"] = whole.sum().cast(EXACT)
+        aggregates[f"square_{m}"] = (whole * whole).sum().cast(EXACT)
+    return values.group_by("variant").aggregate(**aggregates)

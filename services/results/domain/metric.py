@@ -1,0 +1,78 @@
+"""What is measured of each unit."""
+
+import datetime as dt
+import enum
+from dataclasses import dataclass
+
+
+class MetricKind(enum.Enum):
+    """How the events of a unit become its number."""
+
+    PROPORTION = "proportion"
+    """1 when the unit has an event, otherwise 0."""
+    MEAN = "mean"
+    """The sum of the values of the unit's events, 0 without any."""
+
+
+class Direction(enum.Enum):
+    """Which way is better."""
+
+    INCREASE = "increase"
+    DECREASE = "decrease"
+
+
+class MetricRole(enum.Enum):
+    """What a metric is for in a decision."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    GUARDRAIL = "guardrail"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What has to be computed of each unit: the part of a definition that a query needs.
+
+    Events count from the first exposure of the unit on and, with a window, up to and including
+    that long after it.
+    """
+
+    kind: MetricKind
+    event_name: str
+    window: dt.timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTexts:
+    """What people read about a metric."""
+
+    display_name: str = ""
+    description: str = ""
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDefinition:
+    """Everything that its owner decides about a metric."""
+
+    measure: Measure
+    direction: Direction = Direction.INCREASE
+    role: MetricRole = MetricRole.SECONDARY
+    texts: MetricTexts = MetricTexts()
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A stored metric: `version` counts the changes of its definition, from 1."""
+
+    metric_id: str
+    definition: MetricDefinition
+    version: int
+    create_time: dt.datetime
+    update_time: dt.datetime
+    archive_time: dt.datetime | None = None
+
+    @property
+    def etag(self) -> str:
+        """Differs between any two states of the metric."""
+        return f"{self.version}{'a' if self.archive_time else ''}"

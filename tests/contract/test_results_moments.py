@@ -1,0 +1,230 @@
+"""The promises of MomentsSource, held against sums that Python computes event by event."""
+
+import datetime as dt
+import itertools
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.results.adapters.lake import LakeMoments
+from services.results.domain.metric import Measure, MetricKind
+from services.results.domain.observation import Arm, ExperimentPlan, Observation, Question
+from shared.errors import DomainError
+from shared.lake.rows import table_of
+from shared.lake.snapshot import LakeEventTables
+from shared.lake.watermark import ConsistencyToken
+from shared.lake.writer import LakeWriter
+from shared.testing.fakes import FixedClock
+
+START = dt.datetime(2026, 3, 1, 23, 59, tzinfo=dt.UTC)
+PLAN = ExperimentPlan("checkout", "user", (Arm("a", 5000), Arm("b", 5000)), "a", 7)
+VISIT = Measure(MetricKind.PROPORTION, "visit")
+SPEND = Measure(MetricKind.MEAN, "purchase")
+SOON = Measure(MetricKind.MEAN, "purchase", dt.timedelta(hours=1))
+
+Row = dict[str, Any]
+
+
+class Log:
+    """A lake that events are put into one batch at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.writer = LakeWriter(folder, "journal", FixedClock())
+        self.source = LakeMoments(LakeEventTables(folder), wait_s=0.05)
+        self.position = 0
+        self.ids = itertools.count()
+
+    def add(self, table: str, rows: Sequence[Row]) -> None:
+        self.position += 1
+        complete = [
+            {"event_id": f"e{next(self.ids)}", "project": "demo", "position": self.position} | row
+            for row in rows
+        ]
+        self.writer.append({table: table_of(table, complete)}, self.position)
+
+    def ask(self, *measures: Measure, **more: Any) -> Observation:
+        return self.source.observe(Question("demo", PLAN, measures, **more))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    return iter([Log(tmp_path / "lake")]).__next__()
+
+
+def exposure(unit: str, variant: str, minutes: float = 0, **more: Any) -> Row:
+    time = START + dt.timedelta(minutes=minutes)
+    row = {"unit_id": unit, "variant": variant, "event_time": time, "experiment": "checkout"}
+    return row | more
+
+
+def conversion(unit: str, name: str, minutes: float, value: float | None = None) -> Row:
+    time = START + dt.timedelta(minutes=minutes)
+    return {"unit_id": unit, "event_name": name, "event_time": time, "value": value}
+
+
+def sums(observation: Observation, measure: int) -> list[float]:
+    return [t.steps * 2.0**t.exponent for t in observation.totals[measure]]
+
+
+def test_nothing_written_is_no_units(log: Log) -> None:
+    seen = log.ask(VISIT, SPEND)
+    assert seen.units == (0, 0)
+    assert sums(seen, 1) == [0.0, 0.0]
+    assert seen.moments(0).units.tolist() == [0, 0]
+
+
+def test_exposures_without_any_conversion_count_as_zero(log: Log) -> None:
+    log.add("exposures", [exposure("u1", "a"), exposure("u2", "b"), exposure("u3", "b")])
+    seen = log.ask(VISIT, SPEND)
+    assert seen.units == (1, 2)
+    assert sums(seen, 0) == [0.0, 0.0]
+    assert seen.moments(1).mean.tolist() == [[0.0], [0.0]]
+
+
+def test_events_count_from_the_first_exposure_on_and_within_the_window(log: Log) -> None:
+    log.add("exposures", [exposure("u1", "a", 10), exposure("u1", "a", 500), exposure("u2", "b")])
+    log.add(
+        "conversions",
+        [
+            conversion("u1", "purchase", 9.99, 1000.0),
+            conversion("u1", "purchase", 10, 1.0),
+            conversion("u1", "purchase", 70, 20.0),
+            conversion("u1", "purchase", 70.01, 300.0),
+            conversion("u1", "purchase", 80, None),
+            conversion("u1", "visit", 5),
+            conversion("u2", "visit", 1),
+            conversion("u2", "visit", 2),
+            conversion("nobody", "visit", 3),
+        ],
+    )
+    seen = log.ask(VISIT, SPEND, SOON)
+    assert sums(seen, 0) == [0.0, 1.0]
+    assert sums(seen, 1) == pytest.approx([321.0, 0.0], rel=1e-12)
+    assert sums(seen, 2) == pytest.approx([21.0, 0.0], rel=1e-12)
+
+
+def test_a_unit_of_several_variants_is_counted_apart(log: Log) -> None:
+    log.add("exposures", [exposure("u1", "a"), exposure("u1", "b", 5), exposure("u2", "b")])
+    log.add("conversions", [conversion("u1", "visit", 9), conversion("u2", "visit", 9)])
+    seen = log.ask(VISIT)
+    assert seen.units == (0, 1)
+    assert seen.multiply_exposed_units == 1
+    assert sums(seen, 0) == [0.0, 1.0]
+
+
+def test_what_is_not_the_experiments_is_left_out(log: Log) -> None:
+    log.add(
+        "exposures",
+        [
+            exposure("u1", "a"),
+            exposure("u1", "c", 1),
+            exposure("u2", "c"),
+            exposure("u3", "b", experiment="another"),
+            exposure("u4", "b", unit_type="device"),
+            exposure("u5", "b", project="other"),
+        ],
+    )
+    seen = log.ask(VISIT)
+    assert seen.units == (1, 0)
+    assert seen.unknown_variant_exposures == 2
+    assert seen.multiply_exposed_units == 0
+
+
+def random_events(seed: int) -> tuple[list[Row], list[Row]]:
+    rng = np.random.default_rng(seed)
+    exposures = [exposure(f"u{i}", "ab"[i % 2], float(rng.integers(0, 3000))) for i in range(400)]
+    conversions = [
+        conversion(
+            f"u{rng.integers(0, 500)}",
+            str(rng.choice(["visit", "purchase"])),
+            float(rng.integers(0, 5000)),
+            float(rng.lognormal(3, 2)) if rng.random() < 0.9 else None,
+        )
+        for _ in range(3000)
+    ]
+    return exposures, conversions
+
+
+def expected_moments(
+    exposures: list[Row], conversions: list[Row], measure: Measure
+) -> list[tuple[int, float, float]]:
+    """Count, mean and centred second moment of each arm, in exact fractions."""
+    first = {row["unit_id"]: (row["event_time"], row["variant"]) for row in exposures}
+    totals = {unit: Fraction(0) for unit in first}
+    for row in conversions:
+        if row["unit_id"] not in first or row["event_name"] != measure.event_name:
+            continue
+        late = row["event_time"] - first[row["unit_id"]][0]
+        if late < dt.timedelta(0) or (measure.window is not None and late > measure.window):
+            continue
+        if measure.kind is MetricKind.PROPORTION:
+            totals[row["unit_id"]] = Fraction(1)
+        elif row["value"] is not None:
+            totals[row["unit_id"]] += Fraction(row["value"])
+    answer = []
+    for variant in "ab":
+        values = [total for unit, total in totals.items() if first[unit][1] == variant]
+        mean = sum(values, Fraction(0)) / len(values)
+        spread = sum(((value - mean) ** 2 for value in values), Fraction(0))
+        answer.append((len(values), float(mean), float(spread)))
+    return answer
+
+
+def test_moments_match_exact_sums_over_events(log: Log) -> None:
+    exposures, conversions = random_events(1)
+    log.add("exposures", exposures)
+    log.add("conversions", conversions)
+    measures = (VISIT, SPEND, SOON, Measure(MetricKind.PROPORTION, "purchase", dt.timedelta(1)))
+    seen = log.ask(*measures)
+    for m, measure in enumerate(measures):
+        moments = seen.moments(m)
+        for arm, expected in enumerate(expected_moments(exposures, conversions, measure)):
+            count, mean, spread = expected
+            assert moments.units[arm] == count
+            assert moments.mean[arm, 0] == pytest.approx(mean, rel=1e-12)
+            assert moments.co_moment[arm, 0, 0] == pytest.approx(spread, rel=1e-11)
+
+
+def test_the_order_of_arrival_does_not_change_a_bit(tmp_path: Path) -> None:
+    exposures, conversions = random_events(2)
+    one, many = Log(tmp_path / "one"), Log(tmp_path / "many")
+    one.add("exposures", exposures)
+    one.add("conversions", conversions)
+    order = np.random.default_rng(3).permutation(len(conversions))
+    for part in np.array_split(order, 7):
+        many.add("conversions", [conversions[i] for i in part])
+    many.add("exposures", exposures[::-1])
+    assert one.ask(SPEND, SOON).totals == many.ask(SPEND, SOON).totals
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e9, -1e12])
+def test_a_large_mean_does_not_cancel(log: Log, offset: float) -> None:
+    values = np.random.default_rng(4).normal(size=300) + offset
+    log.add("exposures", [exposure(f"u{i}", "ab"[i % 2]) for i in range(300)])
+    log.add("conversions", [conversion(f"u{i}", "purchase", 1, v) for i, v in enumerate(values)])
+    covariance = log.ask(SPEND).moments(0).covariance[:, 0, 0]
+    centred = values - offset
+    expected = [centred[arm::2].var(ddof=1) for arm in (0, 1)]
+    assert covariance == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("value", [1e300, 1e-300, 5e-324, -1e18])
+def test_extreme_values_are_summed(log: Log, value: float) -> None:
+    log.add("exposures", [exposure("u1", "a"), exposure("u2", "b")])
+    log.add("conversions", [conversion("u1", "purchase", 1, value) for _ in range(3)])
+    expected = 3 * value if abs(value) > 1e-290 else 0.0
+    assert log.ask(SPEND).moments(0).mean[0, 0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_cut_that_does_not_come_is_unavailable(log: Log) -> None:
+    log.add("exposures", [exposure("u1", "a")])
+    seen = log.ask(VISIT, at_least=ConsistencyToken("journal", 1).encode())
+    assert seen.cut.token == ConsistencyToken("journal", 1).encode()
+    assert seen.cut.commit_time is not None
+    with pytest.raises(DomainError) as caught:
+        log.ask(VISIT, at_least=ConsistencyToken("journal", 2).encode())
+    assert caught.value.reason == "NOT_YET_FRESH"
