@@ -1,0 +1,116 @@
+"""JourneyLog over the event tables: one Ibis expression a table, for any engine."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from services.attribution.domain.arrays import Floats, Integers
+from services.attribution.domain.events import Conversions, Touches
+from services.attribution.ports import EventQuery, JourneyEvents
+from shared.lake.snapshot import EventTables
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_FIRST_US = (dt.datetime.min.replace(tzinfo=dt.UTC) - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowNames:
+    """Names in an Arrow column."""
+
+    column: pa.ChunkedArray
+
+    def at(self, rows: Integers) -> list[str]:
+        """See Names."""
+        names: list[str] = self.column.take(pa.array(rows)).to_pylist()
+        return names
+
+
+class LakeJourneyLog:
+    """See JourneyLog."""
+
+    def __init__(self, tables: EventTables) -> None:
+        self._tables = tables
+
+    def read(self, query: EventQuery) -> JourneyEvents:
+        """See JourneyLog."""
+        snapshot = self._tables.snapshot(query.project, query.at_least, query.wait_s)
+        with snapshot.read() as tables:
+            touches = _sorted_rows(tables["touchpoints"], query, ["channel", "cost", "currency"])
+            bought = tables["conversions"]
+            bought = bought.filter(bought["event_name"] == query.event_name)
+            conversions = _sorted_rows(bought, query, ["value", "currency"])
+        units = _sorted_distinct(touches["unit_id"], conversions["unit_id"])
+        channels = _sorted_distinct(touches["channel"])
+        mark = snapshot.watermark
+        return JourneyEvents(
+            touches=Touches(
+                channels=tuple(channels.to_pylist()),
+                units=_positions(touches["unit_id"], units),
+                times=_microseconds(touches),
+                codes=_positions(touches["channel"], channels).astype(np.int32),
+                costs=_numbers(touches["cost"], np.nan),
+            ),
+            conversions=Conversions(
+                units=_positions(conversions["unit_id"], units),
+                times=_microseconds(conversions),
+                values=_numbers(conversions["value"], 0.0),
+            ),
+            currencies=_currencies((touches, "cost"), (conversions, "value")),
+            touch_ids=_names(touches, "event_id", query),
+            conversion_ids=_names(conversions, "event_id", query),
+            unit_ids=_names(conversions, "unit_id", query),
+            watermark=mark.token() if mark.journal_id else "",
+            watermark_time=mark.commit_time if mark.journal_id else None,
+        )
+
+
+def _sorted_rows(table: ibis.Table, query: EventQuery, columns: list[str]) -> pa.Table:
+    rows = table.filter(table["unit_type"] == query.unit_type)
+    if query.from_us is not None and query.from_us > _FIRST_US:
+        rows = rows.filter(rows["event_time"] >= _instant(query.from_us))
+    if query.until_us is not None:
+        rows = rows.filter(rows["event_time"] < _instant(query.until_us))
+    keys = ["unit_id", "event_time", "event_id"]
+    kept = [*keys, *columns] if query.identified else [*keys[:2], *columns]
+    return rows.order_by(keys).select(*kept).to_pyarrow()
+
+
+def _instant(time_us: int) -> dt.datetime:
+    return _EPOCH + dt.timedelta(microseconds=time_us)
+
+
+def _sorted_distinct(*columns: pa.ChunkedArray) -> pa.Array:
+    distinct = pc.unique(pa.chunked_array([pc.unique(column) for column in columns]))
+    return distinct.take(pc.sort_indices(distinct))
+
+
+def _positions(column: pa.ChunkedArray, names: pa.Array) -> Integers:
+    positions: Integers = pc.index_in(column, value_set=names).to_numpy().astype(np.int64)
+    return positions
+
+
+def _microseconds(rows: pa.Table) -> Integers:
+    times = rows["event_time"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    microseconds: Integers = times.to_numpy()
+    return microseconds
+
+
+def _numbers(column: pa.ChunkedArray, missing: float) -> Floats:
+    numbers: Floats = column.cast(pa.float64()).fill_null(missing).to_numpy()
+    return numbers
+
+
+def _currencies(*amounts: tuple[pa.Table, str]) -> tuple[str, ...]:
+    found: set[str] = set()
+    for rows, amount in amounts:
+        of_amounts = rows["currency"].filter(rows[amount].is_valid())
+        found.update(currency for currency in pc.unique(of_amounts).to_pylist() if currency)
+    return tuple(sorted(found))
+
+
+def _names(rows: pa.Table, column: str, query: EventQuery) -> ArrowNames:
+    return ArrowNames(rows[column] if query.identified else pa.chunked_array([[]], pa.string()))

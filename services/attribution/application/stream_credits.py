@@ -1,0 +1,97 @@
+"""The credit of every touch of every conversion under one model."""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.attribution.application.questions import CutJourneys, Question, cut_journeys
+from services.attribution.domain.arrays import Floats, Integers
+from services.attribution.domain.credits import path_weights, rule_weights, touch_values
+from services.attribution.domain.journeys import Journeys
+from services.attribution.domain.markov import count_transitions, removal_effects
+from services.attribution.domain.models import Markov, Model
+from services.attribution.limits import AttributionLimits
+from services.attribution.ports import JourneyLog
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCredits:
+    """A question and the model to answer it by; a Markov model gives its path credits."""
+
+    question: Question
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class CreditPage:
+    """Columns of one length, a row a touch and conversion; times in microseconds, UTC."""
+
+    conversion_ids: list[str]
+    touch_ids: list[str]
+    unit_ids: list[str]
+    channels: list[str]
+    touch_times: list[int]
+    conversion_times: list[int]
+    weights: list[float]
+    values: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Credits:
+    """All credits of a question, ordered by unit, conversion and touch, and what they sum to."""
+
+    pages: Iterator[CreditPage]
+    count: int
+    conversions: int
+    value: float
+    watermark: str
+    watermark_time: dt.datetime | None
+
+
+def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionLimits) -> Credits:
+    """Compute every credit now, and spell them out a page at a time as they are taken."""
+    cut = cut_journeys(command.question, log, limits, identified=True)
+    weights = _weights(command.model, cut.journeys)
+    return Credits(
+        pages=_pages(cut, weights, limits.credits_per_message),
+        count=len(weights),
+        conversions=cut.journeys.converting,
+        value=float(cut.journeys.values.sum()),
+        watermark=cut.events.watermark,
+        watermark_time=cut.events.watermark_time,
+    )
+
+
+def _weights(model: Model, journeys: Journeys) -> Floats:
+    if not isinstance(model, Markov):
+        return rule_weights(model, journeys)
+    converting, others = count_transitions(journeys)
+    counted = converting if model.ignore_non_converting else converting + others
+    return path_weights(journeys, removal_effects(counted).effects)
+
+
+def _pages(cut: CutJourneys, weights: Floats, size: int) -> Iterator[CreditPage]:
+    lengths = np.diff(cut.journeys.converting_offsets)
+    journey_of_touch = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    values = touch_values(weights, cut.journeys)
+    for begin in range(0, len(weights), size):
+        part = slice(begin, min(begin + size, len(weights)))
+        yield _page(cut, part, journey_of_touch[part], (weights[part], values[part]))
+
+
+def _page(
+    cut: CutJourneys, part: slice, journeys: Integers, amounts: tuple[Floats, Floats]
+) -> CreditPage:
+    conversion_rows = cut.journeys.conversion_rows[journeys]
+    return CreditPage(
+        conversion_ids=cut.events.conversion_ids.at(conversion_rows),
+        touch_ids=cut.events.touch_ids.at(cut.journeys.touch_rows[part]),
+        unit_ids=cut.events.unit_ids.at(conversion_rows),
+        channels=[cut.journeys.channels[code] for code in cut.journeys.codes[part].tolist()],
+        touch_times=cut.journeys.times[part].tolist(),
+        conversion_times=cut.journeys.conversion_times[journeys].tolist(),
+        weights=amounts[0].tolist(),
+        values=amounts[1].tolist(),
+    )

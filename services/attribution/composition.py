@@ -1,0 +1,37 @@
+"""Which adapters the attribution service runs on."""
+
+from touchstone.attribution.v1 import attribution_service_pb2 as pb
+from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
+
+from services.attribution.adapters.lake import LakeJourneyLog
+from services.attribution.api import AttributionServicer
+from services.attribution.limits import AttributionLimits
+from services.attribution.settings import Settings
+from shared.lake.snapshot import EngineLimits, LakeEventTables
+from shared.server.platform import open_platform
+from shared.server.run import Application, Servicer
+
+
+def compose(settings: Settings) -> Application:
+    """The attribution service over the event tables of the settings."""
+    engine = EngineLimits(
+        threads=settings.attribution_threads, memory_limit_mb=settings.attribution_memory_mb
+    )
+    limits = AttributionLimits(
+        max_channels=settings.attribution_max_channels,
+        max_touches_per_journey=settings.attribution_max_touches_per_journey,
+    )
+    log = LakeJourneyLog(LakeEventTables(settings.lake_path, engine))
+    name = pb.DESCRIPTOR.services_by_name["AttributionService"].full_name
+    return Application(
+        service="attribution",
+        settings=settings,
+        platform=open_platform(settings),
+        servicers=[
+            Servicer(
+                name,
+                AttributionServicer(log, limits),
+                rpc.add_AttributionServiceServicer_to_server,
+            )
+        ],
+    )

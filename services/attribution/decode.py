@@ -1,0 +1,79 @@
+"""From requests to commands: every default of the contract is filled in here."""
+
+from collections.abc import Iterable
+
+from touchstone.attribution.v1 import attribution_pb2 as pb
+
+from services.attribution.application.questions import JourneyDefinition
+from services.attribution.domain.journeys import Repeats
+from services.attribution.domain.models import (
+    FirstTouch,
+    LastTouch,
+    Linear,
+    Markov,
+    Model,
+    Position,
+    TimeDecay,
+    TwoTouchRule,
+)
+from shared.errors import invalid
+
+_REPEATS = {
+    pb.REPEAT_RULE_UNSPECIFIED: Repeats.ALL,
+    pb.REPEAT_RULE_ALL: Repeats.ALL,
+    pb.REPEAT_RULE_FIRST: Repeats.FIRST,
+    pb.REPEAT_RULE_SPLIT: Repeats.SPLIT,
+}
+_TWO_TOUCH_RULES = {
+    pb.TWO_TOUCH_RULE_UNSPECIFIED: TwoTouchRule.RENORMALISE,
+    pb.TWO_TOUCH_RULE_RENORMALISE: TwoTouchRule.RENORMALISE,
+    pb.TWO_TOUCH_RULE_SPLIT_MIDDLE: TwoTouchRule.SPLIT_MIDDLE,
+}
+
+
+def decode_definition(message: pb.JourneyDefinition) -> JourneyDefinition:
+    """The definition with its defaults; INVALID_ARGUMENT where its parts contradict each other."""
+    default = JourneyDefinition(message.event_name)
+    return JourneyDefinition(
+        event_name=message.event_name,
+        unit_type=message.unit_type or default.unit_type,
+        lookback_us=message.lookback.ToMicroseconds()
+        if message.HasField("lookback")
+        else default.lookback_us,
+        start_us=message.start_time.ToMicroseconds() if message.HasField("start_time") else None,
+        end_us=message.end_time.ToMicroseconds() if message.HasField("end_time") else None,
+        repeats=_REPEATS[message.repeat_rule],
+    )
+
+
+def decode_models(messages: Iterable[pb.Model]) -> tuple[Model, ...]:
+    """The models with their defaults, in the order asked for."""
+    return tuple(decode_model(message) for message in messages)
+
+
+def decode_model(message: pb.Model) -> Model:
+    """The model with its defaults; INVALID_ARGUMENT where its parameters contradict each other."""
+    match message.WhichOneof("kind"):
+        case "first_touch":
+            return FirstTouch()
+        case "last_touch":
+            return LastTouch()
+        case "linear":
+            return Linear()
+        case "position_based":
+            return _position(message.position_based)
+        case "time_decay":
+            half_life = message.time_decay.half_life
+            given = message.time_decay.HasField("half_life")
+            return TimeDecay(half_life.ToMicroseconds()) if given else TimeDecay()
+        case "markov":
+            return Markov(ignore_non_converting=message.markov.ignore_non_converting)
+        case None:
+            raise invalid("model", "without a kind", "one kind of model")
+
+
+def _position(message: pb.PositionBased) -> Position:
+    rule = _TWO_TOUCH_RULES[message.two_touch_rule]
+    if message.first == 0 and message.last == 0:
+        return Position(two_touch_rule=rule)
+    return Position(message.first, message.last, rule)

@@ -1,0 +1,224 @@
+"""From answers to replies."""
+
+import datetime as dt
+from collections.abc import Iterator
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from touchstone.attribution.v1 import attribution_pb2 as pb
+from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
+from touchstone.common.v1 import unit_pb2
+
+from services.attribution.application.get_attribution import Attribution
+from services.attribution.application.questions import JourneyDefinition
+from services.attribution.application.stream_credits import CreditPage, Credits
+from services.attribution.domain.journey_statistics import JourneyStatistics
+from services.attribution.domain.journeys import Repeats
+from services.attribution.domain.models import (
+    FirstTouch,
+    LastTouch,
+    Linear,
+    Markov,
+    Model,
+    Position,
+    TimeDecay,
+    TwoTouchRule,
+)
+from services.attribution.domain.sufficiency import Concern, DataWarning
+from services.attribution.domain.totals import ChannelTotals, ModelTotals
+from shared.version import VERSION
+
+_REPEATS = {
+    Repeats.ALL: pb.REPEAT_RULE_ALL,
+    Repeats.FIRST: pb.REPEAT_RULE_FIRST,
+    Repeats.SPLIT: pb.REPEAT_RULE_SPLIT,
+}
+_TWO_TOUCH_RULES = {
+    TwoTouchRule.RENORMALISE: pb.TWO_TOUCH_RULE_RENORMALISE,
+    TwoTouchRule.SPLIT_MIDDLE: pb.TWO_TOUCH_RULE_SPLIT_MIDDLE,
+}
+_WARNINGS = {
+    Concern.FEW_CONVERSIONS: pb.WARNING_KIND_FEW_CONVERSIONS,
+    Concern.FEW_TOUCHES: pb.WARNING_KIND_FEW_TOUCHES,
+    Concern.RARE_CHANNEL: pb.WARNING_KIND_RARE_CHANNEL,
+    Concern.NEVER_CONVERTS: pb.WARNING_KIND_NEVER_CONVERTS,
+    Concern.NO_NON_CONVERTING: pb.WARNING_KIND_NO_NON_CONVERTING,
+    Concern.MIXED_CURRENCIES: pb.WARNING_KIND_MIXED_CURRENCIES,
+    Concern.JOURNEYS_TRUNCATED: pb.WARNING_KIND_JOURNEYS_TRUNCATED,
+    Concern.MANY_STATES: pb.WARNING_KIND_MANY_STATES,
+}
+
+
+def encode_attribution(
+    definition: JourneyDefinition, answer: Attribution
+) -> service_pb.GetAttributionResponse:
+    """The reply to GetAttribution."""
+    return service_pb.GetAttributionResponse(
+        summary=_summary(answer.statistics),
+        activity=_activity(answer.statistics),
+        results=[_result(table) for table in answer.tables],
+        warnings=[_warning(warning) for warning in answer.warnings],
+        provenance=_provenance(definition, answer),
+    )
+
+
+def encode_credits(
+    definition: JourneyDefinition, credits_: Credits
+) -> Iterator[service_pb.StreamCreditsResponse]:
+    """The replies of StreamCredits: the pages, then the summary."""
+    for page in credits_.pages:
+        yield service_pb.StreamCreditsResponse(
+            credits=[_credit(page, row, definition.unit_type) for row in range(len(page.weights))]
+        )
+    yield service_pb.StreamCreditsResponse(
+        summary=service_pb.CreditStreamSummary(
+            credits=credits_.count,
+            conversions=credits_.conversions,
+            value=credits_.value,
+            provenance=_provenance(definition, credits_),
+        )
+    )
+
+
+def encode_definition(definition: JourneyDefinition) -> pb.JourneyDefinition:
+    """The definition with every default filled in."""
+    return pb.JourneyDefinition(
+        event_name=definition.event_name,
+        unit_type=definition.unit_type,
+        lookback=_duration(definition.lookback_us),
+        start_time=_optional_time(definition.start_us),
+        end_time=_optional_time(definition.end_us),
+        repeat_rule=_REPEATS[definition.repeats],
+    )
+
+
+def encode_model(model: Model) -> pb.Model:
+    """The model with every default filled in."""
+    match model:
+        case FirstTouch():
+            return pb.Model(first_touch=pb.FirstTouch())
+        case LastTouch():
+            return pb.Model(last_touch=pb.LastTouch())
+        case Linear():
+            return pb.Model(linear=pb.Linear())
+        case Position():
+            rule = _TWO_TOUCH_RULES[model.two_touch_rule]
+            position = pb.PositionBased(first=model.first, last=model.last, two_touch_rule=rule)
+            return pb.Model(position_based=position)
+        case TimeDecay():
+            return pb.Model(time_decay=pb.TimeDecay(half_life=_duration(model.half_life_us)))
+        case Markov():
+            markov = pb.Markov(order=1, ignore_non_converting=model.ignore_non_converting)
+            return pb.Model(markov=markov)
+
+
+def _summary(statistics: JourneyStatistics) -> pb.JourneySummary:
+    counts = statistics.counts
+    return pb.JourneySummary(
+        journeys=counts.journeys,
+        converting_journeys=counts.converting,
+        non_converting_journeys=counts.non_converting,
+        conversions_without_touch=counts.direct,
+        value=counts.value,
+        value_without_touch=counts.direct_value,
+        touches=int(statistics.by_channel.touches.sum()),
+        units=counts.units,
+    )
+
+
+def _activity(statistics: JourneyStatistics) -> list[pb.ChannelActivity]:
+    counts = statistics.by_channel
+    columns = zip(
+        statistics.channels,
+        counts.touches.tolist(),
+        counts.journeys.tolist(),
+        counts.converting.tolist(),
+        counts.costs.tolist(),
+        counts.without_cost.tolist(),
+        strict=True,
+    )
+    return [
+        pb.ChannelActivity(
+            channel=channel,
+            touches=touches,
+            journeys=journeys,
+            converting_journeys=converting,
+            cost=cost,
+            touches_without_cost=without_cost,
+        )
+        for channel, touches, journeys, converting, cost, without_cost in columns
+    ]
+
+
+def _result(table: ModelTotals) -> pb.ModelResult:
+    return pb.ModelResult(
+        model=encode_model(table.model),
+        model_name=table.output.value,
+        channels=[_channel(channel) for channel in table.channels],
+    )
+
+
+def _channel(totals: ChannelTotals) -> pb.ChannelCredit:
+    return pb.ChannelCredit(
+        channel=totals.channel,
+        conversions=totals.conversions,
+        value=totals.value,
+        share=totals.share,
+        cost_per_conversion=totals.cost_per_conversion,
+        return_on_spend=totals.return_on_spend,
+        removal_effect=totals.removal_effect,
+    )
+
+
+def _warning(warning: DataWarning) -> pb.Warning:
+    return pb.Warning(
+        kind=_WARNINGS[warning.concern], channel=warning.channel, message=warning.message
+    )
+
+
+def _credit(page: CreditPage, row: int, unit_type: str) -> pb.Credit:
+    return pb.Credit(
+        conversion_id=page.conversion_ids[row],
+        touch_id=page.touch_ids[row],
+        unit=unit_pb2.UnitId(type=unit_type, id=page.unit_ids[row]),
+        channel=page.channels[row],
+        touch_time=_time(page.touch_times[row]),
+        conversion_time=_time(page.conversion_times[row]),
+        weight=page.weights[row],
+        value=page.values[row],
+    )
+
+
+def _provenance(
+    definition: JourneyDefinition, answer: Attribution | Credits
+) -> service_pb.Provenance:
+    return service_pb.Provenance(
+        journeys=encode_definition(definition),
+        watermark=answer.watermark,
+        watermark_time=_instant(answer.watermark_time),
+        engine_version=VERSION,
+    )
+
+
+def _duration(time_us: int) -> Duration:
+    duration = Duration()
+    duration.FromMicroseconds(time_us)
+    return duration
+
+
+def _time(time_us: int) -> Timestamp:
+    timestamp = Timestamp()
+    timestamp.FromMicroseconds(time_us)
+    return timestamp
+
+
+def _optional_time(time_us: int | None) -> Timestamp | None:
+    return None if time_us is None else _time(time_us)
+
+
+def _instant(time: dt.datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp

@@ -1,0 +1,72 @@
+"""What the attribution service needs from outside."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.attribution.domain.arrays import Integers
+from services.attribution.domain.events import Conversions, Touches
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events to read.
+
+    `from_us` (inclusive) and `until_us` (exclusive) bound the event time, in microseconds since
+    1970-01-01 UTC; None is unbounded. `at_least` is a consistency token, or empty. `identified`
+    asks for the ids of events and units too.
+    """
+
+    project: str
+    event_name: str
+    unit_type: str
+    from_us: int | None = None
+    until_us: int | None = None
+    at_least: str = ""
+    wait_s: float = 10.0
+    identified: bool = False
+
+
+class Names(Protocol):
+    """A column of text that is not copied until it is needed."""
+
+    def at(self, rows: Integers) -> list[str]:
+        """The texts of these rows, in their order. The rows are within the column."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyEvents:
+    """Touches and conversions of one cut of the event log.
+
+    `currencies` are the distinct ones of known costs and values, in order. The ids belong to the
+    rows of touches and conversions and may be read only when the query asked for them; `unit_ids`
+    are those of conversions. `watermark` is the consistency token of the cut, and
+    `watermark_time` is None when nothing was logged yet.
+    """
+
+    touches: Touches
+    conversions: Conversions
+    currencies: tuple[str, ...]
+    touch_ids: Names
+    conversion_ids: Names
+    unit_ids: Names
+    watermark: str
+    watermark_time: dt.datetime | None
+
+
+class JourneyLog(Protocol):
+    """Where touches and conversions are read."""
+
+    def read(self, query: EventQuery) -> JourneyEvents:
+        """The touches and conversions of one cut that the query selects.
+
+        Only rows of the query's project and unit type are read, and conversions of its event
+        name alone. Rows are sorted by unit id (by bytes), then time, then event id; the channel
+        names are sorted and each is used. A value that was not sent is 0, a cost that was not
+        sent is NaN. A project without events gives empty columns.
+
+        Waits up to `wait_s` until the cut covers `at_least`, then raises UNAVAILABLE; a token
+        that is malformed is INVALID_ARGUMENT.
+        """
+        ...

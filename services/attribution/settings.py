@@ -1,0 +1,22 @@
+"""Settings of the attribution service."""
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """What the attribution service needs to know besides what every service does."""
+
+    attribution_max_channels: int = Field(
+        1_000, ge=1, le=2_000, description="Most distinct channels in one attribution."
+    )
+    attribution_max_touches_per_journey: int = Field(
+        500, ge=1, le=10_000, description="Most touches of one journey; the newest are kept."
+    )
+    attribution_threads: int = Field(
+        2, ge=1, le=256, description="Threads of the analysis engine for one attribution."
+    )
+    attribution_memory_mb: int = Field(
+        2_048, ge=64, description="Memory of the analysis engine before it spills, in megabytes."
+    )

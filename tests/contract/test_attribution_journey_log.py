@@ -1,0 +1,238 @@
+"""What JourneyLog promises, over rows in memory and over the event tables."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.attribution.adapters.lake import LakeJourneyLog
+from services.attribution.adapters.memory import ConversionRow, MemoryJourneyLog, TouchRow
+from services.attribution.ports import EventQuery, JourneyLog
+from shared.errors import Code, DomainError
+from shared.lake.layout import unit_key
+from shared.lake.rows import table_of
+from shared.lake.snapshot import LakeEventTables
+from shared.lake.watermark import ConsistencyToken
+from shared.lake.writer import LakeWriter
+from shared.testing.fakes import FixedClock
+
+START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+START_US = 1_767_225_600_000_000
+NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
+BUY = EventQuery("acme", "buy", "user", identified=True)
+
+MakeLog = Callable[[Sequence[TouchRow], Sequence[ConversionRow]], JourneyLog]
+
+
+def memory_log(_: Path, touches: Sequence[TouchRow], bought: Sequence[ConversionRow]) -> JourneyLog:
+    return MemoryJourneyLog(touches, bought, NOW)
+
+
+def lake_log(
+    folder: Path, touches: Sequence[TouchRow], bought: Sequence[ConversionRow]
+) -> JourneyLog:
+    writer = LakeWriter(folder, "journal-a", FixedClock(NOW))
+    rows = {
+        "touchpoints": table_of(
+            "touchpoints",
+            [
+                common(row) | {"channel": row.channel, "cost": row.cost, "currency": row.currency}
+                for row in touches
+            ],
+        ),
+        "conversions": table_of(
+            "conversions",
+            [
+                common(row)
+                | {"event_name": row.event_name, "value": row.value, "currency": row.currency}
+                for row in bought
+            ],
+        ),
+    }
+    if touches or bought:
+        writer.append({name: table for name, table in rows.items() if table.num_rows}, 1)
+    return LakeJourneyLog(LakeEventTables(folder))
+
+
+def common(row: TouchRow | ConversionRow) -> dict[str, object]:
+    return {
+        "event_id": row.event_id,
+        "project": row.project,
+        "event_time": START + dt.timedelta(microseconds=row.time_us - START_US),
+        "unit_type": row.unit_type,
+        "unit_id": row.unit_id,
+    }
+
+
+@pytest.fixture(params=[memory_log, lake_log])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> MakeLog:
+    return lambda touches, bought: request.param(tmp_path / "lake", touches, bought)
+
+
+def touch(event_id: str, unit: str, second: float, channel: str = "ads", **more: Any) -> TouchRow:
+    fields = {"project": "acme"} | more
+    time_us = START_US + int(second * 1_000_000)
+    return TouchRow(event_id, unit_id=unit, time_us=time_us, channel=channel, **fields)
+
+
+def conversion(event_id: str, unit: str, second: float, **more: Any) -> ConversionRow:
+    fields = {"project": "acme", "event_name": "buy"} | more
+    time_us = START_US + int(second * 1_000_000)
+    return ConversionRow(event_id, unit_id=unit, time_us=time_us, **fields)
+
+
+def all_rows(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.int64)
+
+
+def test_rows_are_sorted_by_unit_then_time_then_event_id(make: MakeLog) -> None:
+    events = make(
+        [
+            touch("t3", "b", 5),
+            touch("t2", "b", 5),
+            touch("t9", "a", 7),
+            touch("t1", "B", 9),
+            touch("t4", "b", 4),
+            touch("t5", "é", 0),
+        ],
+        [conversion("c2", "b", 8), conversion("c1", "b", 8), conversion("c3", "0", 9)],
+    ).read(BUY)
+
+    assert events.touch_ids.at(all_rows(6)) == ["t1", "t9", "t4", "t2", "t3", "t5"]
+    assert events.conversion_ids.at(all_rows(3)) == ["c3", "c1", "c2"]
+    assert events.unit_ids.at(all_rows(3)) == ["0", "b", "b"]
+    # Units are numbered over both tables: 0, B, a, b, é.
+    assert events.touches.units.tolist() == [1, 2, 3, 3, 3, 4]
+    assert events.conversions.units.tolist() == [0, 3, 3]
+
+
+def test_times_are_microseconds_and_names_are_taken_in_any_order(make: MakeLog) -> None:
+    events = make([touch("t1", "a", 0.000001), touch("t2", "a", -1)], []).read(BUY)
+
+    assert events.touches.times.tolist() == [START_US - 1_000_000, START_US + 1]
+    assert events.touch_ids.at(np.array([1, 0, 1])) == ["t1", "t2", "t1"]
+
+
+def test_only_the_project_the_unit_type_and_the_event_name_are_read(make: MakeLog) -> None:
+    events = make(
+        [
+            touch("t1", "a", 1),
+            touch("t2", "a", 1, project="other"),
+            touch("t3", "a", 1, unit_type="device"),
+        ],
+        [
+            conversion("c1", "a", 2),
+            conversion("c2", "a", 2, project="other"),
+            conversion("c3", "a", 2, unit_type="device"),
+            conversion("c4", "a", 2, event_name="visit"),
+        ],
+    ).read(BUY)
+
+    assert events.touch_ids.at(all_rows(len(events.touches))) == ["t1"]
+    assert events.conversion_ids.at(all_rows(len(events.conversions))) == ["c1"]
+
+
+def test_the_first_instant_is_in_and_the_last_is_out(make: MakeLog) -> None:
+    log = make(
+        [touch("t1", "a", 1), touch("t2", "a", 2), touch("t3", "a", 3)],
+        [conversion("c1", "a", 1.999999), conversion("c2", "a", 2), conversion("c3", "a", 3)],
+    )
+
+    second = 1_000_000
+    events = log.read(
+        EventQuery(
+            "acme",
+            "buy",
+            "user",
+            from_us=START_US + 2 * second,
+            until_us=START_US + 3 * second,
+            identified=True,
+        )
+    )
+
+    assert events.touch_ids.at(all_rows(len(events.touches))) == ["t2"]
+    assert events.conversion_ids.at(all_rows(len(events.conversions))) == ["c2"]
+
+
+def test_a_bound_before_the_first_year_is_no_bound(make: MakeLog) -> None:
+    log = make([touch("t1", "a", 1)], [])
+
+    assert len(log.read(EventQuery("acme", "buy", "user", from_us=-(2**62))).touches) == 1
+
+
+def test_channels_are_sorted_and_each_is_used(make: MakeLog) -> None:
+    events = make(
+        [touch("t1", "a", 1, "search"), touch("t2", "a", 2, "Ads"), touch("t3", "a", 3, "search")],
+        [],
+    ).read(BUY)
+
+    assert events.touches.channels == ("Ads", "search")
+    assert events.touches.codes.tolist() == [1, 0, 1]
+
+
+def test_what_was_not_sent(make: MakeLog) -> None:
+    events = make(
+        [touch("t1", "a", 1, cost=2.5, currency="EUR"), touch("t2", "a", 2, currency="SEK")],
+        [conversion("c1", "a", 1), conversion("c2", "a", 2, value=4.0, currency="USD")],
+    ).read(BUY)
+
+    np.testing.assert_array_equal(events.touches.costs, [2.5, np.nan])
+    assert events.conversions.values.tolist() == [0.0, 4.0]
+    assert events.currencies == ("EUR", "USD")
+
+
+def test_a_project_without_events_gives_empty_columns(make: MakeLog) -> None:
+    events = make([], []).read(BUY)
+
+    assert len(events.touches) == len(events.conversions) == 0
+    assert events.touches.channels == events.currencies == ()
+
+
+def test_the_watermark_is_a_token_for_the_same_cut(make: MakeLog) -> None:
+    log = make([touch("t1", "a", 1)], [conversion("c1", "a", 2)])
+    events = log.read(BUY)
+
+    again = log.read(EventQuery("acme", "buy", "user", at_least=events.watermark, wait_s=0.01))
+
+    assert events.watermark
+    assert again.watermark == events.watermark
+    assert events.watermark_time == NOW
+
+
+def test_a_bad_token_is_refused(make: MakeLog) -> None:
+    log = make([touch("t1", "a", 1)], [])
+
+    with pytest.raises(DomainError) as refusal:
+        log.read(EventQuery("acme", "buy", "user", at_least="nonsense"))
+    assert (refusal.value.code, refusal.value.reason) == (
+        Code.INVALID_ARGUMENT,
+        "INVALID_CONSISTENCY_TOKEN",
+    )
+
+
+def test_a_cut_that_is_not_there_yet_is_waited_for_in_vain(tmp_path: Path) -> None:
+    rows = [touch("t1", "a", 1)]
+    later = {
+        memory_log(tmp_path, rows, []): "memory:2",
+        lake_log(tmp_path, rows, []): ConsistencyToken("journal-a", 2).encode(),
+    }
+    for log, token in later.items():
+        with pytest.raises(DomainError) as refusal:
+            log.read(EventQuery("acme", "buy", "user", at_least=token, wait_s=0.05))
+        assert (refusal.value.code, refusal.value.reason) == (Code.UNAVAILABLE, "NOT_YET_FRESH")
+
+
+def test_units_are_told_apart_by_their_ids_not_their_keys(make: MakeLog) -> None:
+    events = make([touch("t1", "1", 1), touch("t2", "01", 1), touch("t3", "1 ", 1)], []).read(BUY)
+
+    assert len({unit_key("user", unit) for unit in ("1", "01", "1 ")}) == 3
+    assert len(set(events.touches.units.tolist())) == 3
+
+
+def test_a_log_before_its_first_event_has_no_watermark(tmp_path: Path) -> None:
+    for log in (MemoryJourneyLog([], [], NOW), LakeJourneyLog(LakeEventTables(tmp_path))):
+        events = log.read(BUY)
+        assert (events.watermark, events.watermark_time) == ("", None)
