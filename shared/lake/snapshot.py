@@ -116,7 +116,7 @@ class LakeSnapshot:
         if version is None:
             return []
         table = DeltaTable(self.lake / name, version=version)
-        return table.file_uris(file_pruning_predicate=[("project", "=", self.project)])
+        return list(table.file_uris(file_pruning_predicate=[("project", "=", self.project)]))
 
 
 class _LazyTables(Mapping[str, ibis.Table]):

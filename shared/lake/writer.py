@@ -37,11 +37,11 @@ class TableWriter:
     @property
     def version(self) -> int:
         """The newest version of the table."""
-        return self._handle.version()
+        return int(self._handle.version())
 
     def committed(self, journal_id: str) -> int:
         """The journal position up to which the table holds the rows of that journal; 0 if none."""
-        return self._handle.transaction_version(journal_id) or 0
+        return int(self._handle.transaction_version(journal_id) or 0)
 
     def append(self, rows: pa.Table, journal_id: str, position: int) -> None:
         """Append the rows that are newer than `committed` in one commit that carries `position`."""

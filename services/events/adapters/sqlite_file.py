@@ -1,0 +1,76 @@
+"""Open a SQLite file of the events service, and say what is wrong when it cannot be used.
+
+One connection, one caller at a time: SQLite before 3.51.3 can lose a write when two connections
+commit and checkpoint at once. The file is locked for as long as it is open, so that a second
+service on the same folder is refused instead of interleaving its writes.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from shared.errors import DomainError, failed_precondition, unavailable
+
+VERSION = 1
+
+
+def open_file(path: Path, schema: str) -> sqlite3.Connection:
+    """The connection, in WAL mode with a sync in every commit.
+
+    FAILED_PRECONDITION when a newer program wrote the file or it is not ours; UNAVAILABLE when the
+    folder cannot be written, the disk is full or another process holds the file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            path, timeout=0.0, isolation_level=None, check_same_thread=False
+        )
+    except (OSError, sqlite3.OperationalError) as error:
+        raise cannot_write(path, error) from error
+    try:
+        _prepare(connection, path, schema)
+    except sqlite3.Error as error:
+        connection.close()
+        raise cannot_write(path, error) from error
+    except DomainError:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, schema: str) -> None:
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise failed_precondition(
+            "NEWER_VERSION",
+            f"{path} has version {version}; this program reads up to {VERSION}: run the newer "
+            "version of Touchstone that wrote it",
+        )
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in schema.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def cannot_write(path: Path, error: Exception) -> DomainError:
+    """The error for a caller: what happened to the file and what to do about it."""
+    text = str(error)
+    name = getattr(error, "sqlite_errorname", "")
+    if name == "SQLITE_FULL" or "No space left" in text:
+        advice = "the disk is full: free some space, then retry"
+    elif name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        advice = "another process uses it: stop the other events service, or choose another folder"
+    elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or isinstance(
+        error, PermissionError
+    ):
+        advice = "make the folder and the file writable for this user, or choose another folder"
+    elif name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        advice = "the file is damaged or not ours: restore it, or move it away to start a new one"
+    else:
+        advice = "check the disk, then restart the events service"
+    return unavailable("STORAGE_UNAVAILABLE", f"cannot use {path}: {text}; {advice}")

@@ -1,0 +1,170 @@
+"""The journal in a SQLite file: one blob a group commit."""
+
+import sqlite3
+import struct
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from services.events.adapters.sqlite_file import cannot_write, open_file
+from services.events.ports import JournalEntry
+from shared.errors import DomainError, unavailable
+from shared.ids import IdGenerator
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS identity (journal_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS entry (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, crc INTEGER NOT NULL, batches BLOB NOT NULL
+)
+"""
+_LENGTH = struct.Struct("<I")
+_ID_CHARACTERS = 26
+
+
+class SqliteJournal:
+    """See Journal."""
+
+    def __init__(self, path: Path, ids: IdGenerator) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._unusable: DomainError | None = None
+        self._connection = open_file(path, SCHEMA)
+        self._id = self._identity(ids)
+        self._last = self._newest()
+        self._backlog_bytes = self._stored_bytes()
+
+    @property
+    def id(self) -> str:
+        """See Journal."""
+        return self._id
+
+    @property
+    def last(self) -> int:
+        """See Journal."""
+        return self._last
+
+    @property
+    def usable(self) -> bool:
+        """See Journal."""
+        return self._unusable is None
+
+    @property
+    def backlog_bytes(self) -> int:
+        """See Journal."""
+        return self._backlog_bytes
+
+    def append(self, batches: Sequence[bytes]) -> int:
+        """See Journal."""
+        blob = b"".join(part for batch in batches for part in (_LENGTH.pack(len(batch)), batch))
+        with self._lock:
+            self._check_usable()
+            try:
+                cursor = self._connection.execute(
+                    "INSERT INTO entry (crc, batches) VALUES (?, ?)", (zlib.crc32(blob), blob)
+                )
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+            self._last = _row_id(cursor)
+            self._backlog_bytes += len(blob)
+            return self._last
+
+    def read(self, after: int, max_bytes: int) -> Sequence[JournalEntry]:
+        """See Journal."""
+        entries: list[JournalEntry] = []
+        size = 0
+        with self._lock:
+            self._check_usable()
+            try:
+                cursor = self._connection.execute(
+                    "SELECT position, crc, batches FROM entry WHERE position > ? ORDER BY position",
+                    (after,),
+                )
+                for position, crc, blob in cursor:
+                    size += len(blob)
+                    if entries and size > max_bytes:
+                        break
+                    entries.append(self._entry(position, crc, blob))
+            except sqlite3.Error as error:
+                raise cannot_write(self._path, error) from error
+        return entries
+
+    def trim(self, upto: int) -> None:
+        """See Journal."""
+        with self._lock:
+            self._check_usable()
+            try:
+                self._connection.execute("DELETE FROM entry WHERE position <= ?", (upto,))
+                self._backlog_bytes = self._stored_bytes()
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+
+    def close(self) -> None:
+        """See Journal."""
+        with self._lock:
+            self._unusable = unavailable(
+                "STORAGE_UNAVAILABLE", "the journal is closed: the events service is shutting down"
+            )
+            self._connection.close()
+
+    def _identity(self, ids: IdGenerator) -> str:
+        row = self._connection.execute("SELECT journal_id FROM identity").fetchone()
+        if row is None:
+            row = (ids.new(_ID_CHARACTERS),)
+            self._connection.execute("INSERT INTO identity VALUES (?)", row)
+        return str(row[0])
+
+    def _newest(self) -> int:
+        row = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'entry'"
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _stored_bytes(self) -> int:
+        query = "SELECT coalesce(sum(length(batches)), 0) FROM entry"
+        return int(self._connection.execute(query).fetchone()[0])
+
+    def _check_usable(self) -> None:
+        if self._unusable is not None:
+            raise self._unusable
+
+    def _failed(self, error: sqlite3.Error) -> DomainError:
+        """Decide whether a failed write is known to be undone.
+
+        A full disk is: SQLite rolls back. After any other failure, such as one of fsync, nobody
+        knows what the disk holds, so this handle never acknowledges anything again.
+        """
+        answer = cannot_write(self._path, error)
+        if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL" or self._newest_differs():
+            self._unusable = answer
+        return answer
+
+    def _newest_differs(self) -> bool:
+        try:
+            return self._newest() != self._last
+        except sqlite3.Error:
+            return True
+
+    def _entry(self, position: int, crc: int, blob: bytes) -> JournalEntry:
+        if zlib.crc32(blob) != crc:
+            raise unavailable(
+                "STORAGE_UNAVAILABLE",
+                f"entry {position} of {self._path} is damaged: its checksum is "
+                f"{zlib.crc32(blob)}, written was {crc}; restore the file from a backup",
+                retry_after_s=None,
+            )
+        return JournalEntry(position, tuple(_split(blob)))
+
+
+def _split(blob: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(blob):
+        (length,) = _LENGTH.unpack_from(blob, at)
+        at += _LENGTH.size
+        yield blob[at : at + length]
+        at += length
+
+
+def _row_id(cursor: sqlite3.Cursor) -> int:
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid

@@ -1,0 +1,58 @@
+"""EventsService: decode, handle, encode."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from touchstone.events.v1 import events_service_pb2, events_service_pb2_grpc
+
+from services.events.application.log_events import EventLog, LogEvents, log_events
+from services.events.wire import decode_items, encode_logged
+from shared.lake.watermark import ConsistencyToken, Watermark
+from shared.security.caller import current_caller
+from shared.server.validation import item_violations
+
+
+@dataclass(frozen=True, slots=True)
+class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
+    """See touchstone/events/v1/events_service.proto."""
+
+    log: EventLog
+    journal_id: str
+    watermark: Callable[[], Watermark]
+
+    async def LogEvents(
+        self,
+        request: events_service_pb2.LogEventsRequest,
+        context: grpc.aio.ServicerContext[
+            events_service_pb2.LogEventsRequest, events_service_pb2.LogEventsResponse
+        ],
+    ) -> events_service_pb2.LogEventsResponse:
+        """Store a batch; the answer comes when it is durable."""
+        events = request.events
+        command = LogEvents(
+            project=current_caller().project,
+            items=decode_items(events, item_violations(), self.log.limits),
+            payload_of=lambda item: events[item].SerializeToString(),
+        )
+        logged = await log_events(command, self.log)
+        token = ConsistencyToken(self.journal_id, logged.position).encode()
+        return encode_logged(logged, token)
+
+    async def GetWatermark(
+        self,
+        request: events_service_pb2.GetWatermarkRequest,
+        context: grpc.aio.ServicerContext[
+            events_service_pb2.GetWatermarkRequest, events_service_pb2.GetWatermarkResponse
+        ],
+    ) -> events_service_pb2.GetWatermarkResponse:
+        """Say how far readers see."""
+        watermark = self.watermark()
+        commit_time = Timestamp()
+        commit_time.FromDatetime(watermark.commit_time)
+        return events_service_pb2.GetWatermarkResponse(
+            consistency_token=watermark.token(),
+            commit_time=commit_time,
+            pending_batches=self.log.commits.last - watermark.position,
+        )

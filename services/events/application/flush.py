@@ -1,0 +1,81 @@
+"""Move acknowledged batches from the journal into the tables, each event once."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from services.events.domain.limits import Limits
+from services.events.ports import EventSink, Journal
+from shared.errors import DomainError
+
+_LOG = logging.getLogger(__name__)
+MAX_BACKOFF_S = 30.0
+
+
+def flush(journal: Journal, sink: EventSink, limits: Limits) -> bool:
+    """Store one portion of what is not visible yet; False when there was nothing.
+
+    A crash anywhere in between is repaired by the next call: the sink skips what it holds, and the
+    journal forgets only what the sink holds for good.
+    """
+    entries = journal.read(sink.position, limits.flush_bytes)
+    if not entries:
+        return False
+    sink.store(entries)
+    journal.trim(sink.position)
+    return True
+
+
+class FlushLoop:
+    """Flushes every `interval_s` from a thread of its own, and once more when it is closed."""
+
+    def __init__(
+        self, step: Callable[[], bool], recover: Callable[[], None], interval_s: float
+    ) -> None:
+        self._step = step
+        self._recover = recover
+        self._interval_s = interval_s
+        self._failures = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last attempt succeeded."""
+        return self._failures == 0
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Flush what there is, then stop. May be called twice."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._delay_s()):
+            self._drain()
+        self._drain()
+
+    def _delay_s(self) -> float:
+        return min(MAX_BACKOFF_S, self._interval_s * 2.0 ** min(self._failures, 10))
+
+    def _drain(self) -> None:
+        try:
+            while self._step():
+                pass
+            self._failures = 0
+        # The thread must outlive any failure of the disk or of the table library; the events are
+        # in the journal, and readiness and the log tell of it.
+        except Exception as error:  # noqa: BLE001  see above
+            self._failures += 1
+            _LOG.exception("flush failed %d times; events stay in the journal", self._failures)
+            if not isinstance(error, DomainError):
+                self._try_recover()
+
+    def _try_recover(self) -> None:
+        try:
+            self._recover()
+        except Exception:  # noqa: BLE001  the next attempt starts here again
+            _LOG.exception("the event tables cannot be opened; trying again later")

@@ -1,0 +1,89 @@
+"""Choose the adapters of the events service and join them."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from touchstone.events.v1 import events_service_pb2_grpc
+
+from services.events.adapters.arrow_codec import ArrowCodec
+from services.events.adapters.delta_sink import DeltaSink
+from services.events.adapters.sqlite_journal import SqliteJournal
+from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
+from services.events.adapters.window_rebuild import rebuild
+from services.events.api import EventsServicer
+from services.events.application.flush import FlushLoop, flush
+from services.events.application.group_commit import GroupCommit
+from services.events.application.log_events import EventLog, Window
+from services.events.domain.dedupe import DedupeWindow, day_number
+from services.events.domain.limits import Limits
+from services.events.ports import Journal, RejectedEvents
+from services.events.settings import Settings
+from shared.clock import Clock
+from shared.server.platform import open_platform
+from shared.server.run import Application, Servicer
+
+SERVICE = "touchstone.events.v1.EventsService"
+
+
+def compose(settings: Settings) -> Application:
+    """The events service on the embedded adapters: SQLite journal, Delta tables on local files."""
+    platform = open_platform(settings)
+    limits = Limits(dedupe_window_days=settings.dedupe_window_days)
+    journal = SqliteJournal(settings.journal_path, platform.ids)
+    rejected = SqliteRejectedEvents(settings.rejected_path, limits.kept_rejections)
+    sink = DeltaSink(settings.lake_path, journal.id, platform.clock)
+    window: Window = DedupeWindow(limits.dedupe_window_days)
+    rebuild(window, settings.lake_path, journal, limits, platform.clock.now())
+    window.tidy(day_number(platform.clock.now()))
+    commits = GroupCommit(journal, limits)
+    log = EventLog(window, commits, ArrowCodec(), rejected, platform.clock, limits)
+    step = flush_step(journal, sink, window, platform.clock, limits)
+    flusher = FlushLoop(step, sink.recover, settings.flush_interval_s)
+    running = _Running(commits, flusher, journal, rejected)
+    servicer = EventsServicer(log, journal.id, lambda: sink.watermark)
+    return Application(
+        service="events",
+        settings=settings,
+        platform=platform,
+        servicers=[
+            Servicer(SERVICE, servicer, events_service_pb2_grpc.add_EventsServiceServicer_to_server)
+        ],
+        start=running.start,
+        stop=running.stop,
+        ready=running.ready,
+    )
+
+
+def flush_step(
+    journal: Journal, sink: DeltaSink, window: Window, clock: Clock, limits: Limits
+) -> Callable[[], bool]:
+    """One turn of the flusher: a portion of events, then the upkeep of the window."""
+
+    def step() -> bool:
+        more = flush(journal, sink, limits)
+        window.tidy(day_number(clock.now()))
+        return more
+
+    return step
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What has a thread or a file, in the order in which it stops."""
+
+    commits: GroupCommit
+    flusher: FlushLoop
+    journal: Journal
+    rejected: RejectedEvents
+
+    async def start(self) -> None:
+        self.flusher.start()
+
+    async def stop(self) -> None:
+        for part in (self.commits, self.flusher, self.journal, self.rejected):
+            await asyncio.to_thread(part.close)
+
+    def ready(self) -> bool:
+        """Ready while an acknowledgement can be given and events become visible."""
+        return self.flusher.healthy and self.journal.usable

@@ -1,0 +1,212 @@
+"""Which event ids were seen before: exact within the window, from memory.
+
+A fingerprint stands for (project, event id). The newest ones are in dictionaries; the rest in
+runs of numpy arrays sorted by the upper half of the fingerprint, 24 bytes an event. Runs are
+merged like levels of a log-structured tree, but only within a bucket of days, so that the window
+moves by dropping whole buckets.
+"""
+
+import datetime as dt
+import enum
+import threading
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Unsigned = npt.NDArray[np.uint64]
+Signed = npt.NDArray[np.int64]
+T = TypeVar("T", bound=Hashable)
+
+DAYS_PER_BUCKET = 8
+SEAL_AT = 32_768
+MERGE_FACTOR = 4
+
+
+class Seen(enum.Enum):
+    """What the window knows of an event."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation(Generic[T]):
+    """The answer for a batch: one outcome an item, and whose durability it still depends on."""
+
+    outcomes: tuple[Seen, ...]
+    waits: frozenset[T]
+    """Tickets of batches that hold one of these ids and are not durable yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Fingerprints received in one bucket of days, sorted by `upper`."""
+
+    upper: Unsigned
+    lower: Unsigned
+    digests: Signed
+    bucket: int
+
+    def find(self, upper: Unsigned, lower: Unsigned) -> npt.NDArray[np.intp]:
+        """Where each fingerprint stands in this run; -1 where it does not."""
+        at = np.searchsorted(self.upper, upper)
+        inside = np.minimum(at, len(self.upper) - 1)
+        candidate = (at < len(self.upper)) & (self.upper[inside] == upper)
+        found = np.where(candidate & (self.lower[inside] == lower), inside, -1)
+        # Two fingerprints that share their upper half: rare enough to walk.
+        for i in np.flatnonzero(candidate & (found < 0)):
+            found[i] = self._walk(int(at[i]), upper[i], lower[i])
+        return found
+
+    def _walk(self, start: int, upper: np.uint64, lower: np.uint64) -> int:
+        for i in range(start, len(self.upper)):
+            if self.upper[i] != upper:
+                break
+            if self.lower[i] == lower:
+                return i
+        return -1
+
+
+def make_run(fingerprints: bytes, digests: Signed, bucket: int) -> Run:
+    """A run from fingerprints of 16 bytes each, one after another, in any order."""
+    halves = np.frombuffer(fingerprints, dtype="<u8").reshape(-1, 2)
+    return _sorted(halves[:, 1], halves[:, 0], digests, bucket)
+
+
+def day_number(now: dt.datetime) -> int:
+    """The UTC day of a moment, counted from 1970-01-01."""
+    return (now.astimezone(dt.UTC).date() - dt.date(1970, 1, 1)).days
+
+
+def bucket_of(day: int) -> int:
+    """The bucket of a day, counted from 1970-01-01."""
+    return day // DAYS_PER_BUCKET
+
+
+class DedupeWindow(Generic[T]):
+    """Remembers event ids. Safe to use from several threads.
+
+    The first of two events with one id is NEW, whether or not it is durable yet; the second is a
+    DUPLICATE, or a CONFLICT when its content differs. A reservation ends with `confirm` or
+    `release`; `tidy` is slow and is called from a thread that has time.
+    """
+
+    def __init__(self, window_days: int) -> None:
+        self._window_days = window_days
+        self._lock = threading.Lock()
+        self._pending: dict[bytes, tuple[int, T]] = {}
+        self._recent: dict[bytes, int] = {}
+        self._sealing: dict[bytes, int] = {}
+        self._runs: tuple[Run, ...] = ()
+
+    def __len__(self) -> int:
+        with self._lock:
+            runs = sum(len(run.upper) for run in self._runs)
+            return runs + len(self._recent) + len(self._sealing) + len(self._pending)
+
+    def reserve(
+        self, fingerprints: Sequence[bytes], digests: Sequence[int], ticket: T
+    ) -> Reservation[T]:
+        """Look up a batch and hold the ids that are new under the ticket."""
+        with self._lock:
+            stored = self._find(fingerprints)
+            outcomes: list[Seen] = []
+            waits: set[T] = set()
+            for i, key in enumerate(fingerprints):
+                digest = digests[i]
+                before: int | None = stored.get(i)
+                if before is None and key in self._pending:
+                    before, holder = self._pending[key]
+                    if holder != ticket:
+                        waits.add(holder)
+                if before is None:
+                    self._pending[key] = (digest, ticket)
+                    outcomes.append(Seen.NEW)
+                else:
+                    outcomes.append(Seen.DUPLICATE if before == digest else Seen.CONFLICT)
+            return Reservation(tuple(outcomes), frozenset(waits))
+
+    def confirm(self, fingerprints: Iterable[bytes]) -> None:
+        """The reserved ids are durable."""
+        with self._lock:
+            for key in fingerprints:
+                self._recent[key] = self._pending.pop(key)[0]
+
+    def release(self, fingerprints: Iterable[bytes]) -> None:
+        """The reserved ids were not stored; they are new again."""
+        with self._lock:
+            for key in fingerprints:
+                del self._pending[key]
+
+    def load(self, run: Run) -> None:
+        """Add ids that are stored already; a rebuild at start."""
+        if len(run.upper):
+            with self._lock:
+                self._runs = (*self._runs, run)
+
+    def tidy(self, today: int) -> None:
+        """Seal the newest ids, merge runs and drop those that left the window.
+
+        `today` is the number of days since 1970-01-01. One thread at a time may call this.
+        """
+        self._seal(bucket_of(today))
+        oldest = bucket_of(today - self._window_days)
+        runs = _merged([run for run in self._runs if run.bucket >= oldest])
+        with self._lock:
+            self._runs = runs
+
+    def _seal(self, bucket: int) -> None:
+        with self._lock:
+            if len(self._recent) < SEAL_AT:
+                return
+            self._sealing, self._recent = self._recent, {}
+        digests = np.fromiter(self._sealing.values(), np.int64, len(self._sealing))
+        run = make_run(b"".join(self._sealing), digests, bucket)
+        with self._lock:
+            self._runs = (*self._runs, run)
+            self._sealing = {}
+
+    def _find(self, fingerprints: Sequence[bytes]) -> dict[int, int]:
+        """The stored digest of each item that is stored, by its place in the batch."""
+        stored: dict[int, int] = {}
+        for newest in (self._recent, self._sealing):
+            if newest:
+                hits = ((i, newest.get(key)) for i, key in enumerate(fingerprints))
+                stored.update((i, digest) for i, digest in hits if digest is not None)
+        if self._runs and fingerprints:
+            halves = np.frombuffer(b"".join(fingerprints), dtype="<u8").reshape(-1, 2)
+            for run in self._runs:
+                at = run.find(halves[:, 1], halves[:, 0])
+                stored.update((int(i), int(run.digests[at[i]])) for i in np.flatnonzero(at >= 0))
+        return stored
+
+
+def _sorted(upper: Unsigned, lower: Unsigned, digests: Signed, bucket: int) -> Run:
+    order = np.argsort(upper, kind="stable")
+    return Run(upper[order], lower[order], digests[order], bucket)
+
+
+def _merged(runs: list[Run]) -> tuple[Run, ...]:
+    """Runs of one bucket until each is much larger than the next: few runs, few rewrites."""
+    done: list[Run] = []
+    for run in sorted(runs, key=lambda run: (run.bucket, -len(run.upper))):
+        newest = run
+        while done and _mergeable(done[-1], newest):
+            older = done.pop()
+            newest = _sorted(
+                np.concatenate([older.upper, newest.upper]),
+                np.concatenate([older.lower, newest.lower]),
+                np.concatenate([older.digests, newest.digests]),
+                older.bucket,
+            )
+        done.append(newest)
+    return tuple(done)
+
+
+def _mergeable(older: Run, newer: Run) -> bool:
+    same = older.bucket == newer.bucket
+    return same and len(older.upper) < MERGE_FACTOR * len(newer.upper)

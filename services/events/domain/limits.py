@@ -1,0 +1,29 @@
+"""What the events service accepts."""
+
+from dataclasses import dataclass
+
+MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every limit that is not a rule of the contract itself."""
+
+    event_lead_s: int = 25 * 3600
+    """How far an event time may lie ahead of its receipt: any time zone, plus an hour of error."""
+    properties_bytes: int = 16 * 1024
+    """Size of an event's properties as encoded by the sender."""
+    kept_payload_bytes: int = 64 * 1024
+    """How much of a rejected event is kept."""
+    kept_rejections: int = 100_000
+    """How many rejected events are kept; the oldest go first."""
+    queued_bytes: int = 64 * 1024 * 1024
+    """Batches that wait for the disk; more callers are sent away to retry."""
+    group_bytes: int = 8 * 1024 * 1024
+    """Batches that go to the disk in one sync."""
+    backlog_bytes: int = 4 * 1024 * 1024 * 1024
+    """Acknowledged batches that are not in the tables yet; more callers are sent away to retry."""
+    flush_bytes: int = 32 * 1024 * 1024
+    """Batches that go to the tables in one commit."""
+    dedupe_window_days: int = 30
+    """How long an event id is remembered; 24 bytes of memory an event."""

@@ -1,0 +1,160 @@
+"""What the SQLite files of the events service do when the disk or the file is not as it should."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from services.events.adapters.sqlite_journal import SqliteJournal
+from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
+from services.events.domain.rejection import Reason, RejectedEvent, Rejection
+from shared.errors import Code, DomainError
+from shared.testing.fakes import CountingIds
+
+AS_ROOT = os.geteuid() == 0
+
+
+def open_journal(path: Path) -> SqliteJournal:
+    return SqliteJournal(path, CountingIds())
+
+
+def fill(journal: SqliteJournal, pages: int) -> None:
+    """Let the file grow by a few pages only: the next large append finds the disk full."""
+    (now,) = journal._connection.execute("PRAGMA page_count").fetchone()
+    journal._connection.execute(f"PRAGMA max_page_count = {now + pages}")
+
+
+def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "j.db")
+    for pragma, value in [("synchronous", 2), ("journal_mode", "wal")]:
+        assert journal._connection.execute(f"PRAGMA {pragma}").fetchone() == (value,)
+    journal.close()
+
+
+def test_a_full_disk_is_told_and_nothing_of_the_call_stays(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "j.db")
+    journal.append([b"a"])
+    fill(journal, 2)
+    with pytest.raises(DomainError, match="the disk is full: free some space") as raised:
+        journal.append([b"x" * 100_000])
+    assert (raised.value.code, raised.value.retry_after_s) == (Code.UNAVAILABLE, 1.0)
+    assert [e.batches for e in journal.read(0, 10**9)] == [(b"a",)]
+    journal.close()
+
+
+def test_a_disk_with_space_again_is_used_again(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "j.db")
+    fill(journal, 2)
+    with pytest.raises(DomainError):
+        journal.append([b"x" * 100_000])
+    journal._connection.execute("PRAGMA max_page_count = 1000000")
+    assert journal.usable
+    journal.append([b"x" * 100_000])
+    assert journal.read(0, 10**9)[0].batches == (b"x" * 100_000,)
+    journal.close()
+
+
+def test_after_an_unknown_failure_nothing_is_acknowledged_again(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "j.db")
+    journal.append([b"a"])
+    journal._connection.execute("PRAGMA query_only = ON")  # stands for EIO: a write that fails
+    with pytest.raises(DomainError):
+        journal.append([b"b"])
+    journal._connection.execute("PRAGMA query_only = OFF")
+    assert not journal.usable
+    with pytest.raises(DomainError):
+        journal.append([b"c"])
+    journal.close()
+    assert [e.batches for e in open_journal(tmp_path / "j.db").read(0, 10**9)] == [(b"a",)]
+
+
+def test_a_second_process_on_the_same_file_is_refused(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "j.db")
+    with pytest.raises(DomainError, match="another process uses it"):
+        open_journal(tmp_path / "j.db")
+    journal.append([b"a"])
+    journal.close()
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    open_journal(tmp_path / "j.db").close()
+    with sqlite3.connect(tmp_path / "j.db") as connection:
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with pytest.raises(DomainError, match="has version 2; this program reads up to 1") as raised:
+        open_journal(tmp_path / "j.db")
+    assert (raised.value.code, raised.value.reason) == (Code.FAILED_PRECONDITION, "NEWER_VERSION")
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "j.db").write_bytes(b"this is not a database, whatever its name says" * 100)
+    with pytest.raises(DomainError, match="damaged or not ours"):
+        open_journal(tmp_path / "j.db")
+    assert (tmp_path / "j.db").read_bytes().startswith(b"this is not")
+
+
+def test_a_flipped_bit_is_found_when_it_is_read(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "j.db")
+    journal.append([b"needle" * 10])
+    journal.close()
+    content = (tmp_path / "j.db").read_bytes()
+    (tmp_path / "j.db").write_bytes(content.replace(b"needleneedle", b"needlenee\x00le", 1))
+    again = open_journal(tmp_path / "j.db")
+    with pytest.raises(DomainError, match=r"entry 1 of .* is damaged"):
+        again.read(0, 10**9)
+    again.close()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DomainError, match=r"cannot use .*file/j\.db"):
+        open_journal(tmp_path / "file" / "j.db")
+
+
+@pytest.mark.skipif(AS_ROOT, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(DomainError, match="make the folder and the file writable"):
+        open_journal(tmp_path / "j.db")
+
+
+def rejected(event_id: str, project: str = "acme", payload: bytes = b"p") -> RejectedEvent:
+    why = Rejection(event_id, Reason.INVALID_FIELD, "value", "is NaN; allowed: finite")
+    return RejectedEvent(project, why, 1_000_000, "backend", payload)
+
+
+def test_rejected_events_are_kept_once_each_newest_first(tmp_path: Path) -> None:
+    store = SqliteRejectedEvents(tmp_path / "r.db", limit=100)
+    store.keep([rejected("a"), rejected("b")])
+    store.keep([rejected("a"), rejected("c"), rejected("c", project="rival")])
+    store.close()
+    again = SqliteRejectedEvents(tmp_path / "r.db", limit=100)
+    assert again.newest("acme", 10) == [rejected("c"), rejected("b"), rejected("a")]
+    assert again.newest("acme", 1) == [rejected("c")]
+    assert again.newest("rival", 10) == [rejected("c", project="rival")]
+    assert again.newest("nobody", 10) == []
+    again.close()
+
+
+def test_the_oldest_rejected_events_make_room(tmp_path: Path) -> None:
+    store = SqliteRejectedEvents(tmp_path / "r.db", limit=3)
+    for i in range(10):
+        store.keep([rejected(str(i))])
+    assert [r.rejection.event_id for r in store.newest("acme", 10)] == ["9", "8", "7"]
+    store.close()
+
+
+def test_a_rejected_event_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
+    store = SqliteRejectedEvents(tmp_path / "r.db", limit=3)
+    (now,) = store._connection.execute("PRAGMA page_count").fetchone()
+    store._connection.execute(f"PRAGMA max_page_count = {now + 1}")
+    with pytest.raises(DomainError, match="disk is full"):
+        store.keep([rejected("a", payload=b"x" * 50_000)])
+    assert store.newest("acme", 10) == []
+    store.close()
+    store.close()
+    with pytest.raises(DomainError, match="closed"):
+        store.keep([rejected("b")])
+    with pytest.raises(DomainError, match="closed"):
+        store.newest("acme", 1)

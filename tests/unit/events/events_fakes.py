@@ -1,0 +1,89 @@
+"""Fakes of the events service's ports."""
+
+import threading
+from collections.abc import Sequence
+
+from services.events.domain.rejection import RejectedEvent
+from services.events.ports import JournalEntry
+from shared.errors import DomainError, unavailable
+
+
+def full_disk() -> DomainError:
+    return unavailable("STORAGE_UNAVAILABLE", "the disk is full")
+
+
+class MemoryJournal:
+    """A journal whose disk can be stopped (`gate`) and broken (`failures`)."""
+
+    def __init__(self) -> None:
+        self.entries: list[JournalEntry] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.failures: list[Exception] = []
+        self.groups: list[int] = []
+        self._last = 0
+
+    id = "memory"
+    usable = True
+
+    @property
+    def last(self) -> int:
+        return self._last
+
+    @property
+    def backlog_bytes(self) -> int:
+        return sum(len(b) for e in self.entries for b in e.batches)
+
+    def append(self, batches: Sequence[bytes]) -> int:
+        assert self.gate.wait(10)
+        if self.failures:
+            raise self.failures.pop()
+        self.groups.append(len(batches))
+        self._last += 1
+        self.entries.append(JournalEntry(self._last, tuple(batches)))
+        return self._last
+
+    def read(self, after: int, max_bytes: int) -> Sequence[JournalEntry]:
+        return [e for e in self.entries if e.position > after][:2]
+
+    def trim(self, upto: int) -> None:
+        self.entries = [e for e in self.entries if e.position > upto]
+
+    def close(self) -> None:
+        self.usable = False
+
+
+class MemoryRejected:
+    def __init__(self) -> None:
+        self.kept: list[RejectedEvent] = []
+        self.failures: list[Exception] = []
+
+    def keep(self, rejected: Sequence[RejectedEvent]) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.kept.extend(rejected)
+
+    def newest(self, project: str, count: int) -> Sequence[RejectedEvent]:
+        return [r for r in reversed(self.kept) if r.project == project][:count]
+
+    def close(self) -> None:
+        return
+
+
+class MemorySink:
+    def __init__(self) -> None:
+        self.position = 0
+        self.stored: list[bytes] = []
+        self.failures: list[Exception] = []
+        self.recoveries = 0
+
+    def store(self, entries: Sequence[JournalEntry]) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        for entry in entries:
+            if entry.position > self.position:
+                self.stored.extend(entry.batches)
+        self.position = max(self.position, entries[-1].position)
+
+    def recover(self) -> None:
+        self.recoveries += 1

@@ -1,0 +1,132 @@
+"""From the journal to the tables, and back to the window after a restart."""
+
+import datetime as dt
+import time
+from pathlib import Path
+
+import pytest
+
+from services.events.adapters.arrow_codec import ArrowCodec
+from services.events.adapters.delta_sink import DeltaSink
+from services.events.adapters.sqlite_journal import SqliteJournal
+from services.events.adapters.window_rebuild import rebuild
+from services.events.application.flush import FlushLoop, flush
+from services.events.domain.dedupe import DedupeWindow, Seen
+from services.events.domain.event import (
+    Event,
+    EventBatch,
+    content_digest,
+    fingerprint,
+    fingerprint_prefix,
+)
+from services.events.domain.limits import Limits
+from shared.lake.snapshot import LakeEventTables
+from shared.testing.fakes import CountingIds, FixedClock
+from tests.unit.events import events_fakes as fakes
+
+NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
+NOW_US = int(NOW.timestamp() * 1_000_000)
+DAY_US = 86_400_000_000
+
+
+def event(event_id: str) -> Event:
+    return Event(
+        event_id, NOW_US, "user", "u1", None, None, None, "conversions", ("buy", 1.0, None)
+    )
+
+
+def batch(*ids: str, project: str = "acme", receive_time_us: int = NOW_US) -> bytes:
+    events = tuple(event(i) for i in ids)
+    digests = tuple(content_digest(e) for e in events)
+    return ArrowCodec().encode(EventBatch(project, receive_time_us, events, digests))
+
+
+def test_a_turn_moves_a_portion_and_trims_what_it_moved() -> None:
+    journal, sink = fakes.MemoryJournal(), fakes.MemorySink()
+    for name in "abc":
+        journal.append([name.encode()])
+    assert flush(journal, sink, Limits())
+    assert (sink.stored, [e.position for e in journal.entries]) == ([b"a", b"b"], [3])
+    assert flush(journal, sink, Limits())
+    assert not flush(journal, sink, Limits())
+    assert sink.stored == [b"a", b"b", b"c"]
+
+
+def test_a_failed_turn_trims_nothing() -> None:
+    journal, sink = fakes.MemoryJournal(), fakes.MemorySink()
+    journal.append([b"a"])
+    sink.failures = [OSError("disk")]
+    with pytest.raises(OSError, match="disk"):
+        flush(journal, sink, Limits())
+    assert len(journal.entries) == 1
+    flush(journal, sink, Limits())
+    assert (sink.stored, journal.entries) == ([b"a"], [])
+
+
+def test_the_loop_outlives_failures_and_tells_of_them() -> None:
+    journal, sink = fakes.MemoryJournal(), fakes.MemorySink()
+    journal.append([b"a"])
+    sink.failures = [OSError("once"), OSError("twice")]
+    loop = FlushLoop(lambda: flush(journal, sink, Limits()), sink.recover, interval_s=0.02)
+    loop.start()
+    unhealthy = False
+    end = time.monotonic() + 10
+    while not sink.stored and time.monotonic() < end:
+        unhealthy = unhealthy or not loop.healthy
+        time.sleep(0.002)
+    time.sleep(0.05)
+    assert (sink.stored, sink.recoveries, unhealthy, loop.healthy) == ([b"a"], 2, True, True)
+    journal.append([b"b"])
+    loop.close()
+    loop.close()
+    assert sink.stored == [b"a", b"b"], "closing flushes what there is"
+
+
+def readable(lake: Path, project: str = "acme") -> list[str]:
+    with LakeEventTables(lake).snapshot(project).read() as tables:
+        return sorted(tables["conversions"].event_id.to_pyarrow().to_pylist())
+
+
+def test_a_restart_between_any_two_steps_stores_each_event_once(tmp_path: Path) -> None:
+    """Stops after: store without trim, twice; the next start sees the same journal again."""
+    lake, file = tmp_path / "lake", tmp_path / "j.db"
+    for round_number in range(3):
+        journal = SqliteJournal(file, CountingIds())
+        sink = DeltaSink(lake, journal.id, FixedClock(NOW))
+        journal.append([batch(f"{round_number}-a"), batch(f"{round_number}-b")])
+        sink.store(journal.read(0, 10**9))  # everything, also what is stored already
+        journal.close()
+    assert readable(lake) == sorted(f"{r}-{c}" for r in range(3) for c in "ab")
+
+
+def seen(window: DedupeWindow[str], name: str, project: str = "acme") -> Seen:
+    key = fingerprint(fingerprint_prefix(project), name)
+    return window.reserve([key], [content_digest(event(name))], "asker").outcomes[0]
+
+
+def test_the_window_is_rebuilt_from_tables_and_journal(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "j.db", CountingIds())
+    sink = DeltaSink(tmp_path / "lake", journal.id, FixedClock(NOW))
+    journal.append([batch("a", "b"), batch("a", project="007")])
+    flush(journal, sink, Limits())
+    journal.append([batch("c")])
+    window: DedupeWindow[str] = DedupeWindow(30)
+    rebuild(window, tmp_path / "lake", journal, Limits(), NOW)
+    assert len(window) == 4
+    assert [seen(window, n) for n in "abc"] == [Seen.DUPLICATE] * 3
+    assert seen(window, "a", project="007") is Seen.DUPLICATE
+    assert seen(window, "b", project="007") is Seen.NEW
+    assert seen(window, "d") is Seen.NEW
+    journal.close()
+
+
+def test_what_was_received_before_the_window_is_not_loaded(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "j.db", CountingIds())
+    sink = DeltaSink(tmp_path / "lake", journal.id, FixedClock(NOW))
+    journal.append([batch("old", receive_time_us=NOW_US - 31 * DAY_US)])
+    journal.append([batch("new", receive_time_us=NOW_US - 29 * DAY_US)])
+    flush(journal, sink, Limits())
+    window: DedupeWindow[str] = DedupeWindow(30)
+    rebuild(window, tmp_path / "lake", journal, Limits(), NOW)
+    assert [seen(window, n) for n in ("old", "new")] == [Seen.NEW, Seen.DUPLICATE]
+    journal.close()

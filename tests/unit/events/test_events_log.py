@@ -1,0 +1,224 @@
+"""Logging a batch: every item judged, nothing acknowledged that is not durable."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+
+from services.events.adapters.arrow_codec import ArrowCodec, decode
+from services.events.application.group_commit import Durable, GroupCommit
+from services.events.application.log_events import EventLog, LogEvents, Logged, log_events
+from services.events.domain.dedupe import DedupeWindow
+from services.events.domain.event import Event
+from services.events.domain.limits import Limits
+from services.events.domain.rejection import Reason, Rejection
+from shared.errors import Code, DomainError
+from shared.testing.fakes import FixedClock
+from tests.unit.events import events_fakes as fakes
+
+NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
+NOW_US = int(NOW.timestamp() * 1_000_000)
+HOUR_US = 3600 * 1_000_000
+
+
+@dataclass
+class Bench:
+    log: EventLog
+    journal: fakes.MemoryJournal
+    rejected: fakes.MemoryRejected
+
+    def stored(self) -> list[str]:
+        return [
+            event_id
+            for entry in self.journal.entries
+            for batch in entry.batches
+            for _, rows in decode(batch, entry.position)
+            for event_id in rows["event_id"].to_pylist()
+        ]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    journal, rejected = fakes.MemoryJournal(), fakes.MemoryRejected()
+    limits = Limits()
+    window: DedupeWindow[Durable] = DedupeWindow(30)
+    commits = GroupCommit(journal, limits)
+    log = EventLog(window, commits, ArrowCodec(), rejected, FixedClock(NOW), limits)
+    yield Bench(log, journal, rejected)
+    journal.gate.set()
+    commits.close()
+
+
+def event(event_id: str, value: float = 1.0, time_us: int = NOW_US) -> Event:
+    return Event(
+        event_id, time_us, "user", "u1", None, "shop", None, "conversions", ("buy", value, None)
+    )
+
+
+async def send(bench: Bench, *items: Event | Rejection, project: str = "acme") -> Logged:
+    command = LogEvents(project, items, lambda i: f"payload {i}".encode())
+    return await log_events(command, bench.log)
+
+
+BAD = Rejection("bad", Reason.INVALID_FIELD, "unit.id", "is '': required")
+
+
+async def test_a_bad_item_does_not_stop_the_others(bench: Bench) -> None:
+    logged = await send(bench, event("a"), BAD, event("b"))
+    assert (logged.accepted, logged.duplicates) == (2, ())
+    assert logged.rejected == ((1, BAD),)
+    assert bench.stored() == ["a", "b"]
+    (kept,) = bench.rejected.kept
+    assert (kept.project, kept.rejection, kept.payload) == ("acme", BAD, b"payload 1")
+
+
+async def test_a_retry_changes_nothing(bench: Bench) -> None:
+    first = await send(bench, event("a"), event("b"))
+    again = await send(bench, event("a"), event("b"), event("c"))
+    assert (again.accepted, again.duplicates, again.rejected) == (1, (0, 1), ())
+    assert bench.stored() == ["a", "b", "c"]
+    assert again.position > first.position
+
+
+async def test_a_pure_retry_is_covered_by_its_token(bench: Bench) -> None:
+    first = await send(bench, event("a"))
+    again = await send(bench, event("a"))
+    assert again.position >= first.position
+    assert len(bench.journal.entries) == 1
+
+
+async def test_the_first_of_two_contents_stands(bench: Bench) -> None:
+    await send(bench, event("a", value=1.0))
+    logged = await send(bench, event("a", value=2.0), event("b"))
+    assert logged.accepted == 1
+    ((place, why),) = logged.rejected
+    assert (place, why.reason, why.event_id) == (0, Reason.CONFLICTING_DUPLICATE, "a")
+    assert bench.rejected.kept[0].source == "shop"
+    assert bench.stored() == ["a", "b"]
+
+
+async def test_the_same_id_in_two_projects_is_two_events(bench: Bench) -> None:
+    await send(bench, event("a"), project="acme")
+    assert (await send(bench, event("a", value=9.0), project="rival")).accepted == 1
+
+
+async def test_two_batches_at_once_count_an_id_once(bench: Bench) -> None:
+    bench.journal.gate.clear()
+    first = asyncio.create_task(send(bench, event("a"), event("b")))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(send(bench, event("a")))
+    await asyncio.sleep(0.05)
+    assert not second.done(), "a duplicate is acknowledged only when the first is durable"
+    bench.journal.gate.set()
+    assert (await first).accepted == 2
+    assert (await second).duplicates == (0,)
+    assert bench.stored() == ["a", "b"]
+
+
+async def test_a_failed_write_is_an_error_for_all_who_depend_on_it(bench: Bench) -> None:
+    bench.journal.failures = [fakes.full_disk()]
+    bench.journal.gate.clear()
+    first = asyncio.create_task(send(bench, event("a")))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(send(bench, event("a")))
+    await asyncio.sleep(0.01)
+    bench.journal.gate.set()
+    for task in (first, second):
+        with pytest.raises(DomainError) as raised:
+            await task
+        assert raised.value.reason == "STORAGE_UNAVAILABLE"
+    assert bench.stored() == []
+    assert (await send(bench, event("a"))).accepted == 1, "the reservation was released"
+
+
+async def test_a_caller_that_goes_away_leaves_no_reservation_behind(bench: Bench) -> None:
+    bench.journal.gate.clear()
+    task = asyncio.create_task(send(bench, event("a")))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    bench.journal.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await send(bench, event("a"))).duplicates == (0,)
+    assert bench.stored() == ["a"]
+
+
+async def test_a_full_queue_sends_callers_away_and_stores_nothing_of_theirs(bench: Bench) -> None:
+    bench.log = replace(bench.log, commits=GroupCommit(bench.journal, Limits(queued_bytes=1)))
+    bench.journal.gate.clear()
+    waiting = []
+    for i in range(2):  # the first is at the disk, the second waits in the queue
+        waiting.append(asyncio.create_task(send(bench, event(str(i)))))
+        await asyncio.sleep(0.1)
+    with pytest.raises(DomainError, match="wait for the disk") as raised:
+        await send(bench, event("late"))
+    assert raised.value.code is Code.RESOURCE_EXHAUSTED
+    assert raised.value.retry_after_s
+    bench.journal.gate.set()
+    await asyncio.gather(*waiting)
+    assert (await send(bench, event("late"))).accepted == 1
+    assert sorted(bench.stored()) == ["0", "1", "late"]
+    bench.log.commits.close()
+
+
+async def test_a_backlog_of_the_tables_sends_callers_away(bench: Bench) -> None:
+    bench.log = replace(bench.log, commits=GroupCommit(bench.journal, Limits(backlog_bytes=1)))
+    await send(bench, event("a"))
+    with pytest.raises(DomainError, match="wait to be written to the tables") as raised:
+        await send(bench, event("b"))
+    assert raised.value.code is Code.RESOURCE_EXHAUSTED
+    bench.log.commits.close()
+
+
+async def test_after_closing_callers_are_told_to_call_again(bench: Bench) -> None:
+    bench.log.commits.close()
+    bench.log.commits.close()
+    with pytest.raises(DomainError, match="shutting down") as raised:
+        await send(bench, event("a"))
+    assert raised.value.reason == "DRAINING"
+
+
+async def test_rejections_that_cannot_be_kept_are_not_acknowledged(bench: Bench) -> None:
+    bench.rejected.failures = [fakes.full_disk()]
+    with pytest.raises(DomainError, match="disk is full"):
+        await send(bench, BAD)
+
+
+@pytest.mark.parametrize(
+    ("time_us", "stored"),
+    [
+        (0, True),
+        (-1, False),
+        (NOW_US - 5 * 365 * 24 * HOUR_US, True),
+        (NOW_US + 25 * HOUR_US, True),
+        (NOW_US + 25 * HOUR_US + 1, False),
+        (253_402_300_799_000_000, False),
+        (10**15 * 1_000_000, False),
+        (-62_135_596_800_000_000, False),
+    ],
+)
+async def test_event_times_from_1970_to_25_hours_ahead(
+    bench: Bench, time_us: int, stored: bool
+) -> None:
+    logged = await send(bench, event("a", time_us=time_us))
+    assert logged.accepted == int(stored)
+    assert [w.reason for _, w in logged.rejected] == [Reason.EVENT_TIME_OUT_OF_RANGE] * (not stored)
+
+
+async def test_many_callers_share_a_sync(bench: Bench) -> None:
+    bench.journal.gate.clear()
+    tasks = [asyncio.create_task(send(bench, event(str(i)))) for i in range(100)]
+    await asyncio.sleep(0.05)
+    bench.journal.gate.set()
+    assert sum(t.accepted for t in await asyncio.gather(*tasks)) == 100
+    assert len(bench.journal.groups) <= 3
+    assert sorted(bench.stored()) == sorted(str(i) for i in range(100))
+
+
+async def test_an_unexpected_failure_does_not_leave_callers_waiting(bench: Bench) -> None:
+    bench.journal.failures = [RuntimeError("surprise")]
+    with pytest.raises(RuntimeError):
+        await send(bench, event("a"))
+    assert (await send(bench, event("a"))).accepted == 1
