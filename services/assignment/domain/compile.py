@@ -80,16 +80,24 @@ class Snapshot:
 
 
 def compile_snapshot(
-    config_version: int, experiments: Mapping[str, Experiment], layers: Mapping[str, Layer]
+    config_version: int,
+    experiments: Mapping[str, Experiment],
+    layers: Mapping[str, Layer],
+    previous: Snapshot | None = None,
 ) -> Snapshot:
-    """Compile every experiment; `layers` holds at least the layers that running ones name."""
-    return Snapshot(
-        config_version,
-        {
-            key: compile_experiment(experiment, layers.get(experiment.design.layer))
-            for key, experiment in experiments.items()
-        },
-    )
+    """Compile every experiment, taking over from `previous` what has not changed.
+
+    `layers` holds at least the layers that running experiments name.
+    """
+    known = previous.experiments if previous else {}
+    compiled: dict[str, CompiledExperiment] = {}
+    for key, experiment in experiments.items():
+        layer = layers.get(experiment.design.layer)
+        old = known.get(key)
+        if old is None or (old.experiment, old.layer) != (experiment, layer):
+            old = compile_experiment(experiment, layer)
+        compiled[key] = old
+    return Snapshot(config_version, compiled)
 
 
 def compile_experiment(experiment: Experiment, layer: Layer | None) -> CompiledExperiment:

@@ -1,0 +1,83 @@
+"""Keeps the snapshots fresh, and says when they are not."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from services.assignment.application.snapshots import Snapshots
+from shared.errors import DomainError
+
+_LOG = logging.getLogger("touchstone.assignment")
+STALENESS_METRIC = "touchstone.assignment.config.staleness"
+
+
+@dataclass(slots=True)
+class SnapshotPoller:
+    """Looks for changes every `interval_s` in a task of its own.
+
+    While the store is away the last snapshots go on deciding; it logs once that it is away, once
+    more when what is held is older than `stale_s`, and once when it is back.
+    """
+
+    snapshots: Snapshots
+    interval_s: float
+    stale_s: float
+    _task: asyncio.Task[None] | None = None
+    _away: bool = False
+    _stale: bool = field(default=False)
+
+    async def start(self) -> None:
+        """Loads what there is, then goes on in the background."""
+        metrics.get_meter("touchstone.assignment").create_observable_gauge(
+            STALENESS_METRIC,
+            callbacks=[self._observe],
+            unit="s",
+            description="Age of the configuration that assignment decides by.",
+        )
+        await self.poll_once()
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Ends the background task."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def poll_once(self) -> None:
+        """One look; a store that is away is logged, not raised."""
+        try:
+            await asyncio.to_thread(self.snapshots.poll)
+        except DomainError as error:
+            self._note_away(error)
+            return
+        if self._away:
+            _LOG.info("configuration store is back")
+        self._away = self._stale = False
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self.interval_s)
+            try:
+                await self.poll_once()
+            except Exception:  # noqa: BLE001  the task outlives whatever one look runs into
+                _LOG.exception("configuration poll failed")
+
+    def _note_away(self, error: DomainError) -> None:
+        if not self._away:
+            self._away = True
+            _LOG.warning(
+                "configuration store is away; deciding by the last known configuration",
+                extra={"reason": error.reason},
+            )
+        age_s = self.snapshots.staleness_s()
+        if not self._stale and age_s is not None and age_s > self.stale_s:
+            self._stale = True
+            _LOG.warning("configuration is stale", extra={"age_s": round(age_s)})
+
+    def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
+        age_s = self.snapshots.staleness_s()
+        return [] if age_s is None else [Observation(age_s)]

@@ -1,0 +1,135 @@
+"""Make a draft."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.assignment.application.create_layer import CreateLayer, create_layer
+from services.assignment.application.find import find_layer
+from services.assignment.domain.experiment import (
+    MAX_TRAFFIC_SLOTS,
+    AssignmentSource,
+    Design,
+    Experiment,
+    State,
+    Variant,
+    require_id,
+    require_unit_type,
+)
+from services.assignment.domain.layer import Layer
+from services.assignment.ports import Configuration
+from shared import errors
+from shared.bucketing import HashVersion
+from shared.ids import IdGenerator
+
+_DEFAULT_LAYER = {HashVersion.FLAGD_V2: "default", HashVersion.FLAGD_V3: "default3"}
+
+
+@dataclass(frozen=True, slots=True)
+class CreateExperiment:
+    """What to make. Empty texts, 0 and None stand for the defaults that the contract names."""
+
+    project: str
+    experiment_id: str
+    variants: tuple[Variant, ...]
+    display_name: str = ""
+    hypothesis: str = ""
+    owner: str = ""
+    unit_type: str = ""
+    layer: str = ""
+    source: AssignmentSource = AssignmentSource.SLOTS
+    hash_version: HashVersion | None = None
+    traffic_slots: int = 0
+    control: str = ""
+    start_time: datetime | None = None
+    stop_time: datetime | None = None
+
+
+def create_experiment(
+    command: CreateExperiment, configuration: Configuration, ids: IdGenerator, now: datetime
+) -> Experiment:
+    """The draft; ALREADY_EXISTS when the id is taken, NOT_FOUND when the layer is not there."""
+    require_id("experiment_id", command.experiment_id)
+    unit_type = require_unit_type(command.unit_type or "user")
+    _check_times(command)
+    layer = _layer(command, unit_type, configuration, ids, now)
+    revision = configuration.next_revision(command.project, now)
+    experiment = Experiment(
+        project=command.project,
+        experiment_id=command.experiment_id,
+        design=_design(command, unit_type, layer, f"split/{ids.new()}"),
+        state=State.DRAFT,
+        config_version=revision.config_version,
+        create_time=now,
+        update_time=now,
+        start_time=command.start_time,
+        stop_time=command.stop_time,
+    )
+    configuration.experiments.insert(experiment)
+    return experiment
+
+
+def _check_times(command: CreateExperiment) -> None:
+    start, stop = command.start_time, command.stop_time
+    if command.source is AssignmentSource.SLOTS:
+        for field, time in (("start_time", start), ("stop_time", stop)):
+            if time is not None:
+                raise errors.invalid(field, time.isoformat(), "none, except for EXTERNAL ones")
+    elif start and stop and stop < start:
+        raise errors.invalid("stop_time", stop.isoformat(), f"from {start.isoformat()} on")
+
+
+def _design(command: CreateExperiment, unit_type: str, layer: Layer | None, salt: str) -> Design:
+    slots = command.source is AssignmentSource.SLOTS
+    version = layer.hash_version if layer else command.hash_version
+    return Design(
+        display_name=command.display_name,
+        hypothesis=command.hypothesis,
+        owner=command.owner,
+        unit_type=unit_type,
+        layer=layer.layer_id if layer else command.layer,
+        source=command.source,
+        hash_version=version or HashVersion.FLAGD_V2,
+        salt=salt,
+        traffic_slots=command.traffic_slots or (MAX_TRAFFIC_SLOTS if slots else 0),
+        variants=command.variants,
+        control=command.control or (command.variants[0].key if command.variants else ""),
+    )
+
+
+def _layer(
+    command: CreateExperiment,
+    unit_type: str,
+    configuration: Configuration,
+    ids: IdGenerator,
+    now: datetime,
+) -> Layer | None:
+    if command.source is AssignmentSource.EXTERNAL:
+        return None
+    if command.layer:
+        layer = find_layer(configuration, command.project, command.layer)
+    else:
+        version = command.hash_version or HashVersion.FLAGD_V2
+        layer_id = f"{_DEFAULT_LAYER[version]}-{unit_type.replace('_', '-')}"
+        wanted = CreateLayer(
+            command.project, layer_id, unit_type, version, f"Default layer of {unit_type}"
+        )
+        layer = configuration.layers.get(command.project, layer_id) or create_layer(
+            wanted, configuration, ids, now
+        )
+    _check_layer(command, unit_type, layer)
+    return layer
+
+
+def _check_layer(command: CreateExperiment, unit_type: str, layer: Layer) -> None:
+    if layer.unit_type != unit_type:
+        raise errors.invalid(
+            "layer",
+            layer.layer_id,
+            f"a layer of units of type {unit_type!r}; this one cuts {layer.unit_type!r}",
+        )
+    if command.hash_version not in (None, layer.hash_version):
+        raise errors.invalid(
+            "hash_version",
+            command.hash_version,
+            f"{layer.hash_version.value!r}, the hash of layer {layer.layer_id!r}",
+        )

@@ -1,0 +1,53 @@
+"""Start, pause, resume, stop or archive an experiment."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.assignment.application.find import find_experiment, find_layer, require_etag
+from services.assignment.domain.experiment import AssignmentSource, Experiment, State
+from services.assignment.domain.lifecycle import move
+from services.assignment.domain.revision import Revision
+from services.assignment.ports import Configuration
+
+
+@dataclass(frozen=True, slots=True)
+class MoveExperiment:
+    """The state to go to; with an etag, only if the experiment still has it."""
+
+    project: str
+    experiment_id: str
+    to: State
+    etag: str = ""
+
+
+def move_experiment(
+    command: MoveExperiment, configuration: Configuration, cool_down: timedelta, now: datetime
+) -> Experiment:
+    """The experiment in its new state: starting takes its slots, stopping releases them.
+
+    NOT_FOUND, ABORTED on a stale etag, FAILED_PRECONDITION when the state does not allow the
+    step or the layer is full.
+    """
+    revision = configuration.next_revision(command.project, now)
+    old = find_experiment(configuration, command.project, command.experiment_id)
+    require_etag(old, command.etag)
+    new = move(old, command.to, revision)
+    configuration.experiments.replace(old, new)
+    if new.design.source is AssignmentSource.SLOTS:
+        _move_slots(new, configuration, cool_down, revision)
+    return new
+
+
+def _move_slots(
+    experiment: Experiment, configuration: Configuration, cool_down: timedelta, revision: Revision
+) -> None:
+    if experiment.state not in (State.RUNNING, State.STOPPED):
+        return
+    layer = find_layer(configuration, experiment.project, experiment.design.layer)
+    if experiment.state is State.RUNNING:
+        slots = experiment.design.traffic_slots
+        changed = layer.allocate(experiment.experiment_id, slots, revision)
+    else:
+        changed = layer.release(experiment.experiment_id, cool_down, revision)
+    if changed is not layer:
+        configuration.layers.replace(layer, changed)

@@ -1,0 +1,48 @@
+"""Change the fields that the caller names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.assignment.application.find import find_experiment, find_layer, require_etag
+from services.assignment.domain.experiment import AssignmentSource, Experiment, State, Variant
+from services.assignment.domain.lifecycle import revise
+from services.assignment.ports import Configuration
+
+FIELDS = ("display_name", "hypothesis", "owner", "traffic_slots", "variants", "control")
+"""The fields of a design that a change may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateExperiment:
+    """The new values by the field of the design, one of FIELDS."""
+
+    project: str
+    experiment_id: str
+    changes: Mapping[str, str | int | tuple[Variant, ...]]
+    etag: str = ""
+
+
+def update_experiment(
+    command: UpdateExperiment, configuration: Configuration, now: datetime
+) -> Experiment:
+    """The changed experiment; more traffic after the start takes its slots at once.
+
+    NOT_FOUND, ABORTED on a stale etag, FAILED_PRECONDITION where the state does not allow the
+    change or the layer is full. A change to what is there already changes nothing.
+    """
+    revision = configuration.next_revision(command.project, now)
+    old = find_experiment(configuration, command.project, command.experiment_id)
+    require_etag(old, command.etag)
+    design = replace(old.design, **command.changes)  # type: ignore[arg-type]  # checked as FIELDS
+    if design == old.design:
+        return old
+    new = revise(old, design, revision)
+    configuration.experiments.replace(old, new)
+    holds_slots = new.state in (State.RUNNING, State.PAUSED)
+    if design.source is AssignmentSource.SLOTS and holds_slots:
+        layer = find_layer(configuration, new.project, design.layer)
+        grown = layer.allocate(new.experiment_id, design.traffic_slots, revision)
+        if grown is not layer:
+            configuration.layers.replace(layer, grown)
+    return new

@@ -1,0 +1,111 @@
+"""From the domain to the contract's messages."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+from touchstone.assignment.v1 import experiment_pb2, layer_pb2
+
+from services.assignment.domain.experiment import AssignmentSource, Experiment, State, Variant
+from services.assignment.domain.layer import Layer, SlotRange
+from shared.bucketing import HashVersion
+from shared.resource_names import resource_name
+
+_STATE = {
+    State.DRAFT: experiment_pb2.Experiment.STATE_DRAFT,
+    State.RUNNING: experiment_pb2.Experiment.STATE_RUNNING,
+    State.PAUSED: experiment_pb2.Experiment.STATE_PAUSED,
+    State.STOPPED: experiment_pb2.Experiment.STATE_STOPPED,
+    State.ARCHIVED: experiment_pb2.Experiment.STATE_ARCHIVED,
+}
+_SOURCE = {
+    AssignmentSource.SLOTS: experiment_pb2.ASSIGNMENT_SOURCE_SLOTS,
+    AssignmentSource.EXTERNAL: experiment_pb2.ASSIGNMENT_SOURCE_EXTERNAL,
+}
+_HASH = {
+    HashVersion.FLAGD_V2: experiment_pb2.HASH_VERSION_FLAGD_V2,
+    HashVersion.FLAGD_V3: experiment_pb2.HASH_VERSION_FLAGD_V3,
+}
+_STATES = {int(number): state for state, number in _STATE.items()}
+
+
+def states(sent: Iterable[int]) -> frozenset[State]:
+    """The states that a request names, which are all defined."""
+    return frozenset(_STATES[state] for state in sent)
+
+
+def experiment(found: Experiment) -> experiment_pb2.Experiment:
+    """The experiment as it is sent."""
+    design = found.design
+    return experiment_pb2.Experiment(
+        name=resource_name(found.project, "experiments", found.experiment_id),
+        display_name=design.display_name,
+        hypothesis=design.hypothesis,
+        owner=design.owner,
+        unit_type=design.unit_type,
+        assignment_source=_SOURCE[design.source],
+        layer=resource_name(found.project, "layers", design.layer) if design.layer else "",
+        traffic_slots=design.traffic_slots,
+        variants=[_variant(variant) for variant in design.variants],
+        control_variant=design.control,
+        salt=design.salt,
+        hash_version=_HASH[design.hash_version],
+        state=_STATE[found.state],
+        config_version=found.config_version,
+        etag=found.etag,
+        create_time=_time(found.create_time),
+        update_time=_time(found.update_time),
+        start_time=_time(found.start_time),
+        stop_time=_time(found.stop_time),
+    )
+
+
+def layer(found: Layer, now: datetime, *, ledger: bool = True) -> layer_pb2.Layer:
+    """The layer as it is sent; a list leaves the ledger out."""
+    rows = found.ledger if ledger else ()
+    return layer_pb2.Layer(
+        name=resource_name(found.project, "layers", found.layer_id),
+        display_name=found.display_name,
+        unit_type=found.unit_type,
+        salt=found.salt,
+        hash_version=_HASH[found.hash_version],
+        ranges=[_slot_range(found.project, row) for row in rows],
+        free_slots=found.free_slots(now),
+        create_time=_time(found.create_time),
+        etag=found.etag,
+    )
+
+
+def payload(text: str | None) -> Struct | None:
+    """A variant's payload as it is sent."""
+    return None if text is None else json_format.Parse(text, Struct())
+
+
+def _variant(variant: Variant) -> experiment_pb2.Variant:
+    return experiment_pb2.Variant(
+        key=variant.key,
+        display_name=variant.display_name,
+        weight=variant.weight,
+        payload=payload(variant.payload),
+    )
+
+
+def _slot_range(project: str, row: SlotRange) -> layer_pb2.SlotRange:
+    return layer_pb2.SlotRange(
+        first_slot=row.first,
+        end_slot=row.end,
+        experiment=resource_name(project, "experiments", row.experiment_id),
+        since_version=row.since_version,
+        release_time=_time(row.release_time),
+        reusable_time=_time(row.reusable_time),
+    )
+
+
+def _time(time: datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp
