@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.attribution.v1 import attribution_pb2 as pb
 
 from services.attribution.application.questions import JourneyDefinition
@@ -18,6 +20,7 @@ from services.attribution.domain.models import (
 )
 from shared.errors import invalid
 
+_NANOS_PER_SECOND = 1_000_000_000
 _REPEATS = {
     pb.REPEAT_RULE_UNSPECIFIED: Repeats.ALL,
     pb.REPEAT_RULE_ALL: Repeats.ALL,
@@ -37,11 +40,15 @@ def decode_definition(message: pb.JourneyDefinition) -> JourneyDefinition:
     return JourneyDefinition(
         event_name=message.event_name,
         unit_type=message.unit_type or default.unit_type,
-        lookback_us=message.lookback.ToMicroseconds()
+        lookback_us=_microseconds("journeys.lookback", message.lookback)
         if message.HasField("lookback")
         else default.lookback_us,
-        start_us=message.start_time.ToMicroseconds() if message.HasField("start_time") else None,
-        end_us=message.end_time.ToMicroseconds() if message.HasField("end_time") else None,
+        start_us=_microseconds("journeys.start_time", message.start_time)
+        if message.HasField("start_time")
+        else None,
+        end_us=_microseconds("journeys.end_time", message.end_time)
+        if message.HasField("end_time")
+        else None,
         repeats=_REPEATS[message.repeat_rule],
     )
 
@@ -63,9 +70,7 @@ def decode_model(message: pb.Model) -> Model:
         case "position_based":
             return _position(message.position_based)
         case "time_decay":
-            half_life = message.time_decay.half_life
-            given = message.time_decay.HasField("half_life")
-            return TimeDecay(half_life.ToMicroseconds()) if given else TimeDecay()
+            return _time_decay(message.time_decay)
         case "markov":
             return Markov(ignore_non_converting=message.markov.ignore_non_converting)
         case None:
@@ -77,3 +82,16 @@ def _position(message: pb.PositionBased) -> Position:
     if message.first == 0 and message.last == 0:
         return Position(two_touch_rule=rule)
     return Position(message.first, message.last, rule)
+
+
+def _time_decay(message: pb.TimeDecay) -> TimeDecay:
+    if not message.HasField("half_life"):
+        return TimeDecay()
+    return TimeDecay(_microseconds("time_decay.half_life", message.half_life))
+
+
+def _microseconds(field: str, time: Timestamp | Duration) -> int:
+    """Whole microseconds, rounded down. The library's own conversion raises on odd values."""
+    if not 0 <= time.nanos < _NANOS_PER_SECOND:
+        raise invalid(f"{field}.nanos", time.nanos, "0 to 999999999")
+    return time.seconds * 1_000_000 + time.nanos // 1_000

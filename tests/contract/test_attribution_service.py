@@ -1,0 +1,322 @@
+"""The attribution service over its contract: a real server, real tables, generated clients."""
+
+import datetime as dt
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from touchstone.attribution.v1 import attribution_pb2 as pb
+from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
+from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
+
+from services.attribution.composition import compose
+from services.attribution.settings import Settings
+from shared.ids import RandomIds
+from shared.lake.rows import table_of
+from shared.lake.writer import LakeWriter
+from shared.security.caller import Role
+from shared.security.keys import SqlKeyStore, make_key
+from shared.server.run import Application, start_server
+from shared.server.status import from_rpc_error
+from shared.testing.fakes import FixedClock
+from shared.version import VERSION
+
+NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
+BUY = pb.JourneyDefinition(event_name="buy")
+EVERY_OUTPUT = [
+    "first_touch",
+    "last_touch",
+    "linear",
+    "position_based",
+    "time_decay",
+    "markov_removal_share",
+    "markov_path_credit",
+]
+
+
+def moment(day: float) -> dt.datetime:
+    return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=day)
+
+
+def timestamp(day: float) -> Timestamp:
+    result = Timestamp()
+    result.FromDatetime(moment(day))
+    return result
+
+
+def write_events(lake: Path) -> str:
+    def touch(event_id: str, unit: str, day: float, channel: str) -> dict[str, object]:
+        return {
+            "event_id": event_id,
+            "project": "demo",
+            "event_time": moment(day),
+            "unit_id": unit,
+            "channel": channel,
+            "cost": 1.0 if channel == "ads" else None,
+        }
+
+    def bought(event_id: str, unit: str, day: float, value: float) -> dict[str, object]:
+        return {
+            "event_id": event_id,
+            "project": "demo",
+            "event_time": moment(day),
+            "unit_id": unit,
+            "event_name": "buy",
+            "value": value,
+        }
+
+    touches = [
+        touch("t1", "ann", 1, "ads"),
+        touch("t2", "ann", 2, "mail"),
+        touch("t3", "bob", 1, "ads"),
+    ]
+    tables = {
+        "touchpoints": table_of("touchpoints", touches),
+        "conversions": table_of(
+            "conversions", [bought("c1", "ann", 3, 10.0), bought("c2", "dan", 3, 4.0)]
+        ),
+    }
+    return LakeWriter(lake, "journal-a", FixedClock(NOW)).append(tables, 1).token()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def key_of(application: Application, project: str, *roles: Role) -> str:
+    platform = application.platform
+    new = make_key(RandomIds(), project, "test", frozenset(roles), platform.clock.now())
+    with platform.database.begin() as connection:
+        store = SqlKeyStore(connection)
+        if not store.has_project(project):
+            store.add_project(project, platform.clock.now())
+        store.add(new.key)
+    return new.text
+
+
+class Client:
+    """Calls with the key of a project."""
+
+    def __init__(self, stub: "rpc.AttributionServiceAsyncStub", key: str) -> None:
+        self._stub = stub
+        self._metadata = (("authorization", f"Bearer {key}"),)
+
+    async def get(self, **fields: Any) -> service_pb.GetAttributionResponse:
+        request = service_pb.GetAttributionRequest(**{"journeys": BUY} | fields)
+        return await self._stub.GetAttribution(request, metadata=self._metadata)
+
+    async def stream(self, **fields: Any) -> list[service_pb.StreamCreditsResponse]:
+        request = service_pb.StreamCreditsRequest(**{"journeys": BUY} | fields)
+        call = self._stub.StreamCredits(request, metadata=self._metadata)
+        return [reply async for reply in call]
+
+
+class Clients:
+    """The server's token of everything written, and clients of two projects."""
+
+    def __init__(self, token: str, demo: Client, other: Client, assigner: Client) -> None:
+        self.token, self.demo, self.other, self.assigner = token, demo, other, assigner
+
+
+@pytest.fixture
+async def clients(tmp_path: Path) -> AsyncIterator[Clients]:
+    token = write_events(tmp_path / "lake")
+    settings = Settings(data=tmp_path, attribution_address=f"127.0.0.1:{free_port()}")
+    application = compose(settings)
+    running = await start_server(application)
+    async with grpc.aio.insecure_channel(settings.attribution_address) as channel:
+        stub = rpc.AttributionServiceStub(channel)
+        yield Clients(
+            token,
+            Client(stub, key_of(application, "demo", Role.VIEWER)),
+            Client(stub, key_of(application, "other", Role.VIEWER)),
+            Client(stub, key_of(application, "demo", Role.ASSIGN)),
+        )
+    await running.drain()
+
+
+async def test_every_model_answers_with_its_provenance(clients: Clients) -> None:
+    answer = await clients.demo.get(consistency_token=clients.token)
+
+    assert [result.model_name for result in answer.results] == EVERY_OUTPUT
+    for result in answer.results:
+        assert sum(channel.conversions for channel in result.channels) == pytest.approx(1)
+        assert sum(channel.value for channel in result.channels) == pytest.approx(10)
+        for channel in result.channels:
+            assert channel.HasField("removal_effect") == result.model_name.startswith("markov")
+    assert answer.summary == pb.JourneySummary(
+        journeys=2,
+        converting_journeys=1,
+        non_converting_journeys=1,
+        conversions_without_touch=1,
+        value=10,
+        value_without_touch=4,
+        touches=3,
+        units=2,
+    )
+    assert list(answer.activity) == [
+        pb.ChannelActivity(channel="ads", touches=2, journeys=2, converting_journeys=1, cost=2),
+        pb.ChannelActivity(
+            channel="mail", touches=1, journeys=1, converting_journeys=1, touches_without_cost=1
+        ),
+    ]
+    assert pb.WARNING_KIND_FEW_CONVERSIONS in {warning.kind for warning in answer.warnings}
+    provenance = answer.provenance
+    assert provenance.watermark == clients.token
+    assert provenance.watermark_time.ToDatetime(dt.UTC) == NOW
+    assert provenance.engine_version == VERSION
+    assert provenance.journeys == pb.JourneyDefinition(
+        event_name="buy",
+        unit_type="user",
+        lookback=Duration(seconds=30 * 86_400),
+        repeat_rule=pb.REPEAT_RULE_ALL,
+    )
+
+
+async def test_models_come_back_with_their_defaults_filled_in(clients: Clients) -> None:
+    models = [
+        pb.Model(position_based=pb.PositionBased()),
+        pb.Model(time_decay=pb.TimeDecay()),
+        pb.Model(markov=pb.Markov(ignore_non_converting=True)),
+    ]
+
+    answer = await clients.demo.get(models=models)
+
+    position, decay, *markov = [result.model for result in answer.results]
+    assert position.position_based == pb.PositionBased(
+        first=0.4, last=0.4, two_touch_rule=pb.TWO_TOUCH_RULE_RENORMALISE
+    )
+    assert decay.time_decay.half_life == Duration(seconds=7 * 86_400)
+    assert [model.markov for model in markov] == [
+        pb.Markov(order=1, ignore_non_converting=True)
+    ] * 2
+
+
+async def test_cost_ratios_are_absent_where_they_are_undefined(clients: Clients) -> None:
+    answer = await clients.demo.get(models=[pb.Model(linear=pb.Linear())])
+
+    ads, mail = answer.results[0].channels
+    assert (ads.cost_per_conversion, ads.return_on_spend) == (4.0, 2.5)
+    assert not mail.HasField("cost_per_conversion")
+    assert not mail.HasField("return_on_spend")
+
+
+async def test_the_definition_is_obeyed(clients: Clients) -> None:
+    definition = pb.JourneyDefinition(
+        event_name="buy",
+        lookback=Duration(seconds=86_400),
+        start_time=timestamp(3),
+        end_time=timestamp(3.5),
+        repeat_rule=pb.REPEAT_RULE_SPLIT,
+    )
+
+    answer = await clients.demo.get(journeys=definition, models=[pb.Model(linear=pb.Linear())])
+
+    (mail,) = answer.results[0].channels
+    assert (mail.channel, mail.conversions) == ("mail", 1.0)
+    assert answer.provenance.journeys.start_time == timestamp(3)
+    assert answer.provenance.journeys.repeat_rule == pb.REPEAT_RULE_SPLIT
+
+
+async def test_credits_are_streamed_with_a_summary(clients: Clients) -> None:
+    first, last = await clients.demo.stream(model=pb.Model(linear=pb.Linear()))
+
+    assert [
+        (c.conversion_id, c.touch_id, c.unit.type, c.unit.id, c.channel, c.weight, c.value)
+        for c in first.credits
+    ] == [
+        ("c1", "t1", "user", "ann", "ads", 0.5, 5.0),
+        ("c1", "t2", "user", "ann", "mail", 0.5, 5.0),
+    ]
+    assert first.credits[1].touch_time == timestamp(2)
+    assert first.credits[1].conversion_time == timestamp(3)
+    assert not first.HasField("summary")
+    summary = last.summary
+    assert (summary.credits, summary.conversions, summary.value) == (2, 1, 10.0)
+    assert summary.provenance.watermark == clients.token
+
+
+async def test_another_project_sees_nothing(clients: Clients) -> None:
+    answer = await clients.other.get()
+    (only,) = await clients.other.stream(model=pb.Model(linear=pb.Linear()))
+
+    assert answer.summary == pb.JourneySummary()
+    assert not answer.activity
+    assert only.summary.credits == 0
+
+
+async def test_a_key_without_the_role_is_denied(clients: Clients) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as denied:
+        await clients.assigner.get()
+    assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"journeys": pb.JourneyDefinition(event_name="Not A Name")}, "journeys.event_name"),
+        ({"journeys": pb.JourneyDefinition(event_name="buy", unit_type="9")}, "unit_type"),
+        (
+            {"journeys": pb.JourneyDefinition(event_name="buy", lookback=Duration(seconds=-1))},
+            "lookback",
+        ),
+        (
+            {"journeys": pb.JourneyDefinition(event_name="buy", lookback=Duration(nanos=5))},
+            "lookback",
+        ),
+        (
+            {"journeys": pb.JourneyDefinition.FromString(b"\x0a\x03buy\x30\x09")},
+            "repeat_rule",
+        ),
+        (
+            {
+                "journeys": pb.JourneyDefinition(
+                    event_name="buy",
+                    start_time=Timestamp(seconds=10**12),
+                )
+            },
+            "start_time",
+        ),
+        (
+            {
+                "journeys": pb.JourneyDefinition(
+                    event_name="buy", end_time=Timestamp(seconds=5, nanos=-1)
+                )
+            },
+            "end_time",
+        ),
+        (
+            {
+                "journeys": pb.JourneyDefinition(
+                    event_name="buy", start_time=timestamp(3), end_time=timestamp(3)
+                )
+            },
+            "end_time",
+        ),
+        ({"models": [pb.Model()]}, "models[0]"),
+        ({"models": [pb.Model(markov=pb.Markov(order=2))]}, "order"),
+        (
+            {"models": [pb.Model(position_based=pb.PositionBased(first=0.7, last=0.6))]},
+            "position_based",
+        ),
+        (
+            {"models": [pb.Model(position_based=pb.PositionBased(first=float("nan")))]},
+            "first",
+        ),
+        ({"consistency_token": "nonsense"}, ""),
+    ],
+)
+async def test_bad_input_is_named(clients: Clients, fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await clients.demo.get(**fields)
+
+    error = from_rpc_error(refused.value)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert named in error.message
