@@ -177,13 +177,13 @@ def test_journeys(suite: Suite, journeys: Path) -> None:
 
 def linear_by_hand(frame: pd.DataFrame) -> dict[str, float]:
     """Every touch of a customer up to a conversion gets the same part of it."""
-    credits: dict[str, float] = {}
+    shares: dict[str, float] = {}
     for _, rows in frame.groupby("customer_id"):
         for when in rows.loc[rows["interaction"] == "conversion", "time"]:
             touches = rows.loc[rows["time"] <= when, "channel"]
             for channel in touches:
-                credits[channel] = credits.get(channel, 0.0) + 1 / len(touches)
-    return credits
+                shares[channel] = shares.get(channel, 0.0) + 1 / len(touches)
+    return shares
 
 
 def test_bad_rows_are_kept_with_their_reason(suite: Suite, tmp_path: Path) -> None:
