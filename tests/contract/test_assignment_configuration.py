@@ -24,18 +24,10 @@ from services.assignment.domain.revision import Revision
 from services.assignment.ports import ExperimentCursor
 from shared.bucketing import HashVersion
 from shared.errors import Code, DomainError
-from shared.state.database import Database
 
 START = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 ALL = tuple(State)
 REST = timedelta(days=7)
-
-
-@pytest.fixture
-def database(tmp_path):
-    found = Database.open(f"sqlite:///{tmp_path / 'state.db'}")
-    yield found
-    found.close()
 
 
 @pytest.fixture
