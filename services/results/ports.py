@@ -1,8 +1,16 @@
 """What results need from the outside."""
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
 
+from google.protobuf.message import Message
+
+from services.results.domain.metric import Metric, MetricDefinition
 from services.results.domain.observation import ExperimentPlan, Observation, Question
+from shared.state.mutations import Mutation
+
+M = TypeVar("M", bound=Message)
 
 
 class ExperimentSource(Protocol):
@@ -28,5 +36,54 @@ class MomentsSource(Protocol):
         its first exposure on. A unit without events counts as zero. The same cut gives the same
         answer to the last bit, in whatever order the events arrived. UNAVAILABLE when the data
         does not get as fresh as asked in time.
+        """
+        ...
+
+
+class MetricStore(Protocol):
+    """The metric definitions of all projects, inside one transaction.
+
+    Ids are compared exactly. What a project does not have is absent, whatever others have.
+    """
+
+    def get(self, project: str, metric_id: str) -> Metric | None:
+        """The metric as it is now, archived or not, or None."""
+        ...
+
+    def insert(self, metric: Metric) -> None:
+        """Keep a new metric; ALREADY_EXISTS when the id is taken, archived or not."""
+        ...
+
+    def replace(self, old: Metric, new: Metric) -> None:
+        """Put `new` in the place of `old`; ABORTED when what is stored is not `old` any more.
+
+        The definition of every version that ever was is kept.
+        """
+        ...
+
+    def page(self, project: str, after: str, limit: int, show_archived: bool) -> Sequence[Metric]:
+        """At most `limit` metrics with ids above `after`, ascending by code point."""
+        ...
+
+    def definition(self, project: str, metric_id: str, version: int) -> MetricDefinition | None:
+        """The definition as it was at a version, or None where there was no such version."""
+        ...
+
+
+class MetricReader(Protocol):
+    """Opens read transactions."""
+
+    def read(self) -> AbstractContextManager[MetricStore]:
+        """A transaction that sees one moment; UNAVAILABLE when the store is away."""
+        ...
+
+
+class MetricWriter(Protocol):
+    """Runs changes for the caller of the current RPC."""
+
+    def write(self, mutation: Mutation, work: Callable[[MetricStore], M]) -> M:
+        """Do `work` in one transaction with its audit entry, all or nothing.
+
+        A repeated request id is answered with the first response; `validate_only` undoes the work.
         """
         ...

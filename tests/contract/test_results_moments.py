@@ -34,7 +34,7 @@ class Log:
 
     def __init__(self, folder: Path) -> None:
         self.writer = LakeWriter(folder, "journal", FixedClock())
-        self.source = LakeMoments(LakeEventTables(folder), wait_s=0.05)
+        self.source = LakeMoments(LakeEventTables(folder))
         self.position = 0
         self.ids = itertools.count()
 
@@ -47,7 +47,7 @@ class Log:
         self.writer.append({table: table_of(table, complete)}, self.position)
 
     def ask(self, *measures: Measure, **more: Any) -> Observation:
-        return self.source.observe(Question("demo", PLAN, measures, **more))
+        return self.source.observe(Question("demo", PLAN, measures, wait_s=0.05, **more))
 
 
 @pytest.fixture

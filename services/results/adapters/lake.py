@@ -36,11 +36,10 @@ class LakeMoments:
     """MomentsSource over the event tables."""
 
     tables: EventTables
-    wait_s: float = 30.0
 
     def observe(self, question: Question) -> Observation:
         """See MomentsSource."""
-        snapshot = self.tables.snapshot(question.project, question.at_least, self.wait_s)
+        snapshot = self.tables.snapshot(question.project, question.at_least, question.wait_s)
         with snapshot.read() as tables:
             exposed = _exposed(tables["exposures"], question.plan)
             unknown = _rows(_unknown(exposed, question.plan))[0]["exposures"]

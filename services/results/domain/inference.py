@@ -30,7 +30,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A single look at a horizon chosen beforehand, at level `alpha` (0 < alpha < 0.5).
+    """A single look at a horizon chosen beforehand, at level `alpha` (0 < alpha <= 0.5).
 
     Estimand: the difference of means. Assumes independent units and enough of them for the
     mean of each arm to be nearly normal; variances may differ. Looking at it more than once
@@ -41,8 +41,8 @@ class Fixed:
     side: Side = Side.TWO_SIDED
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.alpha < 0.5:
-            raise ValueError(f"alpha is {self.alpha}; it must lie strictly between 0 and 0.5")
+        if not 0.0 < self.alpha <= 0.5:
+            raise ValueError(f"alpha is {self.alpha}; it must be above 0 and at most 0.5")
 
     def read(self, contrast: Contrast) -> Reading:
         """Welch's unequal-variances t test (Welch 1947) and Fieller's interval (Fieller 1954)."""

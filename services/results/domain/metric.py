@@ -43,28 +43,31 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricTexts:
-    """What people read about a metric."""
+class MetricDefinition:
+    """Everything that its owner decides about a metric.
 
+    `currency` is an ISO 4217 code, empty when the value is not money.
+    """
+
+    kind: MetricKind
+    event_name: str
+    window: dt.timedelta | None = None
+    direction: Direction = Direction.INCREASE
+    role: MetricRole = MetricRole.SECONDARY
     display_name: str = ""
     description: str = ""
     currency: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class MetricDefinition:
-    """Everything that its owner decides about a metric."""
-
-    measure: Measure
-    direction: Direction = Direction.INCREASE
-    role: MetricRole = MetricRole.SECONDARY
-    texts: MetricTexts = MetricTexts()
+    @property
+    def measure(self) -> Measure:
+        return Measure(self.kind, self.event_name, self.window)
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A stored metric: `version` counts the changes of its definition, from 1."""
 
+    project: str
     metric_id: str
     definition: MetricDefinition
     version: int
@@ -75,4 +78,4 @@ class Metric:
     @property
     def etag(self) -> str:
         """Differs between any two states of the metric."""
-        return f"{self.version}{'a' if self.archive_time else ''}"
+        return f"{self.version}{'-archived' if self.archive_time else ''}"

@@ -12,7 +12,7 @@ from scipy import integrate, special, stats
 
 from services.results.domain.bayes import Bayes, LiftPrior
 from services.results.domain.best import best_arm
-from services.results.domain.beta import BetaPosterior, compare, exceeds
+from services.results.domain.beta import BetaPosterior, compare, credible_difference, exceeds
 from services.results.domain.contrast import Contrast
 from services.results.domain.estimand import Estimate
 from services.results.domain.gaps import Gap
@@ -125,6 +125,24 @@ def test_large_counts_match_adaptive_quadrature(
         for low, high in pairwise(marks)
     )
     assert ours.expected_loss == pytest.approx(loss, abs=1e-12, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("control", "treatment"), [((3, 40), (9, 50)), ((400, 9_000), (5, 60)), ((0, 10), (0, 90_000))]
+)
+def test_credible_difference_holds_its_mass(
+    control: tuple[int, int], treatment: tuple[int, int]
+) -> None:
+    posteriors = BetaPosterior.of(*control), BetaPosterior.of(*treatment)
+    low, high = credible_difference(*posteriors, alpha=0.1)
+    a, b = (stats.beta(p.successes, p.failures) for p in posteriors)
+    marks = [a.ppf(q) for q in (1e-14, 0.01, 0.3, 0.7, 0.99)] + [a.isf(1e-14)]
+    for end, mass in ((low, 0.05), (high, 0.95)):
+        found = sum(
+            integrate.quad(lambda x, d=end: a.pdf(x) * b.cdf(x + d), *ends, epsabs=1e-13)[0]
+            for ends in pairwise(marks)
+        )
+        assert found == pytest.approx(mass, abs=1e-8)
 
 
 def test_the_two_posteriors_agree_on_a_large_proportion() -> None:

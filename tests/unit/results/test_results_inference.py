@@ -212,7 +212,7 @@ def test_missing_knowledge_has_a_reason(
         assert p_value == NotEstimable(spread_gap)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5, -1.0, float("nan")])
+@pytest.mark.parametrize("alpha", [0.0, 0.51, -1.0, float("nan")])
 def test_a_senseless_level_is_refused(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha is"):
         Fixed(alpha)

@@ -1,0 +1,57 @@
+"""Plans of experiments from the assignment service, read with the caller's own credential."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import grpc
+from touchstone.assignment.v1 import experiment_pb2
+from touchstone.assignment.v1 import experiment_service_pb2 as pb
+from touchstone.assignment.v1 import experiment_service_pb2_grpc as rpc
+
+from services.results.domain.observation import Arm, ExperimentPlan
+from shared.errors import failed_precondition, shown
+from shared.resource_names import resource_name
+from shared.security.caller import current_call
+from shared.server.status import REQUEST_ID, from_rpc_error
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcExperimentSource:
+    """See ExperimentSource."""
+
+    channel: grpc.Channel
+    timeout_s: float = 5.0
+
+    def experiment(self, project: str, experiment_id: str) -> ExperimentPlan:
+        """See ExperimentSource."""
+        call = current_call()
+        request = pb.GetExperimentRequest(name=resource_name(project, "experiments", experiment_id))
+        metadata = (("authorization", call.authorization), (REQUEST_ID, call.request_id))
+        stub = rpc.ExperimentServiceStub(self.channel)
+        try:
+            reply = stub.GetExperiment(request, timeout=self.timeout_s, metadata=metadata)
+        except grpc.RpcError as error:
+            # What a blocking client raises is the failed call itself.
+            raise from_rpc_error(cast("grpc.Call", error)) from error
+        return plan_of(experiment_id, reply.experiment)
+
+
+def plan_of(experiment_id: str, experiment: experiment_pb2.Experiment) -> ExperimentPlan:
+    """What results need of an experiment as the assignment service describes it.
+
+    FAILED_PRECONDITION for one that has nothing to compare yet.
+    """
+    arms = tuple(Arm(variant.key, variant.weight) for variant in experiment.variants)
+    if len(arms) < 2:
+        raise failed_precondition(
+            "WRONG_STATE",
+            f"experiment {shown(experiment_id)} has {len(arms)} variants; a comparison needs at "
+            "least 2: add variants and start it",
+        )
+    return ExperimentPlan(
+        experiment_id=experiment_id,
+        unit_type=experiment.unit_type or "user",
+        arms=arms,
+        control=experiment.control_variant or arms[0].variant,
+        config_version=experiment.config_version,
+    )

@@ -1,0 +1,61 @@
+"""Which adapters the results service runs on."""
+
+from touchstone.results.v1 import (
+    metric_service_pb2,
+    metric_service_pb2_grpc,
+    results_service_pb2,
+    results_service_pb2_grpc,
+)
+
+from services.results.adapters.assignment import GrpcExperimentSource
+from services.results.adapters.lake import LakeMoments
+from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
+from services.results.api import MetricServicer, ResultsServicer
+from services.results.application.get_results import Sources
+from services.results.domain.bayes import LiftPrior
+from services.results.settings import Settings
+from shared.lake.snapshot import EngineLimits, LakeEventTables
+from shared.server.channel import open_channel
+from shared.server.platform import open_platform
+from shared.server.run import Application, Servicer
+from shared.state.mutations import Mutations
+
+
+def compose(settings: Settings) -> Application:
+    """The results service over the state, the event tables and the assignment service."""
+    platform = open_platform(settings)
+    migrate_metrics(platform.database)
+    engine = EngineLimits(
+        threads=settings.results_threads, memory_limit_mb=settings.results_memory_mb
+    )
+    channel = open_channel(settings.address("assignment"), settings.tls_ca)
+    reader = SqlMetricReader(platform.database)
+    writer = SqlMetricWriter(Mutations(platform.database, platform.audit_keys, platform.clock))
+    sources = Sources(
+        experiments=GrpcExperimentSource(channel),
+        metrics=reader,
+        moments=LakeMoments(LakeEventTables(settings.lake_path, engine)),
+    )
+    prior = LiftPrior(settings.results_prior_mean, settings.results_prior_std_dev)
+
+    async def stop() -> None:
+        channel.close()
+
+    return Application(
+        service="results",
+        settings=settings,
+        platform=platform,
+        servicers=[
+            Servicer(
+                metric_service_pb2.DESCRIPTOR.services_by_name["MetricService"].full_name,
+                MetricServicer(reader, writer, platform.clock),
+                metric_service_pb2_grpc.add_MetricServiceServicer_to_server,
+            ),
+            Servicer(
+                results_service_pb2.DESCRIPTOR.services_by_name["ResultsService"].full_name,
+                ResultsServicer(sources, prior, settings.results_max_wait_s),
+                results_service_pb2_grpc.add_ResultsServiceServicer_to_server,
+            ),
+        ],
+        stop=stop,
+    )

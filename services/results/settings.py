@@ -1,0 +1,25 @@
+"""Settings of the results service."""
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """What the results service needs to know besides what every service does."""
+
+    results_prior_mean: float = Field(
+        0.0, ge=-10, le=10, description="Mean of the normal prior on a lift."
+    )
+    results_prior_std_dev: float = Field(
+        0.3, gt=0, le=1e6, description="Standard deviation of the normal prior on a lift."
+    )
+    results_max_wait_s: float = Field(
+        30.0, ge=0, le=600, description="Longest wait for data as fresh as a consistency token."
+    )
+    results_threads: int = Field(
+        2, ge=1, le=256, description="Threads of the analysis engine for one result."
+    )
+    results_memory_mb: int = Field(
+        2_048, ge=64, description="Memory of the analysis engine before it spills, in megabytes."
+    )
