@@ -94,10 +94,10 @@ class AssignmentServicer:
         snapshot = self._snapshots.known(project)
         if snapshot is None:
             snapshot = await asyncio.to_thread(self._snapshots.of, project)
-        command = decode.assign(request)
+        command, units = decode.assign(request), len(request.units)
         if request.explain:
-            return encode_decisions.explained(snapshot, explain(command, snapshot))
-        return encode_decisions.assigned(snapshot, assign(command, snapshot))
+            return encode_decisions.explained(snapshot, units, explain(command, snapshot))
+        return encode_decisions.assigned(snapshot, units, assign(command, snapshot))
 
 
 class ExperimentServicer:

@@ -24,23 +24,29 @@ _REASON = {
 }
 
 
-def assigned(snapshot: Snapshot, columns: Sequence[Column[Decision]]) -> pb.AssignResponse:
-    """The reply: one row a unit, one decision a column."""
+def assigned(
+    snapshot: Snapshot, units: int, columns: Sequence[Column[Decision]]
+) -> pb.AssignResponse:
+    """The reply: one row for each of the `units`, one decision a column."""
     response = pb.AssignResponse(
         config_version=snapshot.config_version,
         experiments=[_experiment(column) for column in columns],
     )
     # A variant that is served differs from every reason, so one of the two names the decision.
     cells = [[cell.variant or cell.reason for cell in column.cells] for column in columns]
-    rows = list(zip(*cells, strict=True))
+    rows = list(zip(*cells, strict=True)) if cells else [()] * units
     encoded = {key: _row(key) for key in set(rows)}
     response.MergeFromString(b"".join([encoded[key] for key in rows]))
     return response
 
 
-def explained(snapshot: Snapshot, columns: Sequence[Column[Trace]]) -> pb.AssignResponse:
+def explained(
+    snapshot: Snapshot, units: int, columns: Sequence[Column[Trace]]
+) -> pb.AssignResponse:
     """The same with the explanation of every decision."""
-    rows: Iterable[tuple[Trace, ...]] = zip(*(column.cells for column in columns), strict=True)
+    rows: Iterable[tuple[Trace, ...]] = [()] * units
+    if columns:
+        rows = zip(*(column.cells for column in columns), strict=True)
     return pb.AssignResponse(
         config_version=snapshot.config_version,
         experiments=[_experiment(column) for column in columns],
