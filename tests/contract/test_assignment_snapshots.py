@@ -1,0 +1,161 @@
+"""Snapshots follow the store, are never replaced by older ones, and outlive it."""
+
+import datetime as dt
+import logging
+from contextlib import nullcontext
+
+import pytest
+
+from services.assignment.adapters.poller import SnapshotPoller
+from services.assignment.adapters.sql import (
+    SqlConfiguration,
+    SqlConfigurationReader,
+    migrate_assignment,
+)
+from services.assignment.application.create_experiment import CreateExperiment, create_experiment
+from services.assignment.application.move_experiment import MoveExperiment, move_experiment
+from services.assignment.application.snapshots import Snapshots
+from services.assignment.domain.decision import Reason
+from services.assignment.domain.experiment import State, Variant
+from shared.errors import Code, DomainError
+from shared.testing.fakes import CountingIds, FixedClock
+
+HALVES = (Variant("a", 5000), Variant("b", 5000))
+
+
+class World:
+    """One store, as two processes use it: this one writes, `snapshots` belongs to the other."""
+
+    def __init__(self, database) -> None:
+        migrate_assignment(database)
+        self.database = database
+        self.clock = FixedClock()
+        self.ids = CountingIds()
+        self.reader = SqlConfigurationReader(database)
+        self.snapshots = Snapshots(self.reader, self.clock)
+
+    def create(self, key="button", project="demo", slots=5000):
+        command = CreateExperiment(project, key, HALVES, traffic_slots=slots)
+        self.write(lambda c: create_experiment(command, c, self.ids, self.clock.now()))
+
+    def move(self, to, key="button", project="demo"):
+        command = MoveExperiment(project, key, to)
+        self.write(lambda c: move_experiment(command, c, dt.timedelta(0), self.clock.now()))
+
+    def write(self, work):
+        with self.database.begin() as connection:
+            return work(SqlConfiguration(connection))
+
+    def reasons(self, key="button", project="demo"):
+        snapshot = self.snapshots.known(project)
+        return {snapshot.decide(key, {"user": f"u{n}"}).reason for n in range(50)}
+
+
+@pytest.fixture
+def world(database):
+    return World(database)
+
+
+def test_a_poll_brings_in_what_another_process_changed(world) -> None:
+    assert world.snapshots.poll() == 0
+    world.create()
+    world.create(project="other")
+    assert world.snapshots.known("demo") is None
+    assert world.snapshots.poll() == 2
+    assert world.reasons() == {Reason.NOT_RUNNING}
+    world.move(State.RUNNING)
+    assert world.reasons() == {Reason.NOT_RUNNING}
+    assert world.snapshots.poll() == 1
+    assert world.reasons() == {Reason.SPLIT, Reason.NOT_IN_SLOTS}
+    assert world.snapshots.poll() == 0
+
+
+def test_a_project_without_configuration_is_empty_until_it_has_some(world) -> None:
+    assert world.snapshots.of("demo").config_version == 0
+    world.create()
+    assert world.snapshots.poll() == 1
+    assert world.reasons() == {Reason.NOT_RUNNING}
+
+
+def test_what_did_not_change_is_not_compiled_again(world) -> None:
+    world.create("one")
+    world.create("two")
+    first = world.snapshots.of("demo")
+    world.move(State.RUNNING, "two")
+    second = world.snapshots.refresh("demo")
+    assert second.config_version > first.config_version
+    assert second.experiments["two"] is not first.experiments["two"]
+    world.write(lambda c: c.next_revision("demo", world.clock.now()))
+    third = world.snapshots.refresh("demo")
+    assert third.experiments["one"] is second.experiments["one"]
+    assert third.experiments["two"] is second.experiments["two"]
+
+
+def test_a_neighbours_growth_leaves_decisions_alone(world) -> None:
+    world.create("one", slots=2000)
+    world.create("two", slots=2000)
+    world.move(State.RUNNING, "one")
+    first = world.snapshots.refresh("demo")
+    world.move(State.RUNNING, "two")
+    second = world.snapshots.refresh("demo")
+    for number in range(500):
+        unit = {"user": f"u{number}"}
+        assert first.decide("one", unit) == second.decide("one", unit)
+
+
+class PinnedReader:
+    """A reader that answers from a transaction which was opened earlier, once it has one."""
+
+    def __init__(self, reader) -> None:
+        self._reader = reader
+        self.pinned = None
+
+    def read(self):
+        return nullcontext(self.pinned) if self.pinned else self._reader.read()
+
+
+def test_a_slow_reader_never_puts_back_an_older_snapshot(world) -> None:
+    world.create()
+    reader = PinnedReader(world.reader)
+    snapshots = Snapshots(reader, world.clock)
+    with world.reader.read() as earlier:
+        earlier.versions()
+        world.move(State.RUNNING)
+        newest = snapshots.refresh("demo")
+        reader.pinned = earlier
+        assert earlier.load("demo").config_version < newest.config_version
+        assert snapshots.refresh("demo") is newest
+    assert snapshots.known("demo") is newest
+
+
+def test_a_store_that_is_away_leaves_the_last_known_good(world) -> None:
+    world.create()
+    world.move(State.RUNNING)
+    world.snapshots.poll()
+    before = world.reasons()
+    world.database.close()
+    world.clock.advance(dt.timedelta(seconds=90))
+    with pytest.raises(DomainError) as caught:
+        world.snapshots.poll()
+    assert caught.value.code is Code.UNAVAILABLE
+    assert world.reasons() == before
+    assert world.snapshots.staleness_s() == 90
+    with pytest.raises(DomainError):
+        world.snapshots.of("never-seen")
+
+
+async def test_the_poller_says_once_that_the_store_is_away_and_then_stale(world, caplog) -> None:
+    caplog.set_level(logging.INFO, logger="touchstone.assignment")
+    poller = SnapshotPoller(world.snapshots, interval_s=60, stale_s=30)
+    await poller.poll_once()
+    assert caplog.messages == []
+    world.database.close()
+    for _ in range(3):
+        await poller.poll_once()
+    world.clock.advance(dt.timedelta(seconds=31))
+    for _ in range(2):
+        await poller.poll_once()
+    assert caplog.messages == [
+        "configuration store is away; deciding by the last known configuration",
+        "configuration is stale",
+    ]
