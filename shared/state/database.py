@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from shared import errors
 
@@ -20,7 +20,8 @@ class Database:
     """A pool of connections to the state database.
 
     Write transactions on SQLite take the write lock at once, so that two writers queue instead of
-    failing in the middle. After `close` every use raises an error.
+    failing in the middle. After `close` every use raises an error. A value that the database cannot
+    hold, such as text with a NUL on PostgreSQL, raises INVALID_ARGUMENT.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -91,6 +92,10 @@ class Database:
         except OperationalError as error:
             raise errors.unavailable(
                 "STORAGE_UNAVAILABLE", f"the state database did not answer: {error.orig}"
+            ) from error
+        except DataError as error:
+            raise errors.invalid(
+                "request", str(error.orig), "text without NUL, and numbers within 64 bits"
             ) from error
 
     def close(self) -> None:
