@@ -1,8 +1,10 @@
 """Choose the adapters of the events service and join them."""
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from touchstone.events.v1 import events_service_pb2_grpc
 
@@ -26,15 +28,31 @@ from shared.server.run import Application, Servicer
 SERVICE = "touchstone.events.v1.EventsService"
 
 
-def compose(settings: Settings) -> Application:
-    """The events service on the embedded adapters: SQLite journal, Delta tables on local files."""
+def unchanged(journal: Journal) -> Journal:
+    """The journal as it is."""
+    return journal
+
+
+FillWindow = Callable[[Window, Path, Journal, Limits, dt.datetime], None]
+
+
+def compose(
+    settings: Settings,
+    decorate: Callable[[Journal], Journal] = unchanged,
+    fill_window: FillWindow = rebuild,
+) -> Application:
+    """The events service on the embedded adapters: SQLite journal, Delta tables on local files.
+
+    `decorate` may put another journal around the one on the disk; `fill_window` loads the ids of
+    what is stored.
+    """
     platform = open_platform(settings)
     limits = Limits(dedupe_window_days=settings.dedupe_window_days)
-    journal = SqliteJournal(settings.journal_path, platform.ids)
+    journal = decorate(SqliteJournal(settings.journal_path, platform.ids))
     rejected = SqliteRejectedEvents(settings.rejected_path, limits.kept_rejections)
     sink = DeltaSink(settings.lake_path, journal.id, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
-    rebuild(window, settings.lake_path, journal, limits, platform.clock.now())
+    fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
     window.tidy(day_number(platform.clock.now()))
     commits = GroupCommit(journal, limits)
     log = EventLog(window, commits, ArrowCodec(), rejected, platform.clock, limits)

@@ -1,0 +1,27 @@
+"""A quick version of the kill rounds: `make robustness` plays the long one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.robustness.scenario import SCENARIOS, Scenario, play
+
+KILL, RESEND, TERMINATE = SCENARIOS
+SEED = 20261121
+
+
+def test_every_acknowledged_event_is_stored_once_whenever_the_process_is_killed(
+    tmp_path: Path,
+) -> None:
+    verdict = play(KILL, "services.events", tmp_path, rounds=3, seed=SEED)
+    assert verdict.holds, f"{verdict}, seed {SEED}"
+
+
+@pytest.mark.parametrize("scenario", [KILL, RESEND], ids=["early_ack", "forgetful"])
+def test_the_check_fails_on_a_service_that_breaks_the_promise(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    verdict = play(scenario, f"tests.robustness.twins.{scenario.twin}", tmp_path, 2, SEED)
+    assert not verdict.holds
