@@ -137,8 +137,9 @@ class SqlKeyStore:
     def page(self, project: str, page: Page) -> tuple[list[ApiKey], str]:
         """Keys of the project, newest first, and the token of the next page."""
         query = sa.select(api_keys).where(api_keys.c.project == project)
-        if page.after is not None:
-            microseconds, _, key_id = page.after.partition(":")
+        place = page.place(r"([0-9]{1,17}):([0-9a-z]{10})")
+        if place is not None:
+            microseconds, key_id = place
             made = _EPOCH + dt.timedelta(microseconds=int(microseconds))
             older = api_keys.c.create_time < made
             tied = (api_keys.c.create_time == made) & (api_keys.c.key_id < key_id)

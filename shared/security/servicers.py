@@ -105,7 +105,8 @@ class AuditServicer:
         project = current_caller().project
         require_parent(request.parent, project)
         page = read_page(request, project)
-        after = int(page.after) if page.after else 0
+        place = page.place(r"([0-9]{1,18})")
+        after = int(place[0]) if place else 0
         entries = await _read(
             self._database,
             lambda c: SqlAuditLog(c, self._keys).entries(project, after, page.size + 1),

@@ -6,6 +6,8 @@ import base64
 import binascii
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -28,6 +30,19 @@ class Page:
         """The token of the page that starts behind `last_key`."""
         data = json.dumps([self.scope, last_key], separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(data).decode()
+
+    def place(self, form: str) -> Sequence[str] | None:
+        """The groups of the regular expression `form` in the sort key, None for the first page.
+
+        A token is not a secret: whoever knows how it is made can put any sort key into one. Raises
+        INVALID_ARGUMENT when the key has another form.
+        """
+        if self.after is None:
+            return None
+        match = re.fullmatch(form, self.after, re.ASCII)
+        if match is None:
+            raise _bad_token()
+        return match.groups()
 
 
 def read_page(request: Message, project: str) -> Page:
