@@ -34,7 +34,7 @@ def best_arm(arms: Estimate, prior: LiftPrior, increase_is_better: bool) -> Best
     if gap is not Gap.NONE:
         return Best(np.zeros(arms.value.shape), np.full(arms.value.shape, gap, dtype=np.uint8))
     sign = 1.0 if increase_is_better else -1.0
-    size = abs(float(arms.value[0]))
+    size = np.abs(arms.value[0])
     prior_mean, prior_variance = sign * prior.mean * size, (prior.std_dev * size) ** 2
     mean, variance = sign * arms.value, arms.variance
     precision = np.append(1.0 / variance[0], 1.0 / (variance[1:] + prior_variance))

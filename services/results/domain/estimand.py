@@ -89,7 +89,7 @@ def estimate(moments: Moments, estimand: Estimand) -> Estimate:
     value, gradient, gap = estimand.evaluate(moments.mean)
     quadratic = np.einsum("...i,...ij,...j->...", gradient, moments.covariance, gradient)
     scale = RESOLUTION * np.sum(np.abs(gradient * moments.mean), axis=-1)
-    quadratic = np.where(quadratic <= scale**2, 0.0, quadratic)
+    quadratic = np.where(np.sqrt(np.maximum(quadratic, 0.0)) <= scale, 0.0, quadratic)
     variance = quadratic / np.maximum(moments.units, 1.0)
     empty = np.where(moments.units < 1, Gap.NO_UNITS, Gap.NONE).astype(np.uint8)
     single = np.where(moments.units < 2, Gap.ONE_UNIT, Gap.NONE).astype(np.uint8)

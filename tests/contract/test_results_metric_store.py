@@ -1,0 +1,180 @@
+"""The promises of MetricStore, MetricReader and MetricWriter, over every supported database."""
+
+import datetime as dt
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+from touchstone.results.v1 import metric_service_pb2 as pb
+
+from services.results.adapters.sql import (
+    SqlMetricReader,
+    SqlMetricStore,
+    SqlMetricWriter,
+    migrate_metrics,
+)
+from services.results.domain.metric import (
+    Direction,
+    Metric,
+    MetricDefinition,
+    MetricKind,
+    MetricRole,
+)
+from services.results.ports import MetricStore
+from shared.errors import Code, DomainError
+from shared.security.audit import AuditKeys
+from shared.state.database import Database
+from shared.state.mutations import Mutation, Mutations
+from shared.state.platform import migrate_platform
+from shared.testing.fakes import FixedClock, calling
+
+R = TypeVar("R")
+START = dt.datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
+FULL = MetricDefinition(
+    kind=MetricKind.MEAN,
+    event_name="purchase",
+    window=dt.timedelta(days=7, microseconds=1),
+    direction=Direction.DECREASE,
+    role=MetricRole.GUARDRAIL,
+    display_name="Größe ✓",
+    description="What one customer spends.",
+    currency="EUR",
+)
+
+
+@pytest.fixture
+def store(database: Database) -> Database:
+    migrate_platform(database)
+    migrate_metrics(database)
+    return database
+
+
+def metric(metric_id: str = "revenue", project: str = "acme", **changes: object) -> Metric:
+    made = Metric(project, metric_id, FULL, 1, START, START)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def write(database: Database, work: Callable[[MetricStore], R]) -> R:
+    with database.begin() as connection:
+        return work(SqlMetricStore(connection))
+
+
+def read(database: Database, work: Callable[[MetricStore], R]) -> R:
+    with SqlMetricReader(database).read() as store:
+        return work(store)
+
+
+def test_what_was_inserted_comes_back_equal(store: Database) -> None:
+    bare = metric("visits", definition=MetricDefinition(MetricKind.PROPORTION, "visit"))
+    for one in (metric(), bare):
+        write(store, lambda s, one=one: s.insert(one))
+        assert read(store, lambda s, one=one: s.get("acme", one.metric_id)) == one
+
+
+def test_absent_is_none_and_ids_are_compared_exactly(store: Database) -> None:
+    write(store, lambda s: s.insert(metric("revenue")))
+    for project, metric_id in (("acme", "REVENUE"), ("acme", "revenue "), ("other", "revenue")):
+        assert read(store, lambda s, p=project, m=metric_id: s.get(p, m)) is None
+
+
+def test_a_taken_id_is_refused_even_when_archived(store: Database) -> None:
+    write(store, lambda s: s.insert(metric(archive_time=START)))
+    with pytest.raises(DomainError) as caught:
+        write(store, lambda s: s.insert(metric()))
+    assert caught.value.code is Code.ALREADY_EXISTS
+    write(store, lambda s: s.insert(metric(project="other")))
+
+
+def test_every_version_is_kept(store: Database) -> None:
+    old = metric()
+    new = replace(old, definition=replace(FULL, currency="USD"), version=2)
+    write(store, lambda s: s.insert(old))
+    write(store, lambda s: s.replace(old, new))
+    assert read(store, lambda s: s.get("acme", "revenue")) == new
+    assert read(store, lambda s: s.definition("acme", "revenue", 1)) == FULL
+    assert read(store, lambda s: s.definition("acme", "revenue", 2)) == new.definition
+    assert read(store, lambda s: s.definition("acme", "revenue", 3)) is None
+
+
+def test_a_stale_replacement_is_aborted_and_changes_nothing(store: Database) -> None:
+    old = metric()
+    new = replace(old, version=2)
+    archived = replace(old, archive_time=START)
+    write(store, lambda s: s.insert(old))
+    write(store, lambda s: s.replace(old, archived))
+    for stale in (new, replace(old, version=9)):
+        with pytest.raises(DomainError) as caught:
+            write(store, lambda s, stale=stale: s.replace(stale, replace(stale, version=10)))
+        assert caught.value.code is Code.ABORTED
+    with pytest.raises(DomainError):
+        write(store, lambda s: s.replace(old, new))
+    assert read(store, lambda s: s.get("acme", "revenue")) == archived
+
+
+def test_pages_are_ordered_by_code_point_and_bounded(store: Database) -> None:
+    ids = ["b", "a-b", "a_b", "ab", "a"]
+    for metric_id in ids:
+        write(store, lambda s, m=metric_id: s.insert(metric(m)))
+    write(store, lambda s: s.insert(metric("aa", archive_time=START)))
+    write(store, lambda s: s.insert(metric("a", project="other")))
+
+    def page(after: str, limit: int, archived: bool = False) -> list[str]:
+        found = read(store, lambda s: s.page("acme", after, limit, archived))
+        return [one.metric_id for one in found]
+
+    assert page("", 10) == sorted(ids)
+    assert page("", 2) == sorted(ids)[:2]
+    assert page("a_b", 10) == ["ab", "b"]
+    assert page("", 10, archived=True) == sorted([*ids, "aa"])
+
+
+def test_two_writers_of_one_metric_do_not_lose_a_change(store: Database) -> None:
+    write(store, lambda s: s.insert(metric()))
+    outcomes: list[str] = []
+    barrier = threading.Barrier(2)
+
+    def change() -> None:
+        old = read(store, lambda s: s.get("acme", "revenue"))
+        assert old is not None
+        barrier.wait()
+        try:
+            write(store, lambda s: s.replace(old, replace(old, version=old.version + 1)))
+            outcomes.append("done")
+        except DomainError as error:
+            outcomes.append(error.code.value)
+
+    threads = [threading.Thread(target=change) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["ABORTED", "done"]
+
+
+def test_a_closed_store_says_so(store: Database) -> None:
+    store.close()
+    with pytest.raises(DomainError) as caught:
+        read(store, lambda s: s.get("acme", "revenue"))
+    assert caught.value.code is Code.UNAVAILABLE
+
+
+def test_the_writer_repeats_answers_and_undoes_a_trial(store: Database) -> None:
+    writer = SqlMetricWriter(Mutations(store, AuditKeys((b"k" * 32,)), FixedClock(START)))
+    method = "/touchstone.results.v1.MetricService/CreateMetric"
+    calls: list[str] = []
+
+    def work(found: MetricStore) -> pb.CreateMetricResponse:
+        calls.append("work")
+        found.insert(metric(project="demo"))
+        return pb.CreateMetricResponse()
+
+    with calling(method):
+        request = pb.CreateMetricRequest(parent="projects/demo", metric_id="revenue")
+        writer.write(Mutation(request, "x", "once", validate_only=True), work)
+        assert read(store, lambda s: s.get("demo", "revenue")) is None
+        writer.write(Mutation(request, "x", "once"), work)
+        writer.write(Mutation(request, "x", "once"), work)
+    assert calls == ["work", "work"]
+    assert read(store, lambda s: s.get("demo", "revenue")) is not None

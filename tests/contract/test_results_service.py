@@ -1,0 +1,477 @@
+"""The results service over its contract: a real server, store and tables, and generated clients.
+
+The assignment service is played by a servicer of its contract on a port of its own.
+"""
+
+import datetime as dt
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from scipy import stats
+from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2
+from touchstone.assignment.v1 import experiment_service_pb2_grpc as experiment_rpc
+from touchstone.results.v1 import metric_pb2, metric_service_pb2, results_pb2, results_service_pb2
+from touchstone.results.v1 import metric_service_pb2_grpc as metric_rpc
+from touchstone.results.v1 import results_service_pb2_grpc as rpc
+
+from services.results.composition import compose
+from services.results.settings import Settings
+from shared.errors import Code, DomainError
+from shared.ids import RandomIds
+from shared.lake.rows import table_of
+from shared.lake.writer import LakeWriter
+from shared.security.caller import Role
+from shared.security.keys import SqlKeyStore, make_key
+from shared.server.run import Application, start_server
+from shared.server.status import from_rpc_error
+from shared.testing.fakes import FixedClock
+from shared.version import VERSION
+
+NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
+START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+PROJECT = "projects/demo"
+VISIT = metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")
+SPEND = metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_MEAN, event_name="purchase")
+ARMS = {"control": 400, "green": 410, "blue": 390}
+
+
+class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
+    """Knows one experiment, of one project, and remembers what callers presented."""
+
+    def __init__(self) -> None:
+        self.presented: list[str] = []
+        self.experiment = experiment_pb2.Experiment(
+            unit_type="user",
+            variants=[
+                experiment_pb2.Variant(key="green", weight=3334),
+                experiment_pb2.Variant(key="control", weight=3333),
+                experiment_pb2.Variant(key="blue", weight=3333),
+            ],
+            control_variant="control",
+            config_version=17,
+        )
+
+    async def GetExperiment(self, request: Any, context: Any) -> Any:  # noqa: N802  the contract's
+        self.presented.append(dict(context.invocation_metadata()).get("authorization", ""))
+        if request.name != f"{PROJECT}/experiments/checkout":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such experiment")
+        return experiment_service_pb2.GetExperimentResponse(experiment=self.experiment)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def key_of(application: Application, project: str, *roles: Role) -> str:
+    platform = application.platform
+    new = make_key(RandomIds(), project, "test", frozenset(roles), platform.clock.now())
+    with platform.database.begin() as connection:
+        store = SqlKeyStore(connection)
+        if not store.has_project(project):
+            store.add_project(project, platform.clock.now())
+        store.add(new.key)
+    return new.text
+
+
+class Client:
+    """Calls RPCs by name with one key."""
+
+    modules = (metric_service_pb2, results_service_pb2)
+
+    def __init__(self, channel: grpc.aio.Channel, key: str) -> None:
+        self._stubs = (metric_rpc.MetricServiceStub(channel), rpc.ResultsServiceStub(channel))
+        self.authorization = f"Bearer {key}"
+
+    async def call(self, method: str, /, **fields: Any) -> Any:
+        for module, stub in zip(self.modules, self._stubs, strict=True):
+            if hasattr(stub, method):
+                request = getattr(module, f"{method}Request")(**fields)
+                metadata = (("authorization", self.authorization),)
+                return await getattr(stub, method)(request, metadata=metadata, timeout=20)
+        raise LookupError(method)
+
+    async def refused(self, method: str, /, **fields: Any) -> DomainError:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.call(method, **fields)
+        return from_rpc_error(caught.value)
+
+    async def define(self, metric_id: str, metric: Any, **fields: Any) -> Any:
+        reply = await self.call(
+            "CreateMetric", parent=PROJECT, metric_id=metric_id, metric=metric, **fields
+        )
+        return reply.metric
+
+    async def results(self, **fields: Any) -> results_pb2.Results:
+        fields = {"experiment": f"{PROJECT}/experiments/checkout"} | fields
+        return (await self.call("GetResults", **fields)).results
+
+
+class World:
+    """A running results service with its surroundings."""
+
+    def __init__(self, lake: Path, played: PlayedAssignment, clients: dict[str, Client]) -> None:
+        self.lake, self.played = lake, played
+        self.owner, self.viewer = clients["owner"], clients["viewer"]
+        self.other, self.assigner = clients["other"], clients["assigner"]
+
+    def write(self, tables: dict[str, list[dict[str, Any]]], position: int = 1) -> str:
+        writer = LakeWriter(self.lake, "journal", FixedClock(NOW))
+        rows = {name: table_of(name, [common(row) for row in of]) for name, of in tables.items()}
+        return writer.append(rows, position).token()
+
+
+def common(row: dict[str, Any]) -> dict[str, Any]:
+    return {"event_id": repr(row), "project": "demo", "event_time": START} | row
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    played, assignment = PlayedAssignment(), grpc.aio.server()
+    experiment_rpc.add_ExperimentServiceServicer_to_server(played, assignment)
+    settings = Settings(
+        data=tmp_path,
+        results_address=f"127.0.0.1:{free_port()}",
+        assignment_address=f"127.0.0.1:{assignment.add_insecure_port('127.0.0.1:0')}",
+    )
+    await assignment.start()
+    application = compose(settings)
+    running = await start_server(application)
+    async with grpc.aio.insecure_channel(settings.results_address) as channel:
+        roles = {
+            "owner": ("demo", Role.EXPERIMENTER),
+            "viewer": ("demo", Role.VIEWER),
+            "other": ("other", Role.EXPERIMENTER),
+            "assigner": ("demo", Role.ASSIGN),
+        }
+        clients = {
+            name: Client(channel, key_of(application, project, role))
+            for name, (project, role) in roles.items()
+        }
+        yield World(tmp_path / "lake", played, clients)
+    await running.drain()
+    await assignment.stop(None)
+
+
+def events(values: dict[str, np.ndarray]) -> dict[str, list[dict[str, Any]]]:
+    """Exposures of every unit, a visit and a purchase of those that spend, by variant."""
+    exposures, conversions = [], []
+    for variant, amounts in values.items():
+        for number, amount in enumerate(amounts):
+            unit = {"unit_id": f"{variant}-{number}"}
+            exposures.append(unit | {"experiment": "checkout", "variant": variant})
+            if amount:
+                conversions.append(unit | {"event_name": "visit"})
+                conversions.append(unit | {"event_name": "purchase", "value": float(amount)})
+    return {"exposures": exposures, "conversions": conversions}
+
+
+def simulated(seed: int = 5) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        variant: rng.lognormal(3, 1, units) * (rng.random(units) < 0.3)
+        for variant, units in ARMS.items()
+    }
+
+
+async def test_every_number_equals_scipys(world: World) -> None:
+    values = simulated()
+    token = world.write(events(values))
+    await world.owner.define("visits", VISIT)
+    await world.owner.define("spend", SPEND)
+    results = await world.viewer.results(consistency_token=token)
+
+    assert [(a.variant, a.units, a.control) for a in results.arms] == [
+        ("green", 410, False),
+        ("control", 400, True),
+        ("blue", 390, False),
+    ]
+    assert [m.metric for m in results.metrics] == [
+        f"{PROJECT}/metrics/spend",
+        f"{PROJECT}/metrics/visits",
+    ]
+    for metric, column in zip(results.metrics, (values, indicator(values)), strict=True):
+        check_arms(metric, column)
+        for comparison in metric.comparisons:
+            check_comparison(comparison, column[comparison.variant], column["control"])
+    assert not results.metrics[0].comparisons[0].HasField("beta_binomial_posterior")
+    observed = [a.units for a in results.arms]
+    expected = np.array([a.weight for a in results.arms]) / 10_000 * sum(observed)
+    assert results.sample_ratio.p_value.value == pytest.approx(
+        stats.chisquare(observed, expected).pvalue, rel=1e-9
+    )
+    assert results.sample_ratio.degrees_of_freedom == 2
+    assert not results.sample_ratio.alert
+
+
+def indicator(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {variant: (amounts > 0).astype(float) for variant, amounts in values.items()}
+
+
+def check_arms(metric: results_pb2.MetricResults, column: dict[str, np.ndarray]) -> None:
+    for arm in metric.arms:
+        rows = column[arm.variant]
+        assert arm.sum == pytest.approx(rows.sum(), rel=1e-12)
+        assert arm.mean.value == pytest.approx(rows.mean(), rel=1e-12)
+        assert arm.variance.value == pytest.approx(rows.var(ddof=1), rel=1e-10)
+        assert arm.std_err.value == pytest.approx(stats.sem(rows), rel=1e-10)
+    assert sum(a.probability_best.value for a in metric.arms) == pytest.approx(1.0, abs=1e-12)
+
+
+def check_comparison(
+    comparison: results_pb2.Comparison, treated: np.ndarray, control: np.ndarray
+) -> None:
+    welch = stats.ttest_ind(treated, control, equal_var=False)
+    interval = welch.confidence_interval(0.95)
+    assert comparison.p_value.value == pytest.approx(welch.pvalue, rel=1e-9)
+    assert comparison.degrees_of_freedom.value == pytest.approx(welch.df, rel=1e-9)
+    assert comparison.difference_interval.low == pytest.approx(interval.low, rel=1e-9)
+    assert comparison.difference_interval.high == pytest.approx(interval.high, rel=1e-9)
+    assert comparison.difference_interval.level == 0.95
+    assert comparison.lift.value == pytest.approx(treated.mean() / control.mean() - 1, rel=1e-9)
+    excludes = comparison.lift_interval.low > 0 or comparison.lift_interval.high < 0
+    assert excludes == (welch.pvalue < 0.05)
+    assert comparison.normal_posterior.prior.startswith("normal on the lift")
+    beta = comparison.beta_binomial_posterior
+    if comparison.HasField("beta_binomial_posterior"):
+        normal = comparison.normal_posterior.probability_better.value
+        assert beta.probability_better.value == pytest.approx(normal, abs=0.03)
+        assert beta.credible_interval.low < treated.mean() - control.mean()
+        assert beta.credible_interval.high > treated.mean() - control.mean()
+
+
+async def test_provenance_says_what_the_numbers_depend_on(world: World) -> None:
+    token = world.write(events(simulated()))
+    await world.owner.define("visits", VISIT)
+    results = await world.viewer.results(consistency_token=token, alpha=0.1)
+    provenance = results.provenance
+    assert provenance.config_version == 17
+    assert provenance.watermark == token
+    assert provenance.watermark_time.ToDatetime(dt.UTC) == NOW
+    assert provenance.engine_version == VERSION
+    assert provenance.alpha == 0.1
+    assert results.metrics[0].metric_version == 1
+    assert results.metrics[0].comparisons[0].lift_interval.level == pytest.approx(0.9)
+    again = await world.viewer.results(consistency_token=token, alpha=0.1)
+    assert again.SerializeToString(deterministic=True) == results.SerializeToString(
+        deterministic=True
+    )
+
+
+async def test_the_callers_own_credential_reads_the_experiment(world: World) -> None:
+    await world.viewer.results()
+    assert world.played.presented == [world.viewer.authorization]
+
+
+async def test_nothing_logged_has_reasons_and_no_numbers(world: World) -> None:
+    await world.owner.define("visits", VISIT)
+    results = await world.viewer.results()
+    reason = results_pb2.NOT_ESTIMABLE_NO_UNITS
+    comparison = results.metrics[0].comparisons[0]
+    for estimate in (
+        results.metrics[0].arms[0].mean,
+        results.metrics[0].arms[0].probability_best,
+        comparison.difference,
+        comparison.lift,
+        comparison.p_value,
+        comparison.normal_posterior.probability_better,
+        comparison.beta_binomial_posterior.expected_loss,
+        results.sample_ratio.p_value,
+    ):
+        assert estimate.WhichOneof("result") == "not_estimable"
+        assert estimate.not_estimable == reason
+    assert comparison.lift_interval.not_estimable == reason
+    assert results.provenance.watermark == ""
+    assert not results.provenance.HasField("watermark_time")
+
+
+async def test_a_control_without_conversions_has_a_difference_and_no_lift(world: World) -> None:
+    values = simulated()
+    values["control"] = np.zeros(400)
+    world.write(events(values))
+    await world.owner.define("visits", VISIT)
+    comparison = (await world.viewer.results()).metrics[0].comparisons[0]
+    assert comparison.p_value.value < 1e-10
+    assert comparison.difference_interval.low > 0
+    assert comparison.lift.not_estimable == results_pb2.NOT_ESTIMABLE_ZERO_CONTROL_MEAN
+    assert comparison.beta_binomial_posterior.probability_better.value > 0.999
+
+
+async def test_a_vague_control_says_that_the_lift_is_unbounded(world: World) -> None:
+    rare = np.zeros(100)
+    rare[:2] = 1.0
+    world.write(events({"control": rare, "green": rare[::-1], "blue": rare}))
+    await world.owner.define("visits", VISIT)
+    interval = (await world.viewer.results()).metrics[0].comparisons[0].lift_interval
+    assert interval.low_unbounded
+    assert interval.high_unbounded
+    assert interval.not_estimable == results_pb2.NOT_ESTIMABLE_CONTROL_MEAN_NEAR_ZERO
+
+
+async def test_numbers_beyond_a_double_are_reported_as_such(world: World) -> None:
+    values = {variant: np.linspace(9e307, 1e308, units) for variant, units in ARMS.items()}
+    values["green"][0] = -1e308
+    world.write(events(values))
+    await world.owner.define("spend", SPEND)
+    metric = (await world.viewer.results()).metrics[0]
+    green = metric.comparisons[0]
+    for estimate in (
+        metric.arms[0].variance,
+        metric.arms[0].probability_best,
+        green.p_value,
+        green.normal_posterior.expected_loss,
+    ):
+        assert estimate.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
+    assert green.lift_interval.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
+    assert metric.arms[1].mean.value == pytest.approx(9.5e307)
+    assert np.isfinite(metric.arms[1].sum)
+
+
+async def test_excluded_units_and_strange_variants_are_counted(world: World) -> None:
+    tables = events({"control": np.ones(3), "green": np.ones(4)})
+    tables["exposures"] += [
+        {"unit_id": "control-0", "experiment": "checkout", "variant": "green"},
+        {"unit_id": "x", "experiment": "checkout", "variant": "purple"},
+    ]
+    world.write(tables)
+    results = await world.viewer.results()
+    assert [a.units for a in results.arms] == [4, 2, 0]
+    assert results.multiply_exposed_units == 1
+    assert results.unknown_variant_exposures == 1
+
+
+async def test_the_life_of_a_metric(world: World) -> None:
+    full = metric_pb2.Metric(
+        display_name="Ausgaben ✓",
+        kind=metric_pb2.METRIC_KIND_MEAN,
+        event_name="purchase",
+        direction=metric_pb2.DIRECTION_DECREASE,
+        role=metric_pb2.METRIC_ROLE_GUARDRAIL,
+        conversion_window=Duration(seconds=3600),
+        currency="EUR",
+    )
+    made = await world.owner.define("spend", full)
+    assert (made.name, made.version) == (f"{PROJECT}/metrics/spend", 1)
+    assert made.conversion_window.seconds == 3600
+    assert (await world.viewer.call("GetMetric", name=made.name)).metric == made
+
+    made.currency, made.event_name = "USD", "ignored"
+    changed = await world.owner.call(
+        "UpdateMetric",
+        metric=made,
+        update_mask=FieldMask(paths=["currency", "conversion_window"]),
+    )
+    assert (changed.metric.version, changed.metric.currency) == (2, "USD")
+    assert changed.metric.event_name == "purchase"
+    stale = await world.owner.refused(
+        "UpdateMetric", metric=made, update_mask=FieldMask(paths=["currency"])
+    )
+    assert stale.reason == "STALE_ETAG"
+
+    archived = await world.owner.call("ArchiveMetric", name=made.name, etag=changed.metric.etag)
+    assert archived.metric.HasField("archive_time")
+    again = await world.owner.refused("ArchiveMetric", name=made.name)
+    assert again.reason == "WRONG_STATE"
+    taken = await world.owner.refused(
+        "CreateMetric", parent=PROJECT, metric_id="spend", metric=SPEND
+    )
+    assert taken.code is Code.ALREADY_EXISTS
+    assert not (await world.viewer.results()).metrics
+    by_name = await world.viewer.results(metrics=[made.name])
+    assert by_name.metrics[0].metric_version == 2
+
+
+async def test_metrics_are_listed_in_pages(world: World) -> None:
+    for metric_id in ("b", "a", "c"):
+        await world.owner.define(metric_id, VISIT)
+    names, token = [], ""
+    while True:
+        page = await world.viewer.call("ListMetrics", parent=PROJECT, page_size=2, page_token=token)
+        names.append([metric.name.rsplit("/", 1)[1] for metric in page.metrics])
+        token = page.next_page_token
+        if not token:
+            break
+    assert names == [["a", "b"], ["c"]]
+    forged = await world.viewer.refused("ListMetrics", parent=PROJECT, page_token="bm9uZQ==")
+    assert forged.reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_a_repeated_request_is_answered_once_and_a_trial_changes_nothing(
+    world: World,
+) -> None:
+    await world.owner.define("visits", VISIT, validate_only=True)
+    missing = await world.viewer.refused("GetMetric", name=f"{PROJECT}/metrics/visits")
+    assert missing.code is Code.NOT_FOUND
+    first = await world.owner.define("visits", VISIT, request_id="r-1")
+    assert await world.owner.define("visits", VISIT, request_id="r-1") == first
+    reused = await world.owner.refused(
+        "CreateMetric", parent=PROJECT, metric_id="other", metric=VISIT, request_id="r-1"
+    )
+    assert reused.reason == "REQUEST_ID_REUSED"
+
+
+async def test_other_projects_and_other_roles_see_nothing(world: World) -> None:
+    made = await world.owner.define("visits", VISIT)
+    for method, fields in (
+        ("GetMetric", {"name": made.name}),
+        ("ListMetrics", {"parent": PROJECT}),
+        ("ArchiveMetric", {"name": made.name}),
+        ("CreateMetric", {"parent": PROJECT, "metric_id": "x", "metric": VISIT}),
+        ("UpdateMetric", {"metric": made, "update_mask": FieldMask(paths=["role"])}),
+        ("GetResults", {"experiment": f"{PROJECT}/experiments/checkout"}),
+    ):
+        assert (await world.other.refused(method, **fields)).code is Code.NOT_FOUND
+        assert (await world.assigner.refused(method, **fields)).code is Code.PERMISSION_DENIED
+    denied = await world.viewer.refused("ArchiveMetric", name=made.name)
+    assert denied.reason == "MISSING_ROLE"
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "field"),
+    [
+        ("CreateMetric", {"metric": metric_pb2.Metric(event_name="x")}, "metric.kind"),
+        ("CreateMetric", {"metric": metric_pb2.Metric(kind=1)}, "metric.event_name"),
+        ("CreateMetric", {"metric": VISIT, "metric_id": "Größe"}, "metric_id"),
+        ("UpdateMetric", {"update_mask": FieldMask(paths=["kind"])}, "update_mask"),
+        ("UpdateMetric", {"update_mask": FieldMask()}, "update_mask"),
+        ("GetResults", {"alpha": float("nan")}, "alpha"),
+        ("GetResults", {"alpha": 1e-12}, "alpha"),
+        ("GetResults", {"experiment": "checkout"}, "name"),
+        ("GetResults", {"metrics": ["visits"]}, "name"),
+    ],
+)
+async def test_bad_input_names_the_field(
+    world: World, method: str, fields: dict[str, Any], field: str
+) -> None:
+    named = metric_pb2.Metric(name=f"{PROJECT}/metrics/v", kind=1, event_name="visit")
+    defaults: dict[str, dict[str, Any]] = {
+        "CreateMetric": {"parent": PROJECT, "metric_id": "m"},
+        "UpdateMetric": {"metric": named},
+        "GetResults": {"experiment": f"{PROJECT}/experiments/checkout"},
+    }
+    error = await world.owner.refused(method, **defaults[method] | fields)
+    assert error.code is Code.INVALID_ARGUMENT
+    assert {violation.field for violation in error.violations} == {field}
+
+
+async def test_what_is_missing_is_named(world: World) -> None:
+    gone = await world.viewer.refused("GetResults", experiment=f"{PROJECT}/experiments/nothing")
+    assert gone.code is Code.NOT_FOUND
+    metric = await world.viewer.refused(
+        "GetResults",
+        experiment=f"{PROJECT}/experiments/checkout",
+        metrics=[f"{PROJECT}/metrics/nothing"],
+    )
+    assert metric.code is Code.NOT_FOUND
+    assert "nothing" in metric.message
+    world.played.experiment.ClearField("variants")
+    bare = await world.viewer.refused("GetResults", experiment=f"{PROJECT}/experiments/checkout")
+    assert bare.reason == "WRONG_STATE"
