@@ -18,6 +18,10 @@ _RESERVED = frozenset(logging.makeLogRecord({}).__dict__)
 # Every metric of the suite: name, unit, meaning. The reference is checked against it.
 METRICS: Mapping[str, tuple[str, str]] = {
     "rpc.server.call.duration": ("s", "Duration of an RPC, by method and status code."),
+    "touchstone.assignment.config.staleness": (
+        "s",
+        "Age of the configuration that assignment decides by.",
+    ),
 }
 
 
