@@ -1,7 +1,7 @@
 """From the contract's messages to commands; what a message cannot mean is INVALID_ARGUMENT."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf import json_format
@@ -13,6 +13,7 @@ from touchstone.assignment.v1 import (
     experiment_service_pb2,
     layer_service_pb2,
 )
+from touchstone.common.v1 import unit_pb2
 
 from services.assignment.application.assign import AssignUnits
 from services.assignment.application.create_experiment import CreateExperiment
@@ -97,17 +98,22 @@ def create_layer(request: layer_service_pb2.CreateLayerRequest, project: str) ->
 
 def assign(request: assignment_service_pb2.AssignRequest) -> AssignUnits:
     """The command: the ids of each unit by their type, which may stand once."""
-    units = [
-        {unit.ids[0].type: unit.ids[0].id} if len(unit.ids) == 1 else _ids(index, unit)
-        for index, unit in enumerate(request.units)
-    ]
+    units: list[Mapping[str, str]] = []
+    for unit in request.units:
+        # Each access to a message's field makes an object: with thousands of units that counts.
+        ids = unit.ids
+        if len(ids) == 1:
+            only = ids[0]
+            units.append({only.type: only.id})
+        else:
+            units.append(_ids(len(units), ids))
     return AssignUnits(units, tuple(request.experiments))
 
 
-def _ids(index: int, unit: assignment_service_pb2.UnitContext) -> Mapping[str, str]:
-    found = {sent.type: sent.id for sent in unit.ids}
-    if len(found) < len(unit.ids):
-        types = [sent.type for sent in unit.ids]
+def _ids(index: int, ids: Sequence[unit_pb2.UnitId]) -> Mapping[str, str]:
+    found = {sent.type: sent.id for sent in ids}
+    if len(found) < len(ids):
+        types = [sent.type for sent in ids]
         raise errors.invalid(f"units[{index}].ids", types, "one id of each type")
     return found
 

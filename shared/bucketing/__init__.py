@@ -2,7 +2,7 @@
 
 from shared.bucketing.bucketer import Bucketer, bucket_of, bucketer
 from shared.bucketing.hashes import HashVersion, hash_key
-from shared.bucketing.keys import bucketing_key, encode_unit, require_salt
+from shared.bucketing.keys import bucketing_key, encode_unit, require_salt, unit_bytes
 
 __all__ = [
     "Bucketer",
@@ -13,4 +13,5 @@ __all__ = [
     "encode_unit",
     "hash_key",
     "require_salt",
+    "unit_bytes",
 ]

@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 from mmh3 import mmh3_32_uintdigest as murmur3_x86_32
 
-from shared.bucketing.hashes import HashVersion, cbor_text
+from shared.bucketing.hashes import HashVersion, cbor_text_head
 from shared.bucketing.keys import require_salt
 
 MAX_BUCKETS = 2**31 - 1
+_PREPARED_UNIT_BYTES = 1024
+"""Longer units are hashed as well, only more slowly."""
 
-Bucketer = Callable[[str], int]
-"""From an already encoded unit (`encode_unit`) to its bucket in [0, W)."""
+Bucketer = Callable[[bytes], int]
+"""From the bytes of an encoded unit (`unit_bytes`) to its bucket in [0, W)."""
 
 
 def bucket_of(hash_value: int, buckets: int) -> int:
@@ -19,14 +21,30 @@ def bucket_of(hash_value: int, buckets: int) -> int:
 
 
 def bucketer(version: HashVersion, salt: str, buckets: int) -> Bucketer:
-    """A closure with everything but the unit decided; it takes the unit after `encode_unit`.
+    """A closure with everything but the unit decided; it takes what `unit_bytes` gives.
 
     Raises ValueError when the salt or the number of buckets is outside its range.
     """
     if not 1 <= buckets <= MAX_BUCKETS:
         raise ValueError(f"{buckets} buckets asked for; allowed are 1 to {MAX_BUCKETS}")
-    prefix = require_salt(salt) + ":"
+    prefix = f"{require_salt(salt)}:".encode("ascii")
     if version is HashVersion.FLAGD_V3:
-        return lambda unit: (murmur3_x86_32(cbor_text(prefix + unit)) * buckets) >> 32
-    prefix_bytes = prefix.encode("ascii")
-    return lambda unit: (murmur3_x86_32(prefix_bytes + unit.encode("ascii")) * buckets) >> 32
+        return _cbor_bucketer(prefix, buckets)
+    return lambda unit: (murmur3_x86_32(prefix + unit) * buckets) >> 32
+
+
+def _cbor_bucketer(prefix: bytes, buckets: int) -> Bucketer:
+    # What stands before the unit depends on its length alone.
+    starts = tuple(
+        cbor_text_head(len(prefix) + size) + prefix for size in range(_PREPARED_UNIT_BYTES + 1)
+    )
+
+    def bucket(unit: bytes) -> int:
+        size = len(unit)
+        if size > _PREPARED_UNIT_BYTES:
+            start = cbor_text_head(len(prefix) + size) + prefix
+        else:
+            start = starts[size]
+        return (murmur3_x86_32(start + unit) * buckets) >> 32
+
+    return bucket

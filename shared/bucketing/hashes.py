@@ -21,16 +21,20 @@ def utf8_bytes(key: str) -> bytes:
 
 
 def cbor_text(key: str) -> bytes:
-    """The bytes that flagd-v3 hashes: RFC 8949 section 3.1, major type 3, shortest head."""
+    """The bytes that flagd-v3 hashes."""
     data = key.encode("utf-8")
-    size = len(data)
+    return cbor_text_head(len(data)) + data
+
+
+def cbor_text_head(size: int) -> bytes:
+    """The head of a text string of `size` bytes: RFC 8949 section 3.1, major type 3, shortest."""
     if size < 24:
-        return bytes((0x60 + size,)) + data
+        return bytes((0x60 + size,))
     if size < 0x100:
-        return bytes((0x78, size)) + data
+        return bytes((0x78, size))
     if size < 0x10000:
-        return b"\x79" + size.to_bytes(2, "big") + data
-    return b"\x7a" + size.to_bytes(4, "big") + data
+        return b"\x79" + size.to_bytes(2, "big")
+    return b"\x7a" + size.to_bytes(4, "big")
 
 
 _BYTES: dict[HashVersion, Callable[[str], bytes]] = {

@@ -44,3 +44,8 @@ def require_salt(salt: str) -> str:
 def bucketing_key(salt: str, unit: str) -> str:
     """The one string that is hashed for this unit under this salt."""
     return f"{require_salt(salt)}:{encode_unit(unit)}"
+
+
+def unit_bytes(unit: str) -> bytes:
+    """`encode_unit` as the bytes that end a key."""
+    return encode_unit(unit).encode("ascii")

@@ -26,7 +26,7 @@ from touchstone.common.v1.unit_pb2 import UnitId
 from services.assignment.adapters.sql import migrate_assignment
 from services.assignment.composition import assemble
 from services.assignment.settings import Settings
-from shared.bucketing import HashVersion, bucketer, encode_unit
+from shared.bucketing import HashVersion, bucketer, unit_bytes
 from shared.errors import Code, DomainError
 from shared.ids import RandomIds
 from shared.security.caller import Role
@@ -171,11 +171,11 @@ async def test_assignments_equal_an_independent_computation(world) -> None:
     salts = {key: (await world.demo.verb("Get", key)).salt for key in ("one", "two")}
     slot = bucketer(HashVersion.FLAGD_V2, layer.layer.salt, 10_000)
     for unit, row in zip(units, reply.units, strict=True):
-        owner = "one" if slot(encode_unit(unit)) < 2500 else "two"
-        if slot(encode_unit(unit)) >= 6500:
+        owner = "one" if slot(unit_bytes(unit)) < 2500 else "two"
+        if slot(unit_bytes(unit)) >= 6500:
             owner = ""
         for key, decision in zip(("one", "two"), row.decisions, strict=True):
-            split = bucketer(HashVersion.FLAGD_V2, salts[key], 10_000)(encode_unit(unit))
+            split = bucketer(HashVersion.FLAGD_V2, salts[key], 10_000)(unit_bytes(unit))
             if key == owner:
                 assert decision.variant == ("control" if split < 5000 else "green")
                 assert decision.reason == REASON.DECISION_REASON_SPLIT
@@ -186,7 +186,7 @@ async def test_assignments_equal_an_independent_computation(world) -> None:
     explained = await world.demo.assign(units, "one", "two", explain=True)
     for unit, plain, row in zip(units, reply.units, explained.units, strict=True):
         for decision in row.decisions:
-            assert decision.explanation.slot == slot(encode_unit(unit))
+            assert decision.explanation.slot == slot(unit_bytes(unit))
             assert decision.explanation.unit_id == unit
             decision.ClearField("explanation")
         assert row == plain

@@ -13,7 +13,7 @@ from services.assignment.domain.compile import (
 from services.assignment.domain.decision import Decision, Trace
 from services.assignment.domain.explain import trace, trace_unknown
 from shared import errors
-from shared.bucketing import encode_unit
+from shared.bucketing import unit_bytes
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def assign(command: AssignUnits, snapshot: Snapshot) -> list[Column[Decision]]:
     RESOURCE_EXHAUSTED above MAX_DECISIONS.
     """
     experiments = _experiments(command, snapshot, MAX_DECISIONS)
-    encoded: dict[str, list[str | None]] = {}
+    encoded: dict[str, list[bytes | None]] = {}
     columns: list[Column[Decision]] = []
     for experiment_id, compiled in experiments:
         if compiled is None:
@@ -89,6 +89,6 @@ def _experiments(
     return [(key, snapshot.experiments.get(key)) for key in ids]
 
 
-def _encoded(command: AssignUnits, unit_type: str) -> list[str | None]:
+def _encoded(command: AssignUnits, unit_type: str) -> list[bytes | None]:
     ids = [unit.get(unit_type) for unit in command.units]
-    return [None if unit is None else encode_unit(unit) for unit in ids]
+    return [None if unit is None else unit_bytes(unit) for unit in ids]

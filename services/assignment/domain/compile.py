@@ -26,10 +26,10 @@ from services.assignment.domain.experiment import (
     State,
 )
 from services.assignment.domain.layer import TOTAL_SLOTS, Layer
-from shared.bucketing import Bucketer, bucketer, encode_unit
+from shared.bucketing import Bucketer, bucketer, unit_bytes
 
-Decide = Callable[[str], Decision]
-"""From a unit after `encode_unit` to its decision."""
+Decide = Callable[[bytes], Decision]
+"""From a unit as `unit_bytes` gives it to its decision."""
 
 NOT_IN_SLOTS = Decision(None, Reason.NOT_IN_SLOTS)
 NOT_RUNNING = Decision(None, Reason.NOT_RUNNING)
@@ -70,13 +70,13 @@ class Snapshot:
     def decide(self, experiment_id: str, units: Mapping[str, str]) -> Decision:
         """The decision for one unit, given its raw ids by type.
 
-        ValueError when the id cannot be a key (see `encode_unit`).
+        ValueError when the id cannot be a key (see `unit_bytes`).
         """
         compiled = self.experiments.get(experiment_id)
         if compiled is None:
             return UNKNOWN_EXPERIMENT
         unit = units.get(compiled.unit_type)
-        return MISSING_UNIT if unit is None else compiled.decide(encode_unit(unit))
+        return MISSING_UNIT if unit is None else compiled.decide(unit_bytes(unit))
 
 
 def compile_snapshot(
@@ -144,10 +144,10 @@ def _outcomes(design: Design) -> tuple[Decision, ...]:
 
 
 def slot_bucketer(layer: Layer) -> Bucketer:
-    """From an encoded unit to its slot of the layer."""
+    """From the bytes of a unit to its slot of the layer."""
     return bucketer(layer.hash_version, layer.salt, TOTAL_SLOTS)
 
 
 def split_bucketer(design: Design) -> Bucketer:
-    """From an encoded unit to its bucket of the split."""
+    """From the bytes of a unit to its bucket of the split."""
     return bucketer(design.hash_version, design.salt, TOTAL_WEIGHT)

@@ -9,7 +9,7 @@ from services.assignment.domain.compile import (
 )
 from services.assignment.domain.decision import Decision, Reason, Trace
 from services.assignment.domain.layer import Layer
-from shared.bucketing import encode_unit
+from shared.bucketing import unit_bytes
 
 
 def trace_unknown(experiment_id: str) -> Trace:
@@ -24,7 +24,7 @@ def trace(compiled: CompiledExperiment, unit: str | None) -> Trace:
     if unit is None:
         detail = f"the experiment is about units of type {compiled.unit_type!r}; none was given"
         return Trace(MISSING_UNIT, None, None, "", detail)
-    encoded = encode_unit(unit)
+    encoded = unit_bytes(unit)
     decision = compiled.decide(encoded)
     if decision.reason is Reason.EXTERNAL:
         return Trace(decision, None, None, unit, "another system assigns this experiment")
@@ -49,7 +49,7 @@ def _trace_in_layer(
         holder = f"experiment {owner!r}" if owner else "nobody"
         detail = f"slot {slot} of layer {layer.layer_id!r} belongs to {holder}"
         return Trace(decision, slot, None, unit, detail)
-    bucket = split_bucketer(compiled.experiment.design)(encode_unit(unit))
+    bucket = split_bucketer(compiled.experiment.design)(unit_bytes(unit))
     detail = (
         f"slot {slot} of layer {layer.layer_id!r} belongs to the experiment, and split bucket "
         f"{bucket} to variant {decision.variant!r}"

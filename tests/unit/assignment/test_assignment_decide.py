@@ -22,9 +22,9 @@ from services.assignment.domain.compile import (
 from services.assignment.domain.decision import Decision, Reason
 from services.assignment.domain.experiment import State, Variant
 from services.assignment.domain.explain import trace, trace_unknown
-from shared.bucketing import HashVersion, bucketer
+from shared.bucketing import HashVersion, bucketer, unit_bytes
 
-UNITS = [f"user-{number}" for number in range(20_000)]
+UNITS = [b"user-%d" % number for number in range(20_000)]
 THREE = (Variant("a", 3334), Variant("b", 3333), Variant("c", 3333))
 
 
@@ -164,7 +164,7 @@ def test_a_snapshot_encodes_ids_outside_printable_ascii(make) -> None:
     compiled = snapshot.experiments["button"]
     for unit in ("café", "用户", "50%"):
         split = bucketer(HashVersion.FLAGD_V2, "split/button", 10_000)
-        encoded = {"café": "caf%C3%A9", "用户": "%E7%94%A8%E6%88%B7", "50%": "50%25"}[unit]
+        encoded = {"café": b"caf%C3%A9", "用户": b"%E7%94%A8%E6%88%B7", "50%": b"50%25"}[unit]
         expected = "control" if split(encoded) < 5000 else "green"
         assert snapshot.decide("button", {"user": unit}).variant == expected
         assert trace(compiled, unit).split_bucket == split(encoded)
@@ -175,9 +175,10 @@ def test_a_trace_shows_slot_bucket_and_words(make) -> None:
     compiled = compile_experiment(make.experiment(State.RUNNING, traffic_slots=5000), layer)
     slot = bucketer(HashVersion.FLAGD_V2, "layer/checkout", 10_000)
     seen = set()
-    for unit in UNITS[:200]:
+    for number in range(200):
+        unit = f"user-{number}"
         found = trace(compiled, unit)
-        assert found.slot == slot(unit)
+        assert found.slot == slot(unit_bytes(unit))
         assert (found.split_bucket is None) is (found.decision == NOT_IN_SLOTS)
         seen.add(found.detail.partition("belongs to ")[2].partition(",")[0])
     assert seen == {"the experiment", "experiment 'x'", "nobody"}

@@ -7,7 +7,7 @@ from scipy import stats
 from shared.bucketing import HashVersion, bucketer
 from shared.bucketing.bucketer import MAX_BUCKETS
 
-UNITS = [f"user-{number}" for number in range(200_000)]
+UNITS = [b"user-%d" % number for number in range(200_000)]
 # 24 tests below this level would reject a perfect hash about once in 40,000 runs of new salts.
 LEVEL = 1e-6
 

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bucketing import HashVersion, bucket_of, bucketer, bucketing_key, encode_unit, hash_key
+from shared.bucketing import (
+    HashVersion,
+    bucket_of,
+    bucketer,
+    bucketing_key,
+    encode_unit,
+    hash_key,
+    unit_bytes,
+)
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 VECTORS = json.loads((GOLDEN / "assignment_vectors.json").read_text("utf-8"))
@@ -47,7 +55,9 @@ def test_golden_vector(row: dict[str, object]) -> None:
     if "salt" in row:
         assert bucketing_key(row["salt"], row["unit"]) == key
         assert encode_unit(row["unit"]) == row["encoded"]
-        assert bucketer(version, row["salt"], row["slots"])(row["encoded"]) == row["bucket"]
+        assert (
+            bucketer(version, row["salt"], row["slots"])(unit_bytes(row["unit"])) == row["bucket"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -82,6 +92,14 @@ def test_the_edges_of_the_hash_fall_into_the_first_and_last_bucket() -> None:
     assert bucket_of(2**32 - 1, 10_000) == 9_999
     assert bucket_of(2**31 - 1, 10_000) == 4_999
     assert bucket_of(2**31, 10_000) == 5_000
+
+
+@pytest.mark.parametrize("version", HashVersion)
+@pytest.mark.parametrize("size", [1, 22, 23, 254, 255, 256, 1023, 1024, 1025, 65_535, 70_000])
+def test_a_bucketer_agrees_with_the_hash_at_every_length(version: HashVersion, size: int) -> None:
+    unit = "u" * size
+    expected = bucket_of(hash_key(version, f"s:{unit}"), 10_000)
+    assert bucketer(version, "s", 10_000)(unit_bytes(unit)) == expected
 
 
 def load_command(folder: Path):

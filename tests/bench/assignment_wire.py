@@ -1,0 +1,153 @@
+"""AssignmentService.Assign in a process of its own, beside an echo of equally many raw bytes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from touchstone.assignment.v1 import (
+    assignment_service_pb2,
+    assignment_service_pb2_grpc,
+    experiment_pb2,
+    experiment_service_pb2,
+    experiment_service_pb2_grpc,
+)
+from touchstone.common.v1.unit_pb2 import UnitId
+
+from services.assignment.settings import Settings
+from shared.security.bootstrap import make_owner_key
+from shared.server.platform import open_platform
+from tests.bench.report import BenchRow, compared
+
+UNITS_A_CALL = 1000
+CALLS = 200
+ECHO = """
+import asyncio, sys
+import grpc
+reply = bytes(int(sys.argv[2]))
+async def answer(request, context):
+    return reply
+async def main():
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("bench.Echo", {"Call": handler}),)
+    )
+    server.add_insecure_port(sys.argv[1])
+    await server.start()
+    await server.wait_for_termination()
+asyncio.run(main())
+"""
+
+
+def assign_beside_echo() -> list[BenchRow]:
+    """One row: the time of a call that decides for 1,000 units."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data=Path(folder), assignment_address=_free_address())
+        key = _owner_key(settings)
+        environment = os.environ | {
+            "TOUCHSTONE_DATA": folder,
+            "TOUCHSTONE_ASSIGNMENT_ADDRESS": settings.assignment_address,
+            "TOUCHSTONE_LOG_LEVEL": "warning",
+        }
+        command = [sys.executable, "-m", "services.assignment"]
+        with _process(command, settings.assignment_address, environment) as channel:
+            metadata = (("authorization", f"Bearer {key}"),)
+            _start_experiment(channel, metadata)
+            stub = assignment_service_pb2_grpc.AssignmentServiceStub(channel)
+            request = _request()
+            reply = stub.Assign(request, metadata=metadata)
+            assert len(reply.units) == UNITS_A_CALL
+            ours = _milliseconds(lambda: stub.Assign(request, metadata=metadata))
+    echo = _echo_milliseconds(request.SerializeToString(), reply.ByteSize())
+    return [
+        compared(
+            "assignment",
+            f"Assign: {UNITS_A_CALL} units a call over gRPC",
+            ours=ours,
+            reference=echo,
+            reference_name="grpc.aio echo of raw bytes of the same sizes",
+            unit="ms",
+            goal="<= 10",
+        )
+    ]
+
+
+def _echo_milliseconds(body: bytes, reply_bytes: int) -> float:
+    address = _free_address()
+    command = [sys.executable, "-c", ECHO, address, str(reply_bytes)]
+    with _process(command, address, dict(os.environ)) as channel:
+        call = channel.unary_unary("/bench.Echo/Call")
+        return _milliseconds(lambda: call(body))
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    """The median time of a call, one after another, after a warm-up."""
+    times = []
+    for _ in range(CALLS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return sorted(times[20:])[len(times[20:]) // 2] * 1e3
+
+
+def _request() -> assignment_service_pb2.AssignRequest:
+    return assignment_service_pb2.AssignRequest(
+        units=[
+            assignment_service_pb2.UnitContext(ids=[UnitId(type="user", id=f"user-{number}")])
+            for number in range(UNITS_A_CALL)
+        ],
+        experiments=["button"],
+    )
+
+
+def _start_experiment(channel: grpc.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
+    stub = experiment_service_pb2_grpc.ExperimentServiceStub(channel)
+    halves = [experiment_pb2.Variant(key=key, weight=5000) for key in ("control", "green")]
+    created = stub.CreateExperiment(
+        experiment_service_pb2.CreateExperimentRequest(
+            parent="projects/bench",
+            experiment_id="button",
+            experiment=experiment_pb2.Experiment(variants=halves, traffic_slots=5000),
+        ),
+        metadata=metadata,
+    )
+    request = experiment_service_pb2.StartExperimentRequest(name=created.experiment.name)
+    stub.StartExperiment(request, metadata=metadata)
+
+
+def _owner_key(settings: Settings) -> str:
+    platform = open_platform(settings)
+    key = make_owner_key(
+        platform.database, platform.audit_keys, platform.clock, platform.ids, "bench"
+    )
+    platform.database.close()
+    return key.text
+
+
+def _free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@contextmanager
+def _process(
+    command: list[str], address: str, environment: dict[str, str]
+) -> Iterator[grpc.Channel]:
+    process = subprocess.Popen(command, env=environment)
+    try:
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(timeout=30)
+            yield channel
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
