@@ -49,8 +49,10 @@ class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
     ) -> events_service_pb2.GetWatermarkResponse:
         """Say how far readers see."""
         watermark = self.watermark()
-        commit_time = Timestamp()
-        commit_time.FromDatetime(watermark.commit_time)
+        commit_time: Timestamp | None = None
+        if watermark.position:
+            commit_time = Timestamp()
+            commit_time.FromDatetime(watermark.commit_time)
         return events_service_pb2.GetWatermarkResponse(
             consistency_token=watermark.token(),
             commit_time=commit_time,
