@@ -154,8 +154,22 @@ def _count_journeys(journeys: Journeys) -> JourneyCounts:
         direct_value=float(journeys.direct_values.sum()),
         repeats_left_out=journeys.repeats_left_out,
         truncated=journeys.truncated,
-        units=len(np.unique(journeys.units)),
+        units=_count_units(journeys),
     )
+
+
+def _count_units(journeys: Journeys) -> int:
+    """Count distinct units without sorting: each half of the journeys is in order of units."""
+    with_conversion = _distinct_in_order(journeys.units[: journeys.converting])
+    without = _distinct_in_order(journeys.units[journeys.converting :])
+    in_both = np.isin(with_conversion, without, assume_unique=True)
+    return len(with_conversion) + len(without) - int(np.count_nonzero(in_both))
+
+
+def _distinct_in_order(units: Integers) -> Integers:
+    first: Integers = np.flatnonzero(units[1:] != units[:-1]) + 1
+    distinct: Integers = units[np.concatenate([[0], first])] if len(units) else units
+    return distinct
 
 
 def _count_channels(touches: Touches, journeys: Journeys, start_us: int) -> ChannelCounts:

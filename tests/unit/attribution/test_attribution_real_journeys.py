@@ -50,7 +50,8 @@ def cut(log: pd.DataFrame) -> tuple[Journeys, JourneyStatistics]:
     codes, channels = pd.factorize(log["channel"], sort=True)
     times = log["time"].dt.as_unit("us").astype("int64").to_numpy()
     bought = (log["interaction"] == "conversion").to_numpy()
-    touches = Touches(tuple(channels), units, times, codes, np.full(len(log), np.nan))
+    unknown = np.full(len(log), np.nan)
+    touches = Touches(tuple(channels), units, times, codes.astype(np.int32), unknown)
     conversions = Conversions(
         units[bought], times[bought], log["conversion_value"].to_numpy()[bought]
     )
@@ -72,7 +73,8 @@ def with_pandas(log: pd.DataFrame) -> pd.DataFrame:
     seen["first_touch"] = (seen["time"] == journey["time"].transform("min")).astype(float)
     seen["last_touch"] = (seen["time"] == journey["time"].transform("max")).astype(float)
     seen["linear"] = 1 / journey["time"].transform("size")
-    decay = 0.5 ** ((seen["time_bought"] - seen["time"]) / pd.Timedelta(days=7))
+    age_days = (seen["time_bought"] - seen["time"]).dt.total_seconds() / 86_400
+    decay = 0.5 ** (age_days / 7)
     seen["time_decay"] = decay / decay.groupby(seen["conversion"]).transform("sum")
     return seen
 
