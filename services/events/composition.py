@@ -80,6 +80,8 @@ def flush_step(
 
     def step() -> bool:
         more = flush(journal, sink, limits)
+        if not more:
+            sink.tidy()
         window.tidy(day_number(clock.now()))
         return more
 

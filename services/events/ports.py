@@ -93,6 +93,10 @@ class EventSink(Protocol):
         """
         ...
 
+    def tidy(self) -> None:
+        """Upkeep of a bounded duration, for when there is nothing to store."""
+        ...
+
     def recover(self) -> None:
         """Start again from what is stored."""
         ...

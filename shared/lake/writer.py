@@ -5,6 +5,7 @@ before the commit: after a crash at any step the same rows may be handed in agai
 once. An append returns only when files, log and folders are on the disk.
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from shared.clock import Clock
 from shared.lake.durable import fsync_commits, fsync_folder
 from shared.lake.layout import PARTITIONS, TABLES, EventTable
+from shared.lake.upkeep import compact, crowded_partitions, remove_replaced
 from shared.lake.watermark import Watermark, read_watermark, write_watermark
 
 # A handle keeps every log entry it has seen: commits slow down tenfold over a thousand of them.
 COMMITS_PER_HANDLE = 64
+COMMITS_PER_UPKEEP = 16
 # Statistics on few columns keep the log small; these are the ones that readers filter by.
 STATISTICS_COLUMNS = "event_time,receive_time,position"
 COMPRESSION = WriterProperties(compression="ZSTD", compression_level=3)
@@ -33,6 +36,7 @@ class TableWriter:
         self._table = table
         self._handle = self._open()
         self._commits = 0
+        self._commits_since_upkeep = COMMITS_PER_UPKEEP
 
     @property
     def version(self) -> int:
@@ -65,6 +69,19 @@ class TableWriter:
             ),
         )
         self._commits += 1
+        self._commits_since_upkeep += 1
+
+    def tidy(self, until: float) -> None:
+        """Rewrite crowded partitions one by one until the monotonic clock reads `until`."""
+        if self._commits_since_upkeep < COMMITS_PER_UPKEEP:
+            return
+        self.reopen()
+        for partition in crowded_partitions(self._handle):
+            if time.monotonic() > until:
+                return
+            compact(self._handle, partition, COMPRESSION)
+        remove_replaced(self._handle)
+        self._commits_since_upkeep = 0
 
     def make_durable(self, after_version: int) -> None:
         """Sync every commit that is newer than the version given."""
@@ -123,6 +140,15 @@ class LakeWriter:
             self._tables[name].append(part, self._journal_id, position)
         self._watermark = self._publish(position)
         return self._watermark
+
+    def tidy(self, budget_s: float) -> None:
+        """Reduce the number of files for about `budget_s` seconds; readers see the same rows."""
+        before = dict(self._synced)
+        until = time.monotonic() + budget_s
+        for table in self._tables.values():
+            table.tidy(until)
+        if before != {name: table.version for name, table in self._tables.items()}:
+            self._watermark = self._publish(self._watermark.position)
 
     def reopen(self) -> None:
         """Forget what the handles know, so that the next append starts from what is stored."""

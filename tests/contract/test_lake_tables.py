@@ -10,11 +10,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from shared.errors import Code, DomainError
 from shared.lake.layout import TABLES
 from shared.lake.rows import table_of
 from shared.lake.snapshot import LakeEventTables, Snapshot
+from shared.lake.upkeep import CROWD
 from shared.lake.watermark import FILE_NAME, ConsistencyToken, read_watermark
 from shared.lake.writer import COMMITS_PER_HANDLE, LakeWriter, TableWriter
 
@@ -254,3 +256,43 @@ def test_another_program_reads_the_files_as_documented(tmp_path: Path) -> None:
 def test_an_unknown_table_is_a_key_error(tmp_path: Path) -> None:
     with LakeEventTables(tmp_path).snapshot("acme").read() as tables, pytest.raises(KeyError):
         tables["sessions"]
+
+
+def test_upkeep_leaves_fewer_files_and_the_same_rows(tmp_path: Path) -> None:
+    target = writer(tmp_path)
+    expected = []
+    for position in range(1, 2 * CROWD + 1):
+        names = [f"{position:03d}{part}" for part in "abc"]
+        expected += names
+        target.append({"conversions": conversions(names, position, days=2)}, position)
+    before = LakeEventTables(tmp_path).snapshot("acme")
+    files = len(DeltaTable(tmp_path / "conversions").file_uris())
+    target.tidy(budget_s=30)
+    after = LakeEventTables(tmp_path).snapshot("acme")
+    assert len(DeltaTable(tmp_path / "conversions").file_uris()) < files / 10
+    assert ids(after) == ids(before) == expected
+    assert after.watermark.position == before.watermark.position
+    assert after.watermark.table_versions != before.watermark.table_versions
+    target.append({"conversions": conversions(["last"], position + 1)}, position + 1)
+    assert ids(LakeEventTables(tmp_path).snapshot("acme")) == [*expected, "last"]
+
+
+def test_upkeep_without_time_does_a_part_and_never_harms(tmp_path: Path) -> None:
+    target = writer(tmp_path)
+    for position in range(1, CROWD + 1):
+        target.append({"conversions": conversions([f"{position:03d}"], position)}, position)
+    target.tidy(budget_s=-1)
+    assert len(ids(LakeEventTables(tmp_path).snapshot("acme"))) == CROWD
+    target.tidy(budget_s=30)
+    target.tidy(budget_s=30)
+    assert len(DeltaTable(tmp_path / "conversions").file_uris()) == 1
+
+
+def test_a_rewrite_of_a_second_writer_is_noticed(tmp_path: Path) -> None:
+    """An append after somebody else's rewrite still stores its rows, once."""
+    target = writer(tmp_path)
+    for position in range(1, CROWD + 1):
+        target.append({"conversions": conversions([f"{position:03d}"], position)}, position)
+    TableWriter(tmp_path, TABLES["conversions"]).tidy(time.monotonic() + 30)
+    target.append({"conversions": conversions(["new"], CROWD + 1)}, CROWD + 1)
+    assert len(ids(LakeEventTables(tmp_path).snapshot("acme"))) == CROWD + 1

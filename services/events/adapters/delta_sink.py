@@ -11,6 +11,9 @@ from shared.clock import Clock
 from shared.lake.watermark import Watermark
 from shared.lake.writer import LakeWriter, concatenate
 
+# Well below the time within which an acknowledged event becomes readable.
+UPKEEP_S = 0.3
+
 
 class DeltaSink:
     """See EventSink."""
@@ -37,6 +40,10 @@ class DeltaSink:
                     parts.setdefault(name, []).append(rows)
         tables = {name: concatenate(name, rows) for name, rows in parts.items()}
         self._writer.append(tables, entries[-1].position)
+
+    def tidy(self) -> None:
+        """See EventSink."""
+        self._writer.tidy(UPKEEP_S)
 
     def recover(self) -> None:
         """See EventSink."""

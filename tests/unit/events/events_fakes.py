@@ -85,5 +85,8 @@ class MemorySink:
                 self.stored.extend(entry.batches)
         self.position = max(self.position, entries[-1].position)
 
+    def tidy(self) -> None:
+        return
+
     def recover(self) -> None:
         self.recoveries += 1
