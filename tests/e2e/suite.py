@@ -52,7 +52,7 @@ class Suite:
         """Starts `touchstone up` and waits until every service is SERVING."""
         log = (self.data.parent / f"{self.data.name}-up.log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.cli.main", "up"],
+            [sys.executable, "-m", "services.cli", "up"],
             env=self.environment,
             stdout=log,
             stderr=log,
@@ -100,7 +100,7 @@ class Suite:
     def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         """Runs the command line against the suite and checks its exit status."""
         done = subprocess.run(
-            [sys.executable, "-m", "services.cli.main", *arguments],
+            [sys.executable, "-m", "services.cli", *arguments],
             env={**self.environment, "NO_COLOR": "1", "COLUMNS": "200"},
             capture_output=True,
             text=True,
