@@ -1,0 +1,185 @@
+"""touchstone import: real data through the same door as everybody's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.failures import FAILED
+from services.cli.importing.experiments import ExperimentFile, import_experiment
+from services.cli.importing.journey_rows import JourneyMapping, JourneyRows
+from services.cli.importing.names import dataset_name
+from services.cli.importing.report import Report, document, tell
+from services.cli.importing.runs import Run, run
+from services.cli.importing.sources import open_source
+from services.cli.options import Data, Output
+from services.cli.rendering import Column, Format, View, columns, write
+from services.cli.session import open_session
+from shared.clock import SystemClock
+
+app = typer.Typer(no_args_is_help=True, help="Replay files through the ingest RPC.")
+
+File = Annotated[Path, typer.Argument(help="A CSV file (UTF-8, with a header) or a Parquet file.")]
+Dataset = Annotated[
+    str,
+    typer.Option(help="Name of the data: with it, a row is one event for ever. [default: stem]"),
+]
+Rejects = Annotated[
+    Path | None,
+    typer.Option(help="Where bad rows go. [default: STEM.rejected.csv in this folder]"),
+]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Begin again where an interrupted import would go on.")
+]
+UnitType = Annotated[str, typer.Option(help="What the units are.")]
+SourceName = Annotated[str, typer.Option(help="What the events say sent them.")]
+Currency = Annotated[str, typer.Option(help="ISO 4217 code of values and costs that are money.")]
+
+
+@app.command(name="experiment")
+def import_an_experiment(
+    file: File,
+    *,
+    experiment: Annotated[str, typer.Option(help="Id of the experiment.")],
+    unit: Annotated[str, typer.Option(help="Column of the unit's id; `row`: each row is a unit.")],
+    variant: Annotated[str, typer.Option(help="Column of the variant's name.")],
+    metric: Annotated[
+        list[str],
+        typer.Option(help="COLUMN, COLUMN:proportion or COLUMN:mean. Repeat it."),
+    ],
+    control: Annotated[str, typer.Option(help="The control's name, as the file has it.")],
+    covariate: Annotated[
+        list[str] | None, typer.Option(help="Column of a number from before the start. Repeat it.")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="Column to keep with the exposure. Repeat it.")
+    ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=WEIGHT in 1/10,000. Repeat it. [default: all equal]"),
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column of the time of the exposure.", show_default=False)
+    ] = None,
+    start: Annotated[
+        str, typer.Option(help="Time of all exposures, without --time. [default: today]")
+    ] = "",
+    unit_type: UnitType = "user",
+    currency: Currency = "",
+    keep_running: Annotated[
+        bool, typer.Option("--keep-running", help="Do not stop the experiment at the end.")
+    ] = False,
+    dataset: Dataset = "",
+    source: SourceName = "import",
+    rejects: Rejects = None,
+    restart: Restart = False,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Import a finished experiment: a row a unit.
+
+    Example: touchstone import experiment hillstrom.csv --experiment email --unit row
+    --variant treatment --control "No E-Mail" --metric visit --metric conversion --metric spend
+    --covariate history --attribute zip_code --attribute channel
+    """
+    wanted = ExperimentFile(
+        experiment=experiment,
+        unit=unit,
+        unit_type=unit_type,
+        variant=variant,
+        control=control,
+        metrics=tuple(metric),
+        covariates=tuple(covariate or ()),
+        attributes=tuple(attribute or ()),
+        weights=tuple(weight or ()),
+        time=time,
+        start=start,
+        currency=currency,
+        keep_running=keep_running,
+        dataset=dataset or dataset_name(file.stem),
+        source=source,
+    )
+    with open_session(data) as session:
+        report = import_experiment(
+            session, wanted, _run(file, wanted.dataset, rejects, restart), SystemClock()
+        )
+    _finish(report, output)
+
+
+@app.command(name="journeys")
+def import_journeys(
+    file: File,
+    *,
+    unit: Annotated[str, typer.Option(help="Column of the unit's id.")],
+    time: Annotated[str, typer.Option(help="Column of the time (UTC unless it says otherwise).")],
+    channel: Annotated[str, typer.Option(help="Column of the channel.")],
+    interaction: Annotated[
+        str | None, typer.Option(help="Column of what the unit did.", show_default=False)
+    ] = None,
+    conversion_when: Annotated[
+        str, typer.Option(help="The interaction that is a conversion too.")
+    ] = "conversion",
+    conversion: Annotated[
+        str | None,
+        typer.Option(help="Column that says 1 when the row is a conversion.", show_default=False),
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option(help="Column of the conversion's value.", show_default=False)
+    ] = None,
+    cost: Annotated[
+        str | None, typer.Option(help="Column of the touch's cost.", show_default=False)
+    ] = None,
+    event_name: Annotated[str, typer.Option(help="Name of the conversions.")] = "conversion",
+    unit_type: UnitType = "user",
+    currency: Currency = "",
+    dataset: Dataset = "",
+    source: SourceName = "import",
+    rejects: Rejects = None,
+    restart: Restart = False,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Import journeys: a row a touch, some of which are conversions too.
+
+    Example: touchstone import journeys journeys.csv --unit customer_id --time time
+    --channel channel --interaction interaction --value conversion_value --event-name purchase
+    """
+    if interaction is None and conversion is None:
+        raise typer.BadParameter("name --interaction or --conversion: which rows are conversions?")
+    mapping = JourneyMapping(
+        dataset=dataset or dataset_name(file.stem),
+        unit=unit,
+        unit_type=unit_type,
+        time=time,
+        channel=channel,
+        interaction=interaction,
+        conversion_when=conversion_when,
+        conversion=conversion,
+        value=value,
+        cost=cost,
+        event_name=event_name,
+        currency=currency,
+        source=source,
+    )
+    prepared = _run(file, mapping.dataset, rejects, restart)
+    with open_session(data) as session:
+        report = run(session, prepared, JourneyRows(mapping, prepared.source).events, mapping)
+    _finish(report, output)
+
+
+def _run(file: Path, dataset: str, rejects: Path | None, restart: bool) -> Run:
+    path = rejects or Path(f"{file.stem}.rejected.csv")
+    if path.absolute() == file.absolute():
+        raise typer.BadParameter("--rejects is the file to import; name another one")
+    return Run(file, open_source(file), dataset, path, restart)
+
+
+def _finish(report: Report, output: Format) -> None:
+    rows = [(name, value) for name, value in document(report).items() if value != ""]
+    names = (*columns("what"), Column("value", right=True))
+    write(View(document(report), names, rows), output)
+    tell(report)
+    if report.stored == 0:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,98 @@
+"""touchstone keys: who gets in."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Annotated
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+from touchstone.common.v1 import access_service_pb2 as pb
+from touchstone.common.v1 import rpc_pb2
+
+from services.cli.figures import enum_name, last_part, time_text
+from services.cli.options import Data, Limit, Output
+from services.cli.paging import collect
+from services.cli.rendering import Cell, Format, View, columns, write
+from services.cli.session import open_session
+from services.cli.terminal import say
+from shared.clock import SystemClock
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+
+_COLUMNS = columns("key", "display_name", "roles", "create_time", "expire_time", "revoke_time")
+
+
+class RoleName(enum.StrEnum):
+    """What a key may do."""
+
+    VIEWER = "viewer"
+    EXPERIMENTER = "experimenter"
+    ADMIN = "admin"
+    ASSIGN = "assign"
+    INGEST = "ingest"
+
+
+@app.command()
+def create(
+    role: Annotated[list[RoleName], typer.Option(help="A role. Repeat it.")],
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    days: Annotated[
+        float, typer.Option(min=0, help="Days until it stops working; 0: it does not.")
+    ] = 0,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make a key. Its secret is shown here, once.
+
+    Example: touchstone keys create --role assign --role ingest --name checkout-backend --days 90
+    """
+    expire = None
+    if days:
+        expire = Timestamp()
+        expire.FromDatetime(SystemClock().now() + dt.timedelta(days=days))
+    with open_session(data) as session:
+        reply = session.access.CreateKey(
+            pb.CreateKeyRequest(
+                parent=session.parent,
+                display_name=name,
+                roles=[rpc_pb2.Role.Value(f"ROLE_{one.name}") for one in role],
+                expire_time=expire,
+            )
+        )
+    write(View(reply, (*_COLUMNS, *columns("secret")), [(*_row(reply.key), reply.secret)]), output)
+    say("keep the secret now: it is not shown again")
+
+
+@app.command(name="list")
+def list_keys(limit: Limit = 1000, data: Data = None, output: Output = Format.TABLE) -> None:
+    """List the project's keys, newest first, without their secrets."""
+    with open_session(data) as session:
+        request = pb.ListKeysRequest(parent=session.parent)
+        reply = collect(session.access.ListKeys, request, "keys", limit)
+    write(View(reply, _COLUMNS, [_row(key) for key in reply.keys]), output)
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="Id of the key, as the list shows it.")],
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Revoke a key for good. Every service refuses it within five seconds."""
+    with open_session(data) as session:
+        reply = session.access.RevokeKey(pb.RevokeKeyRequest(name=session.name("keys", key)))
+    write(View(reply, _COLUMNS, [_row(reply.key)]), output)
+
+
+def _row(key: pb.Key) -> tuple[Cell, ...]:
+    roles = [enum_name(rpc_pb2.Role.DESCRIPTOR, number, "ROLE_") for number in key.roles]
+    return (
+        last_part(key.name),
+        key.display_name,
+        " ".join(roles),
+        time_text(key, "create_time"),
+        time_text(key, "expire_time"),
+        time_text(key, "revoke_time"),
+    )

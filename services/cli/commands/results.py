@@ -1,0 +1,121 @@
+"""touchstone results: what an experiment shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from touchstone.results.v1 import metric_pb2
+from touchstone.results.v1 import results_pb2 as model_pb
+from touchstone.results.v1 import results_service_pb2 as pb
+
+from services.cli.figures import count, ends, estimate, last_part, p_value, percent, probability
+from services.cli.options import Data, Output
+from services.cli.rendering import Cell, Column, Format, View, write
+from services.cli.session import open_session
+from services.cli.terminal import say, warn
+
+app = typer.Typer(no_args_is_help=True, help="Read what experiments show.")
+
+COLUMNS = (
+    Column("metric"),
+    Column("variant"),
+    Column("units", count, right=True),
+    Column("control_mean", right=True),
+    Column("mean", right=True),
+    Column("difference", right=True),
+    Column("difference_low", right=True),
+    Column("difference_high", right=True),
+    Column("lift", percent, right=True),
+    Column("lift_low", percent, right=True),
+    Column("lift_high", percent, right=True),
+    Column("p_value", p_value, right=True),
+    Column("probability_better", probability, right=True),
+    Column("probability_best", probability, right=True),
+)
+
+
+@app.command()
+def show(
+    experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Id of a metric. Repeat it. [default: all]")
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Error probability of tests and intervals.")
+    ] = 0.05,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Compare every variant with the control.
+
+    Lifts and p-values are Fieller's and Welch's; the probability of being better is a posterior,
+    Beta-Binomial for a proportion and normal for a mean.
+    """
+    with open_session(data) as session:
+        reply = session.results.GetResults(
+            pb.GetResultsRequest(
+                experiment=session.name("experiments", experiment),
+                metrics=[session.name("metrics", name) for name in metric or []],
+                alpha=alpha,
+            )
+        )
+    results = reply.results
+    view = View(reply, COLUMNS, list(rows(results)), title=experiment)
+    write(view, output)
+    tell_health(results)
+
+
+def rows(results: model_pb.Results) -> Iterator[tuple[Cell, ...]]:
+    """A row for each metric and arm; the control's has no comparison."""
+    for metric in results.metrics:
+        control = next((arm.variant for arm in results.arms if arm.control), "")
+        means = {arm.variant: estimate(arm.mean) for arm in metric.arms}
+        compared = {comparison.variant: comparison for comparison in metric.comparisons}
+        for arm in metric.arms:
+            found = compared.get(arm.variant)
+            yield (
+                last_part(metric.metric),
+                arm.variant,
+                arm.units,
+                means.get(control),
+                estimate(arm.mean),
+                *(comparison_cells(found, metric.kind) if found else (None,) * 8),
+                estimate(arm.probability_best),
+            )
+
+
+def comparison_cells(
+    comparison: model_pb.Comparison, kind: metric_pb2.MetricKind.ValueType
+) -> tuple[Cell, ...]:
+    """Difference, its interval, lift, its interval, p-value and the probability of being better."""
+    proportion = kind == metric_pb2.METRIC_KIND_PROPORTION
+    posterior = comparison.beta_binomial_posterior if proportion else comparison.normal_posterior
+    return (
+        estimate(comparison.difference),
+        *ends(comparison.difference_interval),
+        estimate(comparison.lift),
+        *ends(comparison.lift_interval),
+        estimate(comparison.p_value),
+        estimate(posterior.probability_better),
+    )
+
+
+def tell_health(results: model_pb.Results) -> None:
+    """Says on standard error whether the numbers can be trusted."""
+    check = results.sample_ratio
+    value = estimate(check.p_value)
+    if check.alert:
+        warn(
+            f"the sample ratio does not fit the weights (p = {value:.3g}): find the cause before "
+            "you trust these results"
+            if isinstance(value, float)
+            else "the sample ratio does not fit the weights"
+        )
+    elif isinstance(value, float):
+        say(f"sample ratio: fits the weights (p = {p_value(value)})")
+    if results.multiply_exposed_units:
+        warn(f"{results.multiply_exposed_units} units saw several variants and are left out")
+    if results.unknown_variant_exposures:
+        warn(f"{results.unknown_variant_exposures} exposures of unknown variants are left out")

@@ -1,0 +1,88 @@
+"""touchstone up: the four services under one supervisor."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.options import Data
+from services.cli.owner import prepare
+from services.cli.settings import CliSettings, read_settings
+from services.cli.suite import is_serving, only_supervisor, programs, require_free_addresses
+from services.cli.supervisor import Program, Stop, Supervisor
+from services.cli.terminal import say
+from shared.server.platform import prepare_folder
+from shared.settings import SERVICES
+
+
+def up(
+    project: Annotated[
+        str, typer.Option(help="Project of the owner key that a first start makes.")
+    ] = "default",
+    data: Data = None,
+) -> None:
+    """Start the four services and keep them running until Ctrl-C.
+
+    The first start makes the data folder and an owner key in it, which every command finds.
+    """
+    settings = read_settings(data)
+    stop = Stop()
+    with _signals(stop), running(settings, project, stop) as supervisor:
+        if supervisor is not None:
+            sys.stdout.write(_where(settings))
+            sys.stdout.flush()
+            say("press Ctrl-C to stop")
+            supervisor.watch(stop)
+        say("draining")
+    say("stopped")
+
+
+@contextmanager
+def running(settings: CliSettings, project: str, stop: Stop) -> Iterator[Supervisor | None]:
+    """The suite while the block runs, every service serving; None when it was asked to stop
+    before that. Drains it at the end.
+
+    Raises FAILED_PRECONDITION that says why it cannot start.
+    """
+    prepare_folder(settings.data)
+    with only_supervisor(settings.data):
+        require_free_addresses(settings)
+        prepare(settings, project)
+
+        def serving(program: Program) -> bool:
+            return is_serving(settings.address(program.name), settings.tls_ca)
+
+        supervisor = Supervisor(serving, say)
+        say("starting " + ", ".join(SERVICES))
+        try:
+            yield supervisor if supervisor.start(programs(settings), stop) else None
+        finally:
+            supervisor.drain(stop)
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, stop.ask) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _where(settings: CliSettings) -> str:
+    lines = [f"{name:<12} {settings.address(name)}" for name in SERVICES]
+    places: list[tuple[str, Path]] = [
+        ("data", settings.data),
+        ("key", settings.owner_key_path),
+        ("logs", settings.logs_path),
+    ]
+    lines += [f"{name:<12} {path.absolute()}" for name, path in places]
+    return "\n".join(lines) + "\n"

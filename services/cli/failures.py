@@ -1,0 +1,54 @@
+"""What a failed command tells the person at the terminal, and what it suggests to do next."""
+
+from __future__ import annotations
+
+import grpc
+
+from services.cli.terminal import printable
+from shared.errors import Code, DomainError
+from shared.server.status import from_rpc_error
+
+FAILED = 1
+USAGE = 2
+_SHOWN_VIOLATIONS = 20
+
+_NEXT = {
+    Code.UNAUTHENTICATED: "set TOUCHSTONE_API_KEY to a valid key, or name the data folder that "
+    "holds owner.key with --data",
+    Code.PERMISSION_DENIED: "ask for a key with that role: `touchstone keys create --role ...` "
+    "with an admin's key",
+    Code.ABORTED: "read it again, then repeat the change",
+    Code.DEADLINE_EXCEEDED: "try again; if it stays slow, look at `touchstone doctor`",
+}
+
+
+def from_call(error: grpc.RpcError) -> DomainError:
+    """The error of a failed call. One that never reached a service says how to start it."""
+    found: DomainError = from_rpc_error(error)  # type: ignore[arg-type]  # every RpcError of a stub is a Call
+    from_service = "request_id" in found.metadata
+    if found.code is Code.UNAVAILABLE and not from_service:
+        return DomainError(
+            Code.UNAVAILABLE,
+            "NOT_RUNNING",
+            f"no service answers ({found.message}); start it with `touchstone up`, or set "
+            "TOUCHSTONE_<SERVICE>_ADDRESS to where it runs",
+        )
+    return found
+
+
+def lines(error: DomainError) -> list[str]:
+    """The lines to show: the error, each violation when there are several, what to do next."""
+    shown = [f"error: {error.message}"]
+    if len(error.violations) > 1:
+        shown = ["error: the request breaks several rules"]
+        for violation in error.violations[:_SHOWN_VIOLATIONS]:
+            shown.append(f"  {violation.field} {violation.description}")
+        if (rest := len(error.violations) - _SHOWN_VIOLATIONS) > 0:
+            shown.append(f"  and {rest} more")
+    if error.retry_after_s is not None:
+        shown.append(f"  next: try again in {error.retry_after_s:g} s")
+    elif error.code in _NEXT and "--data" not in error.message:
+        shown.append(f"  next: {_NEXT[error.code]}")
+    elif error.code is Code.INTERNAL and (request_id := error.metadata.get("request_id")):
+        shown.append(f"  next: look for request {request_id} in the service's log")
+    return [printable(line) for line in shown]

@@ -1,0 +1,93 @@
+"""Numbers, times and enums as a person reads them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from touchstone.results.v1 import results_pb2 as pb
+
+from services.cli.rendering import Cell
+
+
+def time_text(message: Any, field: str) -> str:
+    """A timestamp field as ISO 8601 in UTC to the second; empty when it is absent."""
+    if not message.HasField(field):
+        return ""
+    stamp: Timestamp = getattr(message, field)
+    return f"{stamp.ToDatetime(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def enum_text(message: Any, field: str, prefix: str) -> str:
+    """An enum field in lower case without its prefix: STATE_RUNNING is `running`."""
+    described = message.DESCRIPTOR.fields_by_name[field]
+    return enum_name(described.enum_type, getattr(message, field), prefix)
+
+
+def enum_name(described: Any, number: int, prefix: str) -> str:
+    """An enum value in lower case without its prefix; a value from a newer server as its number."""
+    value = described.values_by_number.get(number)
+    return str(number) if value is None else value.name.removeprefix(prefix).lower()
+
+
+def last_part(name: str) -> str:
+    """The id at the end of a resource name."""
+    return name.rpartition("/")[2]
+
+
+def estimate(message: pb.Estimate) -> Cell:
+    """The number, or the reason why there is none, or nothing when the server sent neither."""
+    which = message.WhichOneof("result")
+    if which == "value":
+        return message.value
+    if which is None:
+        return None
+    return enum_text(message, "not_estimable", "NOT_ESTIMABLE_").replace("_", " ")
+
+
+def ends(message: pb.Interval) -> tuple[Cell, Cell]:
+    """The ends of an interval; `-inf` and `inf` where there is none, the reason where no interval
+    exists.
+    """
+    reason = enum_text(message, "not_estimable", "NOT_ESTIMABLE_").replace("_", " ")
+    bounded = not (message.low_unbounded or message.high_unbounded)
+    if message.not_estimable and bounded:
+        return reason, reason
+    low: Cell = "-inf" if message.low_unbounded else message.low
+    high: Cell = "inf" if message.high_unbounded else message.high
+    return low, high
+
+
+def percent(cell: Cell) -> str:
+    """A fraction as a percentage with its sign."""
+    assert isinstance(cell, int | float)
+    return f"{cell:+.2%}"
+
+
+def share(cell: Cell) -> str:
+    """A fraction from 0 to 1 as a percentage."""
+    assert isinstance(cell, int | float)
+    return f"{cell:.1%}"
+
+
+def p_value(cell: Cell) -> str:
+    """A p-value: four decimals, or its exponent when it is small."""
+    assert isinstance(cell, int | float)
+    return f"{cell:.4f}" if cell >= 0.001 or cell == 0 else f"{cell:.1e}"
+
+
+def probability(cell: Cell) -> str:
+    """A probability; never shown as certain when it is not."""
+    assert isinstance(cell, int | float)
+    if 0 < cell < 0.0005:
+        return "<0.1%"
+    if 0.9995 < cell < 1:
+        return ">99.9%"
+    return f"{cell:.1%}"
+
+
+def count(cell: Cell) -> str:
+    """A whole number with its thousands apart."""
+    assert isinstance(cell, int | float)
+    return f"{cell:,.0f}"

@@ -1,0 +1,1 @@
+"""Replays files of finished experiments and of journeys through the ingest RPC."""

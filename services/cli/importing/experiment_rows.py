@@ -1,0 +1,164 @@
+"""Rows of a finished experiment as events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf import struct_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from touchstone.common.v1.unit_pb2 import UnitId
+from touchstone.events.v1.event_pb2 import Conversion, Event, Exposure
+
+from services.cli.importing import cells
+from services.cli.importing.cells import RowError
+from services.cli.importing.names import event_id
+from services.cli.importing.sources import Cells, Source, SourceRow, require_column
+
+ROW_NUMBER = "row"
+_DAY_US = 86_400_000_000
+# Metric values follow the exposure at once: any conversion window holds them.
+_AFTER_US = 1_000_000
+EVALUATOR = "touchstone import"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricColumn:
+    """A column that is measured. `proportion`: it says yes or no; otherwise it is a number."""
+
+    column: str
+    event_name: str
+    proportion: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentMapping:
+    """Which column means what. Covariates are (column, event name). `start_us` is the time of
+    every exposure when there is no `time` column; `covariate_us` that of every covariate.
+    """
+
+    dataset: str
+    experiment: str
+    unit: str
+    unit_type: str
+    variant: str
+    variants: Mapping[str, str]
+    metrics: tuple[MetricColumn, ...]
+    covariates: tuple[tuple[str, str], ...]
+    attributes: tuple[str, ...]
+    time: str | None
+    start_us: int
+    source: str
+
+    @property
+    def covariate_us(self) -> int:
+        """One day before the experiment began."""
+        return max(self.start_us - _DAY_US, 0)
+
+
+class ExperimentRows:
+    """Turns rows into events: the exposure, covariates before it, metric values after it."""
+
+    def __init__(self, mapping: ExperimentMapping, source: Source) -> None:
+        self._mapping = mapping
+        self._by_row = mapping.unit == ROW_NUMBER and ROW_NUMBER not in source.columns
+        self._unit_at = 0 if self._by_row else require_column(source, mapping.unit, "--unit")
+        self._variant_at = require_column(source, mapping.variant, "--variant")
+        self._time_at = (
+            None if mapping.time is None else require_column(source, mapping.time, "--time")
+        )
+        self._metrics = [
+            (metric, require_column(source, metric.column, "--metric"))
+            for metric in mapping.metrics
+        ]
+        self._covariates = [
+            (column, name, require_column(source, column, "--covariate"))
+            for column, name in mapping.covariates
+        ]
+        self._attributes = [
+            (column, require_column(source, column, "--attribute")) for column in mapping.attributes
+        ]
+        self._exposure_role = f"exposure:{mapping.experiment}"
+
+    def events(self, row: SourceRow) -> list[Event]:
+        """The events of a row: all of them, or RowError."""
+        mapping = self._mapping
+        unit = self._unit(row)
+        at_us = mapping.start_us
+        if self._time_at is not None:
+            at_us = cells.time_us(row.cells[self._time_at], mapping.time or "")
+        exposure = Event(
+            event_id=event_id(mapping.dataset, row.number, self._exposure_role),
+            event_time=cells.stamp(at_us),
+            unit=unit,
+            source=mapping.source,
+            properties=self._properties(row.cells),
+            exposure=Exposure(
+                experiment=mapping.experiment,
+                variant=self._variant(row.cells),
+                reason="imported",
+                evaluator=EVALUATOR,
+            ),
+        )
+        found = [exposure]
+        before = cells.stamp(mapping.covariate_us)
+        for column, name, place in self._covariates:
+            cell = row.cells[place]
+            if not cells.is_missing(cell):
+                value = cells.number(cell, column)
+                found.append(self._conversion(row, unit, name, value, before))
+        after = cells.stamp(at_us + _AFTER_US)
+        for metric, place in self._metrics:
+            value = _measured(metric, row.cells[place])
+            if value != 0:
+                given = None if metric.proportion else value
+                found.append(self._conversion(row, unit, metric.event_name, given, after))
+        return found
+
+    def _unit(self, row: SourceRow) -> UnitId:
+        if self._by_row:
+            # The rows of another file are other units.
+            text = f"{self._mapping.dataset}:{row.number}"
+        else:
+            text = cells.text(row.cells[self._unit_at], self._mapping.unit)
+        return UnitId(type=self._mapping.unit_type, id=text)
+
+    def _variant(self, row: Cells) -> str:
+        name = cells.text(row[self._variant_at], self._mapping.variant)
+        key = self._mapping.variants.get(name)
+        if key is None:
+            raise RowError(self._mapping.variant, name, "is no arm; the file changed meanwhile")
+        return key
+
+    def _properties(self, row: Cells) -> struct_pb2.Struct | None:
+        fields = {
+            column: _property(row[place])
+            for column, place in self._attributes
+            if not cells.is_missing(row[place])
+        }
+        return struct_pb2.Struct(fields=fields) if fields else None
+
+    def _conversion(
+        self, row: SourceRow, unit: UnitId, name: str, value: float | None, time: Timestamp
+    ) -> Event:
+        return Event(
+            event_id=event_id(self._mapping.dataset, row.number, name),
+            event_time=time,
+            unit=unit,
+            source=self._mapping.source,
+            conversion=Conversion(event_name=name, value=value),
+        )
+
+
+def _measured(metric: MetricColumn, cell: object) -> float:
+    if metric.proportion:
+        return float(cells.flag(cell, metric.column))
+    return cells.number(cell, metric.column)
+
+
+def _property(cell: object) -> struct_pb2.Value:
+    if isinstance(cell, bool):
+        return struct_pb2.Value(bool_value=cell)
+    if isinstance(cell, int | float) and abs(cell) < 2**53:
+        return struct_pb2.Value(number_value=cell)
+    return struct_pb2.Value(string_value=str(cell))

@@ -1,0 +1,61 @@
+"""What an import tells at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.cli.importing.replay import Outcome
+from services.cli.rendering import Cell
+from services.cli.terminal import say, warn
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An import that came to its end."""
+
+    dataset: str
+    file: Path
+    rejects_path: Path
+    outcome: Outcome
+
+    @property
+    def stored(self) -> int:
+        """How many events of the file the log holds now."""
+        return self.outcome.counts.events_accepted + self.outcome.counts.events_duplicate
+
+
+def document(report: Report) -> Mapping[str, Cell]:
+    """The summary as data."""
+    counts = report.outcome.counts
+    return {
+        "dataset": report.dataset,
+        "file": str(report.file),
+        "rows_read": counts.rows_read,
+        "rows_rejected": counts.rows_rejected,
+        "events_accepted": counts.events_accepted,
+        "events_duplicate": counts.events_duplicate,
+        "resumed_after_row": report.outcome.resumed_after_row,
+        "rejects_file": str(report.rejects_path) if counts.rows_rejected else "",
+        "consistency_token": report.outcome.token,
+    }
+
+
+def tell(report: Report) -> None:
+    """The summary in words, on standard error."""
+    counts = report.outcome.counts
+    if report.outcome.resumed_after_row:
+        say(f"went on after row {report.outcome.resumed_after_row:,} of an interrupted import")
+    if counts.events_duplicate and not counts.events_accepted:
+        say(f"nothing changed: all {counts.events_duplicate:,} events were there already")
+    elif counts.events_duplicate:
+        say(f"{counts.events_duplicate:,} events were there already and count once")
+    if counts.rows_rejected:
+        warn(
+            f"{counts.rows_rejected:,} of {counts.rows_read:,} rows did not go in; each is in "
+            f"{report.rejects_path} with its line and reason: mend them there or in the file, and "
+            "import again"
+        )
+    if not counts.rows_read:
+        warn(f"{report.file} has no rows")

@@ -1,0 +1,162 @@
+"""Rows of CSV and Parquet files, read as a stream."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeAlias
+
+from shared.errors import DomainError, invalid, shown
+
+Cells: TypeAlias = Sequence[object]
+
+_BLOCK_BYTES = 1 << 20
+_PARQUET_BATCH = 8192
+
+
+class SourceRow(NamedTuple):
+    """One row: its number from 1, the line of the file where it ends, its cells in the order of
+    the columns. `problem` says why the row cannot be read; its cells then hold what is there.
+    """
+
+    number: int
+    line: int
+    cells: Cells
+    problem: str = ""
+
+
+class Source(Protocol):
+    """A file of rows."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, all different."""
+        ...
+
+    def rows(self) -> Iterator[SourceRow]:
+        """Every row, in the order of the file; the same again at each call."""
+        ...
+
+    def estimated_rows(self) -> int:
+        """About how many rows there are, for a progress bar."""
+        ...
+
+
+def open_source(path: Path) -> Source:
+    """The file as rows: Parquet by its ending, otherwise CSV in UTF-8.
+
+    Raises INVALID_ARGUMENT when it cannot be read or has no usable header.
+    """
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            return ParquetSource(path)
+        return CsvSource(path)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+
+
+class CsvSource:
+    """A CSV file with a header, in UTF-8 with or without a byte order mark."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            header = next(csv.reader(file), [])
+        self.columns = _checked_columns(path, header)
+
+    def rows(self) -> Iterator[SourceRow]:
+        """Every row; empty lines are no rows."""
+        width = len(self.columns)
+        with self._path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.reader(file)
+            next(reader, None)
+            number = 0
+            while True:
+                problem = ""
+                try:
+                    cells = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    cells, problem = [], f"the line is no CSV: {error}"
+                if not cells and not problem:
+                    continue
+                number += 1
+                if not problem:
+                    problem = _problem(cells, width)
+                yield SourceRow(number, reader.line_num, cells, problem)
+
+    def estimated_rows(self) -> int:
+        """The lines behind the header."""
+        with self._path.open("rb") as file:
+            lines = sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK_BYTES), b""))
+        return max(lines - 1, 0)
+
+
+class ParquetSource:
+    """A Parquet file; a row's line is its number."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._path = path
+        try:
+            with pq.ParquetFile(path) as file:
+                self._count = int(file.metadata.num_rows)
+                self.columns = _checked_columns(path, file.schema_arrow.names)
+        except pa.ArrowInvalid as error:
+            raise _unreadable(path, f"it is no Parquet file: {error}") from error
+
+    def rows(self) -> Iterator[SourceRow]:
+        """Every row."""
+        import pyarrow.parquet as pq
+
+        number = 0
+        with pq.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(_PARQUET_BATCH):
+                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    number += 1
+                    yield SourceRow(number, number, cells)
+
+    def estimated_rows(self) -> int:
+        """The rows that the file says it has."""
+        return self._count
+
+
+def require_column(source: Source, name: str, option: str) -> int:
+    """The place of a column. Raises INVALID_ARGUMENT that lists the columns there are."""
+    try:
+        return source.columns.index(name)
+    except ValueError as error:
+        raise invalid(option, name, "one of " + ", ".join(source.columns)) from error
+
+
+def _problem(cells: Sequence[str], width: int) -> str:
+    if len(cells) != width:
+        return f"the row has {len(cells)} fields; allowed: {width}, as in the header"
+    if not "".join(cells).isascii() and any(_has_surrogate(cell) for cell in cells):
+        return "the row is no UTF-8; save the file as UTF-8"
+    return ""
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _checked_columns(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        raise invalid("FILE", str(path), "a file whose first line names its columns; it is empty")
+    if any(_has_surrogate(name) for name in names):
+        raise invalid("FILE", str(path), "a file in UTF-8; its header is in another encoding")
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise invalid(
+            "FILE", str(path), f"columns of different names; {shown(doubles[0])} stands there twice"
+        )
+    return tuple(names)
+
+
+def _unreadable(path: Path, why: str) -> DomainError:
+    return invalid("FILE", str(path), f"a readable CSV or Parquet file ({why})")

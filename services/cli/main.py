@@ -1,0 +1,80 @@
+"""The `touchstone` command and its way of failing."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import grpc
+import typer
+
+from services.cli.commands import (
+    assign,
+    attribution,
+    audit,
+    doctor,
+    experiment,
+    imports,
+    keys,
+    metric,
+    results,
+    suite,
+    tutorial,
+)
+from services.cli.failures import FAILED, from_call, lines
+from services.cli.terminal import say
+from shared.errors import DomainError
+from shared.version import VERSION
+
+app = typer.Typer(
+    name="touchstone",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Experiments and attribution on one event log. Start with `touchstone tutorial`.",
+)
+
+
+@app.callback()
+def _root() -> None:
+    # Data goes to standard output, messages to standard error. Exit codes: 0 done, 1 failed,
+    # 2 wrong usage. The help text above stands for this.
+    pass
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"{VERSION}\n")
+
+
+app.command("up")(suite.up)
+app.command("tutorial")(tutorial.tutorial)
+app.command("assign")(assign.assign)
+app.command("doctor")(doctor.doctor)
+app.add_typer(imports.app, name="import")
+app.add_typer(experiment.app, name="experiment")
+app.add_typer(metric.app, name="metric")
+app.add_typer(results.app, name="results")
+app.add_typer(attribution.app, name="attribution")
+app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
+
+
+def run() -> None:
+    """Runs the command line and ends the process: 0 done, 1 failed, 2 wrong usage."""
+    # The supervisor makes processes while gRPC has threads; none of them uses gRPC before exec.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    try:
+        app()
+    except DomainError as error:
+        _fail(error)
+    except grpc.RpcError as error:
+        _fail(from_call(error))
+
+
+def _fail(error: DomainError) -> None:
+    for line in lines(error):
+        say(line)
+    sys.exit(FAILED)

@@ -1,0 +1,92 @@
+"""The key that a newcomer needs: made on the first start, found by every command after."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from services.cli.settings import CliSettings
+from shared import errors
+from shared.errors import Code, DomainError
+from shared.security.bootstrap import make_owner_key
+from shared.security.keys import ApiKey, SqlKeyStore, authenticate, split_key
+from shared.server.platform import open_platform, write_secret_once
+from shared.server.run import Platform
+
+OWNER_ONLY = 0o600
+
+
+def prepare(settings: CliSettings, project: str) -> ApiKey:
+    """Makes what a first start needs: the data folder, the state database and the owner key.
+
+    Call it while no other supervisor uses the folder. Raises FAILED_PRECONDITION when the folder
+    or the database cannot be used, or when the key in the folder is of another database or
+    project.
+    """
+    platform = open_platform(settings)
+    try:
+        path = settings.owner_key_path
+        if not path.exists():
+            new = make_owner_key(
+                platform.database, platform.audit_keys, platform.clock, platform.ids, project
+            )
+            write_secret_once(path, new.text + "\n")
+            return new.key
+        return _stored_key(platform, path, project)
+    finally:
+        platform.database.close()
+
+
+def find_key(settings: CliSettings) -> tuple[str, str]:
+    """The key to call with, and where it was found. Raises UNAUTHENTICATED when there is none."""
+    if text := settings.api_key.get_secret_value():
+        return text, "TOUCHSTONE_API_KEY"
+    path = settings.owner_key_path
+    try:
+        return path.read_text().strip(), str(path)
+    except FileNotFoundError as error:
+        raise DomainError(
+            Code.UNAUTHENTICATED,
+            "INVALID_CREDENTIAL",
+            f"no key: TOUCHSTONE_API_KEY is not set and {path} does not exist; start the services "
+            "here with `touchstone up`, or name their data folder with --data",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DomainError(
+            Code.UNAUTHENTICATED,
+            "INVALID_CREDENTIAL",
+            f"the key file {path} cannot be read ({error}); make it readable for this user",
+        ) from error
+
+
+def open_to_others(path: Path) -> bool:
+    """Whether anybody but the file's owner may read or write it."""
+    return bool(stat.S_IMODE(path.stat().st_mode) & ~OWNER_ONLY)
+
+
+def _stored_key(platform: Platform, path: Path, project: str) -> ApiKey:
+    parts = split_key(path.read_text().strip())
+    if parts is None:
+        raise _unusable(path, "does not hold a key (ts_..._...)")
+    key_id, secret_hash = parts
+    with platform.database.read() as connection:
+        key = SqlKeyStore(connection).find(key_id)
+    if key is None:
+        raise _unusable(path, "holds a key that the state database does not know")
+    verdict = authenticate(key, secret_hash, platform.clock.now())
+    if isinstance(verdict, str):
+        raise _unusable(path, f"holds a key that is no longer good ({verdict})")
+    if key.project != project:
+        raise errors.failed_precondition(
+            "WRONG_STATE",
+            f"the owner key in {path} is of project {key.project!r}, not {project!r}; say "
+            f"--project {key.project}, or use another data folder",
+        )
+    return key
+
+
+def _unusable(path: Path, why: str) -> DomainError:
+    return errors.failed_precondition(
+        "WRONG_STATE",
+        f"{path} {why}; move the file away and start again to make a new owner key",
+    )

@@ -1,0 +1,131 @@
+"""One answer in three forms: a table to read, JSON for a program, CSV for a sheet."""
+
+from __future__ import annotations
+
+import csv
+import enum
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO, TypeAlias
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from services.cli.terminal import printable
+
+Cell: TypeAlias = str | int | float | bool | None
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Format(enum.StrEnum):
+    """The form of the answer on standard output."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its heading, and how a table shows its cells. CSV holds them in full."""
+
+    name: str
+    show: Callable[[Cell], str] | None = None
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An answer: the message as the service gave it, and its rows."""
+
+    document: Message | Mapping[str, object]
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+
+
+def columns(*names: str) -> tuple[Column, ...]:
+    """Plain columns."""
+    return tuple(Column(name) for name in names)
+
+
+def write(view: View, form: Format, out: TextIO | None = None) -> None:
+    """Writes the answer to standard output, or to `out`."""
+    stream = out or sys.stdout
+    if form is Format.JSON:
+        stream.write(json_text(view.document) + "\n")
+    elif form is Format.CSV:
+        _write_csv(view, stream)
+    else:
+        print_table(view, stream)
+    stream.flush()
+
+
+def json_text(document: Message | Mapping[str, object]) -> str:
+    """JSON that stays the same from version to version: a message by the protobuf mapping with
+    the field names of the contract, every field present; ASCII, so that it shows as it is.
+    """
+    if not isinstance(document, Message):
+        return json.dumps(document, indent=2, allow_nan=False)
+    return json_format.MessageToJson(
+        document,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        ensure_ascii=True,
+        indent=2,
+    )
+
+
+def neutral(cell: Cell) -> str:
+    """A CSV cell that a spreadsheet takes for what it is: text that looks like a formula gets an
+    apostrophe before it; a plain number does not.
+    """
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, int | float):
+        return repr(cell)
+    text = printable(cell)
+    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
+
+
+def print_table(view: View, stream: TextIO) -> None:
+    """Prints the rows for a person."""
+    table = Table(title=printable(view.title) or None, title_justify="left", title_style="bold")
+    for column in view.columns:
+        table.add_column(column.name, justify="right" if column.right else "left", no_wrap=True)
+    for row in view.rows:
+        cells = (_shown(cell, column) for cell, column in zip(row, view.columns, strict=True))
+        table.add_row(*(Text(cell) for cell in cells))
+    console = Console(file=stream, highlight=False)
+    if not console.is_terminal:
+        # A file or a pipe has no width: nothing is cut off.
+        console.width = max(console.width, console.measure(table).maximum)
+    console.print(table)
+
+
+def _write_csv(view: View, stream: TextIO) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([column.name for column in view.columns])
+    writer.writerows([neutral(cell) for cell in row] for row in view.rows)
+
+
+def _shown(cell: Cell, column: Column) -> str:
+    if cell is None:
+        return "-"
+    if column.show is not None and not isinstance(cell, str):
+        return column.show(cell)
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    return f"{cell:.6g}" if isinstance(cell, float) else printable(str(cell))

@@ -1,0 +1,154 @@
+"""Calls to the four services with the key of this user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+import grpc
+from touchstone.assignment.v1 import assignment_service_pb2_grpc as assignment_grpc
+from touchstone.assignment.v1 import experiment_service_pb2_grpc as experiment_grpc
+from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
+from touchstone.common.v1 import access_service_pb2 as access_pb
+from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
+from touchstone.events.v1 import events_service_pb2_grpc as events_grpc
+from touchstone.results.v1 import metric_service_pb2_grpc as metric_grpc
+from touchstone.results.v1 import results_service_pb2_grpc as results_grpc
+
+from services.cli.owner import find_key
+from services.cli.settings import CliSettings, read_settings
+from shared.resource_names import project_name, resource_name
+from shared.server.channel import open_channel
+from shared.settings import ServiceName
+
+S = TypeVar("S")
+# Longer than the longest that a server gives a call: the server's own limit is the one that ends
+# a call, with its reason.
+_DEADLINE_S = 150.0
+
+
+class _Details(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: Any
+    compression: Any
+
+
+class _Bearer(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+):
+    """Adds the key, and a deadline where the caller gave none."""
+
+    def __init__(self, key: str) -> None:
+        self._authorization = ("authorization", f"Bearer {key}")
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        """The call with the key."""
+        return continuation(self._with_key(details), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        """The call with the key."""
+        return continuation(self._with_key(details), request)
+
+    def _with_key(self, details: Any) -> _Details:
+        timeout = _DEADLINE_S if details.timeout is None else details.timeout
+        return _Details(
+            details.method,
+            timeout,
+            [*(details.metadata or ()), self._authorization],
+            details.credentials,
+            details.wait_for_ready,
+            details.compression,
+        )
+
+
+class Session:
+    """One user's connection to the suite. Channels open when they are first needed."""
+
+    def __init__(self, settings: CliSettings) -> None:
+        self.settings = settings
+        self.key, self.key_source = find_key(settings)
+        self._channels: dict[ServiceName, grpc.Channel] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for channel in self._channels.values():
+            channel.close()
+
+    @property
+    def access(self) -> access_grpc.AccessServiceStub:
+        """The keys of the project."""
+        return self._stub("assignment", access_grpc.AccessServiceStub)
+
+    @property
+    def audit(self) -> access_grpc.AuditServiceStub:
+        """The audit log of the project."""
+        return self._stub("assignment", access_grpc.AuditServiceStub)
+
+    @property
+    def assignment(self) -> assignment_grpc.AssignmentServiceStub:
+        """Decisions."""
+        return self._stub("assignment", assignment_grpc.AssignmentServiceStub)
+
+    @property
+    def experiments(self) -> experiment_grpc.ExperimentServiceStub:
+        """Experiments."""
+        return self._stub("assignment", experiment_grpc.ExperimentServiceStub)
+
+    @property
+    def events(self) -> events_grpc.EventsServiceStub:
+        """The event log."""
+        return self._stub("events", events_grpc.EventsServiceStub)
+
+    @property
+    def metrics(self) -> metric_grpc.MetricServiceStub:
+        """Metric definitions."""
+        return self._stub("results", metric_grpc.MetricServiceStub)
+
+    @property
+    def results(self) -> results_grpc.ResultsServiceStub:
+        """Results."""
+        return self._stub("results", results_grpc.ResultsServiceStub)
+
+    @property
+    def attribution(self) -> attribution_grpc.AttributionServiceStub:
+        """Credits."""
+        return self._stub("attribution", attribution_grpc.AttributionServiceStub)
+
+    @cached_property
+    def project(self) -> str:
+        """The project of the key, as the server says it."""
+        return str(self.access.GetCaller(access_pb.GetCallerRequest()).project)
+
+    @property
+    def parent(self) -> str:
+        """The resource name of the project."""
+        return project_name(self.project)
+
+    def name(self, collection: str, text: str) -> str:
+        """The resource name of what the user named: a bare id, or a whole name as it is."""
+        return text if "/" in text else resource_name(self.project, collection, text)
+
+    def _stub(self, service: ServiceName, make: Callable[[grpc.Channel], S]) -> S:
+        if service not in self._channels:
+            plain = open_channel(self.settings.address(service), self.settings.tls_ca)
+            self._channels[service] = grpc.intercept_channel(plain, _Bearer(self.key))
+        return make(self._channels[service])
+
+
+def open_session(data: Path | None = None) -> Session:
+    """A session by the settings. Raises UNAUTHENTICATED when no key is found."""
+    return Session(read_settings(data))

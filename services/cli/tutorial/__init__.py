@@ -1,0 +1,1 @@
+"""A simulated shop whose truth is known, played through the services."""
