@@ -1,7 +1,9 @@
 """AttributionService: decode, answer, encode."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from typing import TypeVar
 
 import grpc
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
@@ -19,15 +21,22 @@ from shared.security.caller import current_caller
 # The rest of the time is for the answer itself.
 _WAITING_PART_OF_DEADLINE = 0.8
 
+C = TypeVar("C")
+A = TypeVar("A")
 _Request = pb.GetAttributionRequest | pb.StreamCreditsRequest
 
 
 class AttributionServicer(rpc.AttributionServiceServicer):
-    """Answers for the project of the caller; the work is done in threads."""
+    """Answers for the project of the caller.
 
-    def __init__(self, log: JourneyLog, limits: AttributionLimits) -> None:
+    Answers are computed in the threads of `computing`: their number bounds how many are in memory
+    at once, also when callers give up on some, and the rest wait in line.
+    """
+
+    def __init__(self, log: JourneyLog, limits: AttributionLimits, computing: Executor) -> None:
         self._log = log
         self._limits = limits
+        self._computing = computing
 
     async def GetAttribution(
         self, request: pb.GetAttributionRequest, context: grpc.ServicerContext
@@ -35,7 +44,7 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         """Credits channels by one or several models over the same journeys."""
         question = self._question(request, context)
         command = GetAttribution(question, decode_models(request.models))
-        answer = await asyncio.to_thread(get_attribution, command, self._log, self._limits)
+        answer = await self._compute(get_attribution, command)
         return encode_attribution(question.definition, answer)
 
     async def StreamCredits(
@@ -44,10 +53,18 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         """Streams the credit of every touch of every conversion by one model."""
         question = self._question(request, context)
         command = StreamCredits(question, decode_model(request.model))
-        credits_ = await asyncio.to_thread(stream_credits, command, self._log, self._limits)
+        credits_ = await self._compute(stream_credits, command)
         replies = encode_credits(question.definition, credits_)
         while (reply := await asyncio.to_thread(next, replies, None)) is not None:
             yield reply
+
+    async def _compute(
+        self, use_case: Callable[[C, JourneyLog, AttributionLimits], A], command: C
+    ) -> A:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._computing, use_case, command, self._log, self._limits
+        )
 
     def _question(self, request: _Request, context: grpc.ServicerContext) -> Question:
         left_s = context.time_remaining()

@@ -1,5 +1,7 @@
 """Which adapters the attribution service runs on."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
 
@@ -22,6 +24,11 @@ def compose(settings: Settings) -> Application:
         max_touches_per_journey=settings.attribution_max_touches_per_journey,
     )
     log = LakeJourneyLog(LakeEventTables(settings.lake_path, engine))
+    computing = ThreadPoolExecutor(settings.attribution_at_once, "attribution")
+
+    async def stop() -> None:
+        computing.shutdown(wait=False, cancel_futures=True)
+
     name = pb.DESCRIPTOR.services_by_name["AttributionService"].full_name
     return Application(
         service="attribution",
@@ -30,8 +37,9 @@ def compose(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 name,
-                AttributionServicer(log, limits),
+                AttributionServicer(log, limits, computing),
                 rpc.add_AttributionServiceServicer_to_server,
             )
         ],
+        stop=stop,
     )

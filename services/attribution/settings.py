@@ -20,3 +20,6 @@ class Settings(ServiceSettings):
     attribution_memory_mb: int = Field(
         2_048, ge=64, description="Memory of the analysis engine before it spills, in megabytes."
     )
+    attribution_at_once: int = Field(
+        2, ge=1, le=64, description="Attributions computed at once; the others wait in line."
+    )

@@ -4,6 +4,7 @@
 (journey, time_us, channel, converted: a row a touch) or paths.parquet (path, conversions, nulls).
 """
 
+import importlib
 import json
 import sys
 import time
@@ -16,8 +17,8 @@ RULES = ("first_click", "last_click", "linear", "position_based", "time_decay")
 
 def mam(folder: Path) -> dict[str, Any]:
     """marketing-attribution-models 2: five rules, then order-1 Markov."""
-    import polars as pl
-    from mam import MAM
+    pl = importlib.import_module("polars")
+    MAM = importlib.import_module("mam").MAM
 
     rows = pl.read_parquet(folder / "journeys.parquet").with_columns(
         pl.from_epoch("time_us", time_unit="us").alias("time")
@@ -53,17 +54,15 @@ def mam(folder: Path) -> dict[str, Any]:
 
 def channel_attribution(folder: Path) -> dict[str, Any]:
     """ChannelAttribution: first, last, linear; then order-1 Markov by simulation."""
-    import ChannelAttribution
-    import pandas as pd
+    peer = importlib.import_module("ChannelAttribution")
+    pd = importlib.import_module("pandas")
 
     paths = pd.read_parquet(folder / "paths.parquet")
     rules_s, _ = timed(
-        lambda: ChannelAttribution.heuristic_models(
-            paths, "path", "conversions", sep=">", flg_pro=False
-        )
+        lambda: peer.heuristic_models(paths, "path", "conversions", sep=">", flg_pro=False)
     )
     markov_s, result = timed(
-        lambda: ChannelAttribution.markov_model(
+        lambda: peer.markov_model(
             paths,
             "path",
             "conversions",
