@@ -18,7 +18,9 @@ from services.assignment.application.assign import assign, explain
 from services.assignment.application.create_experiment import create_experiment
 from services.assignment.application.create_layer import create_layer
 from services.assignment.application.find import find_experiment, find_layer
+from services.assignment.application.list_experiments import SORT_KEY as EXPERIMENT_SORT_KEY
 from services.assignment.application.list_experiments import ListExperiments, list_experiments
+from services.assignment.application.list_layers import SORT_KEY as LAYER_SORT_KEY
 from services.assignment.application.list_layers import ListLayers, list_layers
 from services.assignment.application.move_experiment import MoveExperiment, move_experiment
 from services.assignment.application.snapshots import Snapshots
@@ -138,7 +140,8 @@ class ExperimentServicer:
         project = current_caller().project
         require_parent(request.parent, project)
         page = read_page(request, project)
-        command = ListExperiments(project, page.size, encode.states(request.states), page.after)
+        place = page.place(EXPERIMENT_SORT_KEY)
+        command = ListExperiments(project, page.size, encode.states(request.states), place)
         found, last = await self._backend.read(lambda c: list_experiments(command, c))
         return experiment_pb.ListExperimentsResponse(
             experiments=[encode.experiment(experiment) for experiment in found],
@@ -250,7 +253,7 @@ class LayerServicer:
         project, now = current_caller().project, self._backend.clock.now()
         require_parent(request.parent, project)
         page = read_page(request, project)
-        command = ListLayers(project, page.size, page.after)
+        command = ListLayers(project, page.size, page.place(LAYER_SORT_KEY))
         found, last = await self._backend.read(lambda c: list_layers(command, c))
         return layer_pb.ListLayersResponse(
             layers=[encode.layer(layer, now, ledger=False) for layer in found],

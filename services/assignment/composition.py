@@ -54,6 +54,7 @@ def assemble(settings: Settings, platform: Platform) -> Application:
         servicers=_servicers(backend),
         start=poller.start,
         stop=poller.stop,
+        ready=lambda: poller.ready,
     )
 
 

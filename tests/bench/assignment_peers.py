@@ -18,8 +18,13 @@ def flagd(job: dict[str, Any]) -> Callable[[str], str | None]:
     """openfeature-flagd-core, by a targeting rule of two `fractional` operations."""
     import logging
 
-    from openfeature.contrib.tools.flagd.core import FlagdCore
-    from openfeature.evaluation_context import EvaluationContext
+    # The imports below exist only in the peer's own environment.
+    from openfeature.contrib.tools.flagd.core import (  # type: ignore[import-not-found]
+        FlagdCore,
+    )
+    from openfeature.evaluation_context import (  # type: ignore[import-not-found]
+        EvaluationContext,
+    )
 
     logging.getLogger("openfeature").setLevel(logging.CRITICAL)
     unit = {"var": "targetingKey"}
@@ -49,7 +54,7 @@ def flagd(job: dict[str, Any]) -> Callable[[str], str | None]:
 
 def eppo(job: dict[str, Any]) -> Callable[[str], str | None]:
     """eppo-server-sdk (a Rust core), by two shards, from a configuration in memory."""
-    import eppo_client
+    import eppo_client  # type: ignore[import-not-found]
     from eppo_client import AssignmentLogger, ClientConfig, Configuration
 
     def split(variant: str, start: int) -> dict[str, Any]:

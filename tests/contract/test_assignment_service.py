@@ -1,10 +1,14 @@
 """The assignment service over its contract: a real server, a real store, generated clients."""
 
+import base64
 import datetime as dt
+import json
 import socket
 from collections import Counter
-from dataclasses import replace
-from types import SimpleNamespace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -32,7 +36,7 @@ from shared.ids import RandomIds
 from shared.security.caller import Role
 from shared.security.keys import SqlKeyStore, make_key
 from shared.server.platform import open_platform
-from shared.server.run import start_server
+from shared.server.run import Platform, start_server
 from shared.server.status import from_rpc_error
 from shared.testing.fakes import FixedClock
 
@@ -48,7 +52,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def key_of(platform, project, *roles) -> str:
+def key_of(platform: Platform, project: str, *roles: Role) -> str:
     new = make_key(RandomIds(), project, "test", frozenset(roles), platform.clock.now())
     with platform.database.begin() as connection:
         store = SqlKeyStore(connection)
@@ -63,48 +67,51 @@ class Client:
 
     modules = (assignment_service_pb2, experiment_service_pb2, layer_service_pb2)
 
-    def __init__(self, channel, key) -> None:
-        self._stubs = (
+    def __init__(self, channel: grpc.aio.Channel, key: str) -> None:
+        self._stubs: tuple[Any, ...] = (
             assignment_service_pb2_grpc.AssignmentServiceStub(channel),
             experiment_service_pb2_grpc.ExperimentServiceStub(channel),
             layer_service_pb2_grpc.LayerServiceStub(channel),
         )
         self._metadata = (("authorization", f"Bearer {key}"),)
 
-    async def call(self, method, /, **fields):
+    async def call(self, method: str, /, **fields: Any) -> Any:
         for module, stub in zip(self.modules, self._stubs, strict=True):
             if hasattr(stub, method):
                 request = getattr(module, f"{method}Request")(**fields)
                 return await getattr(stub, method)(request, metadata=self._metadata)
         raise LookupError(method)
 
-    async def refused(self, method, /, **fields) -> DomainError:
+    async def refused(self, method: str, /, **fields: Any) -> DomainError:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.call(method, **fields)
         return from_rpc_error(caught.value)
 
-    async def create(self, key="button", **fields):
+    async def create(self, key: str = "button", **fields: Any) -> Any:
         draft = experiment(**fields.pop("experiment", {}))
         reply = await self.call(
             "CreateExperiment", parent=PROJECT, experiment_id=key, experiment=draft, **fields
         )
         return reply.experiment
 
-    async def verb(self, verb, key="button", **fields):
+    async def verb(self, verb: str, key: str = "button", **fields: Any) -> Any:
         name = f"{PROJECT}/experiments/{key}"
         return (await self.call(f"{verb}Experiment", name=name, **fields)).experiment
 
-    async def assign(self, units, *experiments, explain=False):
-        return await self.call(
+    async def assign(
+        self, units: Sequence[str], *experiments: str, explain: bool = False
+    ) -> assignment_service_pb2.AssignResponse:
+        reply: assignment_service_pb2.AssignResponse = await self.call(
             "Assign", units=[user(unit) for unit in units], experiments=experiments, explain=explain
         )
+        return reply
 
 
-def user(unit, kind="user"):
+def user(unit: str, kind: str = "user") -> assignment_service_pb2.UnitContext:
     return assignment_service_pb2.UnitContext(ids=[UnitId(type=kind, id=unit)])
 
 
-def experiment(**fields):
+def experiment(**fields: Any) -> experiment_pb2.Experiment:
     halves = [
         experiment_pb2.Variant(key="control", weight=5000),
         experiment_pb2.Variant(key="green", weight=5000),
@@ -112,15 +119,25 @@ def experiment(**fields):
     return experiment_pb2.Experiment(**({"variants": halves} | fields))
 
 
+@dataclass(frozen=True, slots=True)
+class World:
+    """A running server, and clients of two projects."""
+
+    demo: Client
+    other: Client
+    clock: FixedClock
+    platform: Platform
+
+
 @pytest.fixture
-async def world(tmp_path):
+async def world(tmp_path: Path) -> AsyncIterator[World]:
     settings = Settings(data=tmp_path, assignment_address=f"127.0.0.1:{free_port()}")
     clock = FixedClock(START)
     platform = replace(open_platform(settings), clock=clock)
     migrate_assignment(platform.database)
     running = await start_server(assemble(settings, platform))
     async with grpc.aio.insecure_channel(settings.assignment_address) as channel:
-        yield SimpleNamespace(
+        yield World(
             demo=Client(channel, key_of(platform, "demo", *Role)),
             other=Client(channel, key_of(platform, "other", *Role)),
             clock=clock,
@@ -129,11 +146,11 @@ async def world(tmp_path):
     await running.drain()
 
 
-async def test_the_whole_life_of_an_experiment(world) -> None:
+async def test_the_whole_life_of_an_experiment(world: World) -> None:
     draft = await world.demo.create(experiment={"display_name": "Button", "owner": "ada"})
     assert draft.name == "projects/demo/experiments/button"
     assert (draft.state, draft.unit_type, draft.traffic_slots) == (State.STATE_DRAFT, "user", 10000)
-    assert draft.layer == "projects/demo/layers/default-user"
+    assert draft.layer == "projects/demo/layers/button"
     assert draft.control_variant == "control"
     assert draft.hash_version == experiment_pb2.HASH_VERSION_FLAGD_V2
     assert draft.create_time.ToDatetime(dt.UTC) == START
@@ -155,7 +172,7 @@ async def test_the_whole_life_of_an_experiment(world) -> None:
     assert "ARCHIVED" in error.message
 
 
-async def test_assignments_equal_an_independent_computation(world) -> None:
+async def test_assignments_equal_an_independent_computation(world: World) -> None:
     layer = await world.demo.call(
         "CreateLayer", parent=PROJECT, layer_id="checkout", layer=layer_pb2.Layer()
     )
@@ -192,7 +209,7 @@ async def test_assignments_equal_an_independent_computation(world) -> None:
         assert row == plain
 
 
-async def test_a_decision_says_why_there_is_none(world) -> None:
+async def test_a_decision_says_why_there_is_none(world: World) -> None:
     await world.demo.create("draft", experiment={"unit_type": "device"})
     external = experiment_pb2.ASSIGNMENT_SOURCE_EXTERNAL
     await world.demo.create("mail", experiment={"assignment_source": external})
@@ -209,12 +226,12 @@ async def test_a_decision_says_why_there_is_none(world) -> None:
     assert len(empty.experiments) == 0
 
 
-async def test_a_ramp_keeps_every_variant_and_pausing_gives_them_back(world) -> None:
+async def test_a_ramp_keeps_every_variant_and_pausing_gives_them_back(world: World) -> None:
     await world.demo.create(experiment={"traffic_slots": 1000})
     await world.demo.verb("Start")
     units = [f"u{number}" for number in range(3000)]
 
-    async def variants():
+    async def variants() -> list[str]:
         reply = await world.demo.assign(units, "button")
         return [row.decisions[0].variant for row in reply.units]
 
@@ -238,15 +255,19 @@ async def test_a_ramp_keeps_every_variant_and_pausing_gives_them_back(world) -> 
     assert await variants() == before
 
 
-async def test_a_layer_shows_its_ledger_and_slots_rest(world) -> None:
-    await world.demo.create("one", experiment={"traffic_slots": 6000})
-    await world.demo.create("two", experiment={"traffic_slots": 6000})
+async def test_a_layer_shows_its_ledger_and_slots_rest(world: World) -> None:
+    shared = {"layer": f"{PROJECT}/layers/checkout", "traffic_slots": 6000}
+    await world.demo.call(
+        "CreateLayer", parent=PROJECT, layer_id="checkout", layer=layer_pb2.Layer()
+    )
+    await world.demo.create("one", experiment=shared)
+    await world.demo.create("two", experiment=shared)
     await world.demo.verb("Start", "one")
     error = await world.demo.refused("StartExperiment", name=f"{PROJECT}/experiments/two")
     assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "LAYER_FULL")
     assert error.metadata["free"] == "4000"
     await world.demo.verb("Stop", "one")
-    name = f"{PROJECT}/layers/default-user"
+    name = shared["layer"]
     layer = (await world.demo.call("GetLayer", name=name)).layer
     row = layer.ranges[0]
     assert (row.first_slot, row.end_slot, layer.free_slots) == (0, 6000, 4000)
@@ -264,7 +285,24 @@ async def test_a_layer_shows_its_ledger_and_slots_rest(world) -> None:
     ]
 
 
-async def test_an_external_experiment_states_its_times_and_holds_no_slots(world) -> None:
+async def test_experiments_without_a_named_layer_are_independent(world: World) -> None:
+    for key in ("one", "two"):
+        draft = await world.demo.create(key)
+        assert draft.layer == f"{PROJECT}/layers/{key}"
+        await world.demo.verb("Start", key)
+    reply = await world.demo.assign([f"u{number}" for number in range(2000)])
+    pairs = Counter(tuple(d.variant for d in row.decisions) for row in reply.units)
+    assert len(pairs) == 4
+    assert min(pairs.values()) > 400
+    await world.demo.call("CreateLayer", parent=PROJECT, layer_id="three", layer=layer_pb2.Layer())
+    for key, kind in (("three", "layer"), ("two", "experiment")):
+        error = await world.demo.refused(
+            "CreateExperiment", parent=PROJECT, experiment_id=key, experiment=experiment()
+        )
+        assert (error.code, error.metadata["kind"]) == (Code.ALREADY_EXISTS, kind)
+
+
+async def test_an_external_experiment_states_its_times_and_holds_no_slots(world: World) -> None:
     begin, end = Timestamp(seconds=1_700_000_000), Timestamp(seconds=1_701_000_000)
     mail = {
         "assignment_source": experiment_pb2.ASSIGNMENT_SOURCE_EXTERNAL,
@@ -283,12 +321,13 @@ async def test_an_external_experiment_states_its_times_and_holds_no_slots(world)
     assert [violation.field for violation in error.violations] == ["stop_time"]
 
 
-async def test_lists_page_without_gaps_and_tokens_are_bound(world) -> None:
+async def test_lists_page_without_gaps_and_tokens_are_bound(world: World) -> None:
     for number in range(5):
         await world.demo.create(f"e{number}")
         world.clock.advance(dt.timedelta(minutes=1))
     await world.demo.verb("Archive", "e0")
-    seen, token = [], ""
+    seen: list[str] = []
+    token = ""
     for _ in range(2):
         reply = await world.demo.call(
             "ListExperiments", parent=PROJECT, page_size=2, page_token=token
@@ -305,10 +344,15 @@ async def test_lists_page_without_gaps_and_tokens_are_bound(world) -> None:
         "ListExperiments", parent=PROJECT, page_token=previous, states=[State.STATE_DRAFT]
     )
     assert error.reason == "INVALID_PAGE_TOKEN"
+    scope, _ = json.loads(base64.urlsafe_b64decode(previous))
+    for place in ("", "x", "9" * 30 + " e1", "1 E1"):
+        forged = base64.urlsafe_b64encode(json.dumps([scope, place]).encode()).decode()
+        error = await world.demo.refused("ListExperiments", parent=PROJECT, page_token=forged)
+        assert error.reason == "INVALID_PAGE_TOKEN"
     assert (await world.other.refused("ListExperiments", parent=PROJECT)).code is Code.NOT_FOUND
 
 
-async def test_payloads_come_back_and_travel_with_assignments(world) -> None:
+async def test_payloads_come_back_and_travel_with_assignments(world: World) -> None:
     payload = Struct()
     payload.update({"colour": "grün", "sizes": [1, 2.5], "on": True, "none": None})
     variants = [
@@ -328,7 +372,7 @@ async def test_payloads_come_back_and_travel_with_assignments(world) -> None:
     assert counts["b"] >= 495
 
 
-async def test_a_repeated_request_id_changes_nothing_twice(world) -> None:
+async def test_a_repeated_request_id_changes_nothing_twice(world: World) -> None:
     first = await world.demo.create(request_id="r1")
     assert await world.demo.create(request_id="r1") == first
     error = await world.demo.refused(
@@ -345,7 +389,7 @@ async def test_a_repeated_request_id_changes_nothing_twice(world) -> None:
     assert (error.code, error.reason) == (Code.ALREADY_EXISTS, "RESOURCE_EXISTS")
 
 
-async def test_validate_only_checks_everything_and_keeps_nothing(world) -> None:
+async def test_validate_only_checks_everything_and_keeps_nothing(world: World) -> None:
     planned = await world.demo.create(validate_only=True)
     assert planned.state == State.STATE_DRAFT
     gone = await world.demo.refused("GetExperiment", name=planned.name)
@@ -355,7 +399,7 @@ async def test_validate_only_checks_everything_and_keeps_nothing(world) -> None:
     assert (await world.demo.verb("Get")).state == State.STATE_DRAFT
 
 
-async def test_a_stale_etag_is_aborted(world) -> None:
+async def test_a_stale_etag_is_aborted(world: World) -> None:
     draft = await world.demo.create()
     await world.demo.verb("Start")
     for verb in ("Pause", "Stop"):
@@ -392,7 +436,9 @@ async def test_a_stale_etag_is_aborted(world) -> None:
         ({"start_time": Timestamp(seconds=1)}, "start_time", "EXTERNAL"),
     ],
 )
-async def test_a_bad_draft_gets_a_clear_error(world, draft, field, part) -> None:
+async def test_a_bad_draft_gets_a_clear_error(
+    world: World, draft: dict[str, Any], field: str, part: str
+) -> None:
     error = await world.demo.refused(
         "CreateExperiment", parent=PROJECT, experiment_id="bad", experiment=experiment(**draft)
     )
@@ -402,7 +448,7 @@ async def test_a_bad_draft_gets_a_clear_error(world, draft, field, part) -> None
         assert field in {violation.field for violation in error.violations}
 
 
-async def test_payloads_without_a_finite_value_are_refused(world) -> None:
+async def test_payloads_without_a_finite_value_are_refused(world: World) -> None:
     payload = Struct()
     payload["x"] = float("nan")
     variants = [
@@ -418,7 +464,7 @@ async def test_payloads_without_a_finite_value_are_refused(world) -> None:
     assert [violation.field for violation in error.violations] == ["variants[0].payload"]
 
 
-async def test_a_layer_of_another_unit_type_or_hash_is_refused(world) -> None:
+async def test_a_layer_of_another_unit_type_or_hash_is_refused(world: World) -> None:
     layer = layer_pb2.Layer(unit_type="device", hash_version=experiment_pb2.HASH_VERSION_FLAGD_V3)
     await world.demo.call("CreateLayer", parent=PROJECT, layer_id="devices", layer=layer)
     base = {"layer": f"{PROJECT}/layers/devices"}
@@ -443,7 +489,9 @@ async def test_a_layer_of_another_unit_type_or_hash_is_refused(world) -> None:
 @pytest.mark.parametrize(
     ("paths", "part"), [([], "at least one"), (["salt"], "'salt'"), (["state", "owner"], "'state'")]
 )
-async def test_an_update_names_fields_that_may_change(world, paths, part) -> None:
+async def test_an_update_names_fields_that_may_change(
+    world: World, paths: list[str], part: str
+) -> None:
     draft = await world.demo.create()
     error = await world.demo.refused(
         "UpdateExperiment",
@@ -475,13 +523,15 @@ async def test_an_update_names_fields_that_may_change(world, paths, part) -> Non
         },
     ],
 )
-async def test_bad_assign_requests_are_refused(world, request_fields) -> None:
+async def test_bad_assign_requests_are_refused(
+    world: World, request_fields: dict[str, Any]
+) -> None:
     error = await world.demo.refused("Assign", **request_fields)
     assert error.code is Code.INVALID_ARGUMENT
     assert error.violations
 
 
-async def test_the_number_of_decisions_of_a_call_is_bounded(world) -> None:
+async def test_the_number_of_decisions_of_a_call_is_bounded(world: World) -> None:
     units = [user(f"u{number}") for number in range(1001)]
     experiments = [f"e{number}" for number in range(100)]
     error = await world.demo.refused("Assign", units=units, experiments=experiments)
@@ -495,7 +545,7 @@ async def test_the_number_of_decisions_of_a_call_is_bounded(world) -> None:
     assert "10000" in error.message
 
 
-async def test_projects_do_not_see_each_other(world) -> None:
+async def test_projects_do_not_see_each_other(world: World) -> None:
     await world.demo.create()
     await world.demo.verb("Start")
     for method in ("GetExperiment", "StartExperiment", "StopExperiment", "ArchiveExperiment"):
@@ -506,7 +556,7 @@ async def test_projects_do_not_see_each_other(world) -> None:
     assert reply.units[0].decisions[0].reason == REASON.DECISION_REASON_UNKNOWN_EXPERIMENT
 
 
-async def test_decisions_go_on_when_the_store_is_away(world) -> None:
+async def test_decisions_go_on_when_the_store_is_away(world: World) -> None:
     await world.demo.create()
     await world.demo.verb("Start")
     before = await world.demo.assign(["u1", "u2"])

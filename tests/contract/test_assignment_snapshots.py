@@ -2,9 +2,12 @@
 
 import datetime as dt
 import logging
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import pytest
+import sqlalchemy as sa
 
 from services.assignment.adapters.poller import SnapshotPoller
 from services.assignment.adapters.sql import (
@@ -12,21 +15,25 @@ from services.assignment.adapters.sql import (
     SqlConfigurationReader,
     migrate_assignment,
 )
+from services.assignment.adapters.tables import EXPERIMENTS
 from services.assignment.application.create_experiment import CreateExperiment, create_experiment
 from services.assignment.application.move_experiment import MoveExperiment, move_experiment
 from services.assignment.application.snapshots import Snapshots
 from services.assignment.domain.decision import Reason
 from services.assignment.domain.experiment import State, Variant
+from services.assignment.ports import Configuration, ConfigurationReader
 from shared.errors import Code, DomainError
+from shared.state.database import Database
 from shared.testing.fakes import CountingIds, FixedClock
 
+T = TypeVar("T")
 HALVES = (Variant("a", 5000), Variant("b", 5000))
 
 
 class World:
     """One store, as two processes use it: this one writes, `snapshots` belongs to the other."""
 
-    def __init__(self, database) -> None:
+    def __init__(self, database: Database) -> None:
         migrate_assignment(database)
         self.database = database
         self.clock = FixedClock()
@@ -34,29 +41,30 @@ class World:
         self.reader = SqlConfigurationReader(database)
         self.snapshots = Snapshots(self.reader, self.clock)
 
-    def create(self, key="button", project="demo", slots=5000):
+    def create(self, key: str = "button", project: str = "demo", slots: int = 5000) -> None:
         command = CreateExperiment(project, key, HALVES, traffic_slots=slots)
         self.write(lambda c: create_experiment(command, c, self.ids, self.clock.now()))
 
-    def move(self, to, key="button", project="demo"):
+    def move(self, to: State, key: str = "button", project: str = "demo") -> None:
         command = MoveExperiment(project, key, to)
         self.write(lambda c: move_experiment(command, c, dt.timedelta(0), self.clock.now()))
 
-    def write(self, work):
+    def write(self, work: Callable[[SqlConfiguration], T]) -> T:
         with self.database.begin() as connection:
             return work(SqlConfiguration(connection))
 
-    def reasons(self, key="button", project="demo"):
+    def reasons(self, key: str = "button", project: str = "demo") -> set[Reason]:
         snapshot = self.snapshots.known(project)
+        assert snapshot is not None
         return {snapshot.decide(key, {"user": f"u{n}"}).reason for n in range(50)}
 
 
 @pytest.fixture
-def world(database):
+def world(database: Database) -> World:
     return World(database)
 
 
-def test_a_poll_brings_in_what_another_process_changed(world) -> None:
+def test_a_poll_brings_in_what_another_process_changed(world: World) -> None:
     assert world.snapshots.poll() == 0
     world.create()
     world.create(project="other")
@@ -70,14 +78,14 @@ def test_a_poll_brings_in_what_another_process_changed(world) -> None:
     assert world.snapshots.poll() == 0
 
 
-def test_a_project_without_configuration_is_empty_until_it_has_some(world) -> None:
+def test_a_project_without_configuration_is_empty_until_it_has_some(world: World) -> None:
     assert world.snapshots.of("demo").config_version == 0
     world.create()
     assert world.snapshots.poll() == 1
     assert world.reasons() == {Reason.NOT_RUNNING}
 
 
-def test_what_did_not_change_is_not_compiled_again(world) -> None:
+def test_what_did_not_change_is_not_compiled_again(world: World) -> None:
     world.create("one")
     world.create("two")
     first = world.snapshots.of("demo")
@@ -91,7 +99,7 @@ def test_what_did_not_change_is_not_compiled_again(world) -> None:
     assert third.experiments["two"] is second.experiments["two"]
 
 
-def test_a_neighbours_growth_leaves_decisions_alone(world) -> None:
+def test_a_neighbours_growth_leaves_decisions_alone(world: World) -> None:
     world.create("one", slots=2000)
     world.create("two", slots=2000)
     world.move(State.RUNNING, "one")
@@ -106,15 +114,15 @@ def test_a_neighbours_growth_leaves_decisions_alone(world) -> None:
 class PinnedReader:
     """A reader that answers from a transaction which was opened earlier, once it has one."""
 
-    def __init__(self, reader) -> None:
+    def __init__(self, reader: ConfigurationReader) -> None:
         self._reader = reader
-        self.pinned = None
+        self.pinned: Configuration | None = None
 
-    def read(self):
+    def read(self) -> AbstractContextManager[Configuration]:
         return nullcontext(self.pinned) if self.pinned else self._reader.read()
 
 
-def test_a_slow_reader_never_puts_back_an_older_snapshot(world) -> None:
+def test_a_slow_reader_never_puts_back_an_older_snapshot(world: World) -> None:
     world.create()
     reader = PinnedReader(world.reader)
     snapshots = Snapshots(reader, world.clock)
@@ -128,7 +136,7 @@ def test_a_slow_reader_never_puts_back_an_older_snapshot(world) -> None:
     assert snapshots.known("demo") is newest
 
 
-def test_a_store_that_is_away_leaves_the_last_known_good(world) -> None:
+def test_a_store_that_is_away_leaves_the_last_known_good(world: World) -> None:
     world.create()
     world.move(State.RUNNING)
     world.snapshots.poll()
@@ -144,10 +152,38 @@ def test_a_store_that_is_away_leaves_the_last_known_good(world) -> None:
         world.snapshots.of("never-seen")
 
 
-async def test_the_poller_says_once_that_the_store_is_away_and_then_stale(world, caplog) -> None:
+def test_a_project_that_cannot_be_read_holds_up_no_other(world: World) -> None:
+    world.create(project="bad")
+    world.create(project="good")
+    with world.database.begin() as connection:
+        connection.execute(
+            sa.update(EXPERIMENTS)
+            .where(EXPERIMENTS.c.project == "bad")
+            .values(document='{"format": 1}')
+        )
+    with pytest.raises(DomainError, match="project 'bad' cannot be read"):
+        world.snapshots.poll()
+    assert world.reasons(project="good") == {Reason.NOT_RUNNING}
+    assert world.snapshots.known("bad") is None
+
+
+def test_a_document_of_a_newer_program_is_refused(world: World) -> None:
+    world.create()
+    with world.database.begin() as connection:
+        connection.execute(sa.update(EXPERIMENTS).values(document='{"format": 2}'))
+    with pytest.raises(DomainError) as caught:
+        world.snapshots.poll()
+    assert (caught.value.code, caught.value.reason) == (Code.FAILED_PRECONDITION, "NEWER_VERSION")
+
+
+async def test_the_poller_says_once_that_the_store_is_away_and_then_stale(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="touchstone.assignment")
     poller = SnapshotPoller(world.snapshots, interval_s=60, stale_s=30)
+    ready = [poller.ready]
     await poller.poll_once()
+    ready.append(poller.ready)
     assert caplog.messages == []
     world.database.close()
     for _ in range(3):
@@ -156,6 +192,7 @@ async def test_the_poller_says_once_that_the_store_is_away_and_then_stale(world,
     for _ in range(2):
         await poller.poll_once()
     assert caplog.messages == [
-        "configuration store is away; deciding by the last known configuration",
+        "configuration cannot be read; deciding by the last known one",
         "configuration is stale",
     ]
+    assert [*ready, poller.ready] == [False, True, True]

@@ -9,7 +9,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from services.assignment.application.snapshots import Snapshots
-from shared.errors import DomainError
+from shared.errors import Code, DomainError
 
 _LOG = logging.getLogger("touchstone.assignment")
 STALENESS_METRIC = "touchstone.assignment.config.staleness"
@@ -26,6 +26,8 @@ class SnapshotPoller:
     snapshots: Snapshots
     interval_s: float
     stale_s: float
+    ready: bool = False
+    """The store was read once; from then on what is held decides, whatever happens to it."""
     _task: asyncio.Task[None] | None = None
     _away: bool = False
     _stale: bool = field(default=False)
@@ -52,10 +54,13 @@ class SnapshotPoller:
         try:
             await asyncio.to_thread(self.snapshots.poll)
         except DomainError as error:
+            # One project that cannot be read keeps nobody else waiting.
+            self.ready = self.ready or error.code is not Code.UNAVAILABLE
             self._note_away(error)
             return
+        self.ready = True
         if self._away:
-            _LOG.info("configuration store is back")
+            _LOG.info("configuration can be read again")
         self._away = self._stale = False
 
     async def _run(self) -> None:
@@ -70,8 +75,8 @@ class SnapshotPoller:
         if not self._away:
             self._away = True
             _LOG.warning(
-                "configuration store is away; deciding by the last known configuration",
-                extra={"reason": error.reason},
+                "configuration cannot be read; deciding by the last known one",
+                extra={"reason": error.reason, "detail": error.message},
             )
         age_s = self.snapshots.staleness_s()
         if not self._stale and age_s is not None and age_s > self.stale_s:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.assignment.application.create_layer import CreateLayer, create_layer
+from services.assignment.application.create_layer import CreateLayer, empty_layer
 from services.assignment.application.find import find_layer
 from services.assignment.domain.experiment import (
     MAX_TRAFFIC_SLOTS,
@@ -16,12 +16,11 @@ from services.assignment.domain.experiment import (
     require_unit_type,
 )
 from services.assignment.domain.layer import Layer
+from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration
 from shared import errors
 from shared.bucketing import HashVersion
 from shared.ids import IdGenerator
-
-_DEFAULT_LAYER = {HashVersion.FLAGD_V2: "default", HashVersion.FLAGD_V3: "default3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,22 @@ class CreateExperiment:
 def create_experiment(
     command: CreateExperiment, configuration: Configuration, ids: IdGenerator, now: datetime
 ) -> Experiment:
-    """The draft; ALREADY_EXISTS when the id is taken, NOT_FOUND when the layer is not there."""
+    """The draft, in the layer that it names or in a new one with its own id.
+
+    ALREADY_EXISTS when the id is taken, NOT_FOUND when the named layer is not there.
+    """
     require_id("experiment_id", command.experiment_id)
     unit_type = require_unit_type(command.unit_type or "user")
     _check_times(command)
-    layer = _layer(command, unit_type, configuration, ids, now)
     revision = configuration.next_revision(command.project, now)
+    if configuration.experiments.get(command.project, command.experiment_id) is not None:
+        raise errors.already_exists("experiment", command.experiment_id)
+    layer: Layer | None = None
+    if command.source is AssignmentSource.SLOTS and command.layer:
+        layer = _named_layer(command, unit_type, configuration)
+    elif command.source is AssignmentSource.SLOTS:
+        layer = _own_layer(command, unit_type, ids, revision)
+        configuration.layers.insert(layer)
     experiment = Experiment(
         project=command.project,
         experiment_id=command.experiment_id,
@@ -96,31 +105,19 @@ def _design(command: CreateExperiment, unit_type: str, layer: Layer | None, salt
     )
 
 
-def _layer(
-    command: CreateExperiment,
-    unit_type: str,
-    configuration: Configuration,
-    ids: IdGenerator,
-    now: datetime,
-) -> Layer | None:
-    if command.source is AssignmentSource.EXTERNAL:
-        return None
-    if command.layer:
-        layer = find_layer(configuration, command.project, command.layer)
-    else:
-        version = command.hash_version or HashVersion.FLAGD_V2
-        layer_id = f"{_DEFAULT_LAYER[version]}-{unit_type.replace('_', '-')}"
-        wanted = CreateLayer(
-            command.project, layer_id, unit_type, version, f"Default layer of {unit_type}"
-        )
-        layer = configuration.layers.get(command.project, layer_id) or create_layer(
-            wanted, configuration, ids, now
-        )
-    _check_layer(command, unit_type, layer)
-    return layer
+def _own_layer(command: CreateExperiment, unit_type: str, ids: IdGenerator, at: Revision) -> Layer:
+    wanted = CreateLayer(
+        project=command.project,
+        layer_id=command.experiment_id,
+        unit_type=unit_type,
+        hash_version=command.hash_version or HashVersion.FLAGD_V2,
+        display_name=command.display_name,
+    )
+    return empty_layer(wanted, ids, at)
 
 
-def _check_layer(command: CreateExperiment, unit_type: str, layer: Layer) -> None:
+def _named_layer(command: CreateExperiment, unit_type: str, configuration: Configuration) -> Layer:
+    layer = find_layer(configuration, command.project, command.layer)
     if layer.unit_type != unit_type:
         raise errors.invalid(
             "layer",
@@ -133,3 +130,4 @@ def _check_layer(command: CreateExperiment, unit_type: str, layer: Layer) -> Non
             command.hash_version,
             f"{layer.hash_version.value!r}, the hash of layer {layer.layer_id!r}",
         )
+    return layer

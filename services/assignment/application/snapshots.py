@@ -7,6 +7,7 @@ from datetime import datetime
 from services.assignment.domain.compile import Snapshot, compile_snapshot
 from services.assignment.ports import ConfigurationReader
 from shared.clock import Clock
+from shared.errors import Code, DomainError
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,10 @@ class Snapshots:
             return new
 
     def poll(self) -> int:
-        """Load every project whose version moved on; how many there were."""
+        """Load every project whose version moved on; how many there were.
+
+        A project that cannot be loaded does not hold up the others: its error is raised at the end.
+        """
         asked = self._clock.now()
         with self._reader.read() as configuration:
             versions = configuration.versions()
@@ -63,11 +67,24 @@ class Snapshots:
             for project, version in versions.items()
             if (known := self.known(project)) is None or known.config_version < version
         ]
-        for project in stale:
-            self.refresh(project)
+        failures = [failure for project in stale if (failure := self._try_refresh(project))]
+        if failures:
+            raise failures[0]
         with self._lock:
             self._state = _State(self._state.snapshots, asked)
         return len(stale)
+
+    def _try_refresh(self, project: str) -> DomainError | None:
+        try:
+            self.refresh(project)
+        except DomainError as error:
+            return error
+        except (ValueError, LookupError) as error:
+            # What is stored cannot be understood: name the project, keep what is known of it.
+            return DomainError(
+                Code.INTERNAL, "INTERNAL", f"project {project!r} cannot be read: {error!r}"
+            )
+        return None
 
     def staleness_s(self) -> float | None:
         """Seconds since the store last confirmed what is held; None before the first time."""

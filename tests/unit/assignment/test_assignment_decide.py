@@ -1,6 +1,7 @@
 """Decisions: who is enrolled, which variant, and that a ramp never reshuffles."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -20,20 +21,24 @@ from services.assignment.domain.compile import (
     compile_snapshot,
 )
 from services.assignment.domain.decision import Decision, Reason
-from services.assignment.domain.experiment import State, Variant
+from services.assignment.domain.experiment import Experiment, State, Variant
 from services.assignment.domain.explain import trace, trace_unknown
+from services.assignment.domain.layer import Layer
 from shared.bucketing import HashVersion, bucketer, unit_bytes
+from tests.unit.assignment.making import Make
 
 UNITS = [b"user-%d" % number for number in range(20_000)]
 THREE = (Variant("a", 3334), Variant("b", 3333), Variant("c", 3333))
 
 
-def decide_all(experiment, layer, units=UNITS):
+def decide_all(
+    experiment: Experiment, layer: Layer | None, units: Sequence[bytes] = UNITS
+) -> list[Decision]:
     decide = compile_experiment(experiment, layer).decide
     return [decide(unit) for unit in units]
 
 
-def test_a_whole_layer_enrols_everyone_at_the_weights(make) -> None:
+def test_a_whole_layer_enrols_everyone_at_the_weights(make: Make) -> None:
     layer = make.layer().allocate("button", 10_000, make.at(2))
     running = make.experiment(State.RUNNING, variants=THREE, control="a")
     counts = Counter(decision.variant for decision in decide_all(running, layer))
@@ -44,7 +49,7 @@ def test_a_whole_layer_enrols_everyone_at_the_weights(make) -> None:
 
 
 @pytest.mark.parametrize("version", HashVersion)
-def test_slot_and_split_follow_their_own_salts(make, version) -> None:
+def test_slot_and_split_follow_their_own_salts(make: Make, version: HashVersion) -> None:
     layer = make.layer(hash_version=version).allocate("button", 2500, make.at(2))
     running = make.experiment(State.RUNNING, hash_version=version, traffic_slots=2500)
     slot = bucketer(version, "layer/checkout", 10_000)
@@ -57,7 +62,7 @@ def test_slot_and_split_follow_their_own_salts(make, version) -> None:
             assert decision == Decision(variant, Reason.SPLIT)
 
 
-def test_enrolment_says_nothing_about_the_variant(make) -> None:
+def test_enrolment_says_nothing_about_the_variant(make: Make) -> None:
     one = make.layer().allocate("button", 5000, make.at(2))
     first = make.experiment(State.RUNNING, traffic_slots=5000)
     other_layer = make.layer(layer_id="other", salt="layer/other")
@@ -71,7 +76,7 @@ def test_enrolment_says_nothing_about_the_variant(make) -> None:
     assert stats.chi2_contingency(table).pvalue > 1e-4
 
 
-def test_experiments_of_one_layer_never_meet(make) -> None:
+def test_experiments_of_one_layer_never_meet(make: Make) -> None:
     layer = make.layer().allocate("one", 4000, make.at(2)).allocate("two", 6000, make.at(3))
     one = decide_all(make.experiment(State.RUNNING, "one", traffic_slots=4000), layer)
     two = decide_all(make.experiment(State.RUNNING, "two", traffic_slots=6000), layer)
@@ -89,13 +94,16 @@ def test_experiments_of_one_layer_never_meet(make) -> None:
     neighbour=st.integers(0, 3000),
     cuts=st.lists(st.integers(1, 9_999), min_size=1, max_size=5, unique=True).map(sorted),
 )
-def test_no_enrolled_unit_changes_variant_under_any_ramp_up(make, ramp, neighbour, cuts) -> None:
+def test_no_enrolled_unit_changes_variant_under_any_ramp_up(
+    make: Make, ramp: list[int], neighbour: int, cuts: list[int]
+) -> None:
     edges = [0, *cuts, 10_000]
     variants = tuple(
         Variant(f"v{index}", end - first) for index, (first, end) in enumerate(pairwise(edges))
     )
     running = make.experiment(State.RUNNING, variants=variants, control="v0")
-    layer, before, units = make.layer(), {}, UNITS[:2000]
+    layer, units = make.layer(), UNITS[:2000]
+    before: dict[bytes, Decision] = {}
     for step, slots in enumerate(ramp, start=2):
         free = 10_000 - (neighbour if step > 2 else 0)
         layer = layer.allocate("button", min(slots, free), make.at(step))
@@ -111,10 +119,10 @@ def test_no_enrolled_unit_changes_variant_under_any_ramp_up(make, ramp, neighbou
                 before[unit] = decision
 
 
-def test_scaling_weights_instead_of_slots_would_reshuffle(make) -> None:
+def test_scaling_weights_instead_of_slots_would_reshuffle(make: Make) -> None:
     """The broken twin: the same ramp by weights moves enrolled units."""
 
-    def arm(bucket, share):
+    def arm(bucket: int, share: int) -> str | None:
         return "c" if bucket < share else "t" if bucket < 2 * share else None
 
     split = bucketer(HashVersion.FLAGD_V2, "split/button", 10_000)
@@ -127,12 +135,12 @@ def test_scaling_weights_instead_of_slots_would_reshuffle(make) -> None:
 
 
 @pytest.mark.parametrize("state", [State.DRAFT, State.PAUSED, State.STOPPED, State.ARCHIVED])
-def test_an_experiment_that_does_not_run_serves_nobody(make, state) -> None:
+def test_an_experiment_that_does_not_run_serves_nobody(make: Make, state: State) -> None:
     layer = make.layer().allocate("button", 10_000, make.at(2))
     assert set(decide_all(make.experiment(state), layer, UNITS[:10])) == {NOT_RUNNING}
 
 
-def test_a_resumed_experiment_gives_everyone_their_variant_back(make) -> None:
+def test_a_resumed_experiment_gives_everyone_their_variant_back(make: Make) -> None:
     layer = make.layer().allocate("button", 3000, make.at(2))
     running = make.experiment(State.RUNNING, traffic_slots=3000)
     paused = replace(running, state=State.PAUSED)
@@ -141,7 +149,7 @@ def test_a_resumed_experiment_gives_everyone_their_variant_back(make) -> None:
     assert decide_all(replace(paused, state=State.RUNNING), layer) == before
 
 
-def test_a_snapshot_answers_for_what_it_has_and_what_it_has_not(make) -> None:
+def test_a_snapshot_answers_for_what_it_has_and_what_it_has_not(make: Make) -> None:
     layer = make.layer().allocate("button", 10_000, make.at(2))
     external = replace(
         make.experiment(State.RUNNING, "mail"), design=make.external(unit_type="device")
@@ -158,7 +166,7 @@ def test_a_snapshot_answers_for_what_it_has_and_what_it_has_not(make) -> None:
     assert snapshot.decide("none", {"user": "u"}) == UNKNOWN_EXPERIMENT
 
 
-def test_a_snapshot_encodes_ids_outside_printable_ascii(make) -> None:
+def test_a_snapshot_encodes_ids_outside_printable_ascii(make: Make) -> None:
     layer = make.layer().allocate("button", 10_000, make.at(2))
     snapshot = compile_snapshot(1, {"button": make.experiment(State.RUNNING)}, {"checkout": layer})
     compiled = snapshot.experiments["button"]
@@ -170,7 +178,7 @@ def test_a_snapshot_encodes_ids_outside_printable_ascii(make) -> None:
         assert trace(compiled, unit).split_bucket == split(encoded)
 
 
-def test_a_trace_shows_slot_bucket_and_words(make) -> None:
+def test_a_trace_shows_slot_bucket_and_words(make: Make) -> None:
     layer = make.layer().allocate("button", 5000, make.at(2)).allocate("x", 2000, make.at(3))
     compiled = compile_experiment(make.experiment(State.RUNNING, traffic_slots=5000), layer)
     slot = bucketer(HashVersion.FLAGD_V2, "layer/checkout", 10_000)
@@ -188,6 +196,6 @@ def test_a_trace_shows_slot_bucket_and_words(make) -> None:
     assert "no experiment 'zzz'" in trace_unknown("zzz").detail
 
 
-def test_a_running_experiment_without_its_layer_cannot_be_compiled(make) -> None:
+def test_a_running_experiment_without_its_layer_cannot_be_compiled(make: Make) -> None:
     with pytest.raises(ValueError, match="without layer 'checkout'"):
         compile_experiment(make.experiment(State.RUNNING), None)

@@ -1,20 +1,23 @@
 """A design is valid as a whole, and its life takes only the allowed steps."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from services.assignment.domain.experiment import State, Variant, require_id
 from services.assignment.domain.lifecycle import move, revise
 from shared.errors import Code, DomainError
+from tests.unit.assignment.making import Make
 
 
-def halves(*keys):
+def halves(*keys: str) -> tuple[Variant, ...]:
     return tuple(Variant(key, 10_000 // len(keys)) for key in keys)
 
 
-def refused(call, *parts: str) -> DomainError:
+def refused(call: Callable[[], object], *parts: str) -> DomainError:
     with pytest.raises(DomainError) as caught:
         call()
     for part in parts:
@@ -50,21 +53,23 @@ def refused(call, *parts: str) -> DomainError:
         ),
     ],
 )
-def test_a_wrong_design_names_the_field_and_what_is_allowed(make, changes, field, part) -> None:
+def test_a_wrong_design_names_the_field_and_what_is_allowed(
+    make: Make, changes: dict[str, Any], field: str, part: str
+) -> None:
     error = refused(lambda: make.design(**changes), part)
     assert error.code is Code.INVALID_ARGUMENT
     assert error.reason == "INVALID_FIELD"
     assert field in {violation.field for violation in error.violations}
 
 
-def test_101_variants_are_too_many_and_100_are_not(make) -> None:
+def test_101_variants_are_too_many_and_100_are_not(make: Make) -> None:
     keys = [f"v{number}" for number in range(100)]
     assert len(make.design(variants=halves(*keys), control="v0").variants) == 100
     many = tuple(Variant(f"v{n}", 100 if n < 99 else 50) for n in range(101))
     refused(lambda: make.design(variants=many, control="v0"), "101 variants")
 
 
-def test_every_fault_is_named_at_once(make) -> None:
+def test_every_fault_is_named_at_once(make: Make) -> None:
     error = refused(lambda: make.design(unit_type="?", traffic_slots=-1, variants=(), control="c"))
     assert {v.field for v in error.violations} == {
         "unit_type",
@@ -74,14 +79,14 @@ def test_every_fault_is_named_at_once(make) -> None:
     }
 
 
-def test_an_external_design_owns_no_slots(make) -> None:
+def test_an_external_design_owns_no_slots(make: Make) -> None:
     assert make.external().layer == ""
     refused(lambda: make.external(layer="checkout"), "layer", "owns no slots")
     refused(lambda: make.external(traffic_slots=5), "traffic_slots", "owns no slots")
 
 
 @pytest.mark.parametrize("bad", ["", "A", "1a", "a_b", "a" * 64, "a b", "ä"])
-def test_ids_are_bounded(bad) -> None:
+def test_ids_are_bounded(bad: str) -> None:
     refused(lambda: require_id("experiment_id", bad), "experiment_id", "1 to 63")
 
 
@@ -98,7 +103,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("to", [s for s in State if s is not State.DRAFT])
-def test_each_step_of_life_is_allowed_or_refused(make, state, to) -> None:
+def test_each_step_of_life_is_allowed_or_refused(make: Make, state: State, to: State) -> None:
     before = make.experiment(state)
     if (state, to) in ALLOWED:
         after = move(before, to, make.at(7, timedelta(hours=1)))
@@ -109,7 +114,7 @@ def test_each_step_of_life_is_allowed_or_refused(make, state, to) -> None:
         assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "WRONG_STATE")
 
 
-def test_start_and_stop_times_are_those_of_the_first_start_and_the_stop(make) -> None:
+def test_start_and_stop_times_are_those_of_the_first_start_and_the_stop(make: Make) -> None:
     life = make.experiment()
     for hour, to in enumerate(
         [State.RUNNING, State.PAUSED, State.RUNNING, State.STOPPED, State.ARCHIVED]
@@ -119,7 +124,7 @@ def test_start_and_stop_times_are_those_of_the_first_start_and_the_stop(make) ->
     assert life.stop_time == make.start + timedelta(hours=3)
 
 
-def test_a_draft_changes_in_everything_but_what_is_fixed_at_creation(make) -> None:
+def test_a_draft_changes_in_everything_but_what_is_fixed_at_creation(make: Make) -> None:
     draft = make.experiment()
     design = make.design(variants=halves("a", "b"), control="a", traffic_slots=3)
     assert revise(draft, design, make.at(2)).design == design
@@ -128,7 +133,9 @@ def test_a_draft_changes_in_everything_but_what_is_fixed_at_creation(make) -> No
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.PAUSED])
-def test_once_started_traffic_grows_and_nothing_else_that_decides_changes(make, state) -> None:
+def test_once_started_traffic_grows_and_nothing_else_that_decides_changes(
+    make: Make, state: State
+) -> None:
     started = make.experiment(state, traffic_slots=2000)
     assert revise(started, make.design(traffic_slots=2001), make.at(2)).design.traffic_slots == 2001
     refused(lambda: revise(started, make.design(traffic_slots=1999), make.at(2)), "2000 to 1999")
@@ -140,14 +147,14 @@ def test_once_started_traffic_grows_and_nothing_else_that_decides_changes(make, 
     )
 
 
-def test_texts_change_until_the_experiment_is_archived(make) -> None:
+def test_texts_change_until_the_experiment_is_archived(make: Make) -> None:
     renamed = make.design(display_name="New")
     for state in (State.DRAFT, State.RUNNING, State.PAUSED, State.STOPPED):
         assert revise(make.experiment(state), renamed, make.at(2)).design.display_name == "New"
     refused(lambda: revise(make.experiment(State.ARCHIVED), renamed, make.at(2)), "nothing")
 
 
-def test_experiments_are_values(make) -> None:
+def test_experiments_are_values(make: Make) -> None:
     assert replace(make.experiment(), config_version=2) != make.experiment()
     with pytest.raises(AttributeError):
-        make.experiment().state = State.RUNNING
+        make.experiment().state = State.RUNNING  # type: ignore[misc]  # that it fails is the point

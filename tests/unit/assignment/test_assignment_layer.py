@@ -10,19 +10,20 @@ from services.assignment.domain.layer import TOTAL_SLOTS, Layer, SlotRange
 from services.assignment.domain.revision import Revision
 from shared.bucketing import HashVersion
 from shared.errors import Code, DomainError
+from tests.unit.assignment.making import Make
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REST = timedelta(days=7)
 
 
-def test_allocation_takes_the_lowest_free_slots(make) -> None:
+def test_allocation_takes_the_lowest_free_slots(make: Make) -> None:
     layer = make.layer().allocate("a", 3000, make.at(2)).allocate("b", 2000, make.at(3))
     assert layer.ledger == (SlotRange(0, 3000, "a", 2), SlotRange(3000, 5000, "b", 3))
     assert layer.config_version == 3
     assert layer.free_slots(make.start) == 5000
 
 
-def test_growing_appends_and_asking_for_less_changes_nothing(make) -> None:
+def test_growing_appends_and_asking_for_less_changes_nothing(make: Make) -> None:
     layer = make.layer().allocate("a", 1000, make.at(2)).allocate("b", 1000, make.at(3))
     grown = layer.allocate("a", 1500, make.at(4))
     assert grown.ledger[:2] == layer.ledger
@@ -31,7 +32,7 @@ def test_growing_appends_and_asking_for_less_changes_nothing(make) -> None:
     assert grown.allocate("a", 10, make.at(5)) is grown
 
 
-def test_a_full_layer_says_who_holds_it(make) -> None:
+def test_a_full_layer_says_who_holds_it(make: Make) -> None:
     layer = make.layer().allocate("a", 9000, make.at(2))
     with pytest.raises(DomainError) as caught:
         layer.allocate("b", 1001, make.at(3))
@@ -41,7 +42,7 @@ def test_a_full_layer_says_who_holds_it(make) -> None:
     assert layer.allocate("b", 1000, make.at(3)).free_slots(make.start) == 0
 
 
-def test_released_slots_rest_and_then_return(make) -> None:
+def test_released_slots_rest_and_then_return(make: Make) -> None:
     full = make.layer().allocate("a", TOTAL_SLOTS, make.at(2))
     released = full.release("a", REST, make.at(3))
     assert released.owned_by("a") == ()
@@ -54,7 +55,7 @@ def test_released_slots_rest_and_then_return(make) -> None:
     assert again.owned_by("b") == (SlotRange(0, TOTAL_SLOTS, "b", 4),)
 
 
-def test_releasing_twice_or_what_is_not_owned_changes_nothing(make) -> None:
+def test_releasing_twice_or_what_is_not_owned_changes_nothing(make: Make) -> None:
     layer = make.layer().allocate("a", 10, make.at(2)).release("a", REST, make.at(3))
     assert layer.release("a", REST, make.at(4)) is layer
     assert layer.release("b", REST, make.at(4)) is layer
@@ -73,7 +74,9 @@ STEPS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
-def test_any_history_keeps_one_owner_a_slot_and_only_appends(steps) -> None:
+def test_any_history_keeps_one_owner_a_slot_and_only_appends(
+    steps: list[tuple[str, str, int, int]],
+) -> None:
     now = START
     layer = Layer("p", "l", "", "user", "layer/l", HashVersion.FLAGD_V2, 1, now)
     for version, (verb, experiment, slots, days) in enumerate(steps, start=2):

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def murmur3_by_the_book(data: bytes) -> int:
 
 
 @pytest.mark.parametrize("row", VECTORS, ids=lambda row: ascii(row["key"])[:40])
-def test_golden_vector(row: dict[str, object]) -> None:
+def test_golden_vector(row: dict[str, Any]) -> None:
     version = HashVersion(row["hash_version"])
     key = str(row["key"])
     assert hash_key(version, key) == row["hash"]
@@ -102,18 +103,22 @@ def test_a_bucketer_agrees_with_the_hash_at_every_length(version: HashVersion, s
     assert bucketer(version, "s", 10_000)(unit_bytes(unit)) == expected
 
 
-def load_command(folder: Path):
+def load_command(folder: Path) -> Any:
     for name in ("assignment_vectors.py", "assignment_vectors.json"):
         shutil.copy(GOLDEN / name, folder / name)
     spec = importlib.util.spec_from_file_location(
         "copied_vectors", folder / "assignment_vectors.py"
     )
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_regenerate_command_appends_and_refuses_to_change(tmp_path, capsys) -> None:
+def test_the_regenerate_command_appends_and_refuses_to_change(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = load_command(tmp_path)
     file = tmp_path / "assignment_vectors.json"
     rows = json.loads(file.read_text("utf-8"))
