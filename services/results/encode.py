@@ -192,15 +192,16 @@ def _interval(interval: Interval, gaps: GapArray, index: int, level: float) -> r
     gap = Gap(int(gaps[index]))
     if gap is not Gap.NONE:
         return results_pb2.Interval(level=level, not_estimable=REASON_OF[gap])
-    if interval.shape[index] != Shape.BETWEEN:
-        # All values, or all but those between two: neither has an end.
+    near_zero = results_pb2.NOT_ESTIMABLE_CONTROL_MEAN_NEAR_ZERO
+    if interval.shape[index] == Shape.EVERYTHING:
         return results_pb2.Interval(
-            low_unbounded=True,
-            high_unbounded=True,
-            level=level,
-            not_estimable=results_pb2.NOT_ESTIMABLE_CONTROL_MEAN_NEAR_ZERO,
+            low_unbounded=True, high_unbounded=True, level=level, not_estimable=near_zero
         )
     low, high = float(interval.low[index]), float(interval.high[index])
     if not (math.isfinite(low) and math.isfinite(high)):
         return results_pb2.Interval(level=level, not_estimable=results_pb2.NOT_ESTIMABLE_OVERFLOW)
+    if interval.shape[index] == Shape.OUTSIDE:
+        return results_pb2.Interval(
+            low=low, high=high, level=level, complement=True, not_estimable=near_zero
+        )
     return results_pb2.Interval(low=low, high=high, level=level)

@@ -179,7 +179,9 @@ def scipy_loop(pairs: list[list[list[float]]]) -> list[float]:
     """Welch's p-value by scipy, one comparison at a time."""
     found = []
     for (n0, m0, v0), (n1, m1, v1) in pairs:
-        test = stats.ttest_ind_from_stats(m1, v1**0.5, n1, m0, v0**0.5, n0, equal_var=False)
+        test = stats.ttest_ind_from_stats(
+            m1, v1**0.5, int(n1), m0, v0**0.5, int(n0), equal_var=False
+        )
         found.append(float(test.pvalue))
     return found
 

@@ -10,8 +10,8 @@ import time
 
 def gbstats(pairs: list[list[list[float]]]) -> dict[str, float]:
     """GrowthBook's two-sided test of the relative difference, one comparison at a time."""
-    from gbstats.frequentist.tests import FrequentistConfig, TwoSidedTTest
-    from gbstats.models.statistics import SampleMeanStatistic
+    from gbstats.frequentist.tests import FrequentistConfig, TwoSidedTTest  # type: ignore[import-not-found]
+    from gbstats.models.statistics import SampleMeanStatistic  # type: ignore[import-not-found]
 
     def statistic(n: float, mean: float, variance: float) -> SampleMeanStatistic:
         squares = variance * (n - 1) + n * mean**2

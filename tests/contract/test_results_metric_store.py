@@ -66,33 +66,45 @@ def read(database: Database, work: Callable[[MetricStore], R]) -> R:
         return work(store)
 
 
+def insert(database: Database, made: Metric) -> None:
+    write(database, lambda s: s.insert(made))
+
+
+def get(database: Database, project: str, metric_id: str) -> Metric | None:
+    return read(database, lambda s: s.get(project, metric_id))
+
+
+def swap(database: Database, old: Metric, new: Metric) -> None:
+    write(database, lambda s: s.replace(old, new))
+
+
 def test_what_was_inserted_comes_back_equal(store: Database) -> None:
     bare = metric("visits", definition=MetricDefinition(MetricKind.PROPORTION, "visit"))
     for one in (metric(), bare):
-        write(store, lambda s, one=one: s.insert(one))
-        assert read(store, lambda s, one=one: s.get("acme", one.metric_id)) == one
+        insert(store, one)
+        assert get(store, "acme", one.metric_id) == one
 
 
 def test_absent_is_none_and_ids_are_compared_exactly(store: Database) -> None:
-    write(store, lambda s: s.insert(metric("revenue")))
+    insert(store, metric("revenue"))
     for project, metric_id in (("acme", "REVENUE"), ("acme", "revenue "), ("other", "revenue")):
-        assert read(store, lambda s, p=project, m=metric_id: s.get(p, m)) is None
+        assert get(store, project, metric_id) is None
 
 
 def test_a_taken_id_is_refused_even_when_archived(store: Database) -> None:
-    write(store, lambda s: s.insert(metric(archive_time=START)))
+    insert(store, metric(archive_time=START))
     with pytest.raises(DomainError) as caught:
-        write(store, lambda s: s.insert(metric()))
+        insert(store, metric())
     assert caught.value.code is Code.ALREADY_EXISTS
-    write(store, lambda s: s.insert(metric(project="other")))
+    insert(store, metric(project="other"))
 
 
 def test_every_version_is_kept(store: Database) -> None:
     old = metric()
     new = replace(old, definition=replace(FULL, currency="USD"), version=2)
-    write(store, lambda s: s.insert(old))
-    write(store, lambda s: s.replace(old, new))
-    assert read(store, lambda s: s.get("acme", "revenue")) == new
+    insert(store, old)
+    swap(store, old, new)
+    assert get(store, "acme", "revenue") == new
     assert read(store, lambda s: s.definition("acme", "revenue", 1)) == FULL
     assert read(store, lambda s: s.definition("acme", "revenue", 2)) == new.definition
     assert read(store, lambda s: s.definition("acme", "revenue", 3)) is None
@@ -102,23 +114,23 @@ def test_a_stale_replacement_is_aborted_and_changes_nothing(store: Database) -> 
     old = metric()
     new = replace(old, version=2)
     archived = replace(old, archive_time=START)
-    write(store, lambda s: s.insert(old))
-    write(store, lambda s: s.replace(old, archived))
+    insert(store, old)
+    swap(store, old, archived)
     for stale in (new, replace(old, version=9)):
         with pytest.raises(DomainError) as caught:
-            write(store, lambda s, stale=stale: s.replace(stale, replace(stale, version=10)))
+            swap(store, stale, replace(stale, version=10))
         assert caught.value.code is Code.ABORTED
     with pytest.raises(DomainError):
-        write(store, lambda s: s.replace(old, new))
-    assert read(store, lambda s: s.get("acme", "revenue")) == archived
+        swap(store, old, new)
+    assert get(store, "acme", "revenue") == archived
 
 
 def test_pages_are_ordered_by_code_point_and_bounded(store: Database) -> None:
     ids = ["b", "a-b", "a_b", "ab", "a"]
     for metric_id in ids:
-        write(store, lambda s, m=metric_id: s.insert(metric(m)))
-    write(store, lambda s: s.insert(metric("aa", archive_time=START)))
-    write(store, lambda s: s.insert(metric("a", project="other")))
+        insert(store, metric(metric_id))
+    insert(store, metric("aa", archive_time=START))
+    insert(store, metric("a", project="other"))
 
     def page(after: str, limit: int, archived: bool = False) -> list[str]:
         found = read(store, lambda s: s.page("acme", after, limit, archived))
@@ -131,16 +143,16 @@ def test_pages_are_ordered_by_code_point_and_bounded(store: Database) -> None:
 
 
 def test_two_writers_of_one_metric_do_not_lose_a_change(store: Database) -> None:
-    write(store, lambda s: s.insert(metric()))
+    insert(store, metric())
     outcomes: list[str] = []
     barrier = threading.Barrier(2)
 
     def change() -> None:
-        old = read(store, lambda s: s.get("acme", "revenue"))
+        old = get(store, "acme", "revenue")
         assert old is not None
         barrier.wait()
         try:
-            write(store, lambda s: s.replace(old, replace(old, version=old.version + 1)))
+            swap(store, old, replace(old, version=old.version + 1))
             outcomes.append("done")
         except DomainError as error:
             outcomes.append(error.code.value)
@@ -156,7 +168,7 @@ def test_two_writers_of_one_metric_do_not_lose_a_change(store: Database) -> None
 def test_a_closed_store_says_so(store: Database) -> None:
     store.close()
     with pytest.raises(DomainError) as caught:
-        read(store, lambda s: s.get("acme", "revenue"))
+        get(store, "acme", "revenue")
     assert caught.value.code is Code.UNAVAILABLE
 
 
@@ -173,8 +185,8 @@ def test_the_writer_repeats_answers_and_undoes_a_trial(store: Database) -> None:
     with calling(method):
         request = pb.CreateMetricRequest(parent="projects/demo", metric_id="revenue")
         writer.write(Mutation(request, "x", "once", validate_only=True), work)
-        assert read(store, lambda s: s.get("demo", "revenue")) is None
+        assert get(store, "demo", "revenue") is None
         writer.write(Mutation(request, "x", "once"), work)
         writer.write(Mutation(request, "x", "once"), work)
     assert calls == ["work", "work"]
-    assert read(store, lambda s: s.get("demo", "revenue")) is not None
+    assert get(store, "demo", "revenue") is not None

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ class Log:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    return iter([Log(tmp_path / "lake")]).__next__()
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path / "lake")
 
 
 def exposure(unit: str, variant: str, minutes: float = 0, **more: Any) -> Row:

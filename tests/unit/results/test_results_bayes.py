@@ -151,7 +151,8 @@ def test_the_two_posteriors_agree_on_a_large_proportion() -> None:
     normal = Bayes(LiftPrior(0.0, 1e3)).read(
         summarised(rates, [r * (1 - r) / (n - 1) for r in rates])
     )
-    exact = compare(*(BetaPosterior.of(s, n) for s in successes), increase_is_better=True)
+    control, treatment = (BetaPosterior.of(count, n) for count in successes)
+    exact = compare(control, treatment, increase_is_better=True)
     assert exact.probability_to_beat == pytest.approx(float(normal.probability_to_beat), abs=1e-3)
 
 

@@ -1,5 +1,7 @@
 """Fixed-horizon inference against scipy, statsmodels, closed forms and its own promises."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -37,7 +39,9 @@ def summarised(means: list[float], variances: list[float], units: list[int]) -> 
     ("side", "alternative"),
     [(Side.TWO_SIDED, "two-sided"), (Side.GREATER, "greater"), (Side.LESS, "less")],
 )
-def test_welch_matches_scipy(side: Side, alternative: str) -> None:
+def test_welch_matches_scipy(
+    side: Side, alternative: Literal["two-sided", "greater", "less"]
+) -> None:
     rng = np.random.default_rng(3)
     control, treatment = rng.normal(5, 1, 40), rng.normal(5.4, 3, 25)
     ours = Fixed(0.1, side).read(contrast_of(control, treatment))

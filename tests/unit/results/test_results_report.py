@@ -124,7 +124,7 @@ def test_a_mean_has_no_beta_posterior() -> None:
     assert set(made.rates) == {NotEstimable(Gap.NOT_APPLICABLE)}
 
 
-def test_a_lift_outside_two_ends_is_sent_as_unbounded() -> None:
+def test_a_lift_outside_two_ends_is_sent_as_a_complement() -> None:
     made = report((3000, 500, 3000), (2500, 2, 3))
     assert made.reading.lift.shape[0] == 2
     assert made.reading.lift.excludes(0.0)[0]
@@ -133,8 +133,10 @@ def test_a_lift_outside_two_ends_is_sent_as_unbounded() -> None:
         PLAN, seen, (made,), sample_ratio(np.array(seen.units, float), PLAN.weights), made_by()
     )
     interval = encode_results(whole, "p", "1").metrics[0].comparisons[0].lift_interval
-    assert interval.low_unbounded
-    assert interval.high_unbounded
+    assert interval.complement
+    assert interval.low < 0 < interval.high
+    assert not interval.low_unbounded
+    assert not interval.high_unbounded
     assert interval.not_estimable == results_pb2.NOT_ESTIMABLE_CONTROL_MEAN_NEAR_ZERO
 
 
