@@ -10,6 +10,9 @@ import pytest
 
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.adapters.memory import ConversionRow, MemoryJourneyLog, TouchRow
+from services.attribution.application.get_attribution import GetAttribution, get_attribution
+from services.attribution.application.questions import JourneyDefinition, Question
+from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, JourneyLog
 from shared.errors import Code, DomainError
 from shared.lake.layout import unit_key
@@ -236,3 +239,31 @@ def test_a_log_before_its_first_event_has_no_watermark(tmp_path: Path) -> None:
     for log in (MemoryJourneyLog([], [], NOW), LakeJourneyLog(LakeEventTables(tmp_path))):
         events = log.read(BUY)
         assert (events.watermark, events.watermark_time) == ("", None)
+
+
+def test_the_answer_does_not_depend_on_the_order_of_arrival(tmp_path: Path) -> None:
+    generator = np.random.default_rng(11)
+    touches = [
+        touch(f"t{n}", f"u{n % 40}", int(second), f"channel{int(channel)}", cost=float(cost))
+        for n, (second, channel, cost) in enumerate(
+            zip(
+                generator.integers(0, 50, 400),
+                generator.integers(0, 6, 400),
+                generator.random(400),
+                strict=True,
+            )
+        )
+    ]
+    bought = [
+        conversion(f"c{n}", f"u{n}", 30.0 + n, value=float(value))
+        for n, value in enumerate(generator.random(30))
+    ]
+    question = Question("acme", JourneyDefinition("buy"))
+
+    answers = []
+    for order in (1, -1):
+        log = lake_log(tmp_path / f"lake{order}", touches[::order], bought[::order])
+        answers.append(get_attribution(GetAttribution(question), log, AttributionLimits()))
+
+    assert answers[0].tables == answers[1].tables
+    assert answers[0].statistics.counts.converting > 20
