@@ -85,7 +85,7 @@ def _echo_milliseconds(body: bytes, reply_bytes: int) -> float:
     address = _free_address()
     command = [sys.executable, "-c", ECHO, address, str(reply_bytes)]
     with _process(command, address, dict(os.environ)) as channel:
-        call: Callable[[bytes], bytes] = channel.unary_unary("/bench.Echo/Call")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/bench.Echo/Call")
         return _milliseconds(lambda: call(body))
 
 

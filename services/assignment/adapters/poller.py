@@ -10,6 +10,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from services.assignment.application.snapshots import Snapshots
 from shared.errors import Code, DomainError
+from shared.telemetry import METRICS
 
 _LOG = logging.getLogger("touchstone.assignment")
 STALENESS_METRIC = "touchstone.assignment.config.staleness"
@@ -35,10 +36,7 @@ class SnapshotPoller:
     async def start(self) -> None:
         """Loads what there is, then goes on in the background."""
         metrics.get_meter("touchstone.assignment").create_observable_gauge(
-            STALENESS_METRIC,
-            callbacks=[self._observe],
-            unit="s",
-            description="Age of the configuration that assignment decides by.",
+            STALENESS_METRIC, [self._observe], *METRICS[STALENESS_METRIC]
         )
         await self.poll_once()
         self._task = asyncio.create_task(self._run())

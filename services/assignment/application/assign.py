@@ -12,15 +12,11 @@ from services.assignment.domain.compile import (
 )
 from services.assignment.domain.decision import Decision, Trace
 from services.assignment.domain.explain import trace, trace_unknown
+from services.assignment.domain.limits import LIMITS
 from shared import errors
 from shared.bucketing import unit_bytes
 
 T = TypeVar("T")
-
-MAX_DECISIONS = 100_000
-"""Units times experiments of one call."""
-MAX_EXPLAINED_DECISIONS = 10_000
-"""The same, when every decision is explained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +39,9 @@ class Column(Generic[T]):
 def assign(command: AssignUnits, snapshot: Snapshot) -> list[Column[Decision]]:
     """A column an experiment, in the order asked for, else by id; cells in the order of units.
 
-    RESOURCE_EXHAUSTED above MAX_DECISIONS.
+    RESOURCE_EXHAUSTED above the limit of decisions.
     """
-    experiments = _experiments(command, snapshot, MAX_DECISIONS)
+    experiments = _experiments(command, snapshot, LIMITS.max_decisions)
     encoded: dict[str, list[bytes | None]] = {}
     columns: list[Column[Decision]] = []
     for experiment_id, compiled in experiments:
@@ -62,8 +58,8 @@ def assign(command: AssignUnits, snapshot: Snapshot) -> list[Column[Decision]]:
 
 
 def explain(command: AssignUnits, snapshot: Snapshot) -> list[Column[Trace]]:
-    """The same with what led to each decision; RESOURCE_EXHAUSTED above MAX_EXPLAINED_DECISIONS."""
-    experiments = _experiments(command, snapshot, MAX_EXPLAINED_DECISIONS)
+    """The same with what led to each decision, which has a lower limit."""
+    experiments = _experiments(command, snapshot, LIMITS.max_explained_decisions)
     columns: list[Column[Trace]] = []
     for experiment_id, compiled in experiments:
         if compiled is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.assignment.domain.limits import LIMITS
 from shared import errors
 from shared.bucketing import HashVersion, require_salt
 from shared.errors import FieldViolation
@@ -15,10 +16,6 @@ TOTAL_WEIGHT = 10_000
 """Variant weights are basis points of the enrolled units and sum to exactly this."""
 MAX_TRAFFIC_SLOTS = 10_000
 """The slots of a whole layer."""
-MIN_VARIANTS = 2
-MAX_VARIANTS = 100
-MAX_PAYLOAD_BYTES = 65_536
-"""Of one variant, as JSON in UTF-8."""
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _ID_RULE = "1 to 63 characters: a lower-case letter, then a-z, 0-9 and '-'"
@@ -147,16 +144,16 @@ def _source_faults(design: Design) -> Iterator[FieldViolation]:
 
 
 def _variant_faults(variants: tuple[Variant, ...]) -> Iterator[FieldViolation]:
-    if not MIN_VARIANTS <= len(variants) <= MAX_VARIANTS:
-        given = f"{len(variants)} variants"
-        yield _fault("variants", given, f"{MIN_VARIANTS} to {MAX_VARIANTS} variants")
+    least, most = LIMITS.min_variants, LIMITS.max_variants
+    if not least <= len(variants) <= most:
+        yield _fault("variants", f"{len(variants)} variants", f"{least} to {most} variants")
     for index, variant in enumerate(variants):
         if _VARIANT_KEY.fullmatch(variant.key) is None:
             yield _fault(f"variants[{index}].key", variant.key, _VARIANT_RULE)
         size = len((variant.payload or "").encode())
-        if size > MAX_PAYLOAD_BYTES:
-            given = f"{size} bytes"
-            yield _fault(f"variants[{index}].payload", given, f"{MAX_PAYLOAD_BYTES} bytes as JSON")
+        if size > LIMITS.max_payload_bytes:
+            allowed = f"{LIMITS.max_payload_bytes} bytes as JSON"
+            yield _fault(f"variants[{index}].payload", f"{size} bytes", allowed)
     for key, count in Counter(variant.key for variant in variants).items():
         if count > 1:
             yield FieldViolation("variants", f"hold the key {key!r} {count} times; use it once")

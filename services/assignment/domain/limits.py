@@ -1,0 +1,23 @@
+"""The limits of assignment, in one place."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of each thing there may be. Field lengths stand in the contract."""
+
+    min_variants: int = 2
+    """Variants of an experiment."""
+    max_variants: int = 100
+    """Variants of an experiment."""
+    max_payload_bytes: int = 65_536
+    """Payload of one variant, as JSON in UTF-8."""
+    max_decisions: int = 100_000
+    """Units times experiments of one Assign."""
+    max_explained_decisions: int = 10_000
+    """The same, when every decision is explained."""
+
+
+LIMITS: Final = Limits()
