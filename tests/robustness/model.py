@@ -13,19 +13,21 @@ from tests.robustness.traffic import History, value_of
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Counts of events; everything but `acknowledged` must be 0."""
+    """Counts of events; all but the first are 0 where every promise was kept."""
 
     acknowledged: int
     lost: int
     doubled: int
     invented: int
     altered: int
+    unserved_clients: int
+    """Clients whose last new batch, sent after the last fault, was not acknowledged."""
 
     @property
     def holds(self) -> bool:
         """Whether every promise was kept."""
         return self.acknowledged > 0 and not (
-            self.lost or self.doubled or self.invented or self.altered
+            self.lost or self.doubled or self.invented or self.altered or self.unserved_clients
         )
 
 
@@ -49,4 +51,5 @@ def judge(history: History, stored: list[tuple[str, float]]) -> Verdict:
         doubled=sum(n - 1 for n in counts.values()) + history.accepted_again,
         invented=len(counts.keys() - sent),
         altered=sum(value != value_of(event_id) for event_id, value in stored if event_id in sent),
+        unserved_clients=history.unserved_clients,
     )

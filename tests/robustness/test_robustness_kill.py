@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.scenario import SCENARIOS, Scenario, play
+from tests.robustness.scenario import SCENARIOS, Scenario, can_mount, play
 
-KILL, RESEND, TERMINATE = SCENARIOS
+KILL, RESEND, _TERMINATE, FULL = SCENARIOS
 SEED = 20261121
 
 
@@ -25,3 +25,9 @@ def test_the_check_fails_on_a_service_that_breaks_the_promise(
 ) -> None:
     verdict = play(scenario, f"tests.robustness.twins.{scenario.twin}", tmp_path, 2, SEED)
     assert not verdict.holds
+
+
+@pytest.mark.skipif(not can_mount(), reason="only root can mount a small disk")
+def test_a_full_disk_costs_no_acknowledged_event_and_heals_by_itself(tmp_path: Path) -> None:
+    verdict = play(FULL, "services.events", tmp_path, rounds=1, seed=SEED)
+    assert verdict.holds, f"{verdict}, seed {SEED}"

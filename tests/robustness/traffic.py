@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import grpc
 import numpy as np
@@ -40,7 +40,17 @@ class Batch:
 class History:
     """Every batch that any client sent."""
 
-    batches: list[Batch] = field(default_factory=list)
+    clients: list[list[Batch]]
+
+    @property
+    def batches(self) -> list[Batch]:
+        """The batches of all clients."""
+        return [batch for client in self.clients for batch in client]
+
+    @property
+    def unserved_clients(self) -> int:
+        """Clients whose last new batch was not acknowledged."""
+        return sum(client[-1].outcome is not Outcome.OK for client in self.clients)
 
     @property
     def acknowledged(self) -> set[str]:
