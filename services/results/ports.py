@@ -31,8 +31,9 @@ class MomentsSource(Protocol):
     def observe(self, question: Question) -> Observation:
         """Sums over the units of each arm, from one cut of the event log.
 
-        A unit belongs to the arm of its exposures of the experiment, counted by its id of the
-        experiment's unit type; seen in several arms, it belongs to none. Its events count from
+        A unit belongs to the arm of its exposures of the experiment; seen in several arms, it
+        belongs to none. Events count for the unit of the experiment's unit type that they were
+        logged under or, failing that, linked to. Its events count from
         its first exposure on. A unit without events counts as zero. The same cut gives the same
         answer to the last bit, in whatever order the events arrived. UNAVAILABLE when the data
         does not get as fresh as asked in time.

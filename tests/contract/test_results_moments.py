@@ -134,6 +134,28 @@ def test_what_is_not_the_experiments_is_left_out(log: Log) -> None:
     assert seen.multiply_exposed_units == 0
 
 
+def test_events_of_linked_units_count(log: Log) -> None:
+    def device(name: str, *users: str) -> Row:
+        linked = [{"type": "user", "id": user} for user in users]
+        more = [{"type": "org", "id": '"user"'}] if name == "d3" else []
+        return {"unit_type": "device", "unit_id": name, "linked_units": more + linked}
+
+    log.add("exposures", [exposure("u1", "a"), exposure("u2", "b", linked_units=[])])
+    log.add("exposures", [exposure("", "b") | device("d1", "u3"), exposure("", "b") | device("d3")])
+    log.add(
+        "conversions",
+        [
+            conversion("u1", "purchase", 1, 1.0),
+            conversion("", "purchase", 1, 10.0) | device("d1", "u1", "u2"),
+            conversion("", "purchase", 2, 100.0) | device("d2", "u3"),
+            conversion("", "purchase", 2, 1000.0) | device("d3"),
+        ],
+    )
+    seen = log.ask(SPEND)
+    assert seen.units == (1, 2)
+    assert sums(seen, 0) == pytest.approx([11.0, 100.0])
+
+
 def random_events(seed: int) -> tuple[list[Row], list[Row]]:
     rng = np.random.default_rng(seed)
     exposures = [exposure(f"u{i}", "ab"[i % 2], float(rng.integers(0, 3000))) for i in range(400)]

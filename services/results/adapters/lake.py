@@ -9,6 +9,7 @@ from typing import Any
 import ibis
 from ibis import ir
 
+from services.results.adapters.linked import by_unit
 from services.results.domain.metric import Measure, MetricKind
 from services.results.domain.observation import (
     DataCut,
@@ -75,9 +76,8 @@ def _stored(name: str, expression: ir.Table) -> ir.Table:
 
 
 def _exposed(exposures: ir.Table, plan: ExperimentPlan) -> ir.Table:
-    return exposures.filter(
-        exposures.experiment == plan.experiment_id, exposures.unit_type == plan.unit_type
-    )
+    of_experiment = exposures.filter(exposures.experiment == plan.experiment_id)
+    return by_unit(of_experiment, plan.unit_type, ("event_time", "variant"))
 
 
 def _unknown(exposed: ir.Table, plan: ExperimentPlan) -> ir.Table:
@@ -111,6 +111,7 @@ def _totals(
         conversions.day >= ibis.literal(start.date()),
         conversions.event_time >= ibis.literal(start),
     )
+    events = by_unit(events, question.plan.unit_type, ("event_time", "event_name", "value"))
     steps = _event_steps(events, measures)
     values = _stored("unit_values", _unit_values(events, units, measures, steps))
     unit_steps = _unit_steps(values, measures)
