@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
 from services.cli.terminal import printable
@@ -22,9 +24,16 @@ _NEXT = {
 }
 
 
-def from_call(error: grpc.RpcError) -> DomainError:
-    """The error of a failed call. One that never reached a service says how to start it."""
-    found: DomainError = from_rpc_error(error)  # type: ignore[arg-type]  # every RpcError of a stub is a Call
+def from_call(error: Any) -> DomainError:
+    """The error of a failed call of a stub; of one that reached no service, how to start it."""
+    found: DomainError = from_rpc_error(error)
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return DomainError(
+            Code.FAILED_PRECONDITION,
+            "NEWER_VERSION",
+            "the service does not know this call: it is of another version, or of another program; "
+            "look at the addresses that `touchstone doctor` shows",
+        )
     from_service = "request_id" in found.metadata
     if found.code is Code.UNAVAILABLE and not from_service:
         return DomainError(

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TextIO, TypeAlias
+from typing import Literal, TextIO, TypeAlias
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -22,6 +22,7 @@ from services.cli.terminal import printable
 Cell: TypeAlias = str | int | float | bool | None
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_NO_LIMIT = 100_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -50,6 +51,8 @@ class View:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     title: str = ""
+    # What a table shows instead, when the whole is too wide to read.
+    brief: tuple[Sequence[Column], Sequence[Sequence[Cell]]] | None = None
 
 
 def columns(*names: str) -> tuple[Column, ...]:
@@ -103,15 +106,18 @@ def neutral(cell: Cell) -> str:
 def print_table(view: View, stream: TextIO) -> None:
     """Prints the rows for a person."""
     table = Table(title=printable(view.title) or None, title_justify="left", title_style="bold")
-    for column in view.columns:
-        table.add_column(column.name, justify="right" if column.right else "left", no_wrap=True)
-    for row in view.rows:
-        cells = (_shown(cell, column) for cell, column in zip(row, view.columns, strict=True))
+    shown, rows = view.brief or (view.columns, view.rows)
+    for column in shown:
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(column.name, justify=justify, overflow="fold")
+    for row in rows:
+        cells = (_shown(cell, column) for cell, column in zip(row, shown, strict=True))
         table.add_row(*(Text(cell) for cell in cells))
     console = Console(file=stream, highlight=False)
     if not console.is_terminal:
         # A file or a pipe has no width: nothing is cut off.
-        console.width = max(console.width, console.measure(table).maximum)
+        room = console.options.update(max_width=_NO_LIMIT)
+        console.width = max(console.width, console.measure(table, options=room).maximum)
     console.print(table)
 
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,15 +23,16 @@ from shared.settings import SERVICES
 _PROBE_S = 2.0
 
 
-def programs(settings: CliSettings, environment: Mapping[str, str] | None = None) -> list[Program]:
-    """The four services. They read the settings of this process from the environment."""
+def programs(settings: CliSettings) -> list[Program]:
+    """The four services, which get these settings through the environment."""
     settings.logs_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     shared = {
         # A key for calls is nothing that a service should hold.
         "TOUCHSTONE_API_KEY": "",
         "TOUCHSTONE_DATA": str(settings.data.absolute()),
+        "TOUCHSTONE_LAKE": str(settings.lake_path.absolute()),
+        "TOUCHSTONE_DATABASE_URL": settings.state_url,
         **{f"TOUCHSTONE_{name.upper()}_ADDRESS": settings.address(name) for name in SERVICES},
-        **(environment or {}),
     }
     return [
         Program(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -35,6 +35,8 @@ COLUMNS = (
     Column("probability_best", probability, right=True),
 )
 
+_BRIEF = ("metric", "variant", "units", "mean", "lift", "p_value", "probability_better")
+
 
 @app.command()
 def show(
@@ -62,8 +64,8 @@ def show(
             )
         )
     results = reply.results
-    view = View(reply, COLUMNS, list(rows(results)), title=experiment)
-    write(view, output)
+    whole = list(rows(results))
+    write(View(reply, COLUMNS, whole, experiment, brief(whole)), output)
     tell_health(results)
 
 
@@ -84,6 +86,32 @@ def rows(results: model_pb.Results) -> Iterator[tuple[Cell, ...]]:
                 *(comparison_cells(found, metric.kind) if found else (None,) * 8),
                 estimate(arm.probability_best),
             )
+
+
+def brief(whole: Sequence[Sequence[Cell]]) -> tuple[Sequence[Column], list[tuple[Cell, ...]]]:
+    """The columns that a person decides by, with the interval of the lift in one."""
+    places = [place for place, column in enumerate(COLUMNS) if column.name in _BRIEF]
+    low, high = (_place("lift_low"), _place("lift_high"))
+    kept = [COLUMNS[place] for place in places]
+    at = [column.name for column in kept].index("lift") + 1
+    kept.insert(at, Column("interval", right=True))
+    found = []
+    for row in whole:
+        cells = [row[place] for place in places]
+        cells.insert(at, _interval(row[low], row[high]))
+        found.append(tuple(cells))
+    return kept, found
+
+
+def _place(name: str) -> int:
+    return [column.name for column in COLUMNS].index(name)
+
+
+def _interval(low: Cell, high: Cell) -> Cell:
+    if low is None or low == high:
+        return low
+    ends_shown = (percent(end) if isinstance(end, float) else str(end) for end in (low, high))
+    return "[{}, {}]".format(*ends_shown)
 
 
 def comparison_cells(

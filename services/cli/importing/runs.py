@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from touchstone.events.v1.event_pb2 import Event
 from touchstone.events.v1.events_service_pb2 import GetWatermarkRequest
 
@@ -16,8 +15,9 @@ from services.cli.importing.replay import Replay, run_replay
 from services.cli.importing.report import Report
 from services.cli.importing.sender import Sender
 from services.cli.importing.sources import Source, SourceRow
+from services.cli.progress import progress_bar
 from services.cli.session import Session
-from services.cli.terminal import messages, say
+from services.cli.terminal import say
 
 _CALL_S = 15.0
 _VISIBLE_S = 30.0
@@ -66,17 +66,6 @@ def run(
         progress.update(task, total=outcome.counts.rows_read)
     wait_until_visible(session)
     return Report(run.dataset, run.file, run.rejects_path, outcome)
-
-
-def progress_bar() -> Progress:
-    """A bar on standard error: moving on a terminal, one line at the end elsewhere."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=messages(),
-    )
 
 
 def wait_until_visible(session: Session) -> None:
