@@ -12,7 +12,7 @@ from services.events.ports import Journal, JournalEntry
 from services.events.settings import Settings
 from shared.server.run import run
 
-DELAY_S = 0.2
+DELAY_S = 0.5
 
 
 class EarlyAckJournal:
