@@ -1,7 +1,7 @@
 """Additive statistics of journeys: shards merge by `+`, and the models read the sum.
 
-Everything here adds up over disjoint sets of units. All but the number of units and the touches
-and costs of channels also add up over disjoint sets of journeys, such as days: a unit or a touch
+Everything here adds up over disjoint sets of units. Over days, too, all that is said of converting
+journeys adds up, unless only the first conversion of a unit counts; a unit, a touch and its cost
 may stand in the journeys of two days.
 """
 

@@ -1,8 +1,10 @@
-"""The rule models on 7,896 customers' journeys, against a computation with pandas alone.
+"""The models on 7,896 customers' journeys, against a computation with pandas alone.
 
 Where the file of real journeys is not beside the repository, journeys of the same shape are drawn.
 """
 
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from services.attribution.domain.events import Conversions, Touches
 from services.attribution.domain.journey_statistics import JourneyStatistics, measure
 from services.attribution.domain.journeys import JourneyRules, Journeys, build_journeys
-from services.attribution.domain.models import EVERY_MODEL
+from services.attribution.domain.models import EVERY_MODEL, Markov
 from services.attribution.domain.totals import model_totals
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "journeys.csv"
@@ -41,7 +43,8 @@ def drawn_journeys() -> pd.DataFrame:
 def log() -> pd.DataFrame:
     rows = pd.read_csv(REAL) if REAL.exists() else drawn_journeys()
     rows["time"] = pd.to_datetime(rows["time"], utc=True)
-    return rows.sort_values(["customer_id", "time"], kind="stable").reset_index(drop=True)
+    ordered = rows.sort_values(["customer_id", "time"], kind="stable").reset_index(drop=True)
+    return ordered.assign(row=range(len(ordered)))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def with_pandas(log: pd.DataFrame) -> pd.DataFrame:
     bought = log[log["interaction"] == "conversion"].copy()
     bought["conversion"] = range(len(bought))
     pairs = bought[["customer_id", "time", "conversion", "conversion_value"]].merge(
-        log[["customer_id", "time", "channel"]], on="customer_id", suffixes=("_bought", "")
+        log[["customer_id", "time", "channel", "row"]], on="customer_id", suffixes=("_bought", "")
     )
     age = pairs["time_bought"] - pairs["time"]
     seen = pairs[(age >= pd.Timedelta(0)) & (age <= LOOKBACK)].copy()
@@ -109,3 +112,51 @@ def test_the_rules_equal_a_computation_with_pandas(
                 assert channel.value == pytest.approx(value[channel.channel], rel=1e-9)
             checked.add(table.output.value)
     assert checked == {"first_touch", "last_touch", "linear", "time_decay"}
+
+
+def test_removal_effects_equal_removal_by_force_on_paths_cut_with_pandas(
+    log: pd.DataFrame, cut: tuple[Journeys, JourneyStatistics]
+) -> None:
+    journeys, statistics = cut
+    seen = with_pandas(log)
+    unseen = log[~log["row"].isin(seen["row"])]
+    before = unseen.shift(1)
+    begins = (
+        (unseen["customer_id"] != before["customer_id"])
+        | (unseen["row"] != before["row"] + 1)
+        | (unseen["time"] - before["time"] > LOOKBACK)
+    )
+    converting = seen.sort_values(["conversion", "time"]).groupby("conversion")["channel"]
+    others = unseen.groupby(begins.cumsum())["channel"]
+    paths = [[*path, "(conversion)"] for _, path in converting]
+    paths += [[*path, "(null)"] for _, path in others]
+
+    share, path_credit = model_totals(Markov(), statistics, journeys)
+
+    assert len(paths) == len(journeys)
+    whole = conversion_rate(paths, without="")
+    for channel in share.channels:
+        lost = 1 - conversion_rate(paths, without=channel.channel) / whole
+        assert channel.removal_effect == pytest.approx(lost, abs=1e-12)
+    assert [c.conversions for c in share.channels] != [c.conversions for c in path_credit.channels]
+
+
+def conversion_rate(paths: list[list[str]], without: str) -> float:
+    """Count steps with a dictionary, send a channel to null, and solve for the start."""
+    steps: Counter[tuple[str, str]] = Counter()
+    for path in paths:
+        visits = [here for here, there in pairwise([*path, ""]) if here != there]
+        steps.update(pairwise(["(start)", *visits]))
+    states = sorted({here for here, _ in steps})
+    position = {state: number for number, state in enumerate(states)}
+    moves, converts = np.zeros((len(states),) * 2), np.zeros(len(states))
+    for (here, there), count in steps.items():
+        share = count / sum(steps[here, next_] for next_ in [*states, "(conversion)", "(null)"])
+        if here == without:
+            continue
+        if there in position:
+            moves[position[here], position[there]] = share
+        elif there == "(conversion)":
+            converts[position[here]] = share
+    rates = np.linalg.solve(np.eye(len(states)) - moves, converts)
+    return float(rates[position["(start)"]])

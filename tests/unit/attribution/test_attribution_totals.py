@@ -1,15 +1,21 @@
 """Statistics, totals and warnings: sums, merges, undefined ratios."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.attribution.domain.journey_statistics import JourneyStatistics, measure
-from services.attribution.domain.journeys import DAY_US, JourneyRules, build_journeys
+from services.attribution.domain.journeys import (
+    BEGINNING_OF_TIME_US,
+    DAY_US,
+    JourneyRules,
+    Repeats,
+    build_journeys,
+)
 from services.attribution.domain.models import (
     EVERY_MODEL,
     FirstTouch,
@@ -25,6 +31,7 @@ from services.attribution.domain.totals import ModelTotals, model_totals
 from shared.errors import DomainError
 from tests.unit.attribution.journey_cases import (
     CONVERSION_ROWS,
+    DAYS,
     PATHS,
     RULES,
     TOUCH_ROWS,
@@ -101,6 +108,36 @@ def test_shards_of_units_merge_to_one_run(
     merged = shard(0, border) + shard(border, 100)
 
     assert_equal_statistics(merged, statistics_of(touch_rows, conversion_rows, rules))
+
+
+@given(TOUCH_ROWS, CONVERSION_ROWS, RULES, DAYS)
+def test_adjacent_time_ranges_add_up_in_what_converted(
+    touch_rows: list[TouchRow],
+    conversion_rows: list[ConversionRow],
+    rules: JourneyRules,
+    border: int,
+) -> None:
+    """Of repeats, FIRST is left out: a unit has a first conversion in each range."""
+    assume(rules.repeats is not Repeats.FIRST)
+    whole = replace(rules, start_us=BEGINNING_OF_TIME_US)
+
+    earlier = statistics_of(
+        [row for row in touch_rows if row[1] < border],
+        [row for row in conversion_rows if row[1] < border],
+        whole,
+    )
+    later = statistics_of(touch_rows, conversion_rows, replace(rules, start_us=border))
+    added, expected = earlier + later, statistics_of(touch_rows, conversion_rows, whole)
+
+    assert added.counts.converting == expected.counts.converting
+    assert added.counts.value == pytest.approx(expected.counts.value)
+    assert added.counts.direct == expected.counts.direct
+    assert added.by_channel.converting.tolist() == expected.by_channel.converting.tolist()
+    assert added.converting_steps.steps.tolist() == expected.converting_steps.steps.tolist()
+    for model, credits_ in expected.rule_credits.items():
+        found = added.rule_credits[model]
+        np.testing.assert_allclose(found.conversions, credits_.conversions, atol=1e-9)
+        np.testing.assert_allclose(found.values, credits_.values, atol=1e-9)
 
 
 @given(PATHS)
