@@ -8,7 +8,7 @@ from shared.bucketing.hashes import HashVersion, cbor_text_head
 from shared.bucketing.keys import require_salt
 
 MAX_BUCKETS = 2**31 - 1
-_PREPARED_UNIT_BYTES = 1024
+_PREPARED_UNIT_BYTES = 128
 """Longer units are hashed as well, only more slowly."""
 
 Bucketer = Callable[[bytes], int]

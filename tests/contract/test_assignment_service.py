@@ -1,5 +1,6 @@
 """The assignment service over its contract: a real server, a real store, generated clients."""
 
+import asyncio
 import base64
 import datetime as dt
 import json
@@ -282,6 +283,53 @@ async def test_a_layer_shows_its_ledger_and_slots_rest(world: World) -> None:
     listed = (await world.demo.call("ListLayers", parent=PROJECT)).layers
     assert [(found.name, len(found.ranges), found.free_slots) for found in listed] == [
         (name, 0, 4000)
+    ]
+
+
+async def test_growing_beyond_the_layer_is_refused_and_changes_nothing(world: World) -> None:
+    layer = f"{PROJECT}/layers/checkout"
+    await world.demo.call(
+        "CreateLayer", parent=PROJECT, layer_id="checkout", layer=layer_pb2.Layer()
+    )
+    for key in ("one", "two"):
+        await world.demo.create(key, experiment={"layer": layer, "traffic_slots": 4000})
+        await world.demo.verb("Start", key)
+    await world.demo.verb("Pause", "one")
+
+    def growth(slots: int) -> dict[str, Any]:
+        name = f"{PROJECT}/experiments/one"
+        return {
+            "experiment": experiment_pb2.Experiment(name=name, traffic_slots=slots),
+            "update_mask": FieldMask(paths=["traffic_slots"]),
+        }
+
+    error = await world.demo.refused("UpdateExperiment", **growth(6001))
+    assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "LAYER_FULL")
+    assert (await world.demo.verb("Get", "one")).traffic_slots == 4000
+    error = await world.demo.refused("UpdateExperiment", **growth(3999))
+    assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "WRONG_STATE")
+    await world.demo.call("UpdateExperiment", **growth(6000))
+    found = (await world.demo.call("GetLayer", name=layer)).layer
+    ranges = [(row.first_slot, row.end_slot) for row in found.ranges]
+    assert ranges == [(0, 4000), (4000, 8000), (8000, 10_000)]
+    assert found.free_slots == 0
+
+
+async def test_two_starts_at_once_never_share_a_slot(world: World) -> None:
+    layer = f"{PROJECT}/layers/checkout"
+    await world.demo.call(
+        "CreateLayer", parent=PROJECT, layer_id="checkout", layer=layer_pb2.Layer()
+    )
+    keys = [f"e{number}" for number in range(6)]
+    for key in keys:
+        await world.demo.create(key, experiment={"layer": layer, "traffic_slots": 2000})
+    starts = [world.demo.verb("Start", key) for key in keys]
+    outcomes = await asyncio.gather(*starts, return_exceptions=True)
+    failures = [found for found in outcomes if isinstance(found, grpc.aio.AioRpcError)]
+    assert [from_rpc_error(failure).reason for failure in failures] == ["LAYER_FULL"]
+    found = (await world.demo.call("GetLayer", name=layer)).layer
+    assert sorted((row.first_slot, row.end_slot) for row in found.ranges) == [
+        (start, start + 2000) for start in range(0, 10_000, 2000)
     ]
 
 

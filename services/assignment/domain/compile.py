@@ -118,13 +118,16 @@ def _decide(experiment: Experiment, layer: Layer | None) -> Decide:
 
 
 def _by_slot_and_split(experiment: Experiment, layer: Layer) -> Decide:
-    outcomes = _outcomes(experiment.design)
+    variants = experiment.design.variants
+    outcomes = tuple(Decision(variant.key, Reason.SPLIT) for variant in variants)
+    # A byte a bucket: variants in their order, each as wide as its weight.
+    arms = b"".join(bytes((arm,)) * variant.weight for arm, variant in enumerate(variants))
     split = split_bucketer(experiment.design)
     owned = _owned_slots(experiment.experiment_id, layer)
     if all(owned):
-        return lambda unit: outcomes[split(unit)]
+        return lambda unit: outcomes[arms[split(unit)]]
     slot = slot_bucketer(layer)
-    return lambda unit: outcomes[split(unit)] if owned[slot(unit)] else NOT_IN_SLOTS
+    return lambda unit: outcomes[arms[split(unit)]] if owned[slot(unit)] else NOT_IN_SLOTS
 
 
 def _owned_slots(experiment_id: str, layer: Layer) -> bytes:
@@ -132,15 +135,6 @@ def _owned_slots(experiment_id: str, layer: Layer) -> bytes:
     for row in layer.owned_by(experiment_id):
         owned[row.first : row.end] = b"\x01" * row.slots
     return bytes(owned)
-
-
-def _outcomes(design: Design) -> tuple[Decision, ...]:
-    """The decision of every split bucket: variants in their order, each as wide as its weight."""
-    return tuple(
-        decision
-        for variant in design.variants
-        for decision in [Decision(variant.key, Reason.SPLIT)] * variant.weight
-    )
 
 
 def slot_bucketer(layer: Layer) -> Bucketer:

@@ -96,7 +96,7 @@ def test_the_edges_of_the_hash_fall_into_the_first_and_last_bucket() -> None:
 
 
 @pytest.mark.parametrize("version", HashVersion)
-@pytest.mark.parametrize("size", [1, 22, 23, 254, 255, 256, 1023, 1024, 1025, 65_535, 70_000])
+@pytest.mark.parametrize("size", [1, 21, 22, 127, 128, 129, 253, 254, 65_533, 65_534, 70_000])
 def test_a_bucketer_agrees_with_the_hash_at_every_length(version: HashVersion, size: int) -> None:
     unit = "u" * size
     expected = bucket_of(hash_key(version, f"s:{unit}"), 10_000)
