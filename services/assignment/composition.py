@@ -20,6 +20,7 @@ from services.assignment.api import (
 )
 from services.assignment.application.snapshots import Snapshots
 from services.assignment.settings import Settings
+from shared.server.access import access_servicers
 from shared.server.platform import open_platform
 from shared.server.run import Application, Platform, Servicer
 from shared.state.mutations import Mutations
@@ -35,12 +36,11 @@ def compose(settings: Settings) -> Application:
 def assemble(settings: Settings, platform: Platform) -> Application:
     """The service on a platform that is open and migrated."""
     reader = SqlConfigurationReader(platform.database)
+    mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
     snapshots = Snapshots(reader, platform.clock)
     backend = Backend(
         reader=reader,
-        writer=SqlConfigurationWriter(
-            Mutations(platform.database, platform.audit_keys, platform.clock)
-        ),
+        writer=SqlConfigurationWriter(mutations),
         snapshots=snapshots,
         clock=platform.clock,
         ids=platform.ids,
@@ -51,7 +51,7 @@ def assemble(settings: Settings, platform: Platform) -> Application:
         service="assignment",
         settings=settings,
         platform=platform,
-        servicers=_servicers(backend),
+        servicers=[*_servicers(backend), *access_servicers(platform, mutations)],
         start=poller.start,
         stop=poller.stop,
         ready=lambda: poller.ready,
