@@ -5,6 +5,7 @@ before the commit: after a crash at any step the same rows may be handed in agai
 once. An append returns only when files, log and folders are on the disk.
 """
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,9 +17,11 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from shared.clock import Clock
 from shared.lake.durable import fsync_commits, fsync_folder
 from shared.lake.layout import PARTITIONS, TABLES, EventTable
+from shared.lake.torn import undo_torn_commits
 from shared.lake.upkeep import compact, crowded_partitions, remove_replaced
 from shared.lake.watermark import Watermark, read_watermark, write_watermark
 
+_LOG = logging.getLogger(__name__)
 # A handle keeps every log entry it has seen: commits slow down tenfold over a thousand of them.
 COMMITS_PER_HANDLE = 64
 COMMITS_PER_UPKEEP = 16
@@ -121,6 +124,10 @@ class LakeWriter:
         self._journal_id = journal_id
         self._clock = clock
         self._synced = dict(before.table_versions) if before else {}
+        for name, version in self._synced.items():
+            undone = undo_torn_commits(lake / name, version)
+            if undone:
+                _LOG.warning("undid incomplete commits %s of %s: a power cut?", undone, name)
         self._tables = {name: TableWriter(lake, table) for name, table in TABLES.items()}
         # A crash may leave one table ahead of another: the old cut stays until they agree again.
         if before is not None and before.journal_id == journal_id:
