@@ -10,7 +10,8 @@ from services.results.domain.estimand import Estimate
 from services.results.domain.gaps import FloatArray, Gap, GapArray, first_gap
 
 REACH = 9.0
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
+STEP = 2.25
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,11 +83,12 @@ def panels(
 ) -> tuple[FloatArray, FloatArray]:
     """Nodes and weights from `start` on that follow each normal at the scale of its own spread.
 
-    Edges stand one standard deviation apart around every mean; they are snapped to a grid of
-    half the smallest one, so that many like arms cost no more than one.
+    Edges stand `STEP` standard deviations apart around every mean, near enough for a dozen nodes to
+    give twelve digits. They are snapped to a grid of the smallest standard deviation, so that many
+    like arms cost little more than one.
     """
-    steps = np.arange(-REACH, REACH + 1.0)
-    grid = std_dev.min() / 2.0
+    steps = np.arange(-REACH, REACH + STEP, STEP)
+    grid = std_dev.min()
     edges = np.unique(np.round((mean[:, None] + std_dev[:, None] * steps) / grid)) * grid
     if np.isfinite(start):
         edges = np.append(start, edges[edges > start])
