@@ -11,15 +11,17 @@ from shared.errors import Code, DomainError, FieldViolation
 
 DOMAIN = "touchstone"
 REQUEST_ID = "x-request-id"
-# Status details travel as metadata, of which 16 KiB are allowed.
+# A status travels as metadata, of which clients take 8 KiB: its message twice, once with each byte
+# that is not ASCII written as three, and its details in base 64.
+_MAX_MESSAGE_BYTES = 700
 _MAX_VIOLATIONS = 20
+_MAX_VIOLATIONS_BYTES = 3000
 
 
 def to_status(error: DomainError, request_id: str) -> grpc.Status:
     """The status of an error, with ErrorInfo, and BadRequest and RetryInfo where they apply."""
-    status = status_pb2.Status(
-        code=code_pb2.Code.Value(error.code.value), message=error.message[:2000]
-    )
+    message = error.message.encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code.value), message=message)
     info = error_details_pb2.ErrorInfo(
         reason=error.reason, domain=DOMAIN, metadata={**error.metadata, "request_id": request_id}
     )
@@ -30,13 +32,19 @@ def to_status(error: DomainError, request_id: str) -> grpc.Status:
             bad.field_violations.add(
                 field=violation.field[:200], description=violation.description[:300]
             )
+            if bad.ByteSize() > _MAX_VIOLATIONS_BYTES:
+                del bad.field_violations[-1]
+                break
         status.details.add().Pack(bad)
     if error.retry_after_s is not None:
         delay = Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
-    wire: grpc.Status = rpc_status.to_status(status)
-    return wire
+    wire = rpc_status.to_status(status)
+    # What a call ends with replaces the trailing metadata that was set before.
+    metadata = (*wire.trailing_metadata, (REQUEST_ID, request_id))
+    ended: grpc.Status = wire._replace(trailing_metadata=metadata)
+    return ended
 
 
 def from_rpc_error(error: grpc.Call | grpc.aio.AioRpcError) -> DomainError:
