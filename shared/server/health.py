@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -23,19 +22,16 @@ class DrainingHealth(health_aio.HealthServicer):  # type: ignore[misc]  # untype
         super().__init__()
         self._draining = draining
 
-    async def Watch(  # noqa: N802  the RPC's name
-        self, request: Any, context: Any
-    ) -> AsyncIterator[Any]:
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802  the RPC's name
         """Sends the status of a service whenever it changes, until the server drains."""
-        updates = super().Watch(request, context).__aiter__()
+        watching = asyncio.ensure_future(super().Watch(request, context))
         draining = asyncio.ensure_future(self._draining.wait())
         try:
-            while True:
-                update = asyncio.ensure_future(updates.__anext__())
-                await asyncio.wait({update, draining}, return_when=asyncio.FIRST_COMPLETED)
-                if not update.done():
-                    update.cancel()
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
-                yield update.result()
+            await asyncio.wait({watching, draining}, return_when=asyncio.FIRST_COMPLETED)
+            if draining.done():
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is draining")
+            await watching
         finally:
             draining.cancel()
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
