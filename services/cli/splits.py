@@ -21,6 +21,15 @@ def parse_weight(text: str) -> tuple[str, int | None]:
     return key, int(weight)
 
 
+def relative_weights(given: Sequence[tuple[str, int | None]]) -> Mapping[str, int]:
+    """A weight for each key of which only the ratios count: 1 for all, or one given for each."""
+    weights = dict(given)
+    missing = [key for key, weight in weights.items() if weight is None]
+    if missing and len(missing) < len(weights):
+        raise typer.BadParameter(f"{missing[0]!r} has no weight; give every variant one, or none")
+    return {key: 1 if weight is None else weight for key, weight in weights.items()}
+
+
 def with_equal_weights(given: Sequence[tuple[str, int | None]]) -> Mapping[str, int]:
     """A weight for each key. Those without one share what the others leave, as evenly as whole
     numbers allow; the first ones get what is left over.

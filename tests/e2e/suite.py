@@ -102,6 +102,7 @@ class Suite:
         done = subprocess.run(
             [sys.executable, "-m", "services.cli", *arguments],
             env={**self.environment, "NO_COLOR": "1", "COLUMNS": "200"},
+            cwd=self.data.parent,
             capture_output=True,
             text=True,
             timeout=300,

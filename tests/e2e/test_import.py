@@ -136,7 +136,7 @@ def check_against_file(results: dict[str, Any], frame: pd.DataFrame) -> None:
             assert 0 <= probability <= 1
     counts = frame["treatment"].value_counts()
     assert results["sample_ratio"]["p_value"]["value"] == pytest.approx(
-        stats.chisquare([counts[ARMS[arm]] for arm in arms]).pvalue, rel=1e-3
+        stats.chisquare([counts[ARMS[arm]] for arm in arms]).pvalue, rel=1e-9
     )
 
 
@@ -217,9 +217,9 @@ def test_parquet_is_read_like_csv(suite: Suite, tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {"customer": ["p1", "p2", "p3", "p4"], "arm": ["A", "B", "A", "B"], "bought": [1, 0, 0, 1]}
     )
-    frame.to_parquet(tmp_path / "small.parquet")
+    frame.to_parquet(tmp_path / "columns.parquet")
     done = suite.run(
-        *("import", "experiment", str(tmp_path / "small.parquet"), "--experiment", "parquet"),
+        *("import", "experiment", str(tmp_path / "columns.parquet"), "--experiment", "parquet"),
         *("--unit", "customer", "--variant", "arm", "--metric", "bought:proportion"),
         *("-o", "json"),
     )

@@ -123,7 +123,7 @@ def _faults(design: Design) -> Iterator[FieldViolation]:
         yield FieldViolation("salt", str(error))
     yield from _source_faults(design)
     yield from _variant_faults(design.variants)
-    yield from _weight_faults(design.variants)
+    yield from _weight_faults(design)
     keys = [variant.key for variant in design.variants]
     if design.control not in keys:
         yield _fault("control_variant", design.control, f"the key of a variant, one of {keys[:10]}")
@@ -159,12 +159,13 @@ def _variant_faults(variants: tuple[Variant, ...]) -> Iterator[FieldViolation]:
             yield FieldViolation("variants", f"hold the key {key!r} {count} times; use it once")
 
 
-def _weight_faults(variants: tuple[Variant, ...]) -> Iterator[FieldViolation]:
-    weights = [variant.weight for variant in variants]
+def _weight_faults(design: Design) -> Iterator[FieldViolation]:
+    weights = [variant.weight for variant in design.variants]
     for index, weight in enumerate(weights):
         if not 1 <= weight <= TOTAL_WEIGHT:
             yield _fault(f"variants[{index}].weight", weight, f"1 to {TOTAL_WEIGHT}")
-    if sum(weights) != TOTAL_WEIGHT:
+    # Whoever assigned an EXTERNAL experiment may have split it in thirds: only ratios count there.
+    if design.source is AssignmentSource.SLOTS and sum(weights) != TOTAL_WEIGHT:
         yield FieldViolation(
             "variants",
             f"have the weights {errors.shown(weights)}, which sum to {sum(weights)}; "

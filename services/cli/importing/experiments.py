@@ -28,7 +28,7 @@ from services.cli.importing.runs import Run, run
 from services.cli.importing.survey import Survey, survey
 from services.cli.options import parse_time
 from services.cli.session import Session
-from services.cli.splits import parse_weight, with_equal_weights
+from services.cli.splits import parse_weight, relative_weights
 from services.cli.terminal import say
 from shared.clock import Clock
 from shared.errors import failed_precondition, invalid
@@ -157,16 +157,16 @@ def _start_us(wanted: ExperimentFile, found: Survey, known: int | None, clock: C
 
 
 def _split(wanted: ExperimentFile, keys: Mapping[str, str]) -> tuple[str, Mapping[str, int]]:
-    if wanted.control not in keys:
+    control_name = wanted.control or next(iter(keys))
+    if control_name not in keys:
         raise invalid("--control", wanted.control, "one of " + ", ".join(map(repr, keys)))
     given = dict(parse_weight(text) for text in wanted.weights)
     if strangers := sorted(given.keys() - keys.keys()):
         raise invalid("--weight", strangers[0], "one of " + ", ".join(map(repr, keys)))
-    control = keys[wanted.control]
     # The control comes first, as a reader expects it.
-    ordered = sorted(keys, key=lambda name: (name != wanted.control, name))
-    weights = with_equal_weights([(keys[name], given.get(name)) for name in ordered])
-    return control, weights
+    ordered = sorted(keys, key=lambda name: (name != control_name, name))
+    weights = relative_weights([(keys[name], given.get(name)) for name in ordered])
+    return keys[control_name], weights
 
 
 def _shown(us: int) -> str:

@@ -14,7 +14,7 @@ from services.results.domain.moments import Moments
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A variant of the experiment; `weight` is its share in 1/10,000."""
+    """A variant of the experiment; `weight` is its share relative to the other arms."""
 
     variant: str
     weight: int
