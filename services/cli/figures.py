@@ -52,7 +52,8 @@ def ends(message: pb.Interval) -> tuple[Cell, Cell]:
     """
     reason = enum_text(message, "not_estimable", "NOT_ESTIMABLE_").replace("_", " ")
     bounded = not (message.low_unbounded or message.high_unbounded)
-    if message.not_estimable and bounded:
+    # No pair of ends says "all but what lies between".
+    if message.not_estimable and (bounded or message.complement):
         return reason, reason
     low: Cell = "-inf" if message.low_unbounded else message.low
     high: Cell = "inf" if message.high_unbounded else message.high

@@ -49,7 +49,9 @@ def import_an_experiment(
         list[str],
         typer.Option(help="COLUMN, COLUMN:proportion or COLUMN:mean. Repeat it."),
     ],
-    control: Annotated[str, typer.Option(help="The control's name, as the file has it.")],
+    control: Annotated[
+        str, typer.Option(help="The control's name, as the file has it. [default: the first name]")
+    ] = "",
     covariate: Annotated[
         list[str] | None, typer.Option(help="Column of a number from before the start. Repeat it.")
     ] = None,
@@ -58,7 +60,7 @@ def import_an_experiment(
     ] = None,
     weight: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=WEIGHT in 1/10,000. Repeat it. [default: all equal]"),
+        typer.Option(help="NAME=WEIGHT; only the ratios count. Repeat it. [default: all equal]"),
     ] = None,
     time: Annotated[
         str | None, typer.Option(help="Column of the time of the exposure.", show_default=False)

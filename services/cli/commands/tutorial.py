@@ -78,6 +78,7 @@ def _play(session: Session, customers: int, visitors: int, random: np.random.Gen
         )
     )
     write(results_view(results.results), Format.TABLE)
+    say("an interval misses the truth in 1 of 20 cases; purchase and revenue miss it together")
     tell_health(results.results)
     attribution = session.attribution.GetAttribution(
         attribution_pb.GetAttributionRequest(
@@ -114,9 +115,12 @@ def _make_room(folder: Path, *, ours: bool) -> None:
 def _say_next(settings: CliSettings) -> None:
     say("")
     say("next:")
-    say(
-        f"  touchstone up --data {settings.data}      keeps these services running; then, elsewhere:"
-    )
-    say(f"  touchstone results show {EXPERIMENT} --data {settings.data}")
-    say("  touchstone up                            starts with a folder of your own")
-    say("  touchstone import --help                 replays your own data")
+    steps = {
+        f"touchstone up --data {settings.data}": "look around in this data; then, elsewhere:",
+        f"touchstone results show {EXPERIMENT} --data {settings.data}": "the same results",
+        "touchstone up": "begin with a folder of your own",
+        "touchstone import --help": "replay your own data",
+    }
+    width = max(map(len, steps))
+    for command, why in steps.items():
+        say(f"  {command:<{width}}  {why}")

@@ -8,6 +8,8 @@ import re
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from shared.errors import shown
+
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -48,7 +50,7 @@ def number(cell: object, column: str) -> float:
         except (TypeError, ValueError):
             value = math.nan
     if not math.isfinite(value):
-        raise RowError(column, cell, "is no number; allowed: a finite number such as 12.5")
+        raise RowError(column, cell, f"is {shown(cell)}; allowed: a finite number such as 12.5")
     return value
 
 
@@ -56,7 +58,7 @@ def flag(cell: object, column: str) -> bool:
     """Yes or no. Raises RowError for anything but 0, 1, true, false, yes, no."""
     found = _FLAGS.get(str(cell).strip().lower())
     if found is None:
-        raise RowError(column, cell, "is not yes or no; allowed: 0, 1, true, false, yes, no")
+        raise RowError(column, cell, f"is {shown(cell)}; allowed: 0, 1, true, false, yes, no")
     return found
 
 
@@ -76,7 +78,9 @@ def time_us(cell: object, column: str) -> int:
     elif isinstance(cell, dt.date) and not isinstance(cell, dt.datetime):
         time = dt.datetime(cell.year, cell.month, cell.day, tzinfo=dt.UTC)
     if not isinstance(time, dt.datetime):
-        raise RowError(column, cell, "is no time; allowed: ISO 8601 such as 2026-01-31T12:00:00Z")
+        raise RowError(
+            column, cell, f"is {shown(cell)}; allowed: ISO 8601 such as 2026-01-31T12:00:00Z"
+        )
     return microseconds(time)
 
 

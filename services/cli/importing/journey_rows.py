@@ -54,7 +54,7 @@ class JourneyRows:
         time = cells.stamp(cells.time_us(row.cells[self._time], mapping.time))
         cost = self._amount(row, self._cost, mapping.cost)
         if cost is not None and cost < 0:
-            raise RowError(mapping.cost or "", cost, "is below 0; allowed: 0 and above")
+            raise RowError(mapping.cost or "", cost, f"is {cost}; allowed: 0 and above")
         interaction = _text(row, self._interaction)
         touch = Event(
             event_id=event_id(mapping.dataset, row.number, "touch"),
