@@ -48,4 +48,7 @@ def bucketing_key(salt: str, unit: str) -> str:
 
 def unit_bytes(unit: str) -> bytes:
     """`encode_unit` as the bytes that end a key."""
-    return encode_unit(unit).encode("ascii")
+    # The common case once more: every decision comes by here, and a second call would show.
+    if unit.isascii() and unit.isprintable() and "%" not in unit and unit:
+        return unit.encode()
+    return encode_unit(unit).encode()

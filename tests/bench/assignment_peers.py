@@ -1,8 +1,8 @@
 """Runs in a peer's own environment: `python assignment_peers.py PEER`, with the job on stdin.
 
-The job is {"units": [...], "layer_salt", "split_salt", "repeats"}. One experiment owns the first
-half of the layer's 10,000 slots and splits its units evenly. Prints {"us": microseconds for one
-decision, "variants": [...]} on standard output.
+The job is {"units": [...], "layer_salt", "split_salt", "timed", "passes"}. One experiment owns
+the first half of the layer's 10,000 slots and splits its units evenly. Prints {"us": microseconds
+for one decision, "variants": [...]} on standard output.
 """
 
 from __future__ import annotations
@@ -108,12 +108,13 @@ def main() -> None:
     units = job["units"]
     variants = [decide(unit) for unit in units]
     best = float("inf")
-    for _ in range(job["repeats"]):
+    timed = units[: job["timed"]]
+    for _ in range(job["passes"]):
         start = time.perf_counter()
-        for unit in units:
+        for unit in timed:
             decide(unit)
         best = min(best, time.perf_counter() - start)
-    print(json.dumps({"us": best / len(units) * 1e6, "variants": variants}))
+    print(json.dumps({"us": best / len(timed) * 1e6, "variants": variants}))
 
 
 if __name__ == "__main__":

@@ -44,12 +44,8 @@ class CompiledExperiment:
 
     experiment: Experiment
     layer: Layer | None
+    unit_type: str
     decide: Decide
-
-    @property
-    def unit_type(self) -> str:
-        """The type of the units that it decides for."""
-        return self.experiment.design.unit_type
 
     @property
     def serves(self) -> bool:
@@ -102,7 +98,8 @@ def compile_snapshot(
 
 def compile_experiment(experiment: Experiment, layer: Layer | None) -> CompiledExperiment:
     """The closure of one experiment; one that runs on slots needs its layer, else ValueError."""
-    return CompiledExperiment(experiment, layer, _decide(experiment, layer))
+    unit_type = experiment.design.unit_type
+    return CompiledExperiment(experiment, layer, unit_type, _decide(experiment, layer))
 
 
 def _decide(experiment: Experiment, layer: Layer | None) -> Decide:

@@ -1,13 +1,14 @@
 """The key rule: printable, injective, and closed to what cannot be written."""
 
 import string
+from collections.abc import Callable
 from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bucketing import bucketing_key, encode_unit
+from shared.bucketing import bucketing_key, encode_unit, unit_bytes
 from shared.bucketing.hashes import cbor_text
 
 UNITS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -25,6 +26,7 @@ def test_a_key_is_printable_ascii_and_can_be_read_back(unit: str) -> None:
 @given(UNITS)
 def test_the_rule_is_urllibs_quote_with_all_of_printable_ascii_safe(unit: str) -> None:
     assert encode_unit(unit) == quote(unit, safe=PRINTABLE.replace("%", ""))
+    assert unit_bytes(unit) == encode_unit(unit).encode("ascii")
 
 
 @given(SALTS, UNITS, SALTS, UNITS)
@@ -40,9 +42,10 @@ def test_an_id_that_looks_encoded_stays_different_from_what_it_looks_like() -> N
     assert encode_unit("café") == "caf%C3%A9"
 
 
-def test_an_empty_id_is_refused() -> None:
+@pytest.mark.parametrize("encode", [encode_unit, unit_bytes])
+def test_an_empty_id_is_refused(encode: Callable[[str], object]) -> None:
     with pytest.raises(ValueError, match="at least one character"):
-        encode_unit("")
+        encode("")
 
 
 def test_an_unpaired_surrogate_is_refused() -> None:
