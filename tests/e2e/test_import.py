@@ -205,7 +205,7 @@ def test_bad_rows_are_kept_with_their_reason(suite: Suite, tmp_path: Path) -> No
     )
     summary = json.loads(done.stdout)
     assert (summary["rows"], summary["rejected"]) == (6, 3)
-    rejects = pd.read_csv(summary["rejects_file"])
+    rejects = pd.read_csv(suite.data.parent / summary["rejects_file"])
     assert list(rejects["line"]) == [4, 5, 6]
     assert "maybe" in rejects["reason"][0]
     shown = json.loads(suite.run("results", "show", "small", "-o", "json").stdout)
