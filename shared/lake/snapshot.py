@@ -1,5 +1,6 @@
 """Read a consistent cut of the event tables of one project."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -90,14 +91,18 @@ class LakeSnapshot:
     @contextmanager
     def read(self) -> Iterator[Mapping[str, ibis.Table]]:
         """See Snapshot."""
-        engine = ibis.duckdb.connect(
-            threads=self.limits.threads, memory_limit=f"{self.limits.memory_limit_mb}MB"
-        )
-        try:
-            engine.raw_sql("SET timezone = 'UTC'")
-            yield _LazyTables(lambda name: self._table(engine, name))
-        finally:
-            engine.disconnect()
+        # The engine's own default is a folder below wherever the process was started.
+        with tempfile.TemporaryDirectory(prefix="touchstone-spill-") as spill:
+            engine = ibis.duckdb.connect(
+                threads=self.limits.threads,
+                memory_limit=f"{self.limits.memory_limit_mb}MB",
+                temp_directory=spill,
+            )
+            try:
+                engine.raw_sql("SET timezone = 'UTC'")
+                yield _LazyTables(lambda name: self._table(engine, name))
+            finally:
+                engine.disconnect()
 
     def _table(self, engine: ibis.BaseBackend, name: str) -> ibis.Table:
         columns = TABLES[name].schema.names

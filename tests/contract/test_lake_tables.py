@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from shared.errors import Code, DomainError
 from shared.lake.layout import TABLES
 from shared.lake.rows import table_of
-from shared.lake.snapshot import LakeEventTables, Snapshot
+from shared.lake.snapshot import EngineLimits, LakeEventTables, Snapshot
 from shared.lake.upkeep import CROWD
 from shared.lake.watermark import FILE_NAME, ConsistencyToken, read_watermark
 from shared.lake.writer import COMMITS_PER_HANDLE, LakeWriter, TableWriter
@@ -296,3 +296,18 @@ def test_a_rewrite_of_a_second_writer_is_noticed(tmp_path: Path) -> None:
     TableWriter(tmp_path, TABLES["conversions"]).tidy(time.monotonic() + 30)
     target.append({"conversions": conversions(["new"], CROWD + 1)}, CROWD + 1)
     assert len(ids(LakeEventTables(tmp_path).snapshot("acme"))) == CROWD + 1
+
+
+def test_a_read_spills_to_a_folder_of_its_own_that_goes_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    limits = EngineLimits(threads=1, memory_limit_mb=64)
+    query = "SELECT current_setting('temp_directory'), current_setting('threads')"
+    with LakeEventTables(tmp_path, limits).snapshot("acme").read() as tables:
+        engine = tables["conversions"].get_backend()
+        ((spill, threads),) = engine.raw_sql(query).fetchall()
+        assert Path(spill).is_dir()
+        assert threads == 1
+    assert not Path(spill).exists()
+    assert list(tmp_path.iterdir()) == []
