@@ -50,7 +50,7 @@ def compose(
     limits = Limits(dedupe_window_days=settings.dedupe_window_days)
     journal = decorate(SqliteJournal(settings.journal_path, platform.ids))
     rejected = SqliteRejectedEvents(settings.rejected_path, limits.kept_rejections)
-    sink = DeltaSink(settings.lake_path, journal.id, platform.clock)
+    sink = DeltaSink(settings.lake_path, journal, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
     window.tidy(day_number(platform.clock.now()))

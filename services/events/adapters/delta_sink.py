@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+from deltalake.exceptions import DeltaError
 
 from services.events.adapters.arrow_codec import decode
-from services.events.ports import JournalEntry
+from services.events.ports import Journal, JournalEntry
 from shared.clock import Clock
+from shared.errors import DomainError, failed_precondition
 from shared.lake.watermark import Watermark
 from shared.lake.writer import LakeWriter, concatenate
 
@@ -16,10 +18,23 @@ UPKEEP_S = 0.3
 
 
 class DeltaSink:
-    """See EventSink."""
+    """See EventSink.
 
-    def __init__(self, lake: Path, journal_id: str, clock: Clock) -> None:
-        self._writer = LakeWriter(lake, journal_id, clock)
+    FAILED_PRECONDITION when the folder cannot be used, a newer program wrote the tables, or they
+    hold more of the journal than the journal itself.
+    """
+
+    def __init__(self, lake: Path, journal: Journal, clock: Clock) -> None:
+        try:
+            self._writer = LakeWriter(lake, journal.id, clock)
+        except (OSError, DeltaError) as error:
+            raise failed_precondition(
+                "STORAGE_UNAVAILABLE",
+                f"the event tables in {lake} cannot be opened ({error}); set TOUCHSTONE_LAKE to a "
+                "folder that this user can write, or restore the tables",
+            ) from error
+        if self.position > journal.last:
+            raise _journal_is_older(lake, self.position, journal.last)
 
     @property
     def position(self) -> int:
@@ -48,3 +63,13 @@ class DeltaSink:
     def recover(self) -> None:
         """See EventSink."""
         self._writer.reopen()
+
+
+def _journal_is_older(lake: Path, position: int, last: int) -> DomainError:
+    """Positions that the tables hold already would be given out again, and skipped as known."""
+    return failed_precondition(
+        "STORAGE_UNAVAILABLE",
+        f"the tables in {lake} hold the journal up to position {position}, but the journal ends at "
+        f"{last}: it was restored from an older copy. Restore both from the same moment, or move "
+        "the journal file away to start a new one",
+    )

@@ -51,7 +51,8 @@ class FlushLoop:
     def close(self) -> None:
         """Flush what there is, then stop. May be called twice."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(self._delay_s()):

@@ -20,6 +20,7 @@ from services.events.domain.event import (
     fingerprint_prefix,
 )
 from services.events.domain.limits import Limits
+from shared.errors import DomainError
 from shared.lake.snapshot import LakeEventTables
 from shared.testing.fakes import CountingIds, FixedClock
 from tests.unit.events import events_fakes as fakes
@@ -92,7 +93,7 @@ def test_a_restart_between_any_two_steps_stores_each_event_once(tmp_path: Path) 
     lake, file = tmp_path / "lake", tmp_path / "j.db"
     for round_number in range(3):
         journal = SqliteJournal(file, CountingIds())
-        sink = DeltaSink(lake, journal.id, FixedClock(NOW))
+        sink = DeltaSink(lake, journal, FixedClock(NOW))
         journal.append([batch(f"{round_number}-a"), batch(f"{round_number}-b")])
         sink.store(journal.read(0, 10**9))  # everything, also what is stored already
         journal.close()
@@ -106,7 +107,7 @@ def seen(window: DedupeWindow[str], name: str, project: str = "acme") -> Seen:
 
 def test_the_window_is_rebuilt_from_tables_and_journal(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "j.db", CountingIds())
-    sink = DeltaSink(tmp_path / "lake", journal.id, FixedClock(NOW))
+    sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
     journal.append([batch("a", "b"), batch("a", project="007")])
     flush(journal, sink, Limits())
     journal.append([batch("c")])
@@ -122,7 +123,7 @@ def test_the_window_is_rebuilt_from_tables_and_journal(tmp_path: Path) -> None:
 
 def test_what_was_received_before_the_window_is_not_loaded(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "j.db", CountingIds())
-    sink = DeltaSink(tmp_path / "lake", journal.id, FixedClock(NOW))
+    sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
     journal.append([batch("old", receive_time_us=NOW_US - 31 * DAY_US)])
     journal.append([batch("new", receive_time_us=NOW_US - 29 * DAY_US)])
     flush(journal, sink, Limits())
@@ -130,3 +131,28 @@ def test_what_was_received_before_the_window_is_not_loaded(tmp_path: Path) -> No
     rebuild(window, tmp_path / "lake", journal, Limits(), NOW)
     assert [seen(window, n) for n in ("old", "new")] == [Seen.NEW, Seen.DUPLICATE]
     journal.close()
+
+
+def test_a_journal_from_an_older_backup_is_refused(tmp_path: Path) -> None:
+    """Its positions were used: events under them would be taken for stored ones and lost."""
+    file, lake = tmp_path / "j.db", tmp_path / "lake"
+    journal = SqliteJournal(file, CountingIds())
+    journal.append([batch("a")])
+    journal.close()
+    backup = file.read_bytes()
+    journal = SqliteJournal(file, CountingIds())
+    journal.append([batch("b")])
+    flush(journal, DeltaSink(lake, journal, FixedClock(NOW)), Limits())
+    journal.close()
+    file.write_bytes(backup)
+    journal = SqliteJournal(file, CountingIds())
+    with pytest.raises(DomainError, match="restored from an older copy"):
+        DeltaSink(lake, journal, FixedClock(NOW))
+    journal.close()
+
+
+def test_a_folder_for_tables_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DomainError, match="set TOUCHSTONE_LAKE") as raised:
+        DeltaSink(tmp_path / "file" / "lake", fakes.MemoryJournal(), FixedClock(NOW))
+    assert raised.value.reason == "STORAGE_UNAVAILABLE"
