@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import ssl
 from pathlib import Path
 
 import grpc
@@ -48,7 +49,11 @@ class CertificateFiles:
         return [(s.st_mtime_ns, s.st_ino, s.st_size) for s in stats]
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
-        certificate, key = (file.read_bytes() for file in self._files[:2])
+        # gRPC does not say what is wrong with a pair, and finds out late.
+        pair = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate_file, key_file = self._files[:2]
+        pair.load_cert_chain(certificate_file, key_file, password=lambda: "")
+        certificate, key = certificate_file.read_bytes(), key_file.read_bytes()
         roots = self._client_ca.read_bytes() if self._client_ca else None
         return grpc.ssl_server_certificate_configuration([(key, certificate)], roots)
 
@@ -101,8 +106,11 @@ def _credentials(settings: ServiceSettings, host: str) -> grpc.ServerCredentials
     try:
         files = CertificateFiles(certificate, key, settings.tls_client_ca)
     except OSError as error:
-        raise errors.invalid(
-            "TLS file", str(error.filename), "a file that this process can read"
+        raise errors.failed_precondition(
+            "WRONG_STATE",
+            "TOUCHSTONE_TLS_CERTIFICATE and TOUCHSTONE_TLS_KEY cannot be used: "
+            f"{error.filename or f'{certificate} and {key}'}: {error.strerror}; name a readable "
+            "certificate chain (PEM) and its private key without a password",
         ) from error
     return grpc.dynamic_ssl_server_credentials(
         files.initial,
