@@ -56,7 +56,7 @@ class Database:
             raise errors.failed_precondition(
                 "STORAGE_UNAVAILABLE",
                 f"cannot open the state database {shown}: {error.orig}; check that the folder can "
-                "be written or that the server runs, and database_url",
+                "be written or that the server runs, and TOUCHSTONE_DATABASE_URL",
             ) from error
         return cls(engine)
 
@@ -109,9 +109,9 @@ def _parse(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
-        raise errors.invalid("database_url", "(hidden)", allowed) from error
+        raise errors.invalid("TOUCHSTONE_DATABASE_URL", "(hidden)", allowed) from error
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise errors.invalid("database_url", parsed.get_backend_name(), allowed)
+        raise errors.invalid("TOUCHSTONE_DATABASE_URL", parsed.get_backend_name(), allowed)
     return parsed
 
 
