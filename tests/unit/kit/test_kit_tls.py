@@ -1,0 +1,228 @@
+"""TLS and mTLS with certificates made here, and their rotation without a restart."""
+
+import datetime as dt
+import ipaddress
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from touchstone.common.v1 import access_service_pb2 as pb
+from touchstone.common.v1 import access_service_pb2_grpc as rpc
+
+from shared.server.channel import open_async_channel
+
+DAY = dt.timedelta(days=1)
+
+
+@dataclass
+class Identity:
+    """A certificate with its private key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """Signs certificates for loopback."""
+
+    def __init__(self, folder, name):
+        self._folder = folder / name
+        self._folder.mkdir()
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.root = self._folder / "root.pem"
+        own = self._builder(self._name, self._key, -DAY, DAY)
+        own = own.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        self._write(self.root, own.sign(self._key, hashes.SHA256()))
+
+    def issue(self, name, start=-DAY, end=DAY):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = self._builder(subject, key, start, end).add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        found = Identity(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+        self._write(found.certificate, builder.sign(self._key, hashes.SHA256()))
+        found.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return found
+
+    def _builder(self, subject, key, start, end):
+        now = dt.datetime.now(dt.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + start)
+            .not_valid_after(now + end)
+        )
+
+    def _write(self, path, certificate):
+        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path, "authority")
+
+
+@pytest.fixture
+def installed(tmp_path, authority):
+    """The files that the server is told of; `install` rotates what is in them."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    files = Identity(folder / "server.pem", folder / "server.key")
+    install(authority.issue("first"), files)
+    return files
+
+
+def install(identity, files):
+    for source, target in ((identity.key, files.key), (identity.certificate, files.certificate)):
+        draft = target.with_suffix(".new")
+        shutil.copy(source, draft)
+        draft.replace(target)
+
+
+def tls(files, **more):
+    return {"tls_certificate": files.certificate, "tls_key": files.key, **more}
+
+
+async def answer(channel, metadata):
+    stub = rpc.AccessServiceStub(channel)
+    reply = await stub.GetCaller(pb.GetCallerRequest(), metadata=metadata, timeout=5)
+    return reply.project
+
+
+async def refused(channel, metadata):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await answer(channel, metadata)
+    return caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def common_name(address):
+    """Of the certificate that a new connection is shown."""
+    import ssl
+
+    host, _, port = address.rpartition(":")
+    pem = ssl.get_server_certificate((host, int(port)), timeout=5)
+    subject = x509.load_pem_x509_certificate(pem.encode()).subject
+    return subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+
+
+async def shown(address):
+    import asyncio
+
+    return await asyncio.to_thread(common_name, address)
+
+
+async def test_encrypted_call_passes_and_others_do_not(serve, installed, authority, tmp_path):
+    stranger = Authority(tmp_path, "stranger")
+    async with serve(**tls(installed)) as served:
+        address, owner = served.running.address, served.owner
+        async with open_async_channel(address, authority.root) as channel:
+            assert await answer(channel, owner) == "answered"
+        async with grpc.aio.secure_channel(
+            address, grpc.ssl_channel_credentials(stranger.root.read_bytes())
+        ) as channel:
+            assert await refused(channel, owner)
+        assert await refused(served.channel, owner)
+
+
+async def test_client_certificate_is_demanded_when_its_authority_is_set(
+    serve, installed, authority, tmp_path
+):
+    clients = Authority(tmp_path, "clients")
+    good, bad = clients.issue("shop"), authority.issue("intruder")
+    expired = clients.issue("old", start=-3 * DAY, end=-DAY)
+    async with serve(**tls(installed, tls_client_ca=clients.root)) as served:
+        for identity, admitted in ((good, True), (bad, False), (expired, False), (None, False)):
+            pair = (
+                {
+                    "private_key": identity.key.read_bytes(),
+                    "certificate_chain": identity.certificate.read_bytes(),
+                }
+                if identity
+                else {}
+            )
+            credentials = grpc.ssl_channel_credentials(authority.root.read_bytes(), **pair)
+            async with grpc.aio.secure_channel(served.running.address, credentials) as channel:
+                if admitted:
+                    assert await answer(channel, served.owner) == "answered"
+                else:
+                    assert await refused(channel, served.owner)
+
+
+async def test_rotated_certificate_is_shown_to_new_connections_and_old_ones_live(
+    serve, installed, authority
+):
+    async with serve(**tls(installed)) as served:
+        address = served.running.address
+        async with open_async_channel(address, authority.root) as old:
+            assert await answer(old, served.owner) == "answered"
+            assert await shown(address) == "first"
+            install(authority.issue("second"), installed)
+            assert await shown(address) == "second"
+            assert await answer(old, served.owner) == "answered"
+
+
+async def test_rotation_that_fails_keeps_the_certificate_and_is_logged(
+    serve, installed, authority, log
+):
+    async with serve(**tls(installed)) as served:
+        address = served.running.address
+        installed.key.unlink()
+        assert await shown(address) == "first"
+        assert "certificates not reloaded" in log.text
+        install(authority.issue("second"), installed)
+        assert await shown(address) == "second"
+
+
+async def test_rotation_seen_half_way_keeps_the_certificate(serve, installed, authority):
+    """The key is there already, its certificate is not: the pair does not fit."""
+    second = authority.issue("second")
+    async with serve(**tls(installed)) as served:
+        address = served.running.address
+        shutil.copy(second.key, installed.key)
+        assert await shown(address) == "first"
+        installed.key.write_bytes(b"not a key")
+        assert await shown(address) == "first"
+        install(second, installed)
+        assert await shown(address) == "second"
+
+
+async def test_expired_server_certificate_is_refused_by_clients(serve, installed, authority):
+    install(authority.issue("late", start=-3 * DAY, end=-DAY), installed)
+    async with (
+        serve(**tls(installed)) as served,
+        open_async_channel(served.running.address, authority.root) as channel,
+    ):
+        assert await refused(channel, served.owner)
+
+
+@pytest.mark.parametrize("broken", ["key", "certificate"])
+async def test_files_that_are_no_certificate_stop_the_start(tmp_path, handlers, installed, broken):
+    from shared.errors import DomainError
+    from shared.server.run import start_server
+    from shared.testing.serving import application
+
+    getattr(installed, broken).write_bytes(b"not a PEM file")
+    found = application(tmp_path / "data", handlers.servicers(), **tls(installed))
+    with pytest.raises(DomainError, match=r"TLS_CERTIFICATE and TOUCHSTONE_TLS_KEY.*server\.pem"):
+        await start_server(found)
+    found.platform.database.close()
