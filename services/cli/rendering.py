@@ -23,7 +23,7 @@ Cell: TypeAlias = str | int | float | bool | None
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _NO_LIMIT = 100_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 class Format(enum.StrEnum):
@@ -105,11 +105,12 @@ def neutral(cell: Cell) -> str:
 
 def print_table(view: View, stream: TextIO) -> None:
     """Prints the rows for a person."""
-    table = Table(title=printable(view.title) or None, title_justify="left", title_style="bold")
+    title = Text(printable(view.title)) if view.title else None
+    table = Table(title=title, title_justify="left", title_style="bold")
     shown, rows = view.brief or (view.columns, view.rows)
     for column in shown:
         justify: Literal["left", "right"] = "right" if column.right else "left"
-        table.add_column(column.name, justify=justify, overflow="fold")
+        table.add_column(Text(printable(column.name)), justify=justify, overflow="fold")
     for row in rows:
         cells = (_shown(cell, column) for cell, column in zip(row, shown, strict=True))
         table.add_row(*(Text(cell) for cell in cells))

@@ -1,0 +1,98 @@
+"""Errors tell what to do next, and the exit code tells a script."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+
+from services.cli.failures import from_call, lines
+from shared.errors import Code, DomainError, FieldViolation, invalid_fields
+
+
+class FailedCall(grpc.RpcError):
+    """A failed call as a stub raises it, without the details of one of our services."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__()
+        self._code, self._details = code, details
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+
+def test_service_that_does_not_run_says_how_to_start_it() -> None:
+    error = from_call(FailedCall(grpc.StatusCode.UNAVAILABLE, "Connection refused"))
+    assert error.reason == "NOT_RUNNING"
+    assert "touchstone up" in error.message
+    assert "Connection refused" in error.message
+
+
+def test_unknown_call_is_another_version() -> None:
+    error = from_call(FailedCall(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"))
+    assert error.code is Code.FAILED_PRECONDITION
+    assert "another version" in error.message
+
+
+def test_every_violation_is_shown() -> None:
+    error = invalid_fields([FieldViolation(f"f{n}", "is wrong") for n in range(25)])
+    shown = lines(error)
+    assert shown[1] == "  f0 is wrong"
+    assert shown[-1] == "  and 5 more"
+    assert len(shown) == 22
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (DomainError(Code.UNAUTHENTICATED, "INVALID_CREDENTIAL", "no"), "TOUCHSTONE_API_KEY"),
+        (DomainError(Code.PERMISSION_DENIED, "MISSING_ROLE", "no"), "keys create --role"),
+        (DomainError(Code.ABORTED, "STALE_ETAG", "no"), "read it again"),
+        (DomainError(Code.RESOURCE_EXHAUSTED, "OVERLOADED", "no", retry_after_s=2), "in 2 s"),
+        (DomainError(Code.INTERNAL, "INTERNAL", "no", metadata={"request_id": "r7"}), "r7"),
+    ],
+)
+def test_what_to_do_next(error: DomainError, expected: str) -> None:
+    assert expected in lines(error)[-1]
+
+
+def test_control_characters_in_an_error_are_escaped() -> None:
+    assert "\x1b" not in lines(DomainError(Code.NOT_FOUND, "X", "no \x1b[2Jthing"))[0]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("TOUCHSTONE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", *arguments],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_exit_codes(tmp_path: Path) -> None:
+    usage = run("experiment", "list", "--nonsense")
+    assert (usage.returncode, usage.stdout) == (2, "")
+    failed = run("experiment", "list", TOUCHSTONE_DATA=str(tmp_path))
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("error: no key")
+    assert "Traceback" not in failed.stderr
+    done = run("version")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bad_setting_is_named_by_its_variable(tmp_path: Path) -> None:
+    failed = run("doctor", TOUCHSTONE_EVENTS_ADDRESS="nowhere", TOUCHSTONE_DATA=str(tmp_path))
+    assert failed.returncode == 1
+    assert "TOUCHSTONE_EVENTS_ADDRESS" in failed.stderr
