@@ -60,9 +60,10 @@ def read_page(request: Message, project: str) -> Page:
         return Page(size, None, scope)
     try:
         given, after = json.loads(base64.urlsafe_b64decode(token.encode()))
+        storable = isinstance(after, str) and b"\0" not in after.encode()
     except (ValueError, TypeError, binascii.Error) as error:
         raise _bad_token() from error
-    if given != scope or not isinstance(after, str):
+    if given != scope or not storable:
         raise _bad_token()
     return Page(size, after, scope)
 
