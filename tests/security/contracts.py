@@ -1,0 +1,143 @@
+"""Every RPC of the suite, and a valid request for each, made from the contracts alone.
+
+A new RPC needs nothing here as long as its fields are named as in the others; where they are not,
+the test that validates the requests says which value is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import touchstone
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+
+from shared.server.rules import Rule, rule_of
+
+KEY_ID = "thekey0000"
+# What stands in a field of this name. `{p}` becomes the resource name of the project.
+VALUES: dict[str, Any] = {
+    "parent": "{p}",
+    "experiment_id": "fresh",
+    "layer_id": "fresh",
+    "metric_id": "fresh",
+    "event_id": "e-1",
+    "event_name": "order",
+    "unit_type": "user",
+    "type": "user",
+    "id": "unit-1",
+    "key": "geheim-a",
+    "weight": 10000,
+    "variant": "geheim-a",
+    "channel": "geheim-mail",
+    "roles": [1],
+    "experiments": ["exp"],
+    "metrics": ["{p}/metrics/met"],
+    "layer": "{p}/layers/lay",
+    "kind": 1,
+    "paths": ["display_name"],
+}
+# What a `name` is of, by the message that it stands in.
+COLLECTIONS = {
+    "Experiment": "experiments/exp",
+    "Layer": "layers/lay",
+    "Metric": "metrics/met",
+    "Key": f"keys/{KEY_ID}",
+}
+SKIPPED = {"linked_units", "start_time", "end_time"}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """An RPC with its rule."""
+
+    path: str
+    descriptor: MethodDescriptor
+    rule: Rule | None
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.descriptor.server_streaming)
+
+    def request(self, project: str, **top: Any) -> Message:
+        """A valid request that names things of the project; `top` replaces first-level fields."""
+        made = fill(self.descriptor.input_type, project)
+        for name, value in top.items():
+            setattr(made, name, value)
+        return made
+
+
+def methods() -> list[Method]:
+    """Every RPC of every contract in touchstone.*, by path."""
+    for module in pkgutil.walk_packages(touchstone.__path__, "touchstone."):
+        if module.name.endswith("_pb2"):
+            importlib.import_module(module.name)
+    found = []
+    for service in _services():
+        for method in service.methods:
+            path = f"/{service.full_name}/{method.name}"
+            found.append(Method(path, method, rule_of(method)))
+    return sorted(found, key=lambda method: method.path)
+
+
+def _services() -> Iterator[Any]:
+    for module in pkgutil.walk_packages(touchstone.__path__, "touchstone."):
+        if module.name.endswith("_pb2"):
+            yield from importlib.import_module(module.name).DESCRIPTOR.services_by_name.values()
+
+
+def fill(descriptor: Descriptor, project: str) -> Message:
+    """A message with every field that is known by its name or holds a message of ours."""
+    message = message_factory.GetMessageClass(descriptor)()
+    for field in descriptor.fields:
+        oneof = field.containing_oneof
+        if field.name in SKIPPED or (oneof is not None and oneof.fields[0] is not field):
+            continue
+        if field.type == field.TYPE_MESSAGE:
+            _set_message(message, field, project)
+        else:
+            _set_value(message, field, project)
+    return message
+
+
+def _set_message(message: Message, field: FieldDescriptor, project: str) -> None:
+    kind = field.message_type.full_name
+    if kind == "google.protobuf.Timestamp":
+        getattr(message, field.name).FromSeconds(int(time.time()) + 3600)
+    elif kind.startswith("touchstone.") or kind == "google.protobuf.FieldMask":
+        value = fill(field.message_type, project)
+        if field.is_repeated:
+            getattr(message, field.name).append(value)
+        else:
+            getattr(message, field.name).CopyFrom(value)
+
+
+def _set_value(message: Message, field: FieldDescriptor, project: str) -> None:
+    value = _value(field)
+    if value is None:
+        return
+    place = f"projects/{project}"
+    if isinstance(value, list):
+        getattr(message, field.name).extend(
+            v.replace("{p}", place) if isinstance(v, str) else v for v in value
+        )
+    else:
+        setattr(
+            message, field.name, value.replace("{p}", place) if isinstance(value, str) else value
+        )
+
+
+def _value(field: FieldDescriptor) -> Any:
+    owner = field.containing_type.name
+    if field.name == "experiment":
+        return "{p}/experiments/exp" if owner == "GetResultsRequest" else "exp"
+    if field.name == "name":
+        noun = next((noun for noun in COLLECTIONS if noun in owner), None)
+        return f"{{p}}/{COLLECTIONS[noun]}" if noun else None
+    return VALUES.get(field.name)

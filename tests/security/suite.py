@@ -1,0 +1,186 @@
+"""The four services as they are composed, in one process, with two tenants in them."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import importlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.message import Message
+from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2, layer_pb2
+from touchstone.assignment.v1 import layer_service_pb2 as layer_service
+from touchstone.common.v1 import unit_pb2
+from touchstone.events.v1 import event_pb2, events_service_pb2
+from touchstone.results.v1 import metric_pb2, metric_service_pb2
+
+from shared.errors import DomainError
+from shared.security.caller import Role
+from shared.security.keys import ApiKey, SqlKeyStore, make_key
+from shared.server.run import Platform, RunningServer, start_server
+from shared.server.status import from_rpc_error
+from shared.settings import SERVICES
+from shared.testing.serving import Metadata, bearer, free_port
+from tests.security.contracts import KEY_ID, Method, methods
+
+# Stands in everything of the first tenant that another one must never see.
+SECRET = b"geheim"
+EVERY_ROLE = frozenset(Role)
+
+
+@dataclass
+class Answer:
+    """What a call ended with: messages or an error."""
+
+    messages: list[Message] = field(default_factory=list)
+    error: DomainError | None = None
+
+    @property
+    def text(self) -> bytes:
+        parts = [m.SerializeToString() for m in self.messages]
+        return b"".join(parts) + (self.error.message.encode() if self.error else b"")
+
+
+class Suite:
+    """Channels to the running services, and keys of the tenants alpha and beta."""
+
+    def __init__(self, running: dict[str, RunningServer]) -> None:
+        self.running = running
+        self.platform: Platform = running["assignment"].application.platform
+        self.alpha = self.key("alpha", EVERY_ROLE)
+        self.beta = self.key("beta", EVERY_ROLE)
+        self._by_service = {
+            servicer.name: grpc.insecure_channel(server.address)
+            for server in running.values()
+            for servicer in server.application.servicers
+        }
+
+    def key(self, project: str, roles: frozenset[Role]) -> Metadata:
+        """The metadata of a new key."""
+        new = make_key(self.platform.ids, project, "geheim key", roles, self.platform.clock.now())
+        self.store(new.key)
+        return bearer(new.text)
+
+    def store(self, key: ApiKey) -> None:
+        with self.platform.database.begin() as connection:
+            keys = SqlKeyStore(connection)
+            if not keys.has_project(key.project):
+                keys.add_project(key.project, key.create_time)
+            keys.add(key)
+
+    def call(self, method: Method, body: bytes | Message, metadata: Metadata) -> Answer:
+        """Calls an RPC with a request, or with any bytes."""
+        channel = self._by_service[method.descriptor.containing_service.full_name]
+        data = body.SerializeToString() if isinstance(body, Message) else body
+        reply = message_factory.GetMessageClass(method.descriptor.output_type)
+        answer = Answer()
+        shape = channel.unary_stream if method.streams else channel.unary_unary
+        try:
+            found = shape(method.path)(data, metadata=metadata, timeout=60)
+            for part in found if method.streams else [found]:
+                answer.messages.append(reply.FromString(part))
+        except grpc.RpcError as error:
+            answer.error = from_rpc_error(error)
+        return answer
+
+    def close(self) -> None:
+        for channel in self._by_service.values():
+            channel.close()
+
+
+@contextmanager
+def running_suite(folder: Path) -> Iterator[Suite]:
+    """The suite on free ports over a folder; the first tenant owns one thing of each kind."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def wait(work):
+        return asyncio.run_coroutine_threadsafe(work, loop).result(60)
+
+    addresses = {f"{name}_address": f"127.0.0.1:{free_port()}" for name in SERVICES}
+    running = {name: wait(_start(name, folder, addresses)) for name in SERVICES}
+    suite = Suite(running)
+    populate(suite)
+    try:
+        yield suite
+    finally:
+        suite.close()
+        for server in running.values():
+            wait(server.drain())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        del suite, running
+        loop.close()
+
+
+async def _start(name: str, folder: Path, addresses: dict[str, str]) -> RunningServer:
+    settings = importlib.import_module(f"services.{name}.settings").Settings
+    compose = importlib.import_module(f"services.{name}.composition").compose
+    return await start_server(compose(settings(data=folder, **addresses)))
+
+
+def populate(suite: Suite) -> None:
+    """Makes what the requests of `contracts` name, in the project alpha."""
+    now = suite.platform.clock.now()
+    new = make_key(suite.platform.ids, "alpha", "geheim", frozenset({Role.VIEWER}), now)
+    suite.store(replace(new.key, key_id=KEY_ID))
+    by_name = {method.descriptor.name: method for method in methods()}
+    parent = "projects/alpha"
+    requests = {
+        "CreateLayer": layer_service.CreateLayerRequest(
+            parent=parent,
+            layer_id="lay",
+            layer=layer_pb2.Layer(display_name="geheim", unit_type="user"),
+        ),
+        "CreateExperiment": experiment_service_pb2.CreateExperimentRequest(
+            parent=parent,
+            experiment_id="exp",
+            experiment=experiment_pb2.Experiment(
+                display_name="geheim",
+                hypothesis="geheim",
+                layer=f"{parent}/layers/lay",
+                unit_type="user",
+                variants=[
+                    experiment_pb2.Variant(key="geheim-a", weight=5000),
+                    experiment_pb2.Variant(key="geheim-b", weight=5000),
+                ],
+                control_variant="geheim-a",
+            ),
+        ),
+        "StartExperiment": experiment_service_pb2.StartExperimentRequest(
+            name=f"{parent}/experiments/exp"
+        ),
+        "CreateMetric": metric_service_pb2.CreateMetricRequest(
+            parent=parent,
+            metric_id="met",
+            metric=metric_pb2.Metric(display_name="geheim", kind=1, event_name="order"),
+        ),
+        "LogEvents": events_service_pb2.LogEventsRequest(events=list(_events(now))),
+    }
+    for name, request in requests.items():
+        answer = suite.call(by_name[name], request, suite.alpha)
+        assert answer.error is None, f"{name}: {answer.error}"
+        assert not getattr(answer.messages[0], "rejected", ()), answer.messages
+
+
+def _events(now):
+    for number in range(40):
+        unit = unit_pb2.UnitId(type="user", id=f"geheim-{number}")
+        payloads = {
+            "exposure": event_pb2.Exposure(experiment="exp", variant=f"geheim-{'ab'[number % 2]}"),
+            "touchpoint": event_pb2.Touchpoint(channel="geheim-mail", cost=1),
+            "conversion": event_pb2.Conversion(event_name="order", value=float(number)),
+        }
+        for minute, (kind, payload) in enumerate(payloads.items()):
+            event = event_pb2.Event(
+                event_id=f"geheim-{kind}-{number}", unit=unit, **{kind: payload}
+            )
+            event.event_time.FromDatetime(now - dt.timedelta(minutes=10 - minute))
+            yield event
