@@ -30,9 +30,9 @@ from services.assignment.ports import Configuration, ConfigurationReader, Config
 from shared.clock import Clock
 from shared.errors import DomainError
 from shared.ids import IdGenerator
+from shared.mutations import Mutation
 from shared.resource_names import require_id, require_parent, resource_name
 from shared.security.caller import current_caller
-from shared.state.mutations import Mutation
 from shared.state.paging import read_page
 
 _LOG = logging.getLogger("touchstone.assignment")

@@ -20,10 +20,10 @@ from services.assignment.api import (
 )
 from services.assignment.application.snapshots import Snapshots
 from services.assignment.settings import Settings
+from shared.mutations import Mutations
 from shared.server.access import access_servicers
 from shared.server.platform import open_platform
 from shared.server.run import Application, Platform, Servicer
-from shared.state.mutations import Mutations
 
 
 def compose(settings: Settings) -> Application:

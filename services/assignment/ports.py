@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from services.assignment.domain.experiment import Experiment, State
 from services.assignment.domain.layer import Layer
 from services.assignment.domain.revision import Revision
-from shared.state.mutations import Mutation
+from shared.mutations import Mutation
 
 M = TypeVar("M", bound=Message)
 

@@ -23,9 +23,9 @@ from services.results.domain.bayes import LiftPrior
 from services.results.encode import encode_metric, encode_results
 from services.results.ports import MetricReader, MetricWriter
 from shared.clock import Clock
+from shared.mutations import Mutation
 from shared.resource_names import require_id, resource_name
 from shared.security.caller import current_caller
-from shared.state.mutations import Mutation
 from shared.version import VERSION
 
 # The rest of the time is for the answer itself.

@@ -15,10 +15,10 @@ from services.results.application.get_results import Sources
 from services.results.domain.bayes import LiftPrior
 from services.results.settings import Settings
 from shared.lake.snapshot import EngineLimits, LakeEventTables
+from shared.mutations import Mutations
 from shared.server.channel import open_channel
 from shared.server.platform import open_platform
 from shared.server.run import Application, Servicer
-from shared.state.mutations import Mutations
 
 
 def compose(settings: Settings) -> Application:

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from services.results.domain.metric import Metric, MetricDefinition
 from services.results.domain.observation import ExperimentPlan, Observation, Question
-from shared.state.mutations import Mutation
+from shared.mutations import Mutation
 
 M = TypeVar("M", bound=Message)
 

@@ -24,9 +24,9 @@ from services.results.domain.metric import (
 )
 from services.results.ports import MetricStore
 from shared.errors import Code, DomainError
+from shared.mutations import Mutation, Mutations
 from shared.security.audit import AuditKeys
 from shared.state.database import Database
-from shared.state.mutations import Mutation, Mutations
 from shared.state.platform import migrate_platform
 from shared.testing.fakes import FixedClock, calling
 

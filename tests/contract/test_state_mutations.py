@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from touchstone.common.v1 import access_service_pb2 as pb
 
 from shared.errors import Code, DomainError
+from shared.mutations import Mutation, Mutations
 from shared.security.audit import AuditKeys, SqlAuditLog
-from shared.state.mutations import Mutation, Mutations
 from shared.state.platform import migrate_platform, projects, replies
 from shared.testing.fakes import FixedClock, calling
 

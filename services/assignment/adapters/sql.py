@@ -15,9 +15,9 @@ from services.assignment.adapters.sql_layers import SqlLayerStore
 from services.assignment.adapters.tables import CONFIG
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration, ProjectConfig
+from shared.mutations import Mutation, Mutations
 from shared.state.database import Database
 from shared.state.migrate import migrate
-from shared.state.mutations import Mutation, Mutations
 
 M = TypeVar("M", bound=Message)
 

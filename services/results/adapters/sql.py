@@ -20,10 +20,10 @@ from services.results.domain.metric import (
 )
 from services.results.ports import MetricStore
 from shared import errors
+from shared.mutations import Mutation, Mutations
 from shared.resource_names import resource_name
 from shared.state.database import Database
 from shared.state.migrate import migrate
-from shared.state.mutations import Mutation, Mutations
 from shared.state.types import UtcTime, text
 
 M = TypeVar("M", bound=Message)
