@@ -166,6 +166,7 @@ def test_processes_that_start_together_migrate_once(database_url):
     ]
     time.sleep(1)
     for process in running:
+        assert process.stdin is not None
         process.stdin.write(b"x")
         process.stdin.flush()
     errors = [process.communicate()[1].decode() for process in running]

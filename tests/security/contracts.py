@@ -99,19 +99,19 @@ def fill(descriptor: Descriptor, project: str) -> Message:
         oneof = field.containing_oneof
         if field.name in SKIPPED or (oneof is not None and oneof.fields[0] is not field):
             continue
-        if field.type == field.TYPE_MESSAGE:
-            _set_message(message, field, project)
+        if field.message_type is not None:
+            _set_message(message, field, field.message_type, project)
         else:
             _set_value(message, field, project)
     return message
 
 
-def _set_message(message: Message, field: FieldDescriptor, project: str) -> None:
-    kind = field.message_type.full_name
+def _set_message(message: Message, field: FieldDescriptor, inner: Descriptor, project: str) -> None:
+    kind = inner.full_name
     if kind == "google.protobuf.Timestamp":
         getattr(message, field.name).FromSeconds(int(time.time()) + 3600)
     elif kind.startswith("touchstone.") or kind == "google.protobuf.FieldMask":
-        value = fill(field.message_type, project)
+        value = fill(inner, project)
         if field.is_repeated:
             getattr(message, field.name).append(value)
         else:
@@ -134,7 +134,7 @@ def _set_value(message: Message, field: FieldDescriptor, project: str) -> None:
 
 
 def _value(field: FieldDescriptor) -> Any:
-    owner = field.containing_type.name
+    owner = field.containing_type.name if field.containing_type else ""
     if field.name == "experiment":
         return "{p}/experiments/exp" if owner == "GetResultsRequest" else "exp"
     if field.name == "name":

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf import message_factory
@@ -80,12 +81,14 @@ class Suite:
         data = body.SerializeToString() if isinstance(body, Message) else body
         reply = message_factory.GetMessageClass(method.descriptor.output_type)
         answer = Answer()
-        shape = channel.unary_stream if method.streams else channel.unary_unary
+        # The stubs of grpc know no call without a serialiser.
+        shape: Any = channel.unary_stream if method.streams else channel.unary_unary
         try:
             found = shape(method.path)(data, metadata=metadata, timeout=60)
             for part in found if method.streams else [found]:
                 answer.messages.append(reply.FromString(part))
         except grpc.RpcError as error:
+            assert isinstance(error, grpc.Call)  # noqa: PT017  for the type checker
             answer.error = from_rpc_error(error)
         return answer
 
@@ -105,7 +108,9 @@ def running_suite(folder: Path) -> Iterator[Suite]:
         return asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
     addresses = {f"{name}_address": f"127.0.0.1:{free_port()}" for name in SERVICES}
-    running = {name: wait(_start(name, folder, addresses)) for name in SERVICES}
+    running: dict[str, RunningServer] = {
+        name: wait(_start(name, folder, addresses)) for name in SERVICES
+    }
     suite = Suite(running)
     populate(suite)
     try:
@@ -160,7 +165,9 @@ def populate(suite: Suite) -> None:
         "CreateMetric": metric_service_pb2.CreateMetricRequest(
             parent=parent,
             metric_id="met",
-            metric=metric_pb2.Metric(display_name="geheim", kind=1, event_name="order"),
+            metric=metric_pb2.Metric(
+                display_name="geheim", kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="order"
+            ),
         ),
         "LogEvents": events_service_pb2.LogEventsRequest(events=list(_events(now))),
     }
@@ -173,7 +180,7 @@ def populate(suite: Suite) -> None:
 def _events(now):
     for number in range(40):
         unit = unit_pb2.UnitId(type="user", id=f"geheim-{number}")
-        payloads = {
+        payloads: dict[str, Any] = {
             "exposure": event_pb2.Exposure(experiment="exp", variant=f"geheim-{'ab'[number % 2]}"),
             "touchpoint": event_pb2.Touchpoint(channel="geheim-mail", cost=1),
             "conversion": event_pb2.Conversion(event_name="order", value=float(number)),

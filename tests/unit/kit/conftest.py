@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from touchstone.assignment.v1 import assignment_service_pb2 as assignment_pb
@@ -57,7 +58,7 @@ class Handlers:
     RevokeKey = GetAttribution = ListKeys
 
     def servicers(self):
-        adders = {
+        adders: dict[str, Any] = {
             "touchstone.common.v1.AccessService": access_rpc.add_AccessServiceServicer_to_server,
             "touchstone.assignment.v1.AssignmentService": (
                 assignment_rpc.add_AssignmentServiceServicer_to_server

@@ -134,8 +134,8 @@ async def test_plaintext_does_not_leave_the_machine_by_accident(tmp_path, handle
 
 
 async def test_plaintext_elsewhere_is_served_when_it_is_allowed(tmp_path, handlers):
-    settings = {"listen_host": "0.0.0.0", "allow_plaintext": True}
-    async with serving(application(tmp_path, handlers.servicers(), **settings)) as served:
+    found = application(tmp_path, handlers.servicers(), listen_host="0.0.0.0", allow_plaintext=True)
+    async with serving(found) as served:
         assert (await get_caller(served)).project == "answered"
 
 

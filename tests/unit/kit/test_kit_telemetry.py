@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).parents[3]
 CALLS = """
 import asyncio, pathlib, sys, tempfile
 from touchstone.common.v1 import access_service_pb2 as pb, access_service_pb2_grpc as rpc
-from shared.security.servicers import AccessServicer
+from shared.server.access import AccessServicer
 from shared.server.run import Servicer
 from shared.testing.serving import application, serving
 
@@ -91,6 +91,7 @@ class Collector:
     """An OTLP collector that keeps what it is sent."""
 
     def __init__(self):
+        self.port = 0
         self.metrics, self.spans = [], []
 
     def export(self, request, context):

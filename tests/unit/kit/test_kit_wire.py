@@ -14,7 +14,7 @@ from touchstone.attribution.v1 import attribution_service_pb2 as attribution_pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_rpc
 from touchstone.common.v1 import access_service_pb2 as pb
 from touchstone.common.v1 import access_service_pb2_grpc as rpc
-from touchstone.common.v1 import unit_pb2
+from touchstone.common.v1 import rpc_pb2, unit_pb2
 
 from shared.errors import Code, DomainError, FieldViolation
 from shared.server.status import from_rpc_error
@@ -105,7 +105,8 @@ def _assign_request(count=1, unit_id="u", attributes=None):
 
 async def test_every_violation_is_named_at_once(serve, handlers):
     async with serve() as served:
-        request = pb.CreateKeyRequest(display_name="x" * 121, roles=[1, 1, 77])
+        request = pb.CreateKeyRequest(display_name="x" * 121)
+        request.roles.extend([rpc_pb2.Role.ValueType(number) for number in (1, 1, 77)])
         call = rpc.AccessServiceStub(served.channel).CreateKey(request, metadata=served.owner)
         error = await failure(call)
     assert error.reason == "INVALID_FIELD"
@@ -311,7 +312,7 @@ async def test_calls_above_the_cap_are_refused_at_once(serve, handlers):
     async with serve(max_concurrent_rpcs=2) as served:
         calls = [asyncio.ensure_future(get_caller(served)) for _ in range(6)]
         done, waiting = await asyncio.wait(calls, timeout=1)
-        codes = {from_rpc_error(call.exception()).code for call in done}
+        codes = {(await failure(call)).code for call in done}
         assert codes == {Code.RESOURCE_EXHAUSTED}
         assert len(waiting) == 2
         release.set()
