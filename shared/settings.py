@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +28,15 @@ def _check_address(value: str) -> str:
 Address = Annotated[str, AfterValidator(_check_address)]
 
 
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """Files (PEM) of a TLS client: whom it trusts, and what it presents where mTLS asks for it."""
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+
 class Settings(BaseSettings):
     """What a program of the suite needs to know of its surroundings."""
 
@@ -46,6 +56,17 @@ class Settings(BaseSettings):
     tls_ca: Path | None = Field(
         None, description="Certificates (PEM) of the authorities to trust. Turns TLS on in clients."
     )
+    tls_client_certificate: Path | None = Field(
+        None, description="The certificate chain (PEM) that a client presents for mTLS."
+    )
+    tls_client_key: Path | None = Field(None, description="Its private key (PEM).")
+
+    @property
+    def client_tls(self) -> ClientTls | None:
+        """The TLS of clients; None when they speak plaintext."""
+        if self.tls_ca is None:
+            return None
+        return ClientTls(self.tls_ca, self.tls_client_certificate, self.tls_client_key)
 
     @property
     def lake_path(self) -> Path:

@@ -101,7 +101,7 @@ def check_key(settings: CliSettings) -> Check:
 def check_service(settings: CliSettings, service: str) -> Check:
     """The service answers and can keep its promise."""
     address = settings.address(service)
-    status = health(address, settings.tls_ca)
+    status = health(address, settings.client_tls)
     log = settings.logs_path / f"{service}.log"
     advice = "run `touchstone up`" if status == "UNAVAILABLE" else f"read {log}"
     return Check(service, status == "SERVING", f"{address} {status}", advice)

@@ -144,7 +144,7 @@ class Session:
 
     def _stub(self, service: ServiceName, make: Callable[[grpc.Channel], S]) -> S:
         if service not in self._channels:
-            plain = open_channel(self.settings.address(service), self.settings.tls_ca)
+            plain = open_channel(self.settings.address(service), self.settings.client_tls)
             self._channels[service] = grpc.intercept_channel(plain, _Bearer(self.key))
         return make(self._channels[service])
 

@@ -18,7 +18,7 @@ from services.cli.settings import CliSettings
 from services.cli.supervisor import Program
 from shared.errors import DomainError, failed_precondition
 from shared.server.channel import open_channel
-from shared.settings import SERVICES
+from shared.settings import SERVICES, ClientTls
 
 _PROBE_S = 2.0
 
@@ -98,14 +98,14 @@ def free_addresses(count: int) -> list[str]:
             probe.close()
 
 
-def is_serving(address: str, tls_ca: Path | None = None, timeout_s: float = _PROBE_S) -> bool:
+def is_serving(address: str, tls: ClientTls | None = None, timeout_s: float = _PROBE_S) -> bool:
     """Whether the service at the address says that it can keep its promise now."""
-    return health(address, tls_ca, timeout_s) == "SERVING"
+    return health(address, tls, timeout_s) == "SERVING"
 
 
-def health(address: str, tls_ca: Path | None = None, timeout_s: float = _PROBE_S) -> str:
+def health(address: str, tls: ClientTls | None = None, timeout_s: float = _PROBE_S) -> str:
     """The name of the health status at the address, or of the gRPC code of the failed call."""
-    with open_channel(address, tls_ca) as channel:
+    with open_channel(address, tls) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
             reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)

@@ -28,7 +28,7 @@ def compose(settings: Settings) -> Application:
     engine = EngineLimits(
         threads=settings.results_threads, memory_limit_mb=settings.results_memory_mb
     )
-    channel = open_channel(settings.address("assignment"), settings.tls_ca)
+    channel = open_channel(settings.address("assignment"), settings.client_tls)
     reader = SqlMetricReader(platform.database)
     writer = SqlMetricWriter(Mutations(platform.database, platform.audit_keys, platform.clock))
     sources = Sources(

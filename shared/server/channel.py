@@ -8,24 +8,34 @@ import grpc
 
 from shared import errors
 from shared.server.options import client_options
+from shared.settings import ClientTls
 
 
-def open_channel(address: str, tls_ca: Path | None = None) -> grpc.Channel:
-    """A blocking channel; encrypted when the authorities to trust are given."""
-    if tls_ca is None:
+def open_channel(address: str, tls: ClientTls | None = None) -> grpc.Channel:
+    """A channel to one service; encrypted when `tls` says whom to trust."""
+    if tls is None:
         return grpc.insecure_channel(address, options=client_options())
-    return grpc.secure_channel(address, _credentials(tls_ca), options=client_options())
+    return grpc.secure_channel(address, channel_credentials(tls), options=client_options())
 
 
-def open_async_channel(address: str, tls_ca: Path | None = None) -> grpc.aio.Channel:
-    """A channel for asyncio; encrypted when the authorities to trust are given."""
-    if tls_ca is None:
-        return grpc.aio.insecure_channel(address, options=client_options())
-    return grpc.aio.secure_channel(address, _credentials(tls_ca), options=client_options())
+def channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
+    """What a TLS client presents and trusts. Raises INVALID_ARGUMENT for a file it cannot read."""
+    certificate, key = tls.certificate, tls.key
+    if (certificate is None) != (key is None):
+        raise errors.invalid(
+            "TOUCHSTONE_TLS_CLIENT_CERTIFICATE and TOUCHSTONE_TLS_CLIENT_KEY",
+            "only one of them",
+            "both or none",
+        )
+    return grpc.ssl_channel_credentials(
+        _read("TOUCHSTONE_TLS_CA", tls.ca),
+        _read("TOUCHSTONE_TLS_CLIENT_KEY", key) if key else None,
+        _read("TOUCHSTONE_TLS_CLIENT_CERTIFICATE", certificate) if certificate else None,
+    )
 
 
-def _credentials(tls_ca: Path) -> grpc.ChannelCredentials:
+def _read(setting: str, path: Path) -> bytes:
     try:
-        return grpc.ssl_channel_credentials(tls_ca.read_bytes())
+        return path.read_bytes()
     except OSError as error:
-        raise errors.invalid("tls_ca", str(tls_ca), "a readable PEM file") from error
+        raise errors.invalid(setting, str(path), "a readable PEM file") from error

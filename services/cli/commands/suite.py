@@ -56,7 +56,7 @@ def running(settings: CliSettings, project: str, stop: Stop) -> Iterator[Supervi
         prepare(settings, project)
 
         def serving(program: Program) -> bool:
-            return is_serving(settings.address(program.name), settings.tls_ca)
+            return is_serving(settings.address(program.name), settings.client_tls)
 
         supervisor = Supervisor(serving, say)
         say("starting " + ", ".join(SERVICES))

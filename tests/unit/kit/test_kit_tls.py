@@ -15,7 +15,8 @@ from cryptography.x509.oid import NameOID
 from touchstone.common.v1 import access_service_pb2 as pb
 from touchstone.common.v1 import access_service_pb2_grpc as rpc
 
-from shared.server.channel import open_async_channel
+from shared.server.channel import channel_credentials
+from shared.settings import ClientTls
 
 DAY = dt.timedelta(days=1)
 
@@ -131,11 +132,16 @@ async def shown(address):
     return await asyncio.to_thread(common_name, address)
 
 
+def trusting(address, authority):
+    """A channel that trusts the authority, as the suite's own clients do."""
+    return grpc.aio.secure_channel(address, channel_credentials(ClientTls(authority.root)))
+
+
 async def test_encrypted_call_passes_and_others_do_not(serve, installed, authority, tmp_path):
     stranger = Authority(tmp_path, "stranger")
     async with serve(**tls(installed)) as served:
         address, owner = served.running.address, served.owner
-        async with open_async_channel(address, authority.root) as channel:
+        async with trusting(address, authority) as channel:
             assert await answer(channel, owner) == "answered"
         async with grpc.aio.secure_channel(
             address, grpc.ssl_channel_credentials(stranger.root.read_bytes())
@@ -152,15 +158,8 @@ async def test_client_certificate_is_demanded_when_its_authority_is_set(
     expired = clients.issue("old", start=-3 * DAY, end=-DAY)
     async with serve(**tls(installed, tls_client_ca=clients.root)) as served:
         for identity, admitted in ((good, True), (bad, False), (expired, False), (None, False)):
-            pair = (
-                {
-                    "private_key": identity.key.read_bytes(),
-                    "certificate_chain": identity.certificate.read_bytes(),
-                }
-                if identity
-                else {}
-            )
-            credentials = grpc.ssl_channel_credentials(authority.root.read_bytes(), **pair)
+            files = (identity.certificate, identity.key) if identity else ()
+            credentials = channel_credentials(ClientTls(authority.root, *files))
             async with grpc.aio.secure_channel(served.running.address, credentials) as channel:
                 if admitted:
                     assert await answer(channel, served.owner) == "answered"
@@ -173,7 +172,7 @@ async def test_rotated_certificate_is_shown_to_new_connections_and_old_ones_live
 ):
     async with serve(**tls(installed)) as served:
         address = served.running.address
-        async with open_async_channel(address, authority.root) as old:
+        async with trusting(address, authority) as old:
             assert await answer(old, served.owner) == "answered"
             assert await shown(address) == "first"
             install(authority.issue("second"), installed)
@@ -210,7 +209,7 @@ async def test_expired_server_certificate_is_refused_by_clients(serve, installed
     install(authority.issue("late", start=-3 * DAY, end=-DAY), installed)
     async with (
         serve(**tls(installed)) as served,
-        open_async_channel(served.running.address, authority.root) as channel,
+        trusting(served.running.address, authority) as channel,
     ):
         assert await refused(channel, served.owner)
 
