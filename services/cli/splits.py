@@ -1,10 +1,13 @@
-"""Weights of variants in 1/10,000."""
+"""Weights of variants."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import typer
+
+Weights: TypeAlias = Sequence[tuple[str, int | None]]
 
 WHOLE = 10_000
 
@@ -21,16 +24,18 @@ def parse_weight(text: str) -> tuple[str, int | None]:
     return key, int(weight)
 
 
-def relative_weights(given: Sequence[tuple[str, int | None]]) -> Mapping[str, int]:
+def relative_weights(given: Weights) -> Mapping[str, int]:
     """A weight for each key of which only the ratios count: 1 for all, or one given for each."""
     weights = dict(given)
+    if len(weights) != len(given):
+        raise typer.BadParameter("a variant is named twice; name each once")
     missing = [key for key, weight in weights.items() if weight is None]
     if missing and len(missing) < len(weights):
         raise typer.BadParameter(f"{missing[0]!r} has no weight; give every variant one, or none")
     return {key: 1 if weight is None else weight for key, weight in weights.items()}
 
 
-def with_equal_weights(given: Sequence[tuple[str, int | None]]) -> Mapping[str, int]:
+def with_equal_weights(given: Weights) -> Mapping[str, int]:
     """A weight for each key. Those without one share what the others leave, as evenly as whole
     numbers allow; the first ones get what is left over.
     """

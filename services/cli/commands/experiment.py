@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from services.cli.options import Data, DryRun, Etag, Limit, Output, parse_pair
 from services.cli.paging import collect
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
-from services.cli.splits import parse_weight, with_equal_weights
+from services.cli.splits import Weights, parse_weight, relative_weights, with_equal_weights
 
 app = typer.Typer(no_args_is_help=True, help="Create, read, start and stop experiments.")
 
@@ -31,7 +32,8 @@ def create(
     variant: Annotated[
         list[str],
         typer.Option(
-            help="Key of a variant, or KEY=WEIGHT in 1/10,000; the first is the control unless "
+            help="Key of a variant, or KEY=WEIGHT in 1/10,000 (with --external: any whole "
+            "numbers); the first is the control unless "
             "--control names another. Repeat it."
         ),
     ],
@@ -66,7 +68,9 @@ def create(
             assignment_source=source,
             layer=session.name("layers", layer) if layer else "",
             traffic_slots=0 if external else slots,
-            variants=_variants(variant, payload or []),
+            variants=_variants(
+                variant, payload or [], relative_weights if external else with_equal_weights
+            ),
             control_variant=control,
         )
         reply = session.experiments.CreateExperiment(
@@ -199,8 +203,10 @@ def archive(
         _show_one(session.experiments.ArchiveExperiment(request), output)
 
 
-def _variants(texts: list[str], payloads: list[str]) -> list[model_pb.Variant]:
-    weights = with_equal_weights([parse_weight(text) for text in texts])
+def _variants(
+    texts: list[str], payloads: list[str], split: Callable[[Weights], Mapping[str, int]]
+) -> list[model_pb.Variant]:
+    weights = split([parse_weight(text) for text in texts])
     configured = dict(_payload(text) for text in payloads)
     if strangers := sorted(configured.keys() - weights.keys()):
         raise typer.BadParameter(f"--payload names {strangers[0]!r}, which no --variant does")

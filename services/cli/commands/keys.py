@@ -61,7 +61,11 @@ def create(
                 expire_time=expire,
             )
         )
-    write(View(reply, (*_COLUMNS, *columns("secret")), [(*_row(reply.key), reply.secret)]), output)
+    row = _row(reply.key)
+    # On a narrow terminal the secret must stay in one piece.
+    brief = (columns("key", "secret"), [(row[0], reply.secret)])
+    view = View(reply, (*_COLUMNS, *columns("secret")), [(*row, reply.secret)], brief=brief)
+    write(view, output)
     say("keep the secret now: it is not shown again")
 
 

@@ -23,14 +23,16 @@ _State = experiment_pb2.Experiment
 
 @dataclass(frozen=True, slots=True)
 class WantedExperiment:
-    """An experiment that was assigned elsewhere. `weights` by key, `titles` by key."""
+    """An experiment that was assigned elsewhere. `weights` and `titles` are by key; weights that
+    the user did not name are not held against the experiment that is there.
+    """
 
     experiment_id: str
     unit_type: str
     weights: Mapping[str, int]
+    weights_named: bool
     titles: Mapping[str, str]
     control: str
-    start: Timestamp
 
 
 def find_experiment(session: Session, experiment_id: str) -> experiment_pb2.Experiment | None:
@@ -44,27 +46,34 @@ def find_experiment(session: Session, experiment_id: str) -> experiment_pb2.Expe
         raise
 
 
-def ensure_experiment(
-    session: Session, wanted: WantedExperiment, found: experiment_pb2.Experiment | None
-) -> bool:
-    """Makes and starts the experiment; true when it was made here.
+def adopt_experiment(
+    session: Session, wanted: WantedExperiment
+) -> experiment_pb2.Experiment | None:
+    """The experiment that is there, started; None when there is none.
 
     Raises FAILED_PRECONDITION when the one that is there is another.
     """
-    name = session.name("experiments", wanted.experiment_id)
+    found = find_experiment(session, wanted.experiment_id)
     if found is None:
-        session.experiments.CreateExperiment(
-            experiments_pb.CreateExperimentRequest(
-                parent=session.parent,
-                experiment_id=wanted.experiment_id,
-                experiment=_message(wanted),
-            )
+        return None
+    _require_same(wanted, found)
+    if found.state != _State.STATE_DRAFT:
+        return found
+    start = experiments_pb.StartExperimentRequest(name=found.name)
+    return session.experiments.StartExperiment(start).experiment
+
+
+def make_experiment(session: Session, wanted: WantedExperiment, start: Timestamp) -> None:
+    """Makes the experiment, which began at `start`, and starts it."""
+    session.experiments.CreateExperiment(
+        experiments_pb.CreateExperimentRequest(
+            parent=session.parent,
+            experiment_id=wanted.experiment_id,
+            experiment=_message(wanted, start),
         )
-    else:
-        _require_same(wanted, found)
-    if found is None or found.state == _State.STATE_DRAFT:
-        session.experiments.StartExperiment(experiments_pb.StartExperimentRequest(name=name))
-    return found is None
+    )
+    name = session.name("experiments", wanted.experiment_id)
+    session.experiments.StartExperiment(experiments_pb.StartExperimentRequest(name=name))
 
 
 def stop_experiment(session: Session, experiment_id: str) -> None:
@@ -107,14 +116,12 @@ def ensure_metric(session: Session, metric: MetricColumn, currency: str, primary
     return True
 
 
-def start_us(experiment: experiment_pb2.Experiment | None) -> int | None:
-    """When the experiment began, in microseconds since 1970; None when it is not known."""
-    if experiment is None or not experiment.HasField("start_time"):
-        return None
+def start_us(experiment: experiment_pb2.Experiment) -> int:
+    """When a started experiment began, in microseconds since 1970."""
     return microseconds(experiment.start_time.ToDatetime())
 
 
-def _message(wanted: WantedExperiment) -> experiment_pb2.Experiment:
+def _message(wanted: WantedExperiment, start: Timestamp) -> experiment_pb2.Experiment:
     return experiment_pb2.Experiment(
         display_name=wanted.experiment_id,
         unit_type=wanted.unit_type,
@@ -124,7 +131,7 @@ def _message(wanted: WantedExperiment) -> experiment_pb2.Experiment:
             for key, weight in wanted.weights.items()
         ],
         control_variant=wanted.control,
-        start_time=wanted.start,
+        start_time=start,
     )
 
 
@@ -135,7 +142,12 @@ def _require_same(wanted: WantedExperiment, found: experiment_pb2.Experiment) ->
     if found.unit_type != wanted.unit_type:
         differences.append(f"its unit type is {found.unit_type}, not {wanted.unit_type}")
     there = {variant.key: variant.weight for variant in found.variants}
-    if there != dict(wanted.weights):
+    same = (
+        there == dict(wanted.weights)
+        if wanted.weights_named
+        else there.keys() == wanted.weights.keys()
+    )
+    if not same:
         differences.append(f"its variants are {_split(there)}, not {_split(wanted.weights)}")
     if found.control_variant != wanted.control:
         differences.append(f"its control is {found.control_variant}, not {wanted.control}")

@@ -6,14 +6,12 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import typer
-
 from services.cli.importing.cells import microseconds, stamp
 from services.cli.importing.definitions import (
     WantedExperiment,
-    ensure_experiment,
+    adopt_experiment,
     ensure_metric,
-    find_experiment,
+    make_experiment,
     start_us,
     stop_experiment,
 )
@@ -66,27 +64,15 @@ def import_experiment(
     kinds = [_metric_kind(text) for text in wanted.metrics]
     found = survey(run_of.source, wanted.variant, [name for name, _ in kinds], wanted.time)
     keys = distinct_keys(found.variants)
-    existing = find_experiment(session, wanted.experiment)
-    mapping = _mapping(wanted, found, keys, _start_us(wanted, found, start_us(existing), clock))
+    experiment = _experiment(wanted, keys)
+    existing = adopt_experiment(session, experiment)
+    start = _start_us(wanted, found, None if existing is None else start_us(existing), clock)
+    mapping = _mapping(wanted, found, keys, start)
     rows = ExperimentRows(mapping, run_of.source)
-    control, weights = _split(wanted, keys)
-    made = ensure_experiment(
-        session,
-        WantedExperiment(
-            wanted.experiment,
-            wanted.unit_type,
-            weights,
-            {key: name for name, key in keys.items()},
-            control,
-            stamp(mapping.start_us),
-        ),
-        existing,
-    )
-    if made:
-        say(
-            f"made experiment {wanted.experiment}: "
-            + " ".join(f"{k}={w}" for k, w in weights.items())
-        )
+    if existing is None:
+        make_experiment(session, experiment, stamp(start))
+        split = " ".join(f"{key}={weight}" for key, weight in experiment.weights.items())
+        say(f"made experiment {wanted.experiment}: {split}")
     for place, metric in enumerate(mapping.metrics):
         if ensure_metric(session, metric, wanted.currency, primary=place == 0):
             kind = "proportion" if metric.proportion else "mean"
@@ -134,26 +120,39 @@ def _mapping(
 
 
 def _start_us(wanted: ExperimentFile, found: Survey, known: int | None, clock: Clock) -> int:
-    """When the experiment began: what the user said, else what is known of the experiment, else
-    the file's earliest time, else the beginning of this day.
+    """When the experiment began. With a column of times: at the earliest. Otherwise: when the user
+    says, else when the experiment that is there did, else at the beginning of this day.
     """
     given = None
     if wanted.start:
         given = microseconds(parse_time(wanted.start, "--start").ToDatetime(dt.UTC))
-    if given is not None and known is not None and given != known:
+    if wanted.time is not None:
+        if given is None and found.earliest_us is None:
+            raise invalid("--time", wanted.time, "a column of times; this one holds none")
+        return given if given is not None else found.earliest_us or 0
+    if known is not None and given not in (None, known):
         raise failed_precondition(
             "WRONG_STATE",
-            f"experiment {wanted.experiment} began at {_shown(known)}, not at {_shown(given)}: "
+            f"experiment {wanted.experiment} began at {_shown(known)}, not at {wanted.start}: "
             "leave --start out, or choose another id with --experiment",
         )
-    for candidate in (given, known, found.earliest_us):
-        if candidate is not None:
-            return candidate
-    if wanted.time is not None:
-        raise typer.BadParameter(f"column {wanted.time!r} of --time holds no time")
+    if known is not None or given is not None:
+        return known if known is not None else given or 0
     today = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     say(f"every exposure is dated {today:%Y-%m-%d}; --start names the true date")
     return microseconds(today)
+
+
+def _experiment(wanted: ExperimentFile, keys: Mapping[str, str]) -> WantedExperiment:
+    control, weights = _split(wanted, keys)
+    return WantedExperiment(
+        experiment_id=wanted.experiment,
+        unit_type=wanted.unit_type,
+        weights=weights,
+        weights_named=bool(wanted.weights),
+        titles={key: name for name, key in keys.items()},
+        control=control,
+    )
 
 
 def _split(wanted: ExperimentFile, keys: Mapping[str, str]) -> tuple[str, Mapping[str, int]]:

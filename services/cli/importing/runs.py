@@ -18,6 +18,7 @@ from services.cli.importing.sources import Source, SourceRow
 from services.cli.progress import progress_bar
 from services.cli.session import Session
 from services.cli.terminal import say
+from shared.errors import DomainError
 
 _CALL_S = 15.0
 _VISIBLE_S = 30.0
@@ -62,7 +63,11 @@ def run(
     sender = Sender(lambda request: stub.LogEvents(request, timeout=_CALL_S))
     with progress_bar() as progress:
         task = progress.add_task(f"importing {run.file.name}", total=run.source.estimated_rows())
-        outcome = run_replay(replay, sender, lambda rows: progress.update(task, completed=rows))
+        try:
+            outcome = run_replay(replay, sender, lambda rows: progress.update(task, completed=rows))
+        except (DomainError, KeyboardInterrupt):
+            say("what was acknowledged is safe; the same command goes on where this one stopped")
+            raise
         progress.update(task, total=outcome.counts.rows_read)
     wait_until_visible(session)
     return Report(run.dataset, run.file, run.rejects_path, outcome)

@@ -23,7 +23,7 @@ from services.cli.importing.journey_rows import JourneyMapping, JourneyRows
 from services.cli.importing.names import distinct_keys, event_id, event_name, variant_key
 from services.cli.importing.sources import CsvSource, SourceRow, open_source, require_column
 from services.cli.importing.survey import survey
-from services.cli.splits import WHOLE, parse_weight, with_equal_weights
+from services.cli.splits import WHOLE, parse_weight, relative_weights, with_equal_weights
 from shared.errors import DomainError
 
 DAY_US = 86_400_000_000
@@ -368,3 +368,14 @@ def test_weights_that_do_not_sum_are_refused(given_weights: list[tuple[str, int 
         parse_weight("a=0")
     with pytest.raises(typer.BadParameter, match="twice"):
         with_equal_weights([("a", None), ("a", None)])
+
+
+def test_weights_of_an_experiment_that_was_assigned_elsewhere_are_ratios() -> None:
+    import typer
+
+    assert relative_weights([("a", None), ("b", None)]) == {"a": 1, "b": 1}
+    assert relative_weights([("a", 1), ("b", 2)]) == {"a": 1, "b": 2}
+    with pytest.raises(typer.BadParameter, match="'b' has no weight"):
+        relative_weights([("a", 1), ("b", None)])
+    with pytest.raises(typer.BadParameter, match="twice"):
+        relative_weights([("a", None), ("a", None)])
