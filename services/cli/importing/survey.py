@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.cli.importing.cells import RowError, is_missing, looks_like_flag, time_us
+from services.cli.importing.cells import RowError, is_missing, looks_like_flag, number, time_us
 from services.cli.importing.sources import Source, require_column
 from shared.errors import DomainError, invalid
 
@@ -15,7 +15,7 @@ MAX_VARIANTS = 100
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What the whole file shows: the names of its arms, sorted; the metric columns that hold
-    nothing but 0 and 1; the earliest time, in microseconds, None without a readable one.
+    no other number than 0 and 1; the earliest time, in microseconds, None without a readable one.
     """
 
     rows: int
@@ -52,7 +52,13 @@ def survey(source: Source, variant: str, metrics: Sequence[str], time: str | Non
 
 
 def _fits_flag(cell: object) -> bool:
-    return is_missing(cell) or looks_like_flag(cell)
+    if is_missing(cell) or looks_like_flag(cell):
+        return True
+    try:
+        number(cell, "")
+    except RowError:
+        return True  # no number of any kind: the row will be rejected either way
+    return False
 
 
 def _earlier(earliest: int | None, cell: object) -> int | None:

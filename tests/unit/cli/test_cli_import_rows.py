@@ -176,7 +176,7 @@ def test_survey_finds_arms_flags_and_the_beginning(tmp_path: Path) -> None:
     found = survey(open_source(path), "arm", ["bought", "spend"], "at")
     assert found.variants == ("A", "B")
     assert found.rows == 4
-    assert found.flags == frozenset()
+    assert found.flags == {"bought"}
     assert found.earliest_us == cells.time_us("2026-01-01", "at")
     clean = csv_file(tmp_path, "arm,bought,spend\nB,1,2.5\nA,0,0\n")
     assert survey(open_source(clean), "arm", ["bought", "spend"], None).flags == {"bought"}
