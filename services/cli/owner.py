@@ -16,16 +16,17 @@ from shared.server.run import Platform
 OWNER_ONLY = 0o600
 
 
-def prepare(settings: CliSettings, project: str) -> ApiKey:
-    """Makes what a first start needs: the data folder, the state database and the owner key.
+def prepare(settings: CliSettings, project: str, key_file: Path | None = None) -> ApiKey:
+    """Makes what a first start needs: the data folder, the state database, the project and its
+    owner key, kept in `key_file` (None: the folder's own) and readable for this user alone.
 
-    Call it while no other supervisor uses the folder. Raises FAILED_PRECONDITION when the folder
+    Safe to repeat. Raises FAILED_PRECONDITION when the folder
     or the database cannot be used, or when the key in the folder is of another database or
     project.
     """
     platform = open_platform(settings)
     try:
-        path = settings.owner_key_path
+        path = key_file or settings.owner_key_path
         if not path.exists():
             new = make_owner_key(
                 platform.database, platform.audit_keys, platform.clock, platform.ids, project

@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr, ValidationError
 
 from shared.settings import Settings, settings_error
 
+DEFAULT_PROJECT = "default"
+
 
 class CliSettings(Settings):
     """What the command line needs to know of its surroundings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,11 +14,14 @@ from touchstone.common.v1 import rpc_pb2
 
 from services.cli.figures import enum_name, last_part, time_text
 from services.cli.options import Data, Limit, Output
+from services.cli.owner import prepare
 from services.cli.paging import collect
 from services.cli.rendering import Cell, Format, View, columns, write
 from services.cli.session import open_session
+from services.cli.settings import DEFAULT_PROJECT, read_settings
 from services.cli.terminal import say
 from shared.clock import SystemClock
+from shared.resource_names import resource_name
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 
@@ -67,6 +71,37 @@ def create(
     view = View(reply, (*_COLUMNS, *columns("secret")), [(*row, reply.secret)], brief=brief)
     write(view, output)
     say("keep the secret now: it is not shown again")
+
+
+@app.command()
+def bootstrap(
+    project: Annotated[str, typer.Option(help="Id of the project.")] = DEFAULT_PROJECT,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="Where its key is kept. [default: owner.key in the data folder]"),
+    ] = None,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make a project and its owner key, on the state database itself. Safe to repeat.
+
+    For whoever operates the database: no service needs to run, and no key is asked for.
+
+    Example: touchstone keys bootstrap --project acme --key-file acme.key
+    """
+    settings = read_settings(data)
+    path = key_file or settings.owner_key_path
+    key = prepare(settings, project, path)
+    shown = View(
+        pb.Key(
+            name=resource_name(key.project, "keys", key.key_id),
+            display_name=key.display_name,
+            roles=[rpc_pb2.Role.ValueType(number) for number in sorted(r.value for r in key.roles)],
+        ),
+        columns("key", "project", "key_file"),
+        [(key.key_id, key.project, str(path))],
+    )
+    write(shown, output)
 
 
 @app.command(name="list")

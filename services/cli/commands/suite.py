@@ -13,7 +13,7 @@ import typer
 
 from services.cli.options import Data
 from services.cli.owner import prepare
-from services.cli.settings import CliSettings, read_settings
+from services.cli.settings import DEFAULT_PROJECT, CliSettings, read_settings
 from services.cli.suite import is_serving, only_supervisor, programs, require_free_addresses
 from services.cli.supervisor import Program, Stop, Supervisor
 from services.cli.terminal import say
@@ -24,7 +24,7 @@ from shared.settings import SERVICES
 def up(
     project: Annotated[
         str, typer.Option(help="Project of the owner key that a first start makes.")
-    ] = "default",
+    ] = DEFAULT_PROJECT,
     data: Data = None,
 ) -> None:
     """Start the four services and keep them running until Ctrl-C.

@@ -20,7 +20,7 @@ from services.cli.commands.suite import running
 from services.cli.progress import progress_bar
 from services.cli.rendering import Format, write
 from services.cli.session import Session
-from services.cli.settings import CliSettings, read_settings
+from services.cli.settings import DEFAULT_PROJECT, CliSettings, read_settings
 from services.cli.suite import free_addresses, only_supervisor
 from services.cli.supervisor import Stop
 from services.cli.terminal import say
@@ -33,7 +33,6 @@ from shared.errors import failed_precondition
 from shared.settings import SERVICES
 
 _FOLDER = Path("build/tutorial")
-_PROJECT = "default"
 
 
 def tutorial(
@@ -55,7 +54,7 @@ def tutorial(
     _make_room(settings.data, ours=data is None)
     say(f"a simulated shop, seed {seed}, in {settings.data}")
     stop = Stop()
-    with running(settings, _PROJECT, stop) as supervisor:
+    with running(settings, DEFAULT_PROJECT, stop) as supervisor:
         assert supervisor is not None, "nothing asks this suite to stop while it starts"
         with Session(settings) as session:
             _play(session, customers, visitors, np.random.default_rng(seed))

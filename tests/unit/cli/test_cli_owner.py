@@ -31,6 +31,15 @@ def test_first_start_makes_a_key_that_later_starts_find(settings: CliSettings) -
     assert find_key(settings)[0] == text
 
 
+def test_second_project_gets_a_key_file_of_its_own(settings: CliSettings, tmp_path: Path) -> None:
+    first = prepare(settings, "shop")
+    second = prepare(settings, "bank", tmp_path / "bank.key")
+    assert (first.project, second.project) == ("shop", "bank")
+    assert (tmp_path / "bank.key").stat().st_mode & 0o777 == 0o600
+    assert prepare(settings, "bank", tmp_path / "bank.key").key_id == second.key_id
+    assert find_key(settings)[0].startswith(f"ts_{first.key_id}_")
+
+
 def test_environment_wins_over_the_file(
     settings: CliSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
