@@ -225,3 +225,29 @@ def test_data_folder_of_a_newer_program_is_refused(tmp_path):
     said = second.communicate(timeout=30)[1]
     assert second.returncode == 1
     assert "newer Touchstone" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+def test_state_database_that_is_damaged_is_refused(tmp_path, content):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "state.db").write_bytes(content)
+    server = process(tmp_path)
+    said = server.communicate(timeout=30)[1]
+    assert server.returncode == 1
+    assert said.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in said
+    assert (tmp_path / "data" / "state.db").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", ["", "zz\n", "ab\n"])
+def test_audit_key_that_is_no_key_is_refused(tmp_path, content):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "audit.key").write_text(content)
+    server = process(tmp_path)
+    said = server.communicate(timeout=30)[1]
+    assert server.returncode == 1
+    assert "audit.key" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert (tmp_path / "data" / "audit.key").read_text() == content
