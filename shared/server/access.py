@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.common.v1 import access_service_pb2 as pb
 from touchstone.common.v1 import access_service_pb2_grpc, rpc_pb2
 
+from shared import errors
 from shared.clock import Clock
 from shared.ids import IdGenerator
 from shared.mutations import Mutation, Mutations
@@ -52,7 +53,7 @@ class AccessServicer:
         del context
         project = current_caller().project
         require_parent(request.parent, project)
-        expire = request.expire_time.ToDatetime(dt.UTC) if request.HasField("expire_time") else None
+        expire = _expire_time(request)
         roles = frozenset(Role(number) for number in request.roles)
         new = make_key(self._ids, project, request.display_name, roles, self._clock.now(), expire)
 
@@ -133,6 +134,16 @@ class AuditServicer:
             problem=found.problem,
             head_hash=found.head_hash,
         )
+
+
+def _expire_time(request: pb.CreateKeyRequest) -> dt.datetime | None:
+    if not request.HasField("expire_time"):
+        return None
+    try:
+        return request.expire_time.ToDatetime(dt.UTC)
+    except (ValueError, OverflowError) as error:
+        given = f"{request.expire_time.seconds} s, {request.expire_time.nanos} ns since 1970"
+        raise errors.invalid("expire_time", given, "a time before the year 10000") from error
 
 
 async def _read(database: Database, work: Callable[[sa.Connection], T]) -> T:
