@@ -169,6 +169,17 @@ def test_no_bytes_whatever_are_an_unexpected_failure(suite, method):
             assert error is None or error.code is not Code.INTERNAL, f"{body!r}: {error.message}"
 
 
+def test_key_that_expires_at_no_time_is_invalid(suite):
+    create = next(m for m in METHODS if m.descriptor.name == "CreateKey")
+    for seconds, nanos in ((253_402_300_800, 0), (2**63 - 1, 0), (2**33, -1), (2**33, 10**9)):
+        request = create.request("alpha")
+        request.expire_time.seconds, request.expire_time.nanos = seconds, nanos
+        error = suite.call(create, request, suite.alpha).error
+        assert error is not None
+        assert error.code is Code.INVALID_ARGUMENT
+        assert "expire_time" in error.message
+
+
 def test_the_audit_log_holds_after_all_that(suite):
     for project in ("alpha", "beta", "-"):
         with suite.platform.database.read() as connection:
