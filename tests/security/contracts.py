@@ -6,13 +6,16 @@ the test that validates the requests says which value is missing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import math
 import pkgutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import touchstone
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
@@ -141,3 +144,48 @@ def _value(field: FieldDescriptor) -> Any:
         noun = next((noun for noun in COLLECTIONS if noun in owner), None)
         return f"{{p}}/{COLLECTIONS[noun]}" if noun else None
     return VALUES.get(field.name)
+
+
+_TEXTS = (
+    *("", "a", "x" * 300, "\0", "\x1b[2J", "é" * 200, "../..", "' OR 1=1 --", "9" * 40, "1e400"),
+    *("projects/delta", "projects//x/", "projects/delta/experiments/", "projects/delta/keys/x\0"),
+)
+_NUMBERS = (0.0, -0.0, math.nan, math.inf, 1e308, 5e-324, -1.0, 0.5)
+_WHOLE = (0, 1, -1, 2**31 - 1, -(2**31), 10_000, 2**32 - 1, 2**63 - 1, -(2**63), 253_402_300_800)
+
+
+def disturbed(message: Message, generator: np.random.Generator, depth: int = 0) -> Message:
+    """The message with a good part of its fields replaced by values at and beyond the edges."""
+    for field in message.DESCRIPTOR.fields:
+        if generator.random() < 0.35:
+            continue
+        # A value that the field's type cannot hold does not leave the client.
+        with contextlib.suppress(ValueError, TypeError, AttributeError):
+            _disturb(message, field, generator, depth)
+    return message
+
+
+def _disturb(message: Message, field: Any, generator: np.random.Generator, depth: int) -> None:
+    value = getattr(message, field.name)
+    count = int(generator.integers(0, 3))
+    if field.message_type is not None:
+        inner = [value.add() for _ in range(count)] if field.is_repeated else [value]
+        for one in inner if depth < 5 else ():
+            one.SetInParent()
+            disturbed(one, generator, depth + 1)
+    elif field.is_repeated:
+        value.extend(_edge(field, generator) for _ in range(count))
+    else:
+        setattr(message, field.name, _edge(field, generator))
+
+
+def _edge(field: Any, generator: np.random.Generator) -> Any:
+    if field.type == field.TYPE_STRING:
+        return _TEXTS[generator.integers(len(_TEXTS))]
+    if field.type == field.TYPE_DOUBLE:
+        return _NUMBERS[generator.integers(len(_NUMBERS))]
+    if field.type == field.TYPE_BOOL:
+        return bool(generator.integers(2))
+    if field.type == field.TYPE_ENUM:
+        return int(generator.integers(-1, 9))
+    return _WHOLE[generator.integers(len(_WHOLE))]

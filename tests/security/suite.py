@@ -97,7 +97,7 @@ class Suite:
 
 
 @contextmanager
-def running_suite(folder: Path) -> Iterator[Suite]:
+def running_suite(folder: Path, **settings: Any) -> Iterator[Suite]:
     """The suite on free ports over a folder; the first tenant owns one thing of each kind."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -106,9 +106,9 @@ def running_suite(folder: Path) -> Iterator[Suite]:
     def wait(work):
         return asyncio.run_coroutine_threadsafe(work, loop).result(60)
 
-    addresses = {f"{name}_address": f"127.0.0.1:{free_port()}" for name in SERVICES}
+    settings |= {f"{name}_address": f"127.0.0.1:{free_port()}" for name in SERVICES}
     running: dict[str, RunningServer] = {
-        name: wait(_start(name, folder, addresses)) for name in SERVICES
+        name: wait(_start(name, folder, settings)) for name in SERVICES
     }
     suite = Suite(running)
     populate(suite)
@@ -124,10 +124,10 @@ def running_suite(folder: Path) -> Iterator[Suite]:
         loop.close()
 
 
-async def _start(name: str, folder: Path, addresses: dict[str, str]) -> RunningServer:
+async def _start(name: str, folder: Path, chosen: dict[str, Any]) -> RunningServer:
     settings = importlib.import_module(f"services.{name}.settings").Settings
     compose = importlib.import_module(f"services.{name}.composition").compose
-    return await start_server(compose(settings(data=folder, **addresses)))
+    return await start_server(compose(settings(data=folder, **chosen)))
 
 
 def populate(suite: Suite) -> None:

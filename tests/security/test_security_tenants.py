@@ -3,15 +3,18 @@ and bytes that are no request.
 """
 
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from touchstone.common.v1 import access_service_pb2, rpc_pb2
 
 from shared.errors import Code
 from shared.security.audit import Outcome, SqlAuditLog
 from shared.security.caller import Role
 from shared.server.validation import RequestValidator
-from tests.security.contracts import methods
+from shared.testing.postgres import postgres_server
+from tests.security.contracts import disturbed, methods
 from tests.security.suite import SECRET, running_suite
 
 METHODS = methods()
@@ -22,10 +25,15 @@ each_naming = pytest.mark.parametrize("method", NAMING, ids=lambda method: metho
 LISTS = [m for m in METHODS if "page_token" in m.descriptor.input_type.fields_by_name]
 
 
-@pytest.fixture(scope="module")
-def suite(tmp_path_factory):
-    with running_suite(tmp_path_factory.mktemp("suite")) as found:
-        yield found
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def suite(request, tmp_path_factory):
+    """The suite on each of the databases."""
+    with ExitStack() as stack:
+        url = ""
+        if request.param == "postgres":
+            url = stack.enter_context(postgres_server()).url()
+        folder = tmp_path_factory.mktemp("suite")
+        yield stack.enter_context(running_suite(folder, database_url=url))
 
 
 def denied(suite, project):
@@ -169,10 +177,23 @@ def test_no_bytes_whatever_are_an_unexpected_failure(suite, method):
             assert error is None or error.code is not Code.INTERNAL, f"{body!r}: {error.message}"
 
 
+@each_rpc
+def test_no_message_whatever_is_an_unexpected_failure(suite, method):
+    """Requests of the right shape with values at and beyond every edge."""
+    generator = np.random.default_rng(20260102)
+    key = suite.key("delta", frozenset(Role))
+    for _ in range(40):
+        request = disturbed(method.request("delta"), generator)
+        error = suite.call(method, request, key).error
+        assert error is None or error.code is not Code.INTERNAL, f"{request}: {error.message}"
+
+
 def test_key_that_expires_at_no_time_is_invalid(suite):
     create = next(m for m in METHODS if m.descriptor.name == "CreateKey")
     for seconds, nanos in ((253_402_300_800, 0), (2**63 - 1, 0), (2**33, -1), (2**33, 10**9)):
-        request = create.request("alpha")
+        request = access_service_pb2.CreateKeyRequest(
+            parent="projects/alpha", roles=[rpc_pb2.ROLE_VIEWER]
+        )
         request.expire_time.seconds, request.expire_time.nanos = seconds, nanos
         error = suite.call(create, request, suite.alpha).error
         assert error is not None
