@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,26 @@ def test_linter_finds_nothing(command):
         [program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_wheel_has_the_code_the_migrations_and_the_stubs_once(tmp_path):
+    """The images install the project as a wheel."""
+    command = ["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+    built = subprocess.run(
+        [sys.executable, *command, "--wheel-dir", str(tmp_path), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr[-3000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert len(names) == len(set(names))
+    tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"buf", "services", "shared", "touchstone"}
+    assert not [name for name in names if name.startswith("shared/gen/")]
+    assert "touchstone/events/v1/events_service_pb2_grpc.py" in names
+    for folder in ("shared/state", "services/assignment/adapters", "services/results/adapters"):
+        migrations = sorted((ROOT / folder / "migrations").glob("[0-9]*.py"))
+        assert {f"{folder}/migrations/{path.name}" for path in migrations} <= set(names)
