@@ -15,8 +15,11 @@ from cryptography.x509.oid import NameOID
 from touchstone.common.v1 import access_service_pb2 as pb
 from touchstone.common.v1 import access_service_pb2_grpc as rpc
 
+from shared.errors import DomainError
 from shared.server.channel import channel_credentials
+from shared.server.run import start_server
 from shared.settings import ClientTls
+from shared.testing.serving import application
 
 DAY = dt.timedelta(days=1)
 
@@ -216,12 +219,28 @@ async def test_expired_server_certificate_is_refused_by_clients(serve, installed
 
 @pytest.mark.parametrize("broken", ["key", "certificate"])
 async def test_files_that_are_no_certificate_stop_the_start(tmp_path, handlers, installed, broken):
-    from shared.errors import DomainError
-    from shared.server.run import start_server
-    from shared.testing.serving import application
-
     getattr(installed, broken).write_bytes(b"not a PEM file")
     found = application(tmp_path / "data", handlers.servicers(), **tls(installed))
     with pytest.raises(DomainError, match=r"TLS_CERTIFICATE and TOUCHSTONE_TLS_KEY.*server\.pem"):
         await start_server(found)
     found.platform.database.close()
+
+
+def test_client_certificate_without_its_key_is_named(authority):
+    identity = authority.issue("results")
+    for pair in ((identity.certificate, None), (None, identity.key)):
+        with pytest.raises(DomainError, match="both or none"):
+            channel_credentials(ClientTls(authority.root, *pair))
+
+
+def test_file_that_a_client_cannot_read_is_named_with_its_setting(authority, tmp_path):
+    missing, identity = tmp_path / "missing.pem", authority.issue("results")
+    for files, setting in (
+        ((missing, None, None), "TOUCHSTONE_TLS_CA"),
+        ((authority.root, missing, identity.key), "TOUCHSTONE_TLS_CLIENT_CERTIFICATE"),
+        ((authority.root, identity.certificate, missing), "TOUCHSTONE_TLS_CLIENT_KEY"),
+    ):
+        with pytest.raises(DomainError) as caught:
+            channel_credentials(ClientTls(*files))
+        assert setting in caught.value.message
+        assert "missing.pem" in caught.value.message
