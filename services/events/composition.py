@@ -19,7 +19,7 @@ from services.events.application.group_commit import GroupCommit
 from services.events.application.log_events import EventLog, Window
 from services.events.domain.dedupe import DedupeWindow, day_number
 from services.events.domain.limits import Limits
-from services.events.ports import Journal, RejectedEvents
+from services.events.ports import EventSink, Journal, RejectedEvents
 from services.events.settings import Settings
 from shared.clock import Clock
 from shared.server.platform import open_platform
@@ -56,8 +56,12 @@ def compose(
     window.tidy(day_number(platform.clock.now()))
     commits = GroupCommit(journal, limits)
     log = EventLog(window, commits, ArrowCodec(), rejected, platform.clock, limits)
-    step = flush_step(journal, sink, window, platform.clock, limits)
-    flusher = FlushLoop(step, sink.recover, settings.flush_interval_s)
+    flusher = FlushLoop(
+        step=lambda: flush(journal, sink, limits),
+        tidy=upkeep(sink, window, platform.clock),
+        recover=sink.recover,
+        interval_s=settings.flush_interval_s,
+    )
     running = _Running(commits, flusher, journal, rejected)
     servicer = EventsServicer(log, journal.id, lambda: sink.watermark)
     return Application(
@@ -73,19 +77,14 @@ def compose(
     )
 
 
-def flush_step(
-    journal: Journal, sink: DeltaSink, window: Window, clock: Clock, limits: Limits
-) -> Callable[[], bool]:
-    """One turn of the flusher: a portion of events, then the upkeep of the window."""
+def upkeep(sink: EventSink, window: Window, clock: Clock) -> Callable[[], None]:
+    """A turn of upkeep: of the window, which takes no time, then of the tables."""
 
-    def step() -> bool:
-        more = flush(journal, sink, limits)
-        if not more:
-            sink.tidy()
+    def turn() -> None:
         window.tidy(day_number(clock.now()))
-        return more
+        sink.tidy()
 
-    return step
+    return turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class EventSink(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Upkeep of a bounded duration, for when there is nothing to store."""
+        """Upkeep of a bounded duration, between two calls of `store`."""
         ...
 
     def recover(self) -> None:

@@ -13,6 +13,8 @@ from deltalake import DeltaTable, WriterProperties
 CROWD = 24
 """A partition with this many small files is rewritten."""
 SMALL_FILE_BYTES = 16 * 1024 * 1024
+"""Two files below this size always fit into one of twice the size, so a rewrite leaves one."""
+TARGET_BYTES = 2 * SMALL_FILE_BYTES
 KEEP_REPLACED_HOURS = 24
 
 Partition = tuple[str, str]
@@ -37,7 +39,7 @@ def compact(table: DeltaTable, partition: Partition, properties: WriterPropertie
     project, day = partition
     table.optimize.compact(
         partition_filters=[("project", "=", project), ("day", "=", day)],
-        target_size=SMALL_FILE_BYTES,
+        target_size=TARGET_BYTES,
         writer_properties=properties,
     )
 

@@ -7,6 +7,7 @@ once. An append returns only when files, log and folders are on the disk.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -25,6 +26,8 @@ _LOG = logging.getLogger(__name__)
 # A handle keeps every log entry it has seen: commits slow down tenfold over a thousand of them.
 COMMITS_PER_HANDLE = 64
 COMMITS_PER_UPKEEP = 16
+# Looking for replaced files lists the whole folder; they stay for a day anyway.
+CLEAN_UP_S = 3600.0
 # Statistics on few columns keep the log small; these are the ones that readers filter by.
 STATISTICS_COLUMNS = "event_time,receive_time,position"
 COMPRESSION = WriterProperties(compression="ZSTD", compression_level=3)
@@ -40,6 +43,7 @@ class TableWriter:
         self._handle = self._open()
         self._commits = 0
         self._commits_since_upkeep = COMMITS_PER_UPKEEP
+        self._next_clean_up = 0.0
 
     @property
     def version(self) -> int:
@@ -83,8 +87,10 @@ class TableWriter:
             if time.monotonic() > until:
                 return
             compact(self._handle, partition, COMPRESSION)
-        remove_replaced(self._handle)
         self._commits_since_upkeep = 0
+        if time.monotonic() >= self._next_clean_up:
+            remove_replaced(self._handle)
+            self._next_clean_up = time.monotonic() + CLEAN_UP_S
 
     def make_durable(self, after_version: int) -> None:
         """Sync every commit that is newer than the version given."""
@@ -129,6 +135,7 @@ class LakeWriter:
             if undone:
                 _LOG.warning("undid incomplete commits %s of %s: a power cut?", undone, name)
         self._tables = {name: TableWriter(lake, table) for name, table in TABLES.items()}
+        self._order = deque(self._tables.values())
         # A crash may leave one table ahead of another: the old cut stays until they agree again.
         if before is not None and before.journal_id == journal_id:
             self._watermark = before
@@ -152,8 +159,11 @@ class LakeWriter:
         """Reduce the number of files for about `budget_s` seconds; readers see the same rows."""
         before = dict(self._synced)
         until = time.monotonic() + budget_s
-        for table in self._tables.values():
+        for table in self._order:
             table.tidy(until)
+        # The one that came first comes last next time: a table that uses up every turn would
+        # leave the others without one.
+        self._order.rotate(-1)
         if before != {name: table.version for name, table in self._tables.items()}:
             self._watermark = self._publish(self._watermark.position)
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from services.events.domain.limits import Limits
@@ -13,29 +14,45 @@ MAX_BACKOFF_S = 30.0
 
 
 def flush(journal: Journal, sink: EventSink, limits: Limits) -> bool:
-    """Store one portion of what is not visible yet; False when there was nothing.
+    """Store one portion of what is not visible yet.
+
+    True when the portion was full: more stood in the journal when the call began. What came
+    meanwhile waits for the next turn, so that steady traffic is stored once an interval, not in a
+    commit for every batch.
 
     A crash anywhere in between is repaired by the next call: the sink skips what it holds, and the
     journal forgets only what the sink holds for good.
     """
+    last = journal.last
     entries = journal.read(sink.position, limits.flush_bytes)
     if not entries:
         return False
     sink.store(entries)
     journal.trim(sink.position)
-    return True
+    return sink.position < last
 
 
 class FlushLoop:
-    """Flushes every `interval_s` from a thread of its own, and once more when it is closed."""
+    """Flushes every `interval_s` from a thread of its own, and once more when it is closed.
+
+    `step` is a turn of flushing that says whether more waits. `tidy` is upkeep of a bounded
+    duration: it has its turn once an interval, also while a backlog is worked off, and its failure
+    delays no event.
+    """
 
     def __init__(
-        self, step: Callable[[], bool], recover: Callable[[], None], interval_s: float
+        self,
+        step: Callable[[], bool],
+        tidy: Callable[[], None],
+        recover: Callable[[], None],
+        interval_s: float,
     ) -> None:
         self._step = step
+        self._tidy = tidy
         self._recover = recover
         self._interval_s = interval_s
         self._failures = 0
+        self._next_tidy = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
 
@@ -65,7 +82,8 @@ class FlushLoop:
     def _drain(self) -> None:
         try:
             while self._step():
-                pass
+                self._failures = 0
+                self._tidy_in_turn()
             self._failures = 0
         # The thread must outlive any failure of the disk or of the table library; the events are
         # in the journal, and readiness and the log tell of it.
@@ -74,6 +92,18 @@ class FlushLoop:
             _LOG.exception("flush failed %d times; events stay in the journal", self._failures)
             if not isinstance(error, DomainError):
                 self._try_recover()
+        else:
+            self._tidy_in_turn()
+
+    def _tidy_in_turn(self) -> None:
+        if self._stop.is_set() or time.monotonic() < self._next_tidy:
+            return
+        try:
+            self._tidy()
+        except Exception:  # noqa: BLE001  the events are stored; upkeep has its next turn
+            _LOG.exception("upkeep of the event tables failed; trying again later")
+            self._try_recover()
+        self._next_tidy = time.monotonic() + self._interval_s
 
     def _try_recover(self) -> None:
         try:

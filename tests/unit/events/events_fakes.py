@@ -1,7 +1,7 @@
 """Fakes of the events service's ports."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from services.events.domain.rejection import RejectedEvent
 from services.events.ports import JournalEntry
@@ -71,22 +71,32 @@ class MemoryRejected:
 
 
 class MemorySink:
-    def __init__(self) -> None:
+    """A sink that counts its calls; `during` is what happens elsewhere while it stores."""
+
+    def __init__(self, during: Callable[[], object] = int) -> None:
         self.position = 0
         self.stored: list[bytes] = []
         self.failures: list[Exception] = []
+        self.tidy_failures: list[Exception] = []
         self.recoveries = 0
+        self.stores = 0
+        self.tidies = 0
+        self._during = during
 
     def store(self, entries: Sequence[JournalEntry]) -> None:
         if self.failures:
             raise self.failures.pop()
+        self.stores += 1
+        self._during()
         for entry in entries:
             if entry.position > self.position:
                 self.stored.extend(entry.batches)
         self.position = max(self.position, entries[-1].position)
 
     def tidy(self) -> None:
-        return
+        self.tidies += 1
+        if self.tidy_failures:
+            raise self.tidy_failures.pop()
 
     def recover(self) -> None:
         self.recoveries += 1

@@ -42,15 +42,70 @@ def batch(*ids: str, project: str = "acme", receive_time_us: int = NOW_US) -> by
     return ArrowCodec().encode(EventBatch(project, receive_time_us, events, digests))
 
 
+def loop_over(journal: fakes.MemoryJournal, sink: fakes.MemorySink, interval_s: float) -> FlushLoop:
+    return FlushLoop(
+        lambda: flush(journal, sink, Limits()), sink.tidy, sink.recover, interval_s=interval_s
+    )
+
+
 def test_a_turn_moves_a_portion_and_trims_what_it_moved() -> None:
     journal, sink = fakes.MemoryJournal(), fakes.MemorySink()
     for name in "abc":
         journal.append([name.encode()])
     assert flush(journal, sink, Limits())
     assert (sink.stored, [e.position for e in journal.entries]) == ([b"a", b"b"], [3])
-    assert flush(journal, sink, Limits())
+    assert not flush(journal, sink, Limits()), "the portion held the rest"
     assert not flush(journal, sink, Limits())
     assert sink.stored == [b"a", b"b", b"c"]
+
+
+def test_what_comes_during_a_turn_waits_for_the_next() -> None:
+    """Otherwise steady traffic would be one commit after another, without a pause."""
+    journal = fakes.MemoryJournal()
+    sink = fakes.MemorySink(during=lambda: journal.append([b"later"]))
+    journal.append([b"a"])
+    assert not flush(journal, sink, Limits())
+    assert (sink.stored, len(journal.entries)) == ([b"a"], 1)
+
+
+def test_steady_traffic_is_stored_once_an_interval_and_upkeep_has_its_turns() -> None:
+    journal = fakes.MemoryJournal()
+    sink = fakes.MemorySink(during=lambda: journal.append([b"more"]))
+    journal.append([b"a"])
+    loop = loop_over(journal, sink, interval_s=0.05)
+    loop.start()
+    time.sleep(0.6)
+    loop.close()
+    assert 2 <= sink.stores <= 13
+    assert 2 <= sink.tidies <= sink.stores
+
+
+def test_upkeep_has_its_turns_while_a_backlog_is_worked_off() -> None:
+    journal = fakes.MemoryJournal()
+    sink = fakes.MemorySink(during=lambda: time.sleep(0.02))
+    for _ in range(40):
+        journal.append([b"a"])
+    loop = loop_over(journal, sink, interval_s=0.1)
+    loop.start()
+    time.sleep(0.12)
+    while journal.entries:
+        time.sleep(0.001)
+    assert 2 <= sink.tidies < sink.stores / 2
+    loop.close()
+
+
+def test_failing_upkeep_delays_no_event() -> None:
+    journal = fakes.MemoryJournal()
+    sink = fakes.MemorySink(during=lambda: None)
+    sink.tidy_failures = [OSError("no space for a rewrite")] * 50
+    loop = loop_over(journal, sink, interval_s=0.01)
+    loop.start()
+    time.sleep(0.2)
+    journal.append([b"a"])
+    time.sleep(0.1)
+    assert (sink.stored, loop.healthy) == ([b"a"], True)
+    assert sink.recoveries >= 3
+    loop.close()
 
 
 def test_a_failed_turn_trims_nothing() -> None:
@@ -68,7 +123,7 @@ def test_the_loop_outlives_failures_and_tells_of_them() -> None:
     journal, sink = fakes.MemoryJournal(), fakes.MemorySink()
     journal.append([b"a"])
     sink.failures = [OSError("once"), OSError("twice")]
-    loop = FlushLoop(lambda: flush(journal, sink, Limits()), sink.recover, interval_s=0.02)
+    loop = loop_over(journal, sink, interval_s=0.02)
     loop.start()
     unhealthy = False
     end = time.monotonic() + 10
