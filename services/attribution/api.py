@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
 from typing import TypeVar
 
 import grpc
@@ -16,6 +15,7 @@ from services.attribution.decode import decode_definition, decode_model, decode_
 from services.attribution.encode import encode_attribution, encode_credits
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
+from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
 
 # The rest of the time is for the answer itself.
@@ -29,21 +29,22 @@ _Request = pb.GetAttributionRequest | pb.StreamCreditsRequest
 class AttributionServicer(rpc.AttributionServiceServicer):
     """Answers for the project of the caller.
 
-    Answers are computed in the threads of `computing`: their number bounds how many are in memory
-    at once, also when callers give up on some, and the rest wait in line.
+    Answers are computed in the threads of `analyses`: their number bounds how many are computed
+    at once, also when callers give up on some, and a few more wait in line.
     """
 
-    def __init__(self, log: JourneyLog, limits: AttributionLimits, computing: Executor) -> None:
+    def __init__(self, log: JourneyLog, limits: AttributionLimits, analyses: Analyses) -> None:
         self._log = log
         self._limits = limits
-        self._computing = computing
+        self._analyses = analyses
 
     async def GetAttribution(
         self, request: pb.GetAttributionRequest, context: grpc.ServicerContext
     ) -> pb.GetAttributionResponse:
         """Credits channels by one or several models over the same journeys."""
-        question = self._question(request, context)
+        question = _question(request)
         command = GetAttribution(question, decode_models(request.models))
+        await self._wait(request, context)
         answer = await self._compute(get_attribution, command)
         return encode_attribution(question.definition, answer)
 
@@ -51,8 +52,9 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         self, request: pb.StreamCreditsRequest, context: grpc.ServicerContext
     ) -> AsyncIterator[pb.StreamCreditsResponse]:
         """Streams the credit of every touch of every conversion by one model."""
-        question = self._question(request, context)
+        question = _question(request)
         command = StreamCredits(question, decode_model(request.model))
+        await self._wait(request, context)
         credits_ = await self._compute(stream_credits, command)
         replies = encode_credits(question.definition, credits_)
         while (reply := await asyncio.to_thread(next, replies, None)) is not None:
@@ -61,19 +63,14 @@ class AttributionServicer(rpc.AttributionServiceServicer):
     async def _compute(
         self, use_case: Callable[[C, JourneyLog, AttributionLimits], A], command: C
     ) -> A:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._computing, use_case, command, self._log, self._limits
-        )
+        return await self._analyses.run(lambda: use_case(command, self._log, self._limits))
 
-    def _question(self, request: _Request, context: grpc.ServicerContext) -> Question:
-        left_s = context.time_remaining()
-        longest_s = self._limits.max_wait_s
-        return Question(
-            project=current_caller().project,
-            definition=decode_definition(request.journeys),
-            at_least=request.consistency_token,
-            wait_s=longest_s
-            if left_s is None
-            else min(longest_s, left_s * _WAITING_PART_OF_DEADLINE),
-        )
+    async def _wait(self, request: _Request, context: grpc.ServicerContext) -> None:
+        left_s, longest_s = context.time_remaining(), self._limits.max_wait_s
+        if left_s is not None:
+            longest_s = min(longest_s, left_s * _WAITING_PART_OF_DEADLINE)
+        await self._log.wait_until(request.consistency_token, longest_s)
+
+
+def _question(request: _Request) -> Question:
+    return Question(current_caller().project, decode_definition(request.journeys))

@@ -1,7 +1,5 @@
 """Which adapters the attribution service runs on."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
 
@@ -9,6 +7,7 @@ from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.api import AttributionServicer
 from services.attribution.limits import AttributionLimits
 from services.attribution.settings import Settings
+from shared.lake.analyses import Analyses
 from shared.lake.snapshot import EngineLimits, LakeEventTables
 from shared.server.platform import open_platform
 from shared.server.run import Application, Servicer
@@ -22,12 +21,13 @@ def compose(settings: Settings) -> Application:
     limits = AttributionLimits(
         max_channels=settings.attribution_max_channels,
         max_touches_per_journey=settings.attribution_max_touches_per_journey,
+        max_wait_s=settings.attribution_max_wait_s,
     )
     log = LakeJourneyLog(LakeEventTables(settings.lake_path, engine))
-    computing = ThreadPoolExecutor(settings.attribution_at_once, "attribution")
+    analyses = Analyses(settings.attribution_at_once, settings.attribution_in_line)
 
     async def stop() -> None:
-        computing.shutdown(wait=False, cancel_futures=True)
+        analyses.close()
 
     name = pb.DESCRIPTOR.services_by_name["AttributionService"].full_name
     return Application(
@@ -37,7 +37,7 @@ def compose(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 name,
-                AttributionServicer(log, limits, computing),
+                AttributionServicer(log, limits, analyses),
                 rpc.add_AttributionServiceServicer_to_server,
             )
         ],

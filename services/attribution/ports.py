@@ -13,8 +13,7 @@ class EventQuery:
     """Which events to read.
 
     `from_us` (inclusive) and `until_us` (exclusive) bound the event time, in microseconds since
-    1970-01-01 UTC; None is unbounded. `at_least` is a consistency token, or empty. `identified`
-    asks for the ids of events and units too.
+    1970-01-01 UTC; None is unbounded. `identified` asks for the ids of events and units too.
     """
 
     project: str
@@ -22,8 +21,6 @@ class EventQuery:
     unit_type: str
     from_us: int | None = None
     until_us: int | None = None
-    at_least: str = ""
-    wait_s: float = 10.0
     identified: bool = False
 
 
@@ -58,6 +55,14 @@ class JourneyEvents:
 class JourneyLog(Protocol):
     """Where touches and conversions are read."""
 
+    async def wait_until(self, at_least: str, timeout_s: float) -> None:
+        """Return when every later cut covers the consistency token (empty: at once).
+
+        UNAVAILABLE after `timeout_s`, INVALID_ARGUMENT for a token that is malformed or of another
+        log, RESOURCE_EXHAUSTED when too many wait already. Waiting holds no thread.
+        """
+        ...
+
     def read(self, query: EventQuery) -> JourneyEvents:
         """The touches and conversions of one cut that the query selects.
 
@@ -65,8 +70,5 @@ class JourneyLog(Protocol):
         name alone. Rows are sorted by unit id (by bytes), then time, then event id; the channel
         names are sorted and each is used. A value that was not sent is 0, a cost that was not
         sent is NaN. A project without events gives empty columns.
-
-        Waits up to `wait_s` until the cut covers `at_least`, then raises UNAVAILABLE; a token
-        that is malformed is INVALID_ARGUMENT.
         """
         ...

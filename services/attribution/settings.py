@@ -23,3 +23,9 @@ class Settings(ServiceSettings):
     attribution_at_once: int = Field(
         2, ge=1, le=64, description="Attributions computed at once; the others wait in line."
     )
+    attribution_in_line: int = Field(
+        32, ge=0, le=1_000, description="Attributions that may wait in line; more are OVERLOADED."
+    )
+    attribution_max_wait_s: float = Field(
+        20.0, ge=0, le=30, description="Longest wait for data as fresh as a consistency token."
+    )

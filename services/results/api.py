@@ -23,6 +23,7 @@ from services.results.domain.bayes import LiftPrior
 from services.results.encode import encode_metric, encode_results
 from services.results.ports import MetricReader, MetricWriter
 from shared.clock import Clock
+from shared.lake.analyses import Analyses
 from shared.mutations import Mutation
 from shared.resource_names import require_id, resource_name
 from shared.security.caller import current_caller
@@ -117,11 +118,17 @@ class MetricServicer(metric_rpc.MetricServiceServicer):
 
 
 class ResultsServicer(rpc.ResultsServiceServicer):
-    """What the experiments of the caller's project show; the work is done in threads."""
+    """What the experiments of the caller's project show.
 
-    def __init__(self, sources: Sources, prior: LiftPrior, longest_wait_s: float) -> None:
+    Results are computed in the threads of `analyses`, never in those that every call needs.
+    """
+
+    def __init__(
+        self, sources: Sources, prior: LiftPrior, analyses: Analyses, longest_wait_s: float
+    ) -> None:
         self._sources = sources
         self._prior = prior
+        self._analyses = analyses
         self._longest_wait_s = longest_wait_s
 
     async def GetResults(
@@ -129,8 +136,10 @@ class ResultsServicer(rpc.ResultsServiceServicer):
     ) -> pb.GetResultsResponse:
         """Computes the results of an experiment from the event log as it is now."""
         project = current_caller().project
-        command = decode_get_results(request, project, self._prior, self._wait_s(context))
-        report = await asyncio.to_thread(get_results, command, self._sources)
+        command = decode_get_results(request, project, self._prior)
+        wait_s = self._wait_s(context)
+        await self._sources.moments.wait_until(request.consistency_token, wait_s)
+        report = await self._analyses.run(lambda: get_results(command, self._sources))
         return pb.GetResultsResponse(results=encode_results(report, project, VERSION))
 
     def _wait_s(self, context: grpc.ServicerContext) -> float:

@@ -14,6 +14,7 @@ from services.results.api import MetricServicer, ResultsServicer
 from services.results.application.get_results import Sources
 from services.results.domain.bayes import LiftPrior
 from services.results.settings import Settings
+from shared.lake.analyses import Analyses
 from shared.lake.snapshot import EngineLimits, LakeEventTables
 from shared.mutations import Mutations
 from shared.server.channel import open_channel
@@ -38,7 +39,10 @@ def compose(settings: Settings) -> Application:
     )
     prior = LiftPrior(settings.results_prior_mean, settings.results_prior_std_dev)
 
+    analyses = Analyses(settings.results_at_once, settings.results_in_line)
+
     async def stop() -> None:
+        analyses.close()
         channel.close()
 
     return Application(
@@ -53,7 +57,7 @@ def compose(settings: Settings) -> Application:
             ),
             Servicer(
                 results_service_pb2.DESCRIPTOR.services_by_name["ResultsService"].full_name,
-                ResultsServicer(sources, prior, settings.results_max_wait_s),
+                ResultsServicer(sources, prior, analyses, settings.results_max_wait_s),
                 results_service_pb2_grpc.add_ResultsServiceServicer_to_server,
             ),
         ],

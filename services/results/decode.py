@@ -93,7 +93,7 @@ def decode_list(request: metric_service_pb2.ListMetricsRequest, project: str) ->
 
 
 def decode_get_results(
-    request: results_service_pb2.GetResultsRequest, project: str, prior: LiftPrior, wait_s: float
+    request: results_service_pb2.GetResultsRequest, project: str, prior: LiftPrior
 ) -> GetResults:
     """What GetResults asks for."""
     alpha = request.alpha or DEFAULT_ALPHA
@@ -105,6 +105,4 @@ def decode_get_results(
         experiment_id=require_id(request.experiment, project, "experiments"),
         metric_ids=tuple(require_id(name, project, "metrics") for name in request.metrics),
         method=Method(prior, alpha),
-        at_least=request.consistency_token,
-        wait_s=wait_s,
     )

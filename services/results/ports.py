@@ -28,6 +28,14 @@ class ExperimentSource(Protocol):
 class MomentsSource(Protocol):
     """Where the sums over units come from."""
 
+    async def wait_until(self, at_least: str, timeout_s: float) -> None:
+        """Return when what `observe` sees covers the consistency token (empty: at once).
+
+        UNAVAILABLE after `timeout_s`, INVALID_ARGUMENT for a token that is malformed or of another
+        log, RESOURCE_EXHAUSTED when too many wait already. Waiting holds no thread.
+        """
+        ...
+
     def observe(self, question: Question) -> Observation:
         """Sums over the units of each arm, from one cut of the event log.
 
@@ -35,8 +43,7 @@ class MomentsSource(Protocol):
         belongs to none. Events count for the unit of the experiment's unit type that they were
         logged under or, failing that, linked to. Its events count from
         its first exposure on. A unit without events counts as zero. The same cut gives the same
-        answer to the last bit, in whatever order the events arrived. UNAVAILABLE when the data
-        does not get as fresh as asked in time.
+        answer to the last bit, in whatever order the events arrived.
         """
         ...
 

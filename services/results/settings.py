@@ -15,7 +15,13 @@ class Settings(ServiceSettings):
         0.3, gt=0, le=1e6, description="Standard deviation of the normal prior on a lift."
     )
     results_max_wait_s: float = Field(
-        30.0, ge=0, le=600, description="Longest wait for data as fresh as a consistency token."
+        20.0, ge=0, le=30, description="Longest wait for data as fresh as a consistency token."
+    )
+    results_at_once: int = Field(
+        2, ge=1, le=64, description="Results computed at once; the others wait in line."
+    )
+    results_in_line: int = Field(
+        32, ge=0, le=1_000, description="Results that may wait in line; more are OVERLOADED."
     )
     results_threads: int = Field(
         2, ge=1, le=256, description="Threads of the analysis engine for one result."

@@ -1,7 +1,6 @@
 """Read a consistent cut of the event tables of one project."""
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,11 +11,9 @@ import ibis
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from shared.errors import Code, DomainError, shown, unavailable
+from shared.lake.freshness import Freshness
 from shared.lake.layout import TABLES
-from shared.lake.watermark import NOTHING_WRITTEN, ConsistencyToken, Watermark, read_watermark
-
-POLL_INTERVAL_S = 0.02
+from shared.lake.watermark import NOTHING_WRITTEN, Watermark, read_watermark
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +42,15 @@ class Snapshot(Protocol):
 class EventTables(Protocol):
     """Where the analysing services read events."""
 
-    def snapshot(self, project: str, at_least: str = "", timeout_s: float = 10.0) -> Snapshot:
-        """The newest cut, once it covers the token `at_least` (empty: whatever is there).
+    async def wait_until(self, at_least: str, timeout_s: float) -> None:
+        """Return when every later snapshot covers the token `at_least` (empty: at once).
 
-        Waits up to `timeout_s`, then UNAVAILABLE. A token that is malformed or of another log is
-        INVALID_ARGUMENT; tables of a newer layout are FAILED_PRECONDITION.
+        UNAVAILABLE after `timeout_s`; RESOURCE_EXHAUSTED when too many calls wait already. A token
+        that is malformed or of another log is INVALID_ARGUMENT. Waiting holds no thread.
         """
+
+    def snapshot(self, project: str) -> Snapshot:
+        """The newest cut, without waiting; tables of a newer layout are FAILED_PRECONDITION."""
 
 
 class LakeEventTables:
@@ -59,24 +59,16 @@ class LakeEventTables:
     def __init__(self, lake: Path, limits: EngineLimits | None = None) -> None:
         self._lake = lake
         self._limits = limits or EngineLimits()
+        self._freshness = Freshness(lake)
 
-    def snapshot(self, project: str, at_least: str = "", timeout_s: float = 10.0) -> Snapshot:
+    async def wait_until(self, at_least: str, timeout_s: float) -> None:
         """See EventTables."""
-        token = ConsistencyToken.decode(at_least) if at_least else None
-        watermark = self._wait(token, timeout_s)
-        return LakeSnapshot(self._lake, project, watermark, self._limits)
+        await self._freshness.wait_until(at_least, timeout_s)
 
-    def _wait(self, token: ConsistencyToken | None, timeout_s: float) -> Watermark:
-        end = time.monotonic() + timeout_s
-        while True:
-            watermark = read_watermark(self._lake) or NOTHING_WRITTEN
-            if token is None or watermark.covers(token):
-                return watermark
-            if watermark.journal_id not in ("", token.journal_id):
-                raise _other_log(token, watermark)
-            if time.monotonic() >= end:
-                raise _not_yet(token, watermark, timeout_s)
-            time.sleep(POLL_INTERVAL_S)
+    def snapshot(self, project: str) -> Snapshot:
+        """See EventTables."""
+        watermark = read_watermark(self._lake) or NOTHING_WRITTEN
+        return LakeSnapshot(self._lake, project, watermark, self._limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,22 +140,3 @@ class _LazyTables(Mapping[str, ibis.Table]):
 def _nullable(name: str) -> pa.Schema:
     """The types alone: a Parquet file, too, is read without its promises about nulls."""
     return pa.schema([pa.field(c.name, c.type) for c in TABLES[name].columns])
-
-
-def _not_yet(token: ConsistencyToken, watermark: Watermark, timeout_s: float) -> DomainError:
-    return unavailable(
-        "NOT_YET_FRESH",
-        f"events up to position {token.position} are not readable after {timeout_s:g} s; the "
-        f"tables stand at position {watermark.position}: check that the events service runs, then "
-        "retry",
-    )
-
-
-def _other_log(token: ConsistencyToken, watermark: Watermark) -> DomainError:
-    return DomainError(
-        Code.INVALID_ARGUMENT,
-        "INVALID_CONSISTENCY_TOKEN",
-        f"consistency token is of event log {shown(token.journal_id)}, which is no longer in use; "
-        f"the current one is {shown(watermark.journal_id)}: log the events again or leave the "
-        "token empty",
-    )

@@ -194,29 +194,30 @@ def test_a_project_without_events_gives_empty_columns(make: MakeLog) -> None:
     assert events.touches.channels == events.currencies == ()
 
 
-def test_the_watermark_is_a_token_for_the_same_cut(make: MakeLog) -> None:
+async def test_the_watermark_is_a_token_for_the_same_cut(make: MakeLog) -> None:
     log = make([touch("t1", "a", 1)], [conversion("c1", "a", 2)])
     events = log.read(BUY)
 
-    again = log.read(EventQuery("acme", "buy", "user", at_least=events.watermark, wait_s=0.01))
+    await log.wait_until(events.watermark, 0.01)
+    again = log.read(BUY)
 
     assert events.watermark
     assert again.watermark == events.watermark
     assert events.watermark_time == NOW
 
 
-def test_a_bad_token_is_refused(make: MakeLog) -> None:
+async def test_a_bad_token_is_refused(make: MakeLog) -> None:
     log = make([touch("t1", "a", 1)], [])
 
     with pytest.raises(DomainError) as refusal:
-        log.read(EventQuery("acme", "buy", "user", at_least="nonsense"))
+        await log.wait_until("nonsense", 10)
     assert (refusal.value.code, refusal.value.reason) == (
         Code.INVALID_ARGUMENT,
         "INVALID_CONSISTENCY_TOKEN",
     )
 
 
-def test_a_cut_that_is_not_there_yet_is_waited_for_in_vain(tmp_path: Path) -> None:
+async def test_a_cut_that_is_not_there_yet_is_waited_for_in_vain(tmp_path: Path) -> None:
     rows = [touch("t1", "a", 1)]
     later = {
         memory_log(tmp_path, rows, []): "memory:2",
@@ -224,7 +225,7 @@ def test_a_cut_that_is_not_there_yet_is_waited_for_in_vain(tmp_path: Path) -> No
     }
     for log, token in later.items():
         with pytest.raises(DomainError) as refusal:
-            log.read(EventQuery("acme", "buy", "user", at_least=token, wait_s=0.05))
+            await log.wait_until(token, 0.05)
         assert (refusal.value.code, refusal.value.reason) == (Code.UNAVAILABLE, "NOT_YET_FRESH")
 
 

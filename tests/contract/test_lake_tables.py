@@ -1,6 +1,6 @@
 """What EventTables promises its readers, and LakeWriter its flusher, over real Delta tables."""
 
-import threading
+import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -150,36 +150,34 @@ def test_rows_without_a_watermark_are_not_seen(tmp_path: Path) -> None:
     assert ids(LakeEventTables(tmp_path).snapshot("acme")) == ["a"]
 
 
-def test_a_reader_waits_for_the_token_it_was_given(tmp_path: Path) -> None:
+async def test_a_reader_waits_for_the_token_it_was_given(tmp_path: Path) -> None:
     target = writer(tmp_path)
     token = ConsistencyToken(JOURNAL, 1).encode()
-
-    def write_later() -> None:
-        time.sleep(0.2)
-        target.append({"conversions": conversions(["a"], 1)}, 1)
-
-    thread = threading.Thread(target=write_later)
-    thread.start()
-    snapshot = LakeEventTables(tmp_path).snapshot("acme", token, timeout_s=20)
-    thread.join()
+    lake = LakeEventTables(tmp_path)
+    waiting = asyncio.create_task(lake.wait_until(token, 20))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    target.append({"conversions": conversions(["a"], 1)}, 1)
+    await waiting
+    snapshot = lake.snapshot("acme")
     assert ids(snapshot) == ["a"]
     assert snapshot.watermark.token() == token
 
 
-def test_a_token_that_is_not_reached_in_time_is_unavailable(tmp_path: Path) -> None:
+async def test_a_token_that_is_not_reached_in_time_is_unavailable(tmp_path: Path) -> None:
     writer(tmp_path).append({"conversions": conversions(["a"], 1)}, 1)
     token = ConsistencyToken(JOURNAL, 2).encode()
     with pytest.raises(DomainError, match=r"position 2 are not readable after 0\.05 s") as raised:
-        LakeEventTables(tmp_path).snapshot("acme", token, timeout_s=0.05)
+        await LakeEventTables(tmp_path).wait_until(token, 0.05)
     assert raised.value.code is Code.UNAVAILABLE
     assert raised.value.reason == "NOT_YET_FRESH"
 
 
-def test_a_token_of_another_log_is_refused_at_once(tmp_path: Path) -> None:
+async def test_a_token_of_another_log_is_refused_at_once(tmp_path: Path) -> None:
     writer(tmp_path).append({"conversions": conversions(["a"], 1)}, 1)
     token = ConsistencyToken("journal-b", 1).encode()
     with pytest.raises(DomainError, match="no longer in use") as raised:
-        LakeEventTables(tmp_path).snapshot("acme", token, timeout_s=600)
+        await LakeEventTables(tmp_path).wait_until(token, 600)
     assert raised.value.code is Code.INVALID_ARGUMENT
 
 

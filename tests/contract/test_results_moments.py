@@ -46,8 +46,8 @@ class Log:
         ]
         self.writer.append({table: table_of(table, complete)}, self.position)
 
-    def ask(self, *measures: Measure, **more: Any) -> Observation:
-        return self.source.observe(Question("demo", PLAN, measures, wait_s=0.05, **more))
+    def ask(self, *measures: Measure) -> Observation:
+        return self.source.observe(Question("demo", PLAN, measures))
 
 
 @pytest.fixture
@@ -242,11 +242,12 @@ def test_extreme_values_are_summed(log: Log, value: float) -> None:
     assert log.ask(SPEND).moments(0).mean[0, 0] == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_cut_that_does_not_come_is_unavailable(log: Log) -> None:
+async def test_a_cut_that_does_not_come_is_unavailable(log: Log) -> None:
     log.add("exposures", [exposure("u1", "a")])
-    seen = log.ask(VISIT, at_least=ConsistencyToken("journal", 1).encode())
+    await log.source.wait_until(ConsistencyToken("journal", 1).encode(), 0.05)
+    seen = log.ask(VISIT)
     assert seen.cut.token == ConsistencyToken("journal", 1).encode()
     assert seen.cut.commit_time is not None
     with pytest.raises(DomainError) as caught:
-        log.ask(VISIT, at_least=ConsistencyToken("journal", 2).encode())
+        await log.source.wait_until(ConsistencyToken("journal", 2).encode(), 0.05)
     assert caught.value.reason == "NOT_YET_FRESH"

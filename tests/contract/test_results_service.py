@@ -3,6 +3,7 @@
 The assignment service is played by a servicer of its contract on a port of its own.
 """
 
+import asyncio
 import datetime as dt
 import socket
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ from services.results.settings import Settings
 from shared.errors import Code, DomainError
 from shared.ids import RandomIds
 from shared.lake.rows import table_of
+from shared.lake.watermark import ConsistencyToken
 from shared.lake.writer import LakeWriter
 from shared.security.caller import Role
 from shared.security.keys import SqlKeyStore, make_key
@@ -47,6 +49,7 @@ class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
 
     def __init__(self) -> None:
         self.presented: list[str] = []
+        self.hold: asyncio.Event | None = None
         self.experiment = experiment_pb2.Experiment(
             unit_type="user",
             variants=[
@@ -60,6 +63,8 @@ class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
 
     async def GetExperiment(self, request: Any, context: Any) -> Any:  # noqa: N802  the contract's
         self.presented.append(dict(context.invocation_metadata()).get("authorization", ""))
+        if self.hold:
+            await self.hold.wait()
         if request.name != f"{PROJECT}/experiments/checkout":
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such experiment")
         return experiment_service_pb2.GetExperimentResponse(experiment=self.experiment)
@@ -140,6 +145,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     experiment_rpc.add_ExperimentServiceServicer_to_server(played, assignment)
     settings = Settings(
         data=tmp_path,
+        results_at_once=1,
+        results_in_line=2,
         results_address=f"127.0.0.1:{free_port()}",
         assignment_address=f"127.0.0.1:{assignment.add_insecure_port('127.0.0.1:0')}",
     )
@@ -480,3 +487,44 @@ async def test_what_is_missing_is_named(world: World) -> None:
     world.played.experiment.ClearField("variants")
     bare = await world.viewer.refused("GetResults", experiment=f"{PROJECT}/experiments/checkout")
     assert bare.reason == "WRONG_STATE"
+
+
+async def test_made_up_tokens_keep_nobody_waiting(world: World) -> None:
+    """A position that no log ever reaches waits on the loop: threads and line stay free."""
+    await world.owner.define("visits", VISIT)
+    await world.viewer.results(consistency_token=world.write(events(simulated())))
+    never = ConsistencyToken("journal", 10**15).encode()
+    waiting = [
+        asyncio.create_task(world.viewer.results(consistency_token=never)) for _ in range(64)
+    ]
+    await asyncio.sleep(0.5)
+    async with asyncio.timeout(5):
+        assert (await world.viewer.call("ListMetrics", parent=PROJECT)).metrics
+        assert (await world.viewer.results()).arms
+    for task in waiting:
+        assert not task.done()
+        task.cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_beyond_the_line_results_are_overloaded(world: World) -> None:
+    await world.owner.define("visits", VISIT)
+    world.write(events(simulated()))
+    world.played.hold = asyncio.Event()
+    asked = [asyncio.create_task(world.viewer.results()) for _ in range(4)]
+    first = await next(asyncio.as_completed([refused_or_none(task) for task in asked]))
+    assert first is not None
+    assert (first.code, first.reason) == (Code.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert first.retry_after_s == 1.0
+    assert (await world.viewer.call("ListMetrics", parent=PROJECT)).metrics
+    world.played.hold.set()
+    ends = await asyncio.gather(*(refused_or_none(task) for task in asked))
+    assert sum(end is None for end in ends) == 3
+
+
+async def refused_or_none(task: "asyncio.Task[Any]") -> DomainError | None:
+    try:
+        await asyncio.shield(task)
+    except grpc.aio.AioRpcError as error:
+        return from_rpc_error(error)
+    return None

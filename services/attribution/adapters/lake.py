@@ -35,9 +35,13 @@ class LakeJourneyLog:
     def __init__(self, tables: EventTables) -> None:
         self._tables = tables
 
+    async def wait_until(self, at_least: str, timeout_s: float) -> None:
+        """See JourneyLog."""
+        await self._tables.wait_until(at_least, timeout_s)
+
     def read(self, query: EventQuery) -> JourneyEvents:
         """See JourneyLog."""
-        snapshot = self._tables.snapshot(query.project, query.at_least, query.wait_s)
+        snapshot = self._tables.snapshot(query.project)
         with snapshot.read() as tables:
             touches = _sorted_rows(tables["touchpoints"], query, ["channel", "cost", "currency"])
             bought = tables["conversions"]

@@ -66,10 +66,13 @@ class MemoryJourneyLog:
         self._conversions = sorted(conversions, key=_order)
         self._commit_time = commit_time
 
+    async def wait_until(self, at_least: str, timeout_s: float) -> None:  # noqa: ARG002
+        """See JourneyLog. What is not here never comes."""
+        _require_covered(at_least, len(self._touches) + len(self._conversions))
+
     def read(self, query: EventQuery) -> JourneyEvents:
         """See JourneyLog."""
         size = len(self._touches) + len(self._conversions)
-        _require_covered(query, size)
         selected = _selector(query)
         touches = [row for row in self._touches if selected(row)]
         conversions = [
@@ -130,15 +133,15 @@ def _currencies(
     return tuple(sorted(currency for currency in found if currency))
 
 
-def _require_covered(query: EventQuery, size: int) -> None:
-    if not query.at_least:
+def _require_covered(at_least: str, size: int) -> None:
+    if not at_least:
         return
-    log, _, position = query.at_least.partition(":")
+    log, _, position = at_least.partition(":")
     if log != _LOG or not position.isdecimal():
         raise DomainError(
             Code.INVALID_ARGUMENT,
             "INVALID_CONSISTENCY_TOKEN",
-            f"consistency token {shown(query.at_least)} was not issued by this log; pass the "
+            f"consistency token {shown(at_least)} was not issued by this log; pass the "
             "watermark of a reply unchanged, or leave it empty",
         )
     if int(position) > size:

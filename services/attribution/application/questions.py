@@ -47,12 +47,10 @@ class JourneyDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A definition, asked of one project's events at least as fresh as a token."""
+    """A definition, asked of one project's events."""
 
     project: str
     definition: JourneyDefinition
-    at_least: str = ""
-    wait_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +86,6 @@ def cut_journeys(
             if definition.start_us is None
             else definition.start_us - definition.lookback_us,
             until_us=definition.end_us,
-            at_least=question.at_least,
-            wait_s=question.wait_s,
             identified=identified,
         )
     )

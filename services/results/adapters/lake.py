@@ -38,9 +38,13 @@ class LakeMoments:
 
     tables: EventTables
 
+    async def wait_until(self, at_least: str, timeout_s: float) -> None:
+        """See MomentsSource."""
+        await self.tables.wait_until(at_least, timeout_s)
+
     def observe(self, question: Question) -> Observation:
         """See MomentsSource."""
-        snapshot = self.tables.snapshot(question.project, question.at_least, question.wait_s)
+        snapshot = self.tables.snapshot(question.project)
         with snapshot.read() as tables:
             exposed = _exposed(tables["exposures"], question.plan)
             unknown = _rows(_unknown(exposed, question.plan))[0]["exposures"]

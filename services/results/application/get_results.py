@@ -18,17 +18,12 @@ MAX_METRICS = 200
 
 @dataclass(frozen=True, slots=True)
 class GetResults:
-    """Which experiment, which metrics (none: all that are not archived), and how to read them.
-
-    The data is at least as fresh as `at_least`; it is waited for up to `wait_s` seconds.
-    """
+    """Which experiment, which metrics (none: all that are not archived), and how to read them."""
 
     project: str
     experiment_id: str
     metric_ids: tuple[str, ...]
     method: Method
-    at_least: str = ""
-    wait_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +47,7 @@ def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
     if len(metrics) > MAX_METRICS:
         raise limit_exceeded("metrics in one result", len(metrics), MAX_METRICS)
     measures = tuple(metric.definition.measure for metric in metrics)
-    question = Question(command.project, plan, measures, command.at_least, command.wait_s)
+    question = Question(command.project, plan, measures)
     observation = sources.moments.observe(question)
     # Numbers beyond a double become infinite and are reported as such, not warned about.
     with np.errstate(all="ignore"):

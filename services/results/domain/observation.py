@@ -77,17 +77,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The measures that are wanted of an experiment of a project.
-
-    The data is at least as fresh as the consistency token `at_least` (empty: whatever is there);
-    it is waited for up to `wait_s` seconds.
-    """
+    """The measures that are wanted of an experiment of a project."""
 
     project: str
     plan: ExperimentPlan
     measures: tuple[Measure, ...]
-    at_least: str = ""
-    wait_s: float = 10.0
 
 
 def centred(units: Sequence[int], totals: Sequence[Total]) -> Moments:

@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import grpc
@@ -16,6 +15,7 @@ from services.attribution.adapters.memory import MemoryJourneyLog
 from services.attribution.api import AttributionServicer
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, JourneyEvents
+from shared.lake.analyses import Analyses
 from shared.testing.fakes import calling
 
 METHOD = "/touchstone.attribution.v1.AttributionService/GetAttribution"
@@ -26,10 +26,14 @@ class SlowLog:
 
     def __init__(self) -> None:
         self.queries: list[EventQuery] = []
+        self.waits: list[tuple[str, float]] = []
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
         self._empty = MemoryJourneyLog([], [], dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+
+    async def wait_until(self, at_least: str, timeout_s: float) -> None:
+        self.waits.append((at_least, timeout_s))
 
     def read(self, query: EventQuery) -> JourneyEvents:
         with self._lock:
@@ -53,26 +57,32 @@ class Deadline:
 
 
 async def ask(servicer: AttributionServicer, left_s: float | None = None) -> None:
-    request = service_pb.GetAttributionRequest(journeys=pb.JourneyDefinition(event_name="buy"))
+    request = service_pb.GetAttributionRequest(
+        journeys=pb.JourneyDefinition(event_name="buy"), consistency_token="token"
+    )
     await servicer.GetAttribution(request, cast(grpc.ServicerContext, Deadline(left_s)))
 
 
 async def test_only_so_many_are_computed_at_once() -> None:
-    log = SlowLog()
-    with ThreadPoolExecutor(2) as computing, calling(METHOD):
-        servicer = AttributionServicer(log, AttributionLimits(), computing)
+    log, analyses = SlowLog(), Analyses(at_once=2, in_line=4)
+    with calling(METHOD):
+        servicer = AttributionServicer(log, AttributionLimits(), analyses)
         await asyncio.gather(*(ask(servicer) for _ in range(6)))
+    analyses.close()
 
     assert len(log.queries) == 6
     assert log.most_at_once == 2
 
 
-@pytest.mark.parametrize(("left_s", "wait_s"), [(None, 60.0), (1_000.0, 60.0), (10.0, 8.0)])
+@pytest.mark.parametrize(("left_s", "wait_s"), [(None, 20.0), (1_000.0, 20.0), (10.0, 8.0)])
 async def test_data_is_waited_for_within_the_deadline(left_s: float | None, wait_s: float) -> None:
-    log = SlowLog()
-    with ThreadPoolExecutor(1) as computing, calling(METHOD, project="acme"):
-        await ask(AttributionServicer(log, AttributionLimits(), computing), left_s)
+    log, analyses = SlowLog(), Analyses(at_once=1, in_line=0)
+    with calling(METHOD, project="acme"):
+        await ask(AttributionServicer(log, AttributionLimits(), analyses), left_s)
+    analyses.close()
 
+    ((token, waited_s),) = log.waits
+    assert token == "token"
+    assert waited_s == pytest.approx(wait_s)
     (query,) = log.queries
-    assert query.wait_s == pytest.approx(wait_s)
     assert query.project == "acme"
