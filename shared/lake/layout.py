@@ -1,8 +1,8 @@
 """The published layout of the event tables: their names, columns and meanings.
 
 Each table is a Delta Lake table `<lake>/<name>`, partitioned by project and event day. The layout
-is a contract with other programs: a column is added, never renamed, and any other change raises
-`LAYOUT_VERSION`. docs/reference/lake.md shows the same columns to people.
+is a contract with other programs: an optional column is added, none is renamed, and any other
+change raises `LAYOUT_VERSION`. docs/reference/lake.md shows the same columns to people.
 """
 
 import hashlib

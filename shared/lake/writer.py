@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Schema,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 
 from shared.clock import Clock
 from shared.lake.durable import fsync_commits, fsync_folder
@@ -35,7 +42,7 @@ COMMIT_RETRIES = 200
 
 
 class TableWriter:
-    """Appends to one event table."""
+    """Appends to one event table, which gets the columns that the layout has and it lacks."""
 
     def __init__(self, lake: Path, table: EventTable) -> None:
         self._path = lake / table.name
@@ -112,7 +119,14 @@ class TableWriter:
                 description=self._table.meaning,
                 configuration={"delta.dataSkippingStatsColumns": STATISTICS_COLUMNS},
             )
-        return DeltaTable(self._path)
+        handle = DeltaTable(self._path)
+        known = {field.name for field in handle.schema().fields}
+        wanted = Schema.from_arrow(self._table.schema).fields
+        added = [field for field in wanted if field.name not in known]
+        if added:
+            _LOG.info("adding columns %s to %s", [f.name for f in added], self._table.name)
+            handle.alter.add_columns(added)
+        return handle
 
 
 class LakeWriter:

@@ -78,6 +78,10 @@ def _complete(name: str, stored: pa.Table, position: int) -> pa.Table:
         "unit_key": pa.array([unit_key(*unit) for unit in units], INTEGER),
         "position": _repeated(pa.scalar(position, INTEGER), stored),
     }
+    # A batch that an older version wrote lacks the columns that were added since.
+    for column in TABLES[name].columns:
+        if column.optional:
+            columns.setdefault(column.name, pa.nulls(stored.num_rows, column.type))
     schema = TABLES[name].schema
     return pa.table([columns[field] for field in schema.names], schema=schema)
 

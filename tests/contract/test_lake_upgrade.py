@@ -1,0 +1,132 @@
+"""A new version of the program adds a column: to tables that have rows, and to a journal in use."""
+
+import datetime as dt
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from services.events.adapters.arrow_codec import ArrowCodec
+from services.events.adapters.delta_sink import DeltaSink
+from services.events.adapters.sqlite_journal import SqliteJournal
+from services.events.adapters.window_rebuild import rebuild
+from services.events.application.flush import flush
+from services.events.domain.dedupe import DedupeWindow
+from services.events.domain.event import Event, EventBatch
+from services.events.domain.limits import Limits
+from shared.lake.layout import TABLES, EventTable
+from shared.lake.upkeep import CROWD
+from shared.lake.writer import TableWriter
+from shared.testing.fakes import CountingIds, FixedClock
+from tests.contract.test_lake_tables import conversions
+
+NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
+NOW_US = int(NOW.timestamp() * 1_000_000)
+NEW_COLUMN = "currency"
+LENGTH = struct.Struct("<I")
+
+
+def older(name: str) -> EventTable:
+    """The table as it was before the column came."""
+    table = TABLES[name]
+    columns = tuple(c for c in table.columns if c.name != NEW_COLUMN)
+    return EventTable(name, table.meaning, columns)
+
+
+def old_lake(lake: Path, names: Sequence[str], journal_id: str, position: int) -> None:
+    rows = conversions(names, position).drop_columns([NEW_COLUMN])
+    TableWriter(lake, older("conversions")).append(rows, journal_id, position)
+
+
+def batch(event_id: str, currency: str | None = None) -> bytes:
+    payload = ("buy", 1.0, currency)
+    event = Event(event_id, NOW_US, "user", "u", None, None, None, "conversions", payload)
+    return ArrowCodec().encode(EventBatch("acme", NOW_US, (event,), (1,)))
+
+
+def old_batch(event_id: str) -> bytes:
+    """A batch as the older version encoded it."""
+    stream = batch(event_id)[LENGTH.size :]
+    rows = pa.ipc.open_stream(stream).read_all().drop_columns([NEW_COLUMN])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as out:
+        out.write_table(rows)
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return LENGTH.pack(len(encoded)) + encoded
+
+
+def stored(lake: Path) -> dict[str, str | None]:
+    rows = DeltaTable(lake / "conversions").to_pyarrow_table()
+    assert set(rows.column_names) == set(TABLES["conversions"].schema.names)
+    pairs = zip(rows["event_id"].to_pylist(), rows[NEW_COLUMN].to_pylist(), strict=True)
+    return dict(sorted(pairs))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> SqliteJournal:
+    return SqliteJournal(tmp_path / "j.db", CountingIds())
+
+
+def test_an_upgrade_with_a_backlog_stores_it_with_nulls(
+    tmp_path: Path, journal: SqliteJournal
+) -> None:
+    journal.append([b""])
+    old_lake(tmp_path, ["stored"], journal.id, 1)
+    journal.trim(1)
+    journal.append([old_batch("waiting")])
+    sink = DeltaSink(tmp_path, journal, FixedClock(NOW))
+    journal.append([old_batch("mixed-old"), batch("mixed-new", "EUR")])
+    flush(journal, sink, Limits())
+    assert stored(tmp_path) == {
+        "mixed-new": "EUR",
+        "mixed-old": None,
+        "stored": None,
+        "waiting": None,
+    }
+    assert sink.position == journal.last
+    journal.close()
+
+
+def test_a_restart_after_the_upgrade_changes_no_schema_and_stores_nothing_twice(
+    tmp_path: Path, journal: SqliteJournal
+) -> None:
+    journal.append([old_batch("a")])
+    old_lake(tmp_path, ["a"], journal.id, 1)
+    for _ in range(2):
+        sink = DeltaSink(tmp_path, journal, FixedClock(NOW))
+        sink.store(journal.read(0, 10**9))
+    assert stored(tmp_path) == {"a": None}
+    assert DeltaTable(tmp_path / "conversions").version() == 2, "created, one append, one upgrade"
+    journal.close()
+
+
+def test_the_window_is_rebuilt_from_old_tables_and_an_old_backlog(
+    tmp_path: Path, journal: SqliteJournal
+) -> None:
+    journal.append([b""])
+    old_lake(tmp_path, ["a"], journal.id, 1)
+    journal.trim(1)
+    DeltaSink(tmp_path, journal, FixedClock(NOW))
+    journal.append([old_batch("b")])
+    window: DedupeWindow[str] = DedupeWindow(3650)
+    rebuild(window, tmp_path, journal, Limits(dedupe_window_days=3650), NOW)
+    assert len(window) == 2
+    journal.close()
+
+
+def test_a_rewrite_joins_files_from_before_and_after(
+    tmp_path: Path, journal: SqliteJournal
+) -> None:
+    lake = tmp_path
+    old_lake(lake, ["old"], journal.id, 1)
+    table = TableWriter(lake, TABLES["conversions"])
+    for position in range(2, CROWD + 2):
+        table.append(conversions([f"{position}"], position, currency="EUR"), journal.id, position)
+    table.tidy(until=float("inf"))
+    assert len(DeltaTable(lake / "conversions").file_uris()) == 1
+    rows = stored(lake)
+    assert (len(rows), rows["old"], rows["2"]) == (CROWD + 1, None, "EUR")
+    journal.close()
