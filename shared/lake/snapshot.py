@@ -97,16 +97,19 @@ class LakeSnapshot:
                 engine.disconnect()
 
     def _table(self, engine: ibis.BaseBackend, name: str) -> ibis.Table:
-        columns = TABLES[name].schema.names
+        types = ibis.Schema.from_pyarrow(_nullable(name))
         files = self._files(name)
         if not files:
-            return engine.create_table(name, schema=ibis.Schema.from_pyarrow(_nullable(name)))
+            return engine.create_table(name, schema=types)
         rows = engine.read_parquet(
             files, table_name=name, union_by_name=True, hive_partitioning=True
         )
         # The engine guesses types from folder names: a project called 007 would become a number.
         # The files are the project's alone, so its name is stated, not read.
-        return rows.mutate(project=ibis.literal(self.project)).select(*columns)
+        stated = {"project": ibis.literal(self.project)}
+        # Files of an older layout lack the columns that were added since: nobody sent them.
+        later = {column: ibis.null(types[column]) for column in types if column not in rows.columns}
+        return rows.mutate(**stated, **later).select(*types)
 
     def _files(self, name: str) -> list[str]:
         version = self.watermark.table_versions.get(name)

@@ -10,14 +10,20 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from shared.errors import Code, DomainError
 from shared.lake.layout import TABLES
 from shared.lake.rows import table_of
 from shared.lake.snapshot import EngineLimits, LakeEventTables, Snapshot
 from shared.lake.upkeep import CROWD
-from shared.lake.watermark import FILE_NAME, ConsistencyToken, read_watermark
+from shared.lake.watermark import (
+    FILE_NAME,
+    ConsistencyToken,
+    Watermark,
+    read_watermark,
+    write_watermark,
+)
 from shared.lake.writer import COMMITS_PER_HANDLE, LakeWriter, TableWriter
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -130,6 +136,36 @@ def test_a_day_filter_reads_the_files_of_that_day_only(tmp_path: Path) -> None:
         plan = str(one_day.get_backend().raw_sql(f"EXPLAIN ANALYZE {one_day.compile()}").fetchall())
         assert one_day.event_id.to_pyarrow().to_pylist() == ["b"]
     assert "1/3" in plan, plan
+
+
+def test_a_column_that_was_added_later_is_null_in_older_tables(tmp_path: Path) -> None:
+    schema = TABLES["conversions"].schema
+    later = ["value", "currency", "linked_units", "content_digest"]
+    old = conversions(["a"], 1).drop_columns(later)
+    write_deltalake(tmp_path / "conversions", old, partition_by=["project", "day"])
+    mark = Watermark(JOURNAL, 1, {"conversions": 0}, START)
+    write_watermark(tmp_path, mark)
+
+    with LakeEventTables(tmp_path).snapshot("acme").read() as tables:
+        answer = tables["conversions"].to_pyarrow()
+        assert tables["conversions"].value.sum().to_pyarrow().as_py() is None
+    assert answer.schema.names == schema.names
+    assert answer.schema.types == schema.types
+    (row,) = answer.to_pylist()
+    assert (row["event_id"], row["project"], row["event_name"]) == ("a", "acme", "buy")
+    assert [row[name] for name in later] == [None] * 4
+
+
+def test_older_and_newer_files_are_one_table(tmp_path: Path) -> None:
+    old = conversions(["a"], 1).drop_columns(["value"])
+    write_deltalake(tmp_path / "conversions", old, partition_by=["project", "day"])
+    new = conversions(["b"], 2)
+    write_deltalake(tmp_path / "conversions", new, mode="append", schema_mode="merge")
+    write_watermark(tmp_path, Watermark(JOURNAL, 2, {"conversions": 1}, START))
+
+    with LakeEventTables(tmp_path).snapshot("acme").read() as tables:
+        rows = tables["conversions"].order_by("event_id").to_pyarrow().to_pylist()
+    assert [(row["event_id"], row["value"]) for row in rows] == [("a", None), ("b", 0.0)]
 
 
 def test_a_snapshot_does_not_move_when_more_is_written(tmp_path: Path) -> None:
