@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from shared import errors
 from shared.clock import Clock
 from shared.errors import Code, DomainError
 from shared.security.caller import Caller
@@ -14,8 +16,12 @@ from shared.state.database import Database
 
 _SCHEME = "Bearer "
 _MAX_CACHED = 10_000
+_MAX_READS = 1_000
 # How long a key that was good goes on being good while the state database does not answer.
 _OUTAGE = dt.timedelta(minutes=15)
+# How long a call waits for the database to confirm a key that was good a moment ago.
+_PATIENCE_S = 1.0
+_THREADS = 2
 
 
 class CredentialError(DomainError):
@@ -47,8 +53,9 @@ class Authenticator:
     """Finds the caller of a credential.
 
     Keys are remembered for `cache_s` seconds, which bounds how long a revoked one is accepted.
-    While the state database is away, keys read in the last 15 minutes go on working, so that
-    services which need no state keep serving.
+    While the state database is away or hangs, keys read in the last 15 minutes go on working, so
+    that services which need no state keep serving. Reads have threads of their own, and there is
+    one at a time for each key, so that nothing else can keep callers out.
     """
 
     def __init__(self, database: Database, clock: Clock, cache_s: float) -> None:
@@ -56,6 +63,8 @@ class Authenticator:
         self._clock = clock
         self._fresh = dt.timedelta(seconds=cache_s)
         self._cache: dict[str, _Cached] = {}
+        self._reads: dict[str, asyncio.Task[ApiKey | None]] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="credentials")
 
     async def caller(self, authorization: str) -> Caller:
         """The caller of an `authorization` header. Raises CredentialError."""
@@ -75,20 +84,46 @@ class Authenticator:
 
     async def _find(self, key_id: str) -> ApiKey | None:
         cached = self._cache.get(key_id)
-        now = self._clock.now()
-        if cached is not None and now - cached.read_time < self._fresh:
+        age = self._clock.now() - cached.read_time if cached else _OUTAGE
+        if cached is not None and age < self._fresh:
             return cached.key
+        hanging = key_id in self._reads
+        read = self._reads.get(key_id) or self._start_read(key_id)
+        if cached is None or cached.key is None or age >= _OUTAGE:
+            return await asyncio.shield(read)
         try:
-            key = await asyncio.to_thread(self._read, key_id)
-        except DomainError:
-            if cached is not None and cached.key and now - cached.read_time < _OUTAGE:
-                return cached.key
-            raise
+            # Whoever comes while a read hangs does not wait for it again.
+            patience = 0.0 if hanging else _PATIENCE_S
+            return await asyncio.wait_for(asyncio.shield(read), patience)
+        except (TimeoutError, DomainError):
+            return cached.key
+
+    def _start_read(self, key_id: str) -> asyncio.Task[ApiKey | None]:
+        if len(self._reads) >= _MAX_READS:
+            raise errors.overloaded(
+                f"{_MAX_READS} credentials wait for the state database; call again later", 1.0
+            )
+        read = asyncio.create_task(self._read(key_id))
+        self._reads[key_id] = read
+        read.add_done_callback(lambda done: self._end_read(key_id, done))
+        return read
+
+    def _end_read(self, key_id: str, read: asyncio.Task[ApiKey | None]) -> None:
+        del self._reads[key_id]
+        if read.cancelled() or read.exception() is not None:
+            return
         if len(self._cache) >= _MAX_CACHED:
             self._cache.clear()
-        self._cache[key_id] = _Cached(key, now)
-        return key
+        self._cache[key_id] = _Cached(read.result(), self._clock.now())
 
-    def _read(self, key_id: str) -> ApiKey | None:
+    async def _read(self, key_id: str) -> ApiKey | None:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._read_now, key_id)
+
+    def _read_now(self, key_id: str) -> ApiKey | None:
         with self._database.read() as connection:
             return SqlKeyStore(connection).find(key_id)
+
+    def close(self) -> None:
+        """Lets go of the threads, without waiting for a database that hangs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from shared.clock import Clock
@@ -17,6 +18,8 @@ from shared.state.database import Database
 
 _WINDOW = dt.timedelta(seconds=10)
 _MAX_KINDS = 1000
+_TOO_MANY = (NO_PROJECT, "many", "many")
+_PATIENCE_S = 2.0
 _LOG = logging.getLogger("touchstone.audit")
 
 
@@ -36,13 +39,16 @@ class DenialRecorder:
         self._keys = keys
         self._clock = clock
         self._seen: dict[tuple[str, str, str], _Seen] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="denials")
 
     async def record(self, rpc: Rpc, error: DomainError) -> None:
         """Notes the attempt if it was a denied one. Never fails the call: it has failed already."""
         if not _denied(error):
             return
         project, actor, detail = _attribution(rpc, error)
-        suppressed = self._admit((project, actor, rpc.method))
+        # Made-up keys are of one kind: whoever makes them up must not choose how many entries.
+        kind = (project, actor if project != NO_PROJECT else "unknown", rpc.method)
+        suppressed = self._admit(kind)
         if suppressed is None:
             return
         if suppressed:
@@ -56,26 +62,33 @@ class DenialRecorder:
             detail=detail,
             request_id=rpc.request_id,
         )
-        try:
-            await asyncio.to_thread(self._append, event)
-        except DomainError:
-            _LOG.exception("denied attempt not recorded", extra={"request_id": rpc.request_id})
+        loop = asyncio.get_running_loop()
+        written = loop.run_in_executor(self._thread, self._append_or_log, event)
+        # The attempt has failed already; a database that hangs must not keep it waiting.
+        await asyncio.wait({written}, timeout=_PATIENCE_S)
 
-    def _append(self, event: AuditEvent) -> None:
-        with self._database.begin() as connection:
-            SqlAuditLog(connection, self._keys).append(event)
+    def close(self) -> None:
+        """Writes what is still to be written, then lets go of the thread."""
+        self._thread.shutdown()
+
+    def _append_or_log(self, event: AuditEvent) -> None:
+        try:
+            with self._database.begin() as connection:
+                SqlAuditLog(connection, self._keys).append(event)
+        except DomainError:
+            _LOG.exception("denied attempt not recorded", extra={"request_id": event.request_id})
 
     def _admit(self, kind: tuple[str, str, str]) -> int | None:
         """How many attempts to report besides this one, or None to keep this one back."""
         now = self._clock.now()
+        if kind not in self._seen and len(self._seen) >= _MAX_KINDS:
+            self._seen = {k: s for k, s in self._seen.items() if now - s.since < _WINDOW}
+            if len(self._seen) >= _MAX_KINDS:
+                kind = _TOO_MANY
         seen = self._seen.get(kind)
         if seen is not None and now - seen.since < _WINDOW:
             seen.suppressed += 1
             return None
-        if len(self._seen) >= _MAX_KINDS:
-            self._seen = {k: s for k, s in self._seen.items() if now - s.since < _WINDOW}
-            if len(self._seen) >= _MAX_KINDS:
-                kind = (NO_PROJECT, "many", "many")
         self._seen[kind] = _Seen(now)
         return seen.suppressed if seen else 0
 

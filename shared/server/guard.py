@@ -26,6 +26,7 @@ from shared.errors import Code, DomainError
 from shared.ids import IdGenerator
 from shared.server.checks import Check
 from shared.server.denials import DenialRecorder
+from shared.server.public import PublicStreams
 from shared.server.rpc import Context, Rpc, receive
 from shared.server.rules import PUBLIC, Rule
 from shared.server.status import REQUEST_ID, to_status
@@ -48,7 +49,7 @@ class Policy:
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Wraps the handler of every RPC; only the standard public services pass untouched."""
+    """Wraps the handler of every RPC; of the public services it only bounds the streams."""
 
     def __init__(self, policy: Policy, denials: DenialRecorder, ids: IdGenerator) -> None:
         self._policy = policy
@@ -56,6 +57,7 @@ class Guard(grpc.aio.ServerInterceptor):
         self._ids = ids
         self._durations = duration_histogram()
         self._tracer = trace.get_tracer("touchstone")
+        self._public = PublicStreams()
         # By method, not by handler: another interceptor may return a new handler for each call.
         self._wrapped: dict[str, Handler] = {}
 
@@ -67,9 +69,12 @@ class Guard(grpc.aio.ServerInterceptor):
         if method in self._wrapped:
             return self._wrapped[method]
         handler = await continuation(handler_call_details)
-        if method in PUBLIC or handler is None:
-            return handler
-        self._wrapped[method] = self._wrap(method, handler)
+        if handler is None:
+            return None
+        if method in PUBLIC:
+            self._wrapped[method] = self._public.wrap(handler)
+        else:
+            self._wrapped[method] = self._wrap(method, handler)
         return self._wrapped[method]
 
     def _wrap(self, method: str, handler: Handler) -> Handler:

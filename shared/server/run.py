@@ -104,11 +104,25 @@ async def _serve(application: Application) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """What decides who gets in and remembers who did not; each has threads of its own."""
+
+    authenticator: Authenticator
+    denials: DenialRecorder
+
+    def close(self) -> None:
+        """Lets go of the threads."""
+        self.authenticator.close()
+        self.denials.close()
+
+
+@dataclass(frozen=True, slots=True)
 class RunningServer:
     """A server that answers."""
 
     application: Application
     server: grpc.aio.Server
+    access: Access
     health: DrainingHealth
     draining: asyncio.Event
     readiness: asyncio.Task[None]
@@ -127,6 +141,7 @@ class RunningServer:
         await self.server.stop(settings.drain_grace_s)
         if self.application.stop:
             await self.application.stop()
+        self.access.close()
         self.application.platform.database.close()
         _LOG.info("stopped")
 
@@ -136,31 +151,35 @@ async def start_server(application: Application) -> RunningServer:
 
     Raises FAILED_PRECONDITION when its port cannot be taken.
     """
-    server = make_server(application)
+    platform, settings = application.platform, application.settings
+    access = Access(
+        Authenticator(platform.database, platform.clock, settings.credential_cache_s),
+        DenialRecorder(platform.database, platform.audit_keys, platform.clock),
+    )
+    server = make_server(application, access)
     draining = asyncio.Event()
     health = DrainingHealth(draining)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = [servicer.name for servicer in application.servicers]
     health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], server)
-    address = add_port(server, application.settings, application.service)
+    address = add_port(server, settings, application.service)
     if application.start:
         await application.start()
     await server.start()
     _LOG.info("listening", extra={"address": address, "version": VERSION})
     readiness = asyncio.create_task(_watch_readiness(application, health, ["", *names]))
-    return RunningServer(application, server, health, draining, readiness, address)
+    return RunningServer(application, server, access, health, draining, readiness, address)
 
 
-def make_server(application: Application) -> grpc.aio.Server:
+def make_server(application: Application, access: Access) -> grpc.aio.Server:
     """A server of these servicers, guarded, with every option set. It has no port yet."""
     settings, platform = application.settings, application.platform
-    authenticator = Authenticator(platform.database, platform.clock, settings.credential_cache_s)
     methods = _methods(application.servicers)
     guard = Guard(
         Policy(
             checks=[
-                Authenticate(authenticator),
+                Authenticate(access.authenticator),
                 Authorise(),
                 Parse({name: request for name, (request, _) in methods.items()}),
                 Validate(),
@@ -168,7 +187,7 @@ def make_server(application: Application) -> grpc.aio.Server:
             rules={name: rule for name, (_, rule) in methods.items()},
             default_call_s=settings.default_call_s,
         ),
-        DenialRecorder(platform.database, platform.audit_keys, platform.clock),
+        access.denials,
         platform.ids,
     )
     server = grpc.aio.server(
@@ -196,10 +215,18 @@ async def _watch_readiness(
 ) -> None:
     current: bool | None = None
     while True:
-        ready = application.ready()
+        ready = _is_ready(application)
         if ready != current:
             current = ready
             for name in names:
                 await health.set(name, SERVING if ready else NOT_SERVING)
             _LOG.info("ready" if ready else "not ready")
         await asyncio.sleep(_READINESS_INTERVAL_S)
+
+
+def _is_ready(application: Application) -> bool:
+    try:
+        return application.ready()
+    except Exception:  # noqa: BLE001  who does not know whether it is ready is not
+        _LOG.exception("readiness not known")
+        return False

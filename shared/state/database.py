@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,9 @@ from shared import errors
 
 _BUSY_TIMEOUT_MS = 10_000
 _POOL_SIZE = 8
+_PATIENCE_S = 5
+_STATEMENT_TIMEOUT_MS = 15_000
+_LOG = logging.getLogger("touchstone.state")
 
 
 class Database:
@@ -45,7 +49,12 @@ class Database:
                 parsed.set(drivername="postgresql+psycopg"),
                 pool_size=_POOL_SIZE,
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": 5},
+                pool_timeout=_PATIENCE_S,
+                connect_args={
+                    "connect_timeout": _PATIENCE_S,
+                    "tcp_user_timeout": 2 * _PATIENCE_S * 1000,
+                    "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS}",
+                },
             )
         try:
             with engine.connect():
@@ -89,9 +98,11 @@ class Database:
                 if isolation:
                     options["isolation_level"] = isolation
                 yield connection.execution_options(**options)
-        except OperationalError as error:
+        except (OperationalError, sa.exc.TimeoutError) as error:
+            # The driver's words name hosts and files: they are for the operator.
+            _LOG.warning("state database: %s", getattr(error, "orig", error))
             raise errors.unavailable(
-                "STORAGE_UNAVAILABLE", f"the state database did not answer: {error.orig}"
+                "STORAGE_UNAVAILABLE", "the state database does not answer; call again later"
             ) from error
         except DataError as error:
             raise errors.invalid(

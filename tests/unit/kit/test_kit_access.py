@@ -10,15 +10,17 @@ from touchstone.assignment.v1 import assignment_service_pb2_grpc as assignment_r
 from touchstone.common.v1 import access_service_pb2 as pb
 from touchstone.common.v1 import access_service_pb2_grpc as rpc
 
-from shared.errors import Code
+from shared.errors import Code, DomainError
 from shared.security.audit import NO_PROJECT, Outcome, SqlAuditLog
-from shared.security.caller import Role
+from shared.security.caller import Call, Caller, Role
 from shared.security.keys import SqlKeyStore
 from shared.server.checks import Authorise
+from shared.server.denials import DenialRecorder
 from shared.server.platform import open_platform
+from shared.server.rpc import Rpc
 from shared.server.status import from_rpc_error
 from shared.settings import ServiceSettings
-from shared.testing.fakes import FixedClock
+from shared.testing.fakes import CountingIds, FixedClock
 from shared.testing.serving import add_key, bearer
 
 
@@ -135,9 +137,6 @@ async def test_key_without_the_role_is_denied_and_audited(serve, handlers):
 
 
 async def test_rpc_without_a_rule_is_denied_even_to_an_owner():
-    from shared.security.caller import Call, Caller
-    from shared.server.rpc import Rpc
-
     caller = Caller("demo", "k", frozenset(Role))
     rpc_without_rule = Rpc("/a.B/C", None, b"", None, "r", {}, Call(caller, "/a.B/C", "r", ""))
     with pytest.raises(Exception, match="none is admitted"):
@@ -154,6 +153,30 @@ async def test_flood_of_denials_is_one_entry_that_counts_them(serve, platform, c
     assert len(found) == 2
     assert "19 more like it" in found[1].detail
     assert {event.actor for event in found} == {"anonymous"}
+
+
+async def test_made_up_keys_do_not_choose_how_many_entries_are_written(serve, platform):
+    ids = CountingIds()
+    async with serve(platform) as served:
+        for _ in range(30):
+            made_up = f"ts_{ids.new(10)}_{'0' * 32}"
+            assert (await outcome(served, bearer(made_up))).code is Code.UNAUTHENTICATED
+        found = entries(served, NO_PROJECT)
+    assert len(found) == 1
+
+
+async def test_more_kinds_of_denials_than_are_told_apart_are_one_kind(platform, clock):
+    recorder = DenialRecorder(platform.database, platform.audit_keys, clock)
+    error = DomainError(Code.PERMISSION_DENIED, "MISSING_ROLE", "no")
+    caller = Caller("demo", "k", frozenset())
+    for number in range(1010):
+        method = f"/a.B/C{number}"
+        call = Call(caller, method, "r", "")
+        await recorder.record(Rpc(method, None, b"", None, "r", {}, call), error)
+    recorder.close()
+    with platform.database.read() as connection:
+        log = SqlAuditLog(connection, platform.audit_keys)
+        assert len(log.entries("demo", limit=2000)) == 1001
 
 
 async def test_callers_of_calls_at_once_are_never_mixed_up(serve, handlers):

@@ -16,7 +16,11 @@ from touchstone.common.v1 import access_service_pb2 as pb
 from touchstone.common.v1 import access_service_pb2_grpc as rpc
 
 from shared.errors import Code, DomainError
+from shared.security.bootstrap import make_owner_key
+from shared.server.platform import open_platform
+from shared.server.public import MAX_PUBLIC_STREAMS
 from shared.server.run import start_server
+from shared.settings import ServiceSettings
 from shared.testing.serving import application, free_port, serving
 
 REPOSITORY = Path(__file__).parents[3]
@@ -73,6 +77,31 @@ async def test_open_health_watch_does_not_hold_up_the_end(serve):
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_watches_of_strangers_are_few_and_shut_nobody_out(serve):
+    async with serve() as served:
+        stub = health_pb2_grpc.HealthStub(served.channel)
+        watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(MAX_PUBLIC_STREAMS)]
+        for watch in watches:
+            await watch.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Watch(health_pb2.HealthCheckRequest()).read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await get_caller(served)).project == "answered"
+        watches[0].cancel()
+        async with asyncio.timeout(10):
+            while not await opens(stub):
+                pass
+
+
+async def opens(stub):
+    """Whether one more watch may be opened."""
+    try:
+        await stub.Watch(health_pb2.HealthCheckRequest()).read()
+    except grpc.aio.AioRpcError:
+        return False
+    return True
+
+
 async def read_to_end(watch):
     while await watch.read() is not grpc.aio.EOF:
         pass
@@ -91,6 +120,20 @@ async def test_watch_tells_of_readiness_and_ends_with_its_client(tmp_path, handl
                 pass
         watch.cancel()
         await asyncio.sleep(0.1)
+
+
+async def test_service_that_cannot_tell_is_not_ready(tmp_path, handlers, log):
+    def ready():
+        raise OSError("hunter2")
+
+    found = replace(application(tmp_path, handlers.servicers()), ready=ready)
+    async with serving(found) as served:
+        await asyncio.sleep(0.1)
+        health = health_pb2_grpc.HealthStub(served.channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest())).status == NOT_SERVING
+        assert not served.running.readiness.done()
+    assert "readiness not known" in log.text
+    assert "hunter2" not in log.text
 
 
 async def test_start_and_stop_run_around_the_calls(tmp_path, handlers):
@@ -140,6 +183,7 @@ async def test_plaintext_elsewhere_is_served_when_it_is_allowed(tmp_path, handle
 
 
 PROGRAM = """
+from shared.server.public import MAX_PUBLIC_STREAMS
 from shared.server.platform import open_platform
 from shared.server.run import Application, run
 from shared.settings import ServiceSettings
@@ -251,3 +295,17 @@ def test_audit_key_that_is_no_key_is_refused(tmp_path, content):
     assert "audit.key" in said.splitlines()[-1]
     assert "Traceback" not in said
     assert (tmp_path / "data" / "audit.key").read_text() == content
+
+
+def test_state_that_another_audit_key_wrote_is_refused(tmp_path):
+    platform = open_platform(ServiceSettings(data=tmp_path / "first"))
+    make_owner_key(platform.database, platform.audit_keys, platform.clock, platform.ids, "demo")
+    platform.database.close()
+    url = f"sqlite:///{tmp_path / 'first' / 'state.db'}"
+    with pytest.raises(DomainError, match="TOUCHSTONE_AUDIT_KEY_FILE"):
+        open_platform(ServiceSettings(data=tmp_path / "second", database_url=url))
+    shared = ServiceSettings(
+        data=tmp_path / "third", database_url=url, audit_key_file=tmp_path / "first" / "audit.key"
+    )
+    open_platform(shared).database.close()
+    assert not (tmp_path / "third" / "audit.key").exists()

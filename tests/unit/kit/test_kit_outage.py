@@ -38,7 +38,7 @@ def signal_all(server, number):
         os.kill(process, number)
 
 
-def served_on(postgres, folder):
+def served_on(postgres, folder, credential_cache_s=60):
     settings = ServiceSettings(data=folder, database_url=postgres.url())
     platform = open_platform(settings)
     mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
@@ -47,8 +47,8 @@ def served_on(postgres, folder):
         access_servicers(platform, mutations),
         platform,
         database_url=postgres.url(),
-        default_call_s=LIMIT_S,
-        credential_cache_s=60,
+        default_call_s=2 * LIMIT_S,
+        credential_cache_s=credential_cache_s,
     )
     return serving(found)
 
@@ -81,11 +81,28 @@ async def test_deadlines_hold_while_the_database_stands_still(postgres, tmp_path
         finally:
             signal_all(postgres, signal.SIGCONT)
         assert {code for code, _ in ended} == {Code.DEADLINE_EXCEEDED}
-        assert max(took for _, took in ended) < LIMIT_S + 2
+        assert max(took for _, took in ended) < 2 * LIMIT_S + 2
         async with asyncio.timeout(20):
             while (await list_keys(served))[0] is not None:
                 pass
         # The threads of the calls that were given up hold connections until they find out.
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+
+async def test_known_keys_go_on_at_full_speed_while_the_database_stands_still(postgres, tmp_path):
+    async with served_on(postgres, tmp_path, credential_cache_s=0) as served:
+        assert await get_caller(served) == "demo"
+        signal_all(postgres, signal.SIGSTOP)
+        try:
+            # The first to come waits for the database, in vain; the others do not.
+            await get_caller(served)
+            start = time.monotonic()
+            answers = await asyncio.gather(*(get_caller(served) for _ in range(40)))
+            took = time.monotonic() - start
+        finally:
+            signal_all(postgres, signal.SIGCONT)
+        assert answers == ["demo"] * 40
+        assert took < LIMIT_S
         await asyncio.get_running_loop().shutdown_default_executor()
 
 
