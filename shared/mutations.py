@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from shared.state.database import Database
 from shared.state.platform import replies
 
 M = TypeVar("M", bound=Message)
+
+# How long a request id is remembered.
+REPLIES_KEPT = dt.timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,9 @@ class Mutations:
     def run(self, mutation: Mutation, work: Callable[[sa.Connection], M]) -> M:
         """Does `work` in one transaction and returns its response.
 
-        A request id that was used before with the same body gives the first response again and
-        does no work; with another body it raises INVALID_ARGUMENT. `validate_only` does the work
-        and undoes it. Anything that `work` raises undoes everything.
+        A request id that was used in the last seven days with the same body gives the first
+        response again and does no work; with another body it raises INVALID_ARGUMENT.
+        `validate_only` does the work and undoes it. Anything that `work` raises undoes everything.
         """
         try:
             with self._database.begin() as connection:
@@ -98,6 +102,7 @@ class Mutations:
         )
         if not mutation.request_id:
             return
+        connection.execute(sa.delete(replies).where(replies.c.create_time < now - REPLIES_KEPT))
         stored = type(response)()
         stored.CopyFrom(response)
         for field in mutation.secret_fields:

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", description="State database. Default: SQLite in the data folder.", repr=False
     )
+    audit_key_file: Path | None = Field(
+        None, description="Keys of the audit log. Default: audit.key in the data folder, made once."
+    )
     assignment_address: Address = Field("127.0.0.1:7701", description="Where assignment is.")
     events_address: Address = Field("127.0.0.1:7702", description="Where events is.")
     results_address: Address = Field("127.0.0.1:7703", description="Where results is.")
@@ -81,7 +84,7 @@ class Settings(BaseSettings):
     @property
     def audit_key_path(self) -> Path:
         """The file of the audit log's keys: one a line in hexadecimal, the last one in use."""
-        return self.data / "audit.key"
+        return self.audit_key_file or self.data / "audit.key"
 
     def address(self, service: str) -> str:
         """The address of a service."""
@@ -107,7 +110,7 @@ class ServiceSettings(Settings):
     )
     drain_grace_s: float = Field(10.0, ge=0, le=300, description="Seconds for calls in flight.")
     max_concurrent_rpcs: int = Field(1000, ge=1, description="Calls served at once.")
-    max_message_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest message.")
+    max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest message.")
     default_call_s: float = Field(
         30.0, gt=0, le=3600, description="Longest duration of a call whose rule names none."
     )

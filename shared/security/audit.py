@@ -155,6 +155,21 @@ class SqlAuditLog:
             return Verification(checked, checked + 1, "entries were cut off the end", previous)
         return Verification(checked, 0, "", previous)
 
+    def unknown_keys(self) -> list[str]:
+        """Ids of keys that ended a chain and that this log does not hold."""
+        ends = sa.select(audit_entries.c.mac_key_id).join(
+            audit_heads,
+            (audit_heads.c.project == audit_entries.c.project)
+            & (audit_heads.c.sequence == audit_entries.c.sequence),
+        )
+        used = set(self._connection.execute(ends.distinct()).scalars())
+        return sorted(used - self._keys.by_id().keys())
+
+    def projects(self) -> list[str]:
+        """Every project that has a chain, and `-` for attempts that no project is to blame for."""
+        query = sa.select(audit_heads.c.project).order_by(audit_heads.c.project)
+        return list(self._connection.execute(query).scalars())
+
     def _walk(self, project: str) -> Iterator[AuditEntry]:
         after = 0
         while page := self.entries(project, after):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from shared import errors
 from shared.clock import SystemClock
 from shared.ids import RandomIds
-from shared.security.audit import AuditKeys
+from shared.security.audit import AuditKeys, SqlAuditLog
 from shared.server.run import Platform
 from shared.settings import Settings
 from shared.state.database import Database
@@ -25,16 +26,17 @@ def open_platform(settings: Settings) -> Platform:
     prepare_folder(settings.data)
     database = Database.open(settings.state_url)
     migrate_platform(database)
-    return Platform(database, _audit_keys(settings.audit_key_path), SystemClock(), RandomIds())
+    keys = _audit_keys(settings)
+    _require_known_keys(database, keys, settings.audit_key_path)
+    return Platform(database, keys, SystemClock(), RandomIds())
 
 
 def prepare_folder(folder: Path) -> None:
     """Makes the folder, for its owner only. Raises FAILED_PRECONDITION when that fails."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = folder / f".write-probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise errors.failed_precondition(
             "STORAGE_UNAVAILABLE",
@@ -43,8 +45,10 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def _audit_keys(path: Path) -> AuditKeys:
-    write_secret_once(path, secrets.token_hex(32) + "\n")
+def _audit_keys(settings: Settings) -> AuditKeys:
+    path = settings.audit_key_path
+    if settings.audit_key_file is None:
+        write_secret_once(path, secrets.token_hex(32) + "\n")
     try:
         return AuditKeys(tuple(bytes.fromhex(line) for line in path.read_text().split()))
     except (OSError, ValueError) as error:
@@ -54,6 +58,20 @@ def _audit_keys(path: Path) -> AuditKeys:
         ) from error
 
 
+def _require_known_keys(database: Database, keys: AuditKeys, path: Path) -> None:
+    """A program with another key would write what every verification calls tampered with."""
+    with database.read() as connection:
+        unknown = SqlAuditLog(connection, keys).unknown_keys()
+    if unknown:
+        database.close()
+        raise errors.failed_precondition(
+            "WRONG_STATE",
+            f"the audit log in the state database was last written with key {unknown[0]}, which "
+            f"{path} does not hold; copy that file from the first host, and name it by "
+            "TOUCHSTONE_AUDIT_KEY_FILE",
+        )
+
+
 def write_secret_once(path: Path, content: str) -> bool:
     """Writes a file that only its owner can read, unless it is there. True when it was written.
 
@@ -61,8 +79,7 @@ def write_secret_once(path: Path, content: str) -> bool:
     """
     if path.exists():
         return False
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 600
     with os.fdopen(handle, "w") as file:
         file.write(content)
         file.flush()
@@ -72,5 +89,5 @@ def write_secret_once(path: Path, content: str) -> bool:
     except FileExistsError:
         return False
     finally:
-        draft.unlink()
+        Path(draft).unlink()
     return True

@@ -60,3 +60,4 @@ def upgrade() -> None:
         sa.Column("response", sa.LargeBinary, nullable=False),
         sa.Column("create_time", UtcTime(), nullable=False),
     )
+    op.create_index("replies_by_time", "replies", ["create_time"])
