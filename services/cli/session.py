@@ -20,6 +20,7 @@ from touchstone.results.v1 import results_service_pb2_grpc as results_grpc
 
 from services.cli.owner import find_key
 from services.cli.settings import CliSettings, read_settings
+from shared.ids import IdGenerator, RandomIds
 from shared.resource_names import project_name, resource_name
 from shared.server.channel import open_channel
 from shared.settings import ServiceName
@@ -28,6 +29,7 @@ S = TypeVar("S")
 # Longer than the longest that a server gives a call: the server's own limit is the one that ends
 # a call, with its reason.
 _DEADLINE_S = 150.0
+_STREAM_DEADLINE_S = 660.0
 
 
 class _Details(NamedTuple):
@@ -39,25 +41,30 @@ class _Details(NamedTuple):
     compression: Any
 
 
-class _Bearer(
+class _Calls(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
 ):
-    """Adds the key, and a deadline where the caller gave none."""
+    """Adds the key, a deadline where the caller gave none, and a request id where there is a
+    place for one: the channel repeats a call whose answer was lost, and it must change things once.
+    """
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, ids: IdGenerator) -> None:
         self._authorization = ("authorization", f"Bearer {key}")
+        self._ids = ids
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        """The call with the key."""
-        return continuation(self._with_key(details), request)
+        """The call with what it needs."""
+        if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
+            request.request_id = self._ids.new()
+        return continuation(self._with_key(details, _DEADLINE_S), request)
 
     def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
-        """The call with the key."""
-        return continuation(self._with_key(details), request)
+        """The call with what it needs."""
+        return continuation(self._with_key(details, _STREAM_DEADLINE_S), request)
 
-    def _with_key(self, details: Any) -> _Details:
-        timeout = _DEADLINE_S if details.timeout is None else details.timeout
+    def _with_key(self, details: Any, longest_s: float) -> _Details:
+        timeout = longest_s if details.timeout is None else details.timeout
         return _Details(
             details.method,
             timeout,
@@ -145,7 +152,7 @@ class Session:
     def _stub(self, service: ServiceName, make: Callable[[grpc.Channel], S]) -> S:
         if service not in self._channels:
             plain = open_channel(self.settings.address(service), self.settings.client_tls)
-            self._channels[service] = grpc.intercept_channel(plain, _Bearer(self.key))
+            self._channels[service] = grpc.intercept_channel(plain, _Calls(self.key, RandomIds()))
         return make(self._channels[service])
 
 

@@ -59,12 +59,14 @@ class AccessServicer:
 
         def work(connection: sa.Connection) -> pb.CreateKeyResponse:
             SqlKeyStore(connection).add(new.key)
-            return pb.CreateKeyResponse(key=_key_message(new.key), secret=new.text)
+            secret = "" if request.validate_only else new.text
+            return pb.CreateKeyResponse(key=_key_message(new.key), secret=secret)
 
         mutation = Mutation(
             request,
             resource_name(project, "keys", new.key.key_id),
             request.request_id,
+            request.validate_only,
             secret_fields=("secret",),
         )
         return await asyncio.to_thread(self._mutations.run, mutation, work)
@@ -88,7 +90,7 @@ class AccessServicer:
             key = SqlKeyStore(connection).revoke(project, key_id, self._clock.now())
             return pb.RevokeKeyResponse(key=_key_message(key))
 
-        mutation = Mutation(request, request.name, request.request_id)
+        mutation = Mutation(request, request.name, request.request_id, request.validate_only)
         return await asyncio.to_thread(self._mutations.run, mutation, work)
 
 

@@ -19,7 +19,7 @@ from services.cli.paging import collect
 from services.cli.rendering import Cell, Format, View, columns, write
 from services.cli.session import open_session
 from services.cli.settings import DEFAULT_PROJECT, read_settings
-from services.cli.terminal import say
+from services.cli.terminal import say, warn
 from shared.clock import SystemClock
 from shared.resource_names import resource_name
 
@@ -70,7 +70,10 @@ def create(
     brief = (columns("key", "secret"), [(row[0], reply.secret)])
     view = View(reply, (*_COLUMNS, *columns("secret")), [(*row, reply.secret)], brief=brief)
     write(view, output)
-    say("keep the secret now: it is not shown again")
+    if reply.secret:
+        say("keep the secret now: it is not shown again")
+    else:
+        warn("the answer with the secret was lost on its way: revoke this key and make another")
 
 
 @app.command()
@@ -119,7 +122,7 @@ def revoke(
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Revoke a key for good. Every service refuses it within five seconds."""
+    """Revoke a key for good. Every service refuses it within seconds."""
     with open_session(data) as session:
         reply = session.access.RevokeKey(pb.RevokeKeyRequest(name=session.name("keys", key)))
     write(View(reply, _COLUMNS, [_row(reply.key)]), output)
