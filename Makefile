@@ -7,8 +7,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 CONTRACTS := $(shell find protos -name '*.proto') protos/compile.py
 # A stamp is made anew when what it depends on has changed.
-RUN_READY := build/.run-ready
-DEV_READY := build/.dev-ready
+RUN_READY := .venv/.run-ready
+DEV_READY := .venv/.dev-ready
 STUBS := build/.stubs
 
 .PHONY: help run up test check format proto contracts lock bench robustness clean
@@ -19,7 +19,7 @@ help: ## Show this list
 
 $(RUN_READY): requirements/run.txt pyproject.toml deploy/setup.sh
 	sh deploy/setup.sh $(PYTHON) requirements/run.txt
-	mkdir -p build && touch $@
+	touch $@
 
 $(DEV_READY): requirements/dev.txt $(RUN_READY)
 	sh deploy/setup.sh $(PYTHON) requirements/dev.txt
@@ -27,7 +27,7 @@ $(DEV_READY): requirements/dev.txt $(RUN_READY)
 
 $(STUBS): $(CONTRACTS) | $(RUN_READY)
 	$(BIN)/python protos/compile.py stubs shared/gen
-	touch $@
+	mkdir -p build && touch $@
 
 run: $(RUN_READY) $(STUBS) ## Install, then play an experiment and customer journeys through the four services
 	$(BIN)/touchstone tutorial
@@ -47,6 +47,7 @@ check: $(DEV_READY) $(STUBS) contracts ## Format, lint, types, import contracts,
 	shellcheck deploy/*.sh .ci/run
 	hadolint deploy/Containerfile
 	check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(BIN)/python -m pytest -q tests/docs/test_docs_reference.py
 
 contracts: $(DEV_READY) $(STUBS) ## Lint the contracts and compare them with the last release
 	$(BIN)/python protos/compile.py image build/contracts.binpb
@@ -56,7 +57,7 @@ contracts: $(DEV_READY) $(STUBS) ## Lint the contracts and compare them with the
 
 proto: $(RUN_READY) ## Generate the stubs anew
 	$(BIN)/python protos/compile.py stubs shared/gen
-	touch $(STUBS)
+	mkdir -p build && touch $(STUBS)
 
 format: $(DEV_READY) ## Format the code and mend what the linter can
 	ruff format .

@@ -14,7 +14,8 @@ command -v "$python" >/dev/null || fail "no $python here; install Python 3.11 to
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
     fail "$("$python" --version) is not 3.11 to 3.13; name another one: make PYTHON=python3.12 ..."
 
-if [ ! -x .venv/bin/pip ]; then
+version='import sys; print(sys.version_info[:2])'
+if [ "$(.venv/bin/python -c "$version" 2>/dev/null)" != "$("$python" -c "$version")" ]; then
     # Debian and Ubuntu keep what makes an environment in a package of its own.
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then
         package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
