@@ -11,6 +11,7 @@ import ibis
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from shared.lake.failures import understood
 from shared.lake.freshness import Freshness
 from shared.lake.layout import TABLES
 from shared.lake.watermark import NOTHING_WRITTEN, Watermark, read_watermark
@@ -35,7 +36,9 @@ class Snapshot(Protocol):
         """The tables by name, with the columns of the layout and only the project's rows.
 
         Every name of the layout is there; a table without rows is empty and typed. Rows come in no
-        order. The tables are usable inside the context only.
+        order. The tables are usable inside the context only, which raises RESOURCE_EXHAUSTED when
+        a question needs more memory than there is, and UNAVAILABLE when a file is missing or
+        damaged.
         """
 
 
@@ -84,7 +87,10 @@ class LakeSnapshot:
     def read(self) -> Iterator[Mapping[str, ibis.Table]]:
         """See Snapshot."""
         # The engine's own default is a folder below wherever the process was started.
-        with tempfile.TemporaryDirectory(prefix="touchstone-spill-") as spill:
+        with (
+            understood(self.lake, self.limits.memory_limit_mb),
+            tempfile.TemporaryDirectory(prefix="touchstone-spill-") as spill,
+        ):
             engine = ibis.duckdb.connect(
                 threads=self.limits.threads,
                 memory_limit=f"{self.limits.memory_limit_mb}MB",

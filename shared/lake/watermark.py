@@ -71,13 +71,16 @@ NOTHING_WRITTEN = Watermark("", 0, {}, datetime(1970, 1, 1, tzinfo=UTC))
 def read_watermark(lake: Path) -> Watermark | None:
     """The current watermark, or None where nothing was ever written.
 
-    A file of a newer layout is FAILED_PRECONDITION; a damaged one is UNAVAILABLE.
+    A file of a newer layout is FAILED_PRECONDITION; one that is damaged or cannot be read is
+    UNAVAILABLE.
     """
     path = lake / FILE_NAME
     try:
         text = path.read_text()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
     try:
         fields = json.loads(text)
         layout = int(fields["layout_version"])
@@ -124,6 +127,14 @@ def _bad_token(token: str) -> DomainError:
         "INVALID_CONSISTENCY_TOKEN",
         f"consistency token {shown(token)} was not issued by the events service; pass the token "
         "of a LogEvents reply unchanged, or leave it empty",
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> DomainError:
+    return unavailable(
+        "STORAGE_UNAVAILABLE",
+        f"the watermark {path} cannot be read ({error.strerror}); make the folder readable for "
+        "the user that runs this service",
     )
 
 
