@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.attribution.adapters.lake import LakeJourneyLog
+from services.attribution.adapters.lake import LakeJourneyLog, _selected
 from services.attribution.adapters.memory import ConversionRow, MemoryJourneyLog, TouchRow
 from services.attribution.application.get_attribution import GetAttribution, get_attribution
 from services.attribution.application.questions import JourneyDefinition, Question
@@ -158,6 +158,20 @@ def test_the_first_instant_is_in_and_the_last_is_out(make: MakeLog) -> None:
 
     assert events.touch_ids.at(all_rows(len(events.touches))) == ["t2"]
     assert events.conversion_ids.at(all_rows(len(events.conversions))) == ["c2"]
+
+
+def test_a_time_range_reads_the_files_of_its_days_only(tmp_path: Path) -> None:
+    day = 86_400
+    lake_log(tmp_path, [touch(f"t{n}", "a", n * day) for n in range(5)], [])
+    from_us = START_US + (2 * day - 1) * 1_000_000
+    until_us = START_US + (2 * day + 2) * 1_000_000
+    query = EventQuery("acme", "buy", "user", from_us=from_us, until_us=until_us)
+
+    with LakeEventTables(tmp_path).snapshot("acme").read() as tables:
+        rows = _selected(tables["touchpoints"], query)
+        plan = str(rows.get_backend().raw_sql(f"EXPLAIN ANALYZE {rows.compile()}").fetchall())
+        assert rows.event_id.to_pyarrow().to_pylist() == ["t2"]
+    assert "2/5" in plan, plan
 
 
 def test_a_bound_before_the_first_year_is_no_bound(make: MakeLog) -> None:

@@ -72,12 +72,20 @@ class LakeJourneyLog:
         )
 
 
-def _sorted_rows(table: ibis.Table, query: EventQuery, columns: list[str]) -> pa.Table:
+def _selected(table: ibis.Table, query: EventQuery) -> ibis.Table:
+    """The rows of the query, with the days stated too: whole files are then left unread."""
     rows = table.filter(table["unit_type"] == query.unit_type)
     if query.from_us is not None and query.from_us > _FIRST_US:
-        rows = rows.filter(rows["event_time"] >= _instant(query.from_us))
+        start = _instant(query.from_us)
+        rows = rows.filter(rows["day"] >= start.date(), rows["event_time"] >= start)
     if query.until_us is not None:
-        rows = rows.filter(rows["event_time"] < _instant(query.until_us))
+        end = _instant(query.until_us)
+        rows = rows.filter(rows["day"] <= end.date(), rows["event_time"] < end)
+    return rows
+
+
+def _sorted_rows(table: ibis.Table, query: EventQuery, columns: list[str]) -> pa.Table:
+    rows = _selected(table, query)
     keys = ["unit_id", "event_time", "event_id"]
     kept = [*keys, *columns] if query.identified else [*keys[:2], *columns]
     return rows.order_by(keys).select(*kept).to_pyarrow()
