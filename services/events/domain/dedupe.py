@@ -16,6 +16,8 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from services.events.domain.event import same_content
+
 Unsigned = npt.NDArray[np.uint64]
 Signed = npt.NDArray[np.int64]
 T = TypeVar("T", bound=Hashable)
@@ -127,7 +129,8 @@ class DedupeWindow(Generic[T]):
                     self._pending[key] = (digest, ticket)
                     outcomes.append(Seen.NEW)
                 else:
-                    outcomes.append(Seen.DUPLICATE if before == digest else Seen.CONFLICT)
+                    same = same_content(before, digest)
+                    outcomes.append(Seen.DUPLICATE if same else Seen.CONFLICT)
             return Reservation(tuple(outcomes), frozenset(waits))
 
     def confirm(self, fingerprints: Iterable[bytes]) -> None:

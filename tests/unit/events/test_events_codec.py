@@ -1,21 +1,27 @@
 """A batch through the journal's encoding, and the fingerprints of events."""
 
 import datetime as dt
+import hashlib
+import json
 
 import duckdb
 import pytest
 
 from services.events.adapters.arrow_codec import ArrowCodec, decode
 from services.events.domain.event import (
+    DIGEST_VERSION,
+    PAYLOAD_FIELDS,
     Event,
     EventBatch,
     content_digest,
     fingerprint,
     fingerprint_prefix,
+    same_content,
 )
-from shared.lake.layout import TABLES, unit_key
+from shared.lake.layout import COMMON_COLUMNS, TABLES, unit_key
 
 TIME_US = 1_795_300_000_123_456
+DIGEST_OF_CONVERSION = -218167299244133503
 
 
 def conversion(event_id: str = "e1", value: float | None = 1.5, time_us: int = TIME_US) -> Event:
@@ -93,13 +99,67 @@ def test_projects_do_not_share_fingerprints() -> None:
 
 def test_the_digest_sees_every_field() -> None:
     event = exposure()
-    others = [Event(*event[:i], "other", *event[i + 1 :]) for i in range(len(event))]  # type: ignore[call-arg, arg-type]
-    digests = {content_digest(e) for e in [event, *others]}
-    assert len(digests) == 1 + len(Event._fields)
+    changed = [event._replace(**{name: "other"}) for name in Event._fields[:7]]  # type: ignore[arg-type]
+    changed += [
+        event._replace(payload=(*event.payload[:i], "other", *event.payload[i + 1 :]))
+        for i in range(len(event.payload))
+    ]
+    changed.append(event._replace(table="conversions", payload=("exp", None, None)))
+    digests = {content_digest(e) for e in [event, *changed]}
+    assert len(digests) == 1 + len(changed)
     assert content_digest(exposure()) == content_digest(event)
     assert content_digest(conversion(value=None)) != content_digest(conversion(value=0.0))
     assert all(-(2**63) <= digest < 2**63 for digest in digests)
 
 
+def test_the_digest_is_that_of_the_documented_text() -> None:
+    text = (
+        '{"currency":"EUR","event_id":"e1","event_name":"buy","event_time":1795300000123456,'
+        '"kind":"conversions","source":"shop","unit_id":"\\u00fc1","unit_type":"user",'
+        '"value":1.5}'
+    )
+    hashed = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    bits = (int.from_bytes(hashed, "little") << 4 | 1) % 2**64
+    assert content_digest(conversion()) % 2**64 == bits
+
+
+def test_an_absent_field_says_nothing() -> None:
+    """A column that is added later and is not used leaves every stored digest as it was."""
+    event = exposure()
+    assert event.payload[3:] == (None, None)
+    names = PAYLOAD_FIELDS["exposures"]
+    assert names[3:] == ("reason", "evaluator")
+    text = json.dumps(
+        {
+            "event_id": event.event_id,
+            "event_time": event.time_us,
+            "unit_type": event.unit_type,
+            "unit_id": event.unit_id,
+            "linked_units": event.linked_units,
+            "properties": event.properties,
+            "kind": event.table,
+            **dict(zip(names[:3], event.payload[:3], strict=True)),
+        },
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    hashed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    assert content_digest(event) % 2**64 >> 4 == hashed % 2**60
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_the_digest_and_the_layout_name_the_same_fields(name: str) -> None:
+    own = TABLES[name].columns[len(COMMON_COLUMNS) :]
+    assert PAYLOAD_FIELDS[name] == tuple(column.name for column in own)
+
+
 def test_the_digest_never_changes_between_versions() -> None:
-    assert content_digest(conversion()) == -6779004938298207599
+    assert content_digest(conversion()) == DIGEST_OF_CONVERSION
+    assert content_digest(conversion()) & 15 == DIGEST_VERSION == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"), [(0x11, 0x11, True), (0x11, 0x21, False), (0x11, 0x22, True)]
+)
+def test_digests_of_two_versions_cannot_tell_a_conflict(one: int, other: int, same: bool) -> None:
+    assert same_content(one, other) is same

@@ -25,7 +25,7 @@ def keys(names: Sequence[object]) -> list[bytes]:
 
 def store(window: DedupeWindow[str], names: Sequence[object], digest: int = 1) -> list[Seen]:
     fingerprints = keys(names)
-    answer = window.reserve(fingerprints, [digest] * len(names), "t")
+    answer = window.reserve(fingerprints, [digest << 4] * len(names), "t")
     fresh = [k for k, o in zip(fingerprints, answer.outcomes, strict=True) if o is NEW]
     window.confirm(fresh)
     return list(answer.outcomes)
@@ -43,12 +43,20 @@ def test_the_same_content_is_a_duplicate_and_another_is_a_conflict() -> None:
     assert store(window, ["a"], digest=1) == [DUPLICATE]
 
 
+def test_digests_of_two_versions_count_as_a_retry() -> None:
+    """The digest version is in the lowest 4 bits: version 2 cannot say what version 1 had meant."""
+    window: DedupeWindow[str] = DedupeWindow(30)
+    window.load(run_of({key("a"): 0x71}, bucket_of(DAY)))
+    assert window.reserve(keys("a"), [0x72], "t").outcomes == (DUPLICATE,)
+    assert window.reserve(keys("a"), [0x81], "t").outcomes == (CONFLICT,)
+
+
 def test_an_id_twice_in_one_batch_counts_once() -> None:
     window: DedupeWindow[str] = DedupeWindow(30)
     answer = window.reserve(keys("aab"), [1, 1, 1], "mine")
     assert answer.outcomes == (NEW, DUPLICATE, NEW)
     assert answer.waits == frozenset()
-    assert window.reserve(keys("cc"), [1, 2], "mine").outcomes == (NEW, CONFLICT)
+    assert window.reserve(keys("cc"), [0x10, 0x20], "mine").outcomes == (NEW, CONFLICT)
 
 
 def test_an_id_that_is_not_durable_yet_names_who_holds_it() -> None:
@@ -63,8 +71,8 @@ def test_an_id_that_is_not_durable_yet_names_who_holds_it() -> None:
 
 def test_a_conflict_with_an_id_that_is_not_durable_waits_too() -> None:
     window: DedupeWindow[str] = DedupeWindow(30)
-    window.reserve(keys("a"), [1], "first")
-    answer = window.reserve(keys("a"), [2], "second")
+    window.reserve(keys("a"), [0x10], "first")
+    answer = window.reserve(keys("a"), [0x20], "second")
     assert answer.outcomes == (CONFLICT,)
     assert answer.waits == {"first"}
 
@@ -93,9 +101,9 @@ def test_fingerprints_that_share_their_upper_half_stay_apart() -> None:
     upper = b"u" * 8
     lowers = [i.to_bytes(8, "little") for i in range(20)]
     window: DedupeWindow[str] = DedupeWindow(30)
-    window.load(run_of({low + upper: i for i, low in enumerate(lowers)}, bucket_of(DAY)))
+    window.load(run_of({low + upper: i << 4 for i, low in enumerate(lowers)}, bucket_of(DAY)))
     asked = [low + upper for low in lowers]
-    assert window.reserve(asked, range(20), "t").outcomes == (DUPLICATE,) * 20
+    assert window.reserve(asked, range(0, 320, 16), "t").outcomes == (DUPLICATE,) * 20
     assert window.reserve([b"x" * 8 + upper], [0], "t").outcomes == (NEW,)
 
 
@@ -135,7 +143,7 @@ def test_the_window_answers_like_a_dictionary(
                 expected.append(NEW)
             else:
                 expected.append(DUPLICATE if before == digest else CONFLICT)
-        answer = window.reserve([key(n) for n, _ in batch], [d for _, d in batch], ticket)
+        answer = window.reserve([key(n) for n, _ in batch], [d << 4 for _, d in batch], ticket)
         assert list(answer.outcomes) == expected
         (window.confirm if durable else window.release)(keys(list(held)))
         model |= held if durable else {}
