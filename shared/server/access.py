@@ -17,7 +17,7 @@ from shared.clock import Clock
 from shared.ids import IdGenerator
 from shared.mutations import Mutation, Mutations
 from shared.resource_names import require_id, require_parent, resource_name
-from shared.security.audit import AuditEntry, AuditKeys, SqlAuditLog
+from shared.security.audit import AuditEntry, AuditKeys, SqlAuditLog, Verification
 from shared.security.caller import Role, current_caller
 from shared.security.keys import ApiKey, SqlKeyStore, make_key
 from shared.server.run import Platform, Servicer
@@ -118,7 +118,7 @@ class AuditServicer:
         shown = entries[: page.size]
         token = page.token(str(shown[-1].sequence)) if len(entries) > page.size else ""
         return pb.ListAuditEntriesResponse(
-            entries=[_entry_message(entry) for entry in shown], next_page_token=token
+            entries=[entry_message(entry) for entry in shown], next_page_token=token
         )
 
     async def VerifyAuditLog(
@@ -129,13 +129,7 @@ class AuditServicer:
         project = current_caller().project
         require_parent(request.parent, project)
         found = await _read(self._database, lambda c: SqlAuditLog(c, self._keys).verify(project))
-        return pb.VerifyAuditLogResponse(
-            intact=found.intact,
-            checked=found.checked,
-            first_bad_sequence=found.first_bad_sequence,
-            problem=found.problem,
-            head_hash=found.head_hash,
-        )
+        return verification_message(found)
 
 
 def _expire_time(request: pb.CreateKeyRequest) -> dt.datetime | None:
@@ -179,7 +173,19 @@ def _key_message(key: ApiKey) -> pb.Key:
     )
 
 
-def _entry_message(entry: AuditEntry) -> pb.AuditEntry:
+def verification_message(found: Verification) -> pb.VerifyAuditLogResponse:
+    """A verification as the contract says it."""
+    return pb.VerifyAuditLogResponse(
+        intact=found.intact,
+        checked=found.checked,
+        first_bad_sequence=found.first_bad_sequence,
+        problem=found.problem,
+        head_hash=found.head_hash,
+    )
+
+
+def entry_message(entry: AuditEntry) -> pb.AuditEntry:
+    """An entry as the contract says it."""
     event = entry.event
     return pb.AuditEntry(
         sequence=entry.sequence,

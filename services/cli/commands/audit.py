@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from touchstone.common.v1 import access_service_pb2 as pb
 
@@ -11,6 +13,7 @@ from services.cli.options import Data, Limit, Output
 from services.cli.paging import collect
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
+from services.cli.settings import read_settings
 from services.cli.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log.")
@@ -21,22 +24,43 @@ _COLUMNS = (
 )
 
 
+Project = Annotated[
+    str,
+    typer.Option(
+        help="Read the chain of this project from the state database itself, as its operator; "
+        "`-` is the chain of attempts that no project is to blame for.",
+    ),
+]
+
+
 @app.command(name="list")
-def list_entries(limit: Limit = 1000, data: Data = None, output: Output = Format.TABLE) -> None:
+def list_entries(
+    project: Project = "", limit: Limit = 1000, data: Data = None, output: Output = Format.TABLE
+) -> None:
     """List entries, oldest first."""
-    with open_session(data) as session:
-        request = pb.ListAuditEntriesRequest(parent=session.parent)
-        reply = collect(session.audit.ListAuditEntries, request, "entries", limit)
+    if project:
+        from services.cli.operator_audit import list_chain
+
+        reply = list_chain(read_settings(data), project, limit)
+    else:
+        with open_session(data) as session:
+            request = pb.ListAuditEntriesRequest(parent=session.parent)
+            reply = collect(session.audit.ListAuditEntries, request, "entries", limit)
     write(View(reply, _COLUMNS, [_row(entry) for entry in reply.entries]), output)
     if reply.next_page_token:
         say(f"there are more than {limit}; see them with a larger --limit")
 
 
 @app.command()
-def verify(data: Data = None, output: Output = Format.TABLE) -> None:
+def verify(project: Project = "", data: Data = None, output: Output = Format.TABLE) -> None:
     """Recompute the chain; exit 1 when an entry was changed, added or removed."""
-    with open_session(data) as session:
-        reply = session.audit.VerifyAuditLog(pb.VerifyAuditLogRequest(parent=session.parent))
+    if project:
+        from services.cli.operator_audit import verify_chain
+
+        reply = verify_chain(read_settings(data), project)
+    else:
+        with open_session(data) as session:
+            reply = session.audit.VerifyAuditLog(pb.VerifyAuditLogRequest(parent=session.parent))
     names = columns("intact", "checked", "first_bad_sequence", "problem", "head_hash")
     row = (
         reply.intact,
