@@ -25,7 +25,7 @@ from deltalake import (
 from shared.clock import Clock
 from shared.lake.durable import fsync_commits, fsync_folder
 from shared.lake.layout import PARTITIONS, TABLES, EventTable
-from shared.lake.torn import undo_torn_commits
+from shared.lake.torn import settled_version, undo_torn_commits
 from shared.lake.upkeep import compact, crowded_partitions, remove_replaced
 from shared.lake.watermark import Watermark, read_watermark, write_watermark
 
@@ -135,26 +135,27 @@ class LakeWriter:
     `rows` of an append may hold positions that are stored already; they are skipped. When an
     append raises, some tables may have been written and the watermark has not moved: hand the same
     rows in again.
+
+    `settled` is the position up to which the journal has forgotten its entries, because the tables
+    hold them. A lake without a watermark gets one from it and from the tables themselves.
     """
 
-    def __init__(self, lake: Path, journal_id: str, clock: Clock) -> None:
+    def __init__(self, lake: Path, journal_id: str, clock: Clock, settled: int = 0) -> None:
         lake.mkdir(parents=True, exist_ok=True)
         before = read_watermark(lake)
         self._lake = lake
         self._journal_id = journal_id
         self._clock = clock
         self._synced = dict(before.table_versions) if before else {}
-        for name, version in self._synced.items():
-            undone = undo_torn_commits(lake / name, version)
-            if undone:
-                _LOG.warning("undid incomplete commits %s of %s: a power cut?", undone, name)
+        self._undo_torn_commits(settled)
         self._tables = {name: TableWriter(lake, table) for name, table in TABLES.items()}
         self._order = deque(self._tables.values())
         # A crash may leave one table ahead of another: the old cut stays until they agree again.
         if before is not None and before.journal_id == journal_id:
             self._watermark = before
         else:
-            self._watermark = self._publish(0)
+            held = max(table.committed(journal_id) for table in self._tables.values())
+            self._watermark = self._publish(min(settled, held))
         fsync_folder(lake.parent)
 
     @property
@@ -185,6 +186,17 @@ class LakeWriter:
         """Forget what the handles know, so that the next append starts from what is stored."""
         for table in self._tables.values():
             table.reopen()
+
+    def _undo_torn_commits(self, settled: int) -> None:
+        """Set aside what a power cut left; what was synced is named by the watermark, if any."""
+        for name in TABLES:
+            path = self._lake / name
+            durable = self._synced.get(name)
+            if durable is None:
+                durable = settled_version(path, self._journal_id, settled)
+            undone = undo_torn_commits(path, durable)
+            if undone:
+                _LOG.warning("undid incomplete commits %s of %s: a power cut?", undone, name)
 
     def _publish(self, position: int) -> Watermark:
         for name, table in self._tables.items():

@@ -23,6 +23,9 @@ from shared.state.platform import audit_entries, audit_heads
 _START = "0" * 64
 # The chain of what cannot be laid to any project: an unknown key has none.
 NO_PROJECT = "-"
+# Actors that are no key.
+ANONYMOUS = "anonymous"
+OPERATOR = "operator@local"
 
 
 class Outcome(enum.Enum):

@@ -6,12 +6,10 @@ import datetime as dt
 
 from shared.clock import Clock
 from shared.ids import IdGenerator
-from shared.security.audit import AuditEvent, AuditKeys, SqlAuditLog
+from shared.security.audit import OPERATOR, AuditEvent, AuditKeys, SqlAuditLog
 from shared.security.caller import Role
 from shared.security.keys import NewKey, SqlKeyStore, make_key
 from shared.state.database import Database
-
-OPERATOR = "operator@local"
 
 
 def make_owner_key(

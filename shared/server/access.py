@@ -17,7 +17,16 @@ from shared.clock import Clock
 from shared.ids import IdGenerator
 from shared.mutations import Mutation, Mutations
 from shared.resource_names import require_id, require_parent, resource_name
-from shared.security.audit import AuditEntry, AuditKeys, SqlAuditLog, Verification
+from shared.security.audit import (
+    ANONYMOUS,
+    NO_PROJECT,
+    OPERATOR,
+    AuditEntry,
+    AuditEvent,
+    AuditKeys,
+    SqlAuditLog,
+    Verification,
+)
 from shared.security.caller import Role, current_caller
 from shared.security.keys import ApiKey, SqlKeyStore, make_key
 from shared.server.run import Platform, Servicer
@@ -190,9 +199,7 @@ def entry_message(entry: AuditEntry) -> pb.AuditEntry:
     return pb.AuditEntry(
         sequence=entry.sequence,
         create_time=_time(event.time),
-        actor=resource_name(event.project, "keys", event.actor)
-        if event.actor.isalnum()
-        else event.actor,
+        actor=_actor(event),
         method=event.method,
         resource=event.resource,
         outcome=pb.AuditOutcome.ValueType(event.outcome.value),
@@ -217,3 +224,9 @@ def access_servicers(platform: Platform, mutations: Mutations) -> list[Servicer]
             access_service_pb2_grpc.add_AuditServiceServicer_to_server,
         ),
     ]
+
+
+def _actor(event: AuditEvent) -> str:
+    """The resource name of the key that called, or what stands for a caller without one."""
+    is_key = event.project != NO_PROJECT and event.actor not in {OPERATOR, ANONYMOUS}
+    return resource_name(event.project, "keys", event.actor) if is_key else event.actor

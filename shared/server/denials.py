@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from shared.clock import Clock
 from shared.errors import Code, DomainError
 from shared.resource_names import OtherTenantError
-from shared.security.audit import NO_PROJECT, AuditEvent, AuditKeys, Outcome, SqlAuditLog
+from shared.security.audit import ANONYMOUS, NO_PROJECT, AuditEvent, AuditKeys, Outcome, SqlAuditLog
 from shared.security.authentication import CredentialError
 from shared.server.rpc import Rpc
 from shared.state.database import Database
@@ -105,5 +105,5 @@ def _attribution(rpc: Rpc, error: DomainError) -> tuple[str, str, str]:
         caller = rpc.call.caller
         return caller.project, caller.key_id, f"{error.reason}: {error.message}"[:500]
     if isinstance(error, CredentialError):
-        return error.project or NO_PROJECT, error.key_id or "anonymous", error.detail
-    return NO_PROJECT, "anonymous", error.reason
+        return error.project or NO_PROJECT, error.key_id or ANONYMOUS, error.detail
+    return NO_PROJECT, ANONYMOUS, error.reason
