@@ -39,8 +39,8 @@ class SteppingClock:
         return self._time
 
 
-def writer(lake: Path, journal_id: str = JOURNAL) -> LakeWriter:
-    return LakeWriter(lake, journal_id, SteppingClock())
+def writer(lake: Path, journal_id: str = JOURNAL, settled: int = 0) -> LakeWriter:
+    return LakeWriter(lake, journal_id, SteppingClock(), settled)
 
 
 def conversions(

@@ -26,7 +26,7 @@ class DeltaSink:
 
     def __init__(self, lake: Path, journal: Journal, clock: Clock) -> None:
         try:
-            self._writer = LakeWriter(lake, journal.id, clock)
+            self._writer = LakeWriter(lake, journal.id, clock, _forgotten(journal))
         except (OSError, DeltaError) as error:
             raise failed_precondition(
                 "STORAGE_UNAVAILABLE",
@@ -63,6 +63,12 @@ class DeltaSink:
     def recover(self) -> None:
         """See EventSink."""
         self._writer.reopen()
+
+
+def _forgotten(journal: Journal) -> int:
+    """The position up to which the journal has no entries any more."""
+    oldest = journal.read(0, 1)
+    return oldest[0].position - 1 if oldest else journal.last
 
 
 def _journal_is_older(lake: Path, position: int, last: int) -> DomainError:
