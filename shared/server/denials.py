@@ -1,4 +1,4 @@
-"""Denied attempts go to the audit log; a flood of like attempts becomes one entry a window."""
+"""Denied attempts go to the audit log; a flood of like attempts becomes two entries a window."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.clock import Clock
 from shared.errors import Code, DomainError
@@ -18,79 +18,90 @@ from shared.state.database import Database
 
 _WINDOW = dt.timedelta(seconds=10)
 _MAX_KINDS = 1000
-_TOO_MANY = (NO_PROJECT, "many", "many")
 _PATIENCE_S = 2.0
 _LOG = logging.getLogger("touchstone.audit")
+
+
+Kind = tuple[str, str, str]
+"""Project, actor and RPC."""
+_STRANGER = "unknown"
+_TOO_MANY: Kind = (NO_PROJECT, "many", "many")
 
 
 @dataclass(slots=True)
 class _Seen:
     since: dt.datetime
-    suppressed: int = 0
+    more: int = 0
 
 
 class DenialRecorder:
-    """Writes denied attempts to the audit log, at most one entry of a kind in ten seconds; the
-    next entry of that kind says how many there were in between.
+    """Writes denied attempts to the audit log: the first of a kind at once, and how many more there
+    were within ten seconds as one entry, written with the next denied attempt or at the end.
     """
 
     def __init__(self, database: Database, keys: AuditKeys, clock: Clock) -> None:
         self._database = database
         self._keys = keys
         self._clock = clock
-        self._seen: dict[tuple[str, str, str], _Seen] = {}
+        self._seen: dict[Kind, _Seen] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="denials")
 
     async def record(self, rpc: Rpc, error: DomainError) -> None:
         """Notes the attempt if it was a denied one. Never fails the call: it has failed already."""
         if not _denied(error):
             return
+        now = self._clock.now()
+        self._settle(now - _WINDOW)
         project, actor, detail = _attribution(rpc, error)
         # Made-up keys are of one kind: whoever makes them up must not choose how many entries.
-        kind = (project, actor if project != NO_PROJECT else "unknown", rpc.method)
-        suppressed = self._admit(kind)
-        if suppressed is None:
+        kind = (project, actor if project != NO_PROJECT else _STRANGER, rpc.method)
+        if kind not in self._seen and len(self._seen) >= _MAX_KINDS:
+            kind, actor = _TOO_MANY, _TOO_MANY[1]
+        seen = self._seen.get(kind)
+        if seen is not None:
+            seen.more += 1
             return
-        if suppressed:
-            detail += f"; {suppressed} more like it before"
-        event = AuditEvent(
-            project=project,
-            time=self._clock.now(),
-            actor=actor,
-            method=rpc.method,
-            outcome=Outcome.DENIED,
-            detail=detail,
-            request_id=rpc.request_id,
-        )
+        self._seen[kind] = _Seen(now)
+        event = _event(kind, now, detail, rpc.request_id)
         loop = asyncio.get_running_loop()
-        written = loop.run_in_executor(self._thread, self._append_or_log, event)
+        written = loop.run_in_executor(self._thread, self._append, replace(event, actor=actor))
         # The attempt has failed already; a database that hangs must not keep it waiting.
         await asyncio.wait({written}, timeout=_PATIENCE_S)
 
     def close(self) -> None:
         """Writes what is still to be written, then lets go of the thread."""
+        self._settle(self._clock.now())
         self._thread.shutdown()
 
-    def _append_or_log(self, event: AuditEvent) -> None:
+    def _settle(self, until: dt.datetime) -> None:
+        """Ends the windows that began at `until` or before."""
+        for kind, seen in list(self._seen.items()):
+            if seen.since > until:
+                continue
+            del self._seen[kind]
+            if seen.more:
+                detail = f"{seen.more} more like it since {seen.since.isoformat()}"
+                self._thread.submit(self._append, _event(kind, self._clock.now(), detail))
+
+    def _append(self, event: AuditEvent) -> None:
         try:
             with self._database.begin() as connection:
                 SqlAuditLog(connection, self._keys).append(event)
         except DomainError:
             _LOG.exception("denied attempt not recorded", extra={"request_id": event.request_id})
 
-    def _admit(self, kind: tuple[str, str, str]) -> int | None:
-        """How many attempts to report besides this one, or None to keep this one back."""
-        now = self._clock.now()
-        if kind not in self._seen and len(self._seen) >= _MAX_KINDS:
-            self._seen = {k: s for k, s in self._seen.items() if now - s.since < _WINDOW}
-            if len(self._seen) >= _MAX_KINDS:
-                kind = _TOO_MANY
-        seen = self._seen.get(kind)
-        if seen is not None and now - seen.since < _WINDOW:
-            seen.suppressed += 1
-            return None
-        self._seen[kind] = _Seen(now)
-        return seen.suppressed if seen else 0
+
+def _event(kind: Kind, now: dt.datetime, detail: str, request_id: str = "") -> AuditEvent:
+    project, actor, method = kind
+    return AuditEvent(
+        project=project,
+        time=now,
+        actor=actor,
+        method=method,
+        outcome=Outcome.DENIED,
+        detail=detail,
+        request_id=request_id,
+    )
 
 
 def _denied(error: DomainError) -> bool:

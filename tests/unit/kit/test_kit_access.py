@@ -143,16 +143,20 @@ async def test_rpc_without_a_rule_is_denied_even_to_an_owner():
         await Authorise()(rpc_without_rule)
 
 
-async def test_flood_of_denials_is_one_entry_that_counts_them(serve, platform, clock):
+async def test_flood_of_denials_is_one_entry_that_counts_them(serve, platform, clock, tmp_path):
     async with serve(platform) as served:
         for _ in range(20):
             await outcome(served, ())
         clock.advance(dt.timedelta(seconds=11))
-        await outcome(served, ())
+        for _ in range(3):
+            await outcome(served, ())
         found = [entry.event for entry in entries(served, NO_PROJECT)]
-    assert len(found) == 2
-    assert "19 more like it" in found[1].detail
-    assert {event.actor for event in found} == {"anonymous"}
+        assert [event.actor for event in found] == ["anonymous", "unknown", "anonymous"]
+        assert "19 more like it" in found[1].detail
+        await served.running.drain()
+    with open_platform(ServiceSettings(data=tmp_path / "data")).database.read() as connection:
+        last = SqlAuditLog(connection, platform.audit_keys).entries(NO_PROJECT)[-1]
+    assert "2 more like it" in last.event.detail
 
 
 async def test_made_up_keys_do_not_choose_how_many_entries_are_written(serve, platform):
@@ -176,7 +180,10 @@ async def test_more_kinds_of_denials_than_are_told_apart_are_one_kind(platform, 
     recorder.close()
     with platform.database.read() as connection:
         log = SqlAuditLog(connection, platform.audit_keys)
-        assert len(log.entries("demo", limit=2000)) == 1001
+        assert len(log.entries("demo", limit=2000)) == 1000
+        first, rest = (entry.event for entry in log.entries(NO_PROJECT))
+    assert (first.actor, rest.actor) == ("many", "many")
+    assert "9 more like it" in rest.detail
 
 
 async def test_callers_of_calls_at_once_are_never_mixed_up(serve, handlers):
