@@ -23,6 +23,7 @@ from services.assignment.domain.experiment import (
     Variant,
 )
 from services.assignment.domain.layer import Layer
+from services.assignment.domain.limits import LIMITS
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration, ExperimentCursor
 from shared.bucketing import HashVersion
@@ -123,6 +124,18 @@ def test_what_was_inserted_comes_back_equal(store: Database) -> None:
 
 def at(version: int) -> Revision:
     return Revision(version, START + timedelta(hours=version))
+
+
+def test_what_is_beyond_todays_limits_is_read_back_all_the_same(store: Database) -> None:
+    """A limit may be lowered; what was accepted before goes on being listed and decided."""
+    payload = '{"x":"' + "y" * 2 * LIMITS.max_payload_bytes + '"}'
+    many = tuple(Variant(f"v{n}", 50, payload=payload if n == 0 else None) for n in range(200))
+    design = replace(experiment().design, variants=many, control="v0", unit_type="Old Kind")
+    old = experiment(design=design)
+    insert(store, layer(), old)
+    assert stored(store) == old
+    assert read(store, lambda c: c.experiments.page("acme", [*State], None, 10)) == [old]
+    assert read(store, lambda c: c.load("acme")).experiments == {"button": old}
 
 
 def test_what_a_project_lacks_is_absent_whatever_others_have(store: Database) -> None:

@@ -4,6 +4,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from services.assignment.domain.design_rules import require_sound
 from services.assignment.domain.experiment import (
     AssignmentSource,
     Design,
@@ -59,7 +60,11 @@ def to_document(experiment: Experiment) -> str:
 
 
 def from_document(text: str) -> Experiment:
-    """The experiment; FAILED_PRECONDITION when a newer program wrote the document."""
+    """The experiment; FAILED_PRECONDITION when a newer program wrote the document.
+
+    ValueError when no decision can follow from what is stored. Limits are not applied: what was
+    accepted once stays in use.
+    """
     found = json.loads(text)
     if found["format"] > FORMAT:
         raise failed_precondition(
@@ -70,7 +75,7 @@ def from_document(text: str) -> Experiment:
     return Experiment(
         project=found["project"],
         experiment_id=found["experiment_id"],
-        design=_design(found["design"]),
+        design=require_sound(_design(found["design"])),
         state=State(found["state"]),
         config_version=found["config_version"],
         create_time=datetime.fromisoformat(found["create_time"]),

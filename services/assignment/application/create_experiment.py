@@ -5,6 +5,7 @@ from datetime import datetime
 
 from services.assignment.application.create_layer import CreateLayer, empty_layer
 from services.assignment.application.find import find_layer
+from services.assignment.domain.design_rules import require_valid
 from services.assignment.domain.experiment import (
     MAX_TRAFFIC_SLOTS,
     AssignmentSource,
@@ -90,7 +91,7 @@ def _check_times(command: CreateExperiment) -> None:
 def _design(command: CreateExperiment, unit_type: str, layer: Layer | None, salt: str) -> Design:
     slots = command.source is AssignmentSource.SLOTS
     version = layer.hash_version if layer else command.hash_version
-    return Design(
+    design = Design(
         display_name=command.display_name,
         hypothesis=command.hypothesis,
         owner=command.owner,
@@ -103,6 +104,7 @@ def _design(command: CreateExperiment, unit_type: str, layer: Layer | None, salt
         variants=command.variants,
         control=command.control or (command.variants[0].key if command.variants else ""),
     )
+    return require_valid(design)
 
 
 def _own_layer(command: CreateExperiment, unit_type: str, ids: IdGenerator, at: Revision) -> Layer:

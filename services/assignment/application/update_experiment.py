@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.assignment.application.find import find_experiment, find_layer, require_etag
+from services.assignment.domain.design_rules import require_valid_change
 from services.assignment.domain.experiment import AssignmentSource, Experiment, State, Variant
 from services.assignment.domain.lifecycle import revise
 from services.assignment.ports import Configuration
@@ -37,7 +38,7 @@ def update_experiment(
     design = replace(old.design, **command.changes)  # type: ignore[arg-type]  # checked as FIELDS
     if design == old.design:
         return old
-    new = revise(old, design, revision)
+    new = revise(old, require_valid_change(old.design, design), revision)
     configuration.experiments.replace(old, new)
     holds_slots = new.state in (State.RUNNING, State.PAUSED)
     if design.source is AssignmentSource.SLOTS and holds_slots:

@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
+from services.assignment.domain.design_rules import (
+    require_sound,
+    require_valid,
+    require_valid_change,
+)
 from services.assignment.domain.experiment import State, Variant, require_id
 from services.assignment.domain.lifecycle import move, revise
+from services.assignment.domain.limits import Limits
 from shared.errors import Code, DomainError
 from tests.unit.assignment.making import Make
 
@@ -56,7 +62,7 @@ def refused(call: Callable[[], object], *parts: str) -> DomainError:
 def test_a_wrong_design_names_the_field_and_what_is_allowed(
     make: Make, changes: dict[str, Any], field: str, part: str
 ) -> None:
-    error = refused(lambda: make.design(**changes), part)
+    error = refused(lambda: require_valid(make.design(**changes)), part)
     assert error.code is Code.INVALID_ARGUMENT
     assert error.reason == "INVALID_FIELD"
     assert field in {violation.field for violation in error.violations}
@@ -64,13 +70,14 @@ def test_a_wrong_design_names_the_field_and_what_is_allowed(
 
 def test_101_variants_are_too_many_and_100_are_not(make: Make) -> None:
     keys = [f"v{number}" for number in range(100)]
-    assert len(make.design(variants=halves(*keys), control="v0").variants) == 100
+    require_valid(make.design(variants=halves(*keys), control="v0"))
     many = tuple(Variant(f"v{n}", 100 if n < 99 else 50) for n in range(101))
-    refused(lambda: make.design(variants=many, control="v0"), "101 variants")
+    refused(lambda: require_valid(make.design(variants=many, control="v0")), "101 variants")
 
 
 def test_every_fault_is_named_at_once(make: Make) -> None:
-    error = refused(lambda: make.design(unit_type="?", traffic_slots=-1, variants=(), control="c"))
+    wrong = make.design(unit_type="?", traffic_slots=-1, variants=(), control="c")
+    error = refused(lambda: require_valid(wrong))
     assert {v.field for v in error.violations} == {
         "unit_type",
         "traffic_slots",
@@ -79,10 +86,39 @@ def test_every_fault_is_named_at_once(make: Make) -> None:
     }
 
 
+def test_a_limit_that_is_lowered_later_takes_no_design_away(make: Make) -> None:
+    design = make.design(variants=(Variant("control", 5000), Variant("b", 5000, payload="x" * 99)))
+    lowered = Limits(max_variants=1, max_payload_bytes=50)
+    refused(lambda: require_valid(design, lowered), "1 variants", "50 bytes")
+    assert require_sound(design) is design
+    renamed = replace(design, display_name="New")
+    assert require_valid_change(design, renamed, lowered) is renamed
+    longer = replace(design, variants=(Variant("control", 5000), Variant("b", 5000, "", "x" * 100)))
+    error = refused(lambda: require_valid_change(design, longer, lowered), "100 bytes")
+    assert [violation.field for violation in error.violations] == ["variants[1].payload"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"variants": (Variant("control", 5000), Variant("b", 4999))},
+        {"variants": halves("control", "control")},
+        {"variants": tuple(Variant(f"v{n}", 1) for n in range(257)), "control": "v0"},
+        {"control": "blue"},
+        {"layer": ""},
+        {"traffic_slots": 0},
+        {"salt": "a:b"},
+    ],
+)
+def test_what_nothing_can_follow_from_is_not_read_back(make: Make, changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        require_sound(make.design(**changes))
+
+
 def test_an_external_design_owns_no_slots(make: Make) -> None:
-    assert make.external().layer == ""
-    refused(lambda: make.external(layer="checkout"), "layer", "owns no slots")
-    refused(lambda: make.external(traffic_slots=5), "traffic_slots", "owns no slots")
+    assert require_valid(make.external()).layer == ""
+    refused(lambda: require_valid(make.external(layer="checkout")), "layer", "owns no slots")
+    refused(lambda: require_valid(make.external(traffic_slots=5)), "traffic_slots", "owns no slots")
 
 
 @pytest.mark.parametrize("bad", ["", "A", "1a", "a_b", "a" * 64, "a b", "ä"])

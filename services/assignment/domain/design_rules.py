@@ -1,0 +1,129 @@
+"""Which designs are valid, and which can be worked with at all.
+
+A design is judged in full when it is made, and a change by the faults that it brings. What was
+valid once stays in use: reading it back asks only for what deciding cannot do without, so that a
+limit which is lowered later takes nobody's experiment away.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from services.assignment.domain.experiment import (
+    ID,
+    ID_RULE,
+    MAX_TRAFFIC_SLOTS,
+    TOTAL_WEIGHT,
+    UNIT_TYPE,
+    UNIT_TYPE_RULE,
+    AssignmentSource,
+    Design,
+    Variant,
+)
+from services.assignment.domain.limits import LIMITS, Limits
+from shared import errors
+from shared.bucketing import require_salt
+from shared.errors import FieldViolation
+
+_VARIANT_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_VARIANT_RULE = "1 to 63 characters: a-z or 0-9, then a-z, 0-9, '.', '_' and '-'"
+# The compiled split names a variant in a byte.
+_MOST_VARIANTS = 256
+
+
+def require_valid(design: Design, limits: Limits = LIMITS) -> Design:
+    """The design as it stands, or INVALID_ARGUMENT with every fault at once."""
+    return _without((*_unsound(design), *_beyond(design, limits)), design)
+
+
+def require_valid_change(old: Design, new: Design, limits: Limits = LIMITS) -> Design:
+    """The new design, or INVALID_ARGUMENT with every fault that the old one does not have."""
+    had = {*_unsound(old), *_beyond(old, limits)}
+    faults = (*_unsound(new), *_beyond(new, limits))
+    return _without(tuple(fault for fault in faults if fault not in had), new)
+
+
+def require_sound(design: Design) -> Design:
+    """A stored design as it stands; ValueError when no decision can follow from it."""
+    faults = [f"{fault.field} {fault.description}" for fault in _unsound(design)]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return design
+
+
+def _without(faults: tuple[FieldViolation, ...], design: Design) -> Design:
+    if faults:
+        raise errors.invalid_fields(faults)
+    return design
+
+
+def _fault(field: str, value: object, allowed: str) -> FieldViolation:
+    return FieldViolation(field, f"is {errors.shown(value)}; allowed: {allowed}")
+
+
+def _unsound(design: Design) -> Iterator[FieldViolation]:
+    """What would make decisions impossible or wrong."""
+    try:
+        require_salt(design.salt)
+    except ValueError as error:
+        yield FieldViolation("salt", str(error))
+    yield from _source_faults(design)
+    yield from _weight_faults(design)
+    keys = [variant.key for variant in design.variants]
+    for key, count in Counter(keys).items():
+        if count > 1:
+            yield FieldViolation("variants", f"hold the key {key!r} {count} times; use it once")
+    if len(keys) > _MOST_VARIANTS:
+        yield _fault("variants", f"{len(keys)} variants", f"at most {_MOST_VARIANTS}")
+    if design.control not in keys:
+        yield _fault("control_variant", design.control, f"the key of a variant, one of {keys[:10]}")
+
+
+def _source_faults(design: Design) -> Iterator[FieldViolation]:
+    if design.source is AssignmentSource.EXTERNAL:
+        none = "none, because an EXTERNAL experiment owns no slots"
+        if design.layer:
+            yield _fault("layer", design.layer, none)
+        if design.traffic_slots:
+            yield _fault("traffic_slots", design.traffic_slots, none)
+        return
+    if not design.layer:
+        yield _fault("layer", design.layer, ID_RULE)
+    if not 1 <= design.traffic_slots <= MAX_TRAFFIC_SLOTS:
+        yield _fault("traffic_slots", design.traffic_slots, f"1 to {MAX_TRAFFIC_SLOTS}")
+
+
+def _weight_faults(design: Design) -> Iterator[FieldViolation]:
+    weights = [variant.weight for variant in design.variants]
+    for index, weight in enumerate(weights):
+        if not 1 <= weight <= TOTAL_WEIGHT:
+            yield _fault(f"variants[{index}].weight", weight, f"1 to {TOTAL_WEIGHT}")
+    # Whoever assigned an EXTERNAL experiment may have split it in thirds: only ratios count there.
+    if design.source is AssignmentSource.SLOTS and sum(weights) != TOTAL_WEIGHT:
+        yield FieldViolation(
+            "variants",
+            f"have the weights {errors.shown(weights)}, which sum to {sum(weights)}; "
+            f"allowed: a sum of exactly {TOTAL_WEIGHT} (5000 is a half)",
+        )
+
+
+def _beyond(design: Design, limits: Limits) -> Iterator[FieldViolation]:
+    """What is not allowed to anyone who makes or changes a design now."""
+    if UNIT_TYPE.fullmatch(design.unit_type) is None:
+        yield _fault("unit_type", design.unit_type, UNIT_TYPE_RULE)
+    if design.layer and ID.fullmatch(design.layer) is None:
+        yield _fault("layer", design.layer, ID_RULE)
+    least, most = limits.min_variants, limits.max_variants
+    if not least <= len(design.variants) <= most:
+        yield _fault("variants", f"{len(design.variants)} variants", f"{least} to {most} variants")
+    for index, variant in enumerate(design.variants):
+        if _VARIANT_KEY.fullmatch(variant.key) is None:
+            yield _fault(f"variants[{index}].key", variant.key, _VARIANT_RULE)
+        size = _payload_bytes(variant)
+        if size > limits.max_payload_bytes:
+            allowed = f"{limits.max_payload_bytes} bytes as JSON"
+            yield _fault(f"variants[{index}].payload", f"{size} bytes", allowed)
+
+
+def _payload_bytes(variant: Variant) -> int:
+    return len((variant.payload or "").encode())
