@@ -1,13 +1,14 @@
 """EventsService: decode, handle, encode."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from touchstone.events.v1 import events_service_pb2, events_service_pb2_grpc
+from touchstone.events.v1 import event_pb2, events_service_pb2, events_service_pb2_grpc
 
-from services.events.application.log_events import EventLog, LogEvents, log_events
+from services.events.application.log_events import EventLog, LogEvents, Logged, beside, log_events
 from services.events.wire import decode_items, encode_logged
 from shared.lake.watermark import ConsistencyToken, Watermark
 from shared.security.caller import current_caller
@@ -21,6 +22,8 @@ class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
     log: EventLog
     journal_id: str
     watermark: Callable[[], Watermark]
+    turns: asyncio.Semaphore
+    """One for each heavy request at a time."""
 
     async def LogEvents(
         self,
@@ -30,15 +33,23 @@ class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
         ],
     ) -> events_service_pb2.LogEventsResponse:
         """Store a batch; the answer comes when it is durable."""
-        events = request.events
-        command = LogEvents(
-            project=current_caller().project,
-            items=decode_items(events, item_violations(), self.log.limits),
-            payload_of=lambda item: events[item].SerializeToString(),
-        )
-        logged = await log_events(command, self.log)
+        if request.ByteSize() <= self.log.limits.inline_bytes:
+            logged = await self._log(request.events, heavy=False)
+        else:
+            async with self.turns:
+                logged = await self._log(request.events, heavy=True)
         token = ConsistencyToken(self.journal_id, logged.position).encode()
         return encode_logged(logged, token)
+
+    async def _log(self, events: Sequence[event_pb2.Event], heavy: bool) -> Logged:
+        violations = item_violations()
+        command = LogEvents(
+            project=current_caller().project,
+            items=await beside(heavy, lambda: decode_items(events, violations, self.log.limits)),
+            payload_of=lambda item: events[item].SerializeToString(),
+            heavy=heavy,
+        )
+        return await log_events(command, self.log)
 
     async def GetWatermark(
         self,

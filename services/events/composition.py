@@ -63,7 +63,8 @@ def compose(
         interval_s=settings.flush_interval_s,
     )
     running = _Running(commits, flusher, journal, rejected)
-    servicer = EventsServicer(log, journal.id, lambda: sink.watermark)
+    turns = asyncio.Semaphore(limits.threads)
+    servicer = EventsServicer(log, journal.id, lambda: sink.watermark, turns)
     return Application(
         service="events",
         settings=settings,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.domain.dedupe import DedupeWindow, Seen
@@ -21,6 +21,7 @@ from shared.clock import Clock
 from shared.errors import unavailable
 
 Window: TypeAlias = DedupeWindow[Durable]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,13 @@ class LogEvents:
     items: Sequence[Event | Rejection]
     payload_of: Callable[[int], bytes]
     """The item as the sender encoded it, for the ones that are kept as rejected."""
+    heavy: bool = False
+    """Whether work on the whole batch takes long enough to stand in the way of other calls."""
+
+
+async def beside(heavy: bool, work: Callable[[], Result]) -> Result:
+    """Do work on a batch: here, or in a thread when the event loop must go on meanwhile."""
+    return await asyncio.to_thread(work) if heavy else work()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +82,18 @@ async def log_events(command: LogEvents, log: EventLog) -> Logged:
     batch can be sent again, and what was stored is then a duplicate.
     """
     now_us = int(log.clock.now().timestamp() * MICROSECONDS)
-    judged = _judge(command, now_us, log.limits)
+    judged = await beside(command.heavy, lambda: _judge(command, now_us, log.limits))
     durable: Durable = asyncio.get_running_loop().create_future()
     reservation = log.window.reserve(judged.fingerprints, judged.digests, durable)
     new = [i for i, seen in enumerate(reservation.outcomes) if seen is Seen.NEW]
     if new:
-        _store(command.project, now_us, judged, new, durable, log)
-        await asyncio.shield(durable)
+        batch = EventBatch(
+            command.project,
+            now_us,
+            tuple(judged.events[i] for i in new),
+            tuple(judged.digests[i] for i in new),
+        )
+        await _store(command, batch, [judged.fingerprints[i] for i in new], durable, log)
     await _others(reservation.waits)
     duplicates = []
     for place, event, seen in zip(judged.places, judged.events, reservation.outcomes, strict=True):
@@ -90,7 +103,9 @@ async def log_events(command: LogEvents, log: EventLog) -> Logged:
             judged.rejected[place] = _conflict(event)
     rejected = tuple(sorted(judged.rejected.items()))
     if rejected:
-        await _keep(command, rejected, now_us, log)
+        await asyncio.to_thread(
+            lambda: log.rejected.keep(_kept(command, rejected, now_us, log.limits))
+        )
     return Logged(len(new), tuple(duplicates), rejected, log.commits.last)
 
 
@@ -111,17 +126,10 @@ def _judge(command: LogEvents, now_us: int, limits: Limits) -> _Judged:
     return judged
 
 
-def _store(
-    project: str, now_us: int, judged: _Judged, new: list[int], durable: Durable, log: EventLog
+async def _store(
+    command: LogEvents, batch: EventBatch, held: Sequence[bytes], durable: Durable, log: EventLog
 ) -> None:
-    """Queue the new events. Their reservation ends with the write, whoever still waits for it."""
-    held = [judged.fingerprints[i] for i in new]
-    batch = EventBatch(
-        project,
-        now_us,
-        tuple(judged.events[i] for i in new),
-        tuple(judged.digests[i] for i in new),
-    )
+    """Store the new events. Their reservation ends with the write, whoever still waits for it."""
 
     def settle(done: Durable) -> None:
         if done.cancelled() or done.exception() is not None:
@@ -131,10 +139,12 @@ def _store(
 
     durable.add_done_callback(settle)
     try:
-        log.commits.submit(log.codec.encode(batch), durable)
+        encoded = await beside(command.heavy, lambda: log.codec.encode(batch))
+        log.commits.submit(encoded, durable)
     except BaseException:
         durable.cancel()
         raise
+    await asyncio.shield(durable)
 
 
 async def _others(waits: frozenset[Durable]) -> None:
@@ -149,17 +159,16 @@ async def _others(waits: frozenset[Durable]) -> None:
         )
 
 
-async def _keep(
-    command: LogEvents, rejected: Sequence[tuple[int, Rejection]], now_us: int, log: EventLog
-) -> None:
-    limit = log.limits.kept_payload_bytes
+def _kept(
+    command: LogEvents, rejected: Sequence[tuple[int, Rejection]], now_us: int, limits: Limits
+) -> list[RejectedEvent]:
     kept = []
     for place, why in rejected:
         item = command.items[place]
         source = item.source or "" if isinstance(item, Event) else ""
-        payload = command.payload_of(place)[:limit]
+        payload = command.payload_of(place)[: limits.kept_payload_bytes]
         kept.append(RejectedEvent(command.project, why, now_us, source, payload))
-    await asyncio.to_thread(log.rejected.keep, kept)
+    return kept
 
 
 def _conflict(event: Event) -> Rejection:

@@ -13,6 +13,10 @@ class Limits:
     """How far an event time may lie ahead of its receipt: any time zone, plus an hour of error."""
     properties_bytes: int = 16 * 1024
     """Size of an event's properties as encoded by the sender."""
+    inline_bytes: int = 256 * 1024
+    """Requests above this are worked on in a thread: they would hold up every other call."""
+    threads: int = 2
+    """How many such requests are worked on at once; they share one interpreter with all others."""
     kept_payload_bytes: int = 64 * 1024
     """How much of a rejected event is kept."""
     kept_rejections: int = 100_000

@@ -1,0 +1,107 @@
+"""The servicer over fakes: what it does to the event loop, and what it keeps and answers."""
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from touchstone.common.v1 import unit_pb2
+from touchstone.events.v1 import event_pb2, events_service_pb2
+
+from services.events.adapters.arrow_codec import ArrowCodec
+from services.events.api import EventsServicer
+from services.events.application.group_commit import Durable, GroupCommit
+from services.events.application.log_events import EventLog
+from services.events.domain.dedupe import DedupeWindow
+from services.events.domain.limits import Limits
+from shared.lake.watermark import NOTHING_WRITTEN
+from shared.security.caller import CALL, Call, Caller
+from shared.testing.fakes import FixedClock
+from tests.unit.events import events_fakes as fakes
+
+NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
+
+
+@dataclass
+class Bench:
+    servicer: EventsServicer
+    journal: fakes.MemoryJournal
+    rejected: fakes.MemoryRejected
+
+    async def log(
+        self, *events: event_pb2.Event, project: str = "acme"
+    ) -> events_service_pb2.LogEventsResponse:
+        CALL.set(Call(Caller(project, "k", frozenset()), "LogEvents", "r", ""))
+        request = events_service_pb2.LogEventsRequest(events=events)
+        return await self.servicer.LogEvents(request, None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    journal, rejected, limits = fakes.MemoryJournal(), fakes.MemoryRejected(), Limits()
+    window: DedupeWindow[Durable] = DedupeWindow(30)
+    commits = GroupCommit(journal, limits)
+    log = EventLog(window, commits, ArrowCodec(), rejected, FixedClock(NOW), limits)
+    servicer = EventsServicer(
+        log, "memory", lambda: NOTHING_WRITTEN, asyncio.Semaphore(limits.threads)
+    )
+    yield Bench(servicer, journal, rejected)
+    commits.close()
+
+
+def conversion(event_id: str, **properties: Any) -> event_pb2.Event:
+    event = event_pb2.Event(event_id=event_id, unit=unit_pb2.UnitId(type="user", id="u1"))
+    event.event_time.FromDatetime(NOW)
+    event.conversion.event_name = "buy"
+    event.properties.update(properties)
+    return event
+
+
+async def longest_pause(done: asyncio.Event) -> float:
+    """The longest time for which the event loop did nothing else."""
+    longest, last = 0.0, time.perf_counter()
+    while not done.is_set():
+        await asyncio.sleep(0.001)
+        longest = max(longest, time.perf_counter() - last)
+        last = time.perf_counter()
+    return longest
+
+
+async def test_a_heavy_batch_does_not_hold_up_other_calls(bench: Bench) -> None:
+    """A legal batch of many small values takes seconds; other calls go on meanwhile."""
+    heavy = conversion("0", x=[[] for _ in range(3_500)])
+    batch = [event_pb2.Event() for _ in range(200)]
+    for number, event in enumerate(batch):
+        event.CopyFrom(heavy)
+        event.event_id = str(number)
+    done = asyncio.Event()
+    pause = asyncio.create_task(longest_pause(done))
+    await asyncio.sleep(0.01)
+    began = time.perf_counter()
+    reply = await bench.log(*batch)
+    took = time.perf_counter() - began
+    done.set()
+    assert (reply.accepted, list(reply.rejected)) == (200, [])
+    assert took > 0.2, "otherwise this shows nothing"
+    assert await pause < took / 4
+
+
+async def test_two_heavy_batches_at_once_count_an_id_once(bench: Bench) -> None:
+    batch = [conversion(str(n), x="a" * 10_000) for n in range(100)]
+    replies = await asyncio.gather(*(bench.log(*batch) for _ in range(3)))
+    assert sorted(reply.accepted for reply in replies) == [0, 0, 100]
+    assert sorted(reply.duplicates for reply in replies) == [0, 100, 100]
+
+
+async def test_a_heavy_caller_that_goes_away_leaves_no_reservation_behind(bench: Bench) -> None:
+    batch = [conversion(str(n), x="a" * 10_000) for n in range(100)]
+    for wait_s in (0.0, 0.002, 0.01, 0.02):
+        task = asyncio.create_task(bench.log(*batch))
+        await asyncio.sleep(wait_s)
+        task.cancel()
+        await asyncio.wait([task])
+    reply = await bench.log(*batch)
+    assert reply.accepted + reply.duplicates == 100
