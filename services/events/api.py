@@ -46,7 +46,8 @@ class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
         command = LogEvents(
             project=current_caller().project,
             items=await beside(heavy, lambda: decode_items(events, violations, self.log.limits)),
-            payload_of=lambda item: events[item].SerializeToString(),
+            # Without an order of its map entries the same event would be kept again and again.
+            payload_of=lambda item: events[item].SerializeToString(deterministic=True),
             heavy=heavy,
         )
         return await log_events(command, self.log)

@@ -105,3 +105,14 @@ async def test_a_heavy_caller_that_goes_away_leaves_no_reservation_behind(bench:
         await asyncio.wait([task])
     reply = await bench.log(*batch)
     assert reply.accepted + reply.duplicates == 100
+
+
+async def test_the_same_rejection_has_the_same_payload(bench: Bench) -> None:
+    """Properties are a map: in another order they are the same event."""
+    names = [f"name{i}" for i in range(20)]
+    for order in (names, names[::-1], sorted(names, key=hash)):
+        event = conversion("late", **dict.fromkeys(order, "x"))
+        event.event_time.FromDatetime(NOW + dt.timedelta(days=2))
+        reply = await bench.log(event)
+        assert len(reply.rejected) == 1
+    assert len({kept.payload for kept in bench.rejected.kept}) == 1
