@@ -6,6 +6,7 @@ from touchstone.assignment.v1 import (
     layer_service_pb2_grpc,
 )
 
+from services.assignment import encode_decisions
 from services.assignment.adapters.poller import SnapshotPoller
 from services.assignment.adapters.sql import (
     SqlConfigurationReader,
@@ -37,7 +38,7 @@ def assemble(settings: Settings, platform: Platform) -> Application:
     """The service on a platform that is open and migrated."""
     reader = SqlConfigurationReader(platform.database)
     mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
-    snapshots = Snapshots(reader, platform.clock)
+    snapshots = Snapshots(reader, platform.clock, encode_decisions.description)
     backend = Backend(
         reader=reader,
         writer=SqlConfigurationWriter(mutations),

@@ -1,8 +1,9 @@
 """Decisions as they are sent.
 
 A reply holds thousands of equal decisions, and building a message for each costs more than
-deciding. Messages of one repeated field may be joined as bytes (protobuf encoding, "last one
-wins" and concatenation rules), so each distinct row is encoded once and joined from then on.
+deciding; the same holds for payloads. Messages of one repeated field may be joined as bytes
+(protobuf encoding, "last one wins" and concatenation rules), so each distinct row is encoded once
+and joined from then on, and each experiment is encoded when it is compiled.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from services.assignment import encode
 from services.assignment.application.assign import Column
 from services.assignment.domain.compile import Snapshot
 from services.assignment.domain.decision import Decision, Reason, Trace
+from services.assignment.domain.experiment import Experiment
 
 _REASON = {
     Reason.SPLIT: pb.DECISION_REASON_SPLIT,
@@ -28,15 +30,13 @@ def assigned(
     snapshot: Snapshot, units: int, columns: Sequence[Column[Decision]]
 ) -> pb.AssignResponse:
     """The reply: one row for each of the `units`, one decision a column."""
-    response = pb.AssignResponse(
-        config_version=snapshot.config_version,
-        experiments=[_experiment(column) for column in columns],
-    )
+    response = pb.AssignResponse(config_version=snapshot.config_version)
     # A variant that is served differs from every reason, so one of the two names the decision.
     cells = [[cell.variant or cell.reason for cell in column.cells] for column in columns]
     rows = list(zip(*cells, strict=True)) if cells else [()] * units
     encoded = {key: _row(key) for key in set(rows)}
-    response.MergeFromString(b"".join([encoded[key] for key in rows]))
+    experiments = [_experiment(column) for column in columns]
+    response.MergeFromString(b"".join([*experiments, *(encoded[key] for key in rows)]))
     return response
 
 
@@ -47,11 +47,26 @@ def explained(
     rows: Iterable[tuple[Trace, ...]] = [()] * units
     if columns:
         rows = zip(*(column.cells for column in columns), strict=True)
-    return pb.AssignResponse(
+    response = pb.AssignResponse(
         config_version=snapshot.config_version,
-        experiments=[_experiment(column) for column in columns],
         units=[pb.UnitAssignment(decisions=[_explained(cell) for cell in row]) for row in rows],
     )
+    response.MergeFromString(b"".join([_experiment(column) for column in columns]))
+    return response
+
+
+def description(found: Experiment) -> bytes:
+    """The bytes of a reply that holds nothing but what it says of this experiment."""
+    assigned_ = pb.AssignedExperiment(
+        experiment=found.experiment_id,
+        config_version=found.config_version,
+        variants=[
+            pb.AssignedVariant(key=variant.key, payload=encode.payload(variant.payload))
+            for variant in found.design.variants
+        ],
+        layer=found.design.layer,
+    )
+    return pb.AssignResponse(experiments=[assigned_]).SerializeToString()
 
 
 def _row(key: tuple[str | Reason, ...]) -> bytes:
@@ -78,16 +93,8 @@ def _explained(trace: Trace) -> pb.Decision:
     )
 
 
-def _experiment(column: Column[Decision] | Column[Trace]) -> pb.AssignedExperiment:
-    if column.compiled is None:
-        return pb.AssignedExperiment(experiment=column.experiment_id)
-    found = column.compiled.experiment
-    return pb.AssignedExperiment(
-        experiment=found.experiment_id,
-        config_version=found.config_version,
-        variants=[
-            pb.AssignedVariant(key=variant.key, payload=encode.payload(variant.payload))
-            for variant in found.design.variants
-        ],
-        layer=found.design.layer,
-    )
+def _experiment(column: Column[Decision] | Column[Trace]) -> bytes:
+    if column.compiled is not None:
+        return column.compiled.description
+    unknown = pb.AssignedExperiment(experiment=column.experiment_id)
+    return pb.AssignResponse(experiments=[unknown]).SerializeToString()

@@ -4,7 +4,12 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.assignment.domain.compile import Snapshot, compile_snapshot
+from services.assignment.domain.compile import (
+    Describe,
+    Snapshot,
+    compile_snapshot,
+    undescribed,
+)
 from services.assignment.ports import ConfigurationReader
 from shared.clock import Clock
 from shared.errors import Code, DomainError
@@ -25,9 +30,12 @@ class Snapshots:
     raise and the last snapshots stay.
     """
 
-    def __init__(self, reader: ConfigurationReader, clock: Clock) -> None:
+    def __init__(
+        self, reader: ConfigurationReader, clock: Clock, describe: Describe = undescribed
+    ) -> None:
         self._reader = reader
         self._clock = clock
+        self._describe = describe
         self._lock = threading.Lock()
         self._state = _State({}, None)
 
@@ -50,7 +58,9 @@ class Snapshots:
             old = self._state.snapshots.get(project)
             if old is not None and old.config_version >= config.config_version:
                 return old
-            new = compile_snapshot(config.config_version, config.experiments, config.layers, old)
+            new = compile_snapshot(
+                config.config_version, config.experiments, config.layers, old, self._describe
+            )
             self._state = _State({**self._state.snapshots, project: new}, self._state.confirmed)
             return new
 

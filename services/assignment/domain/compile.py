@@ -31,6 +31,9 @@ from shared.bucketing import Bucketer, bucketer, unit_bytes
 Decide = Callable[[bytes], Decision]
 """From a unit as `unit_bytes` gives it to its decision."""
 
+Describe = Callable[[Experiment], bytes]
+"""From an experiment to what replies say of it, as they send it."""
+
 NOT_IN_SLOTS = Decision(None, Reason.NOT_IN_SLOTS)
 NOT_RUNNING = Decision(None, Reason.NOT_RUNNING)
 EXTERNAL = Decision(None, Reason.EXTERNAL)
@@ -40,12 +43,13 @@ UNKNOWN_EXPERIMENT = Decision(None, Reason.UNKNOWN_EXPERIMENT)
 
 @dataclass(frozen=True, slots=True)
 class CompiledExperiment:
-    """One experiment ready to decide."""
+    """One experiment ready to decide; `description` is what every reply says of it, encoded."""
 
     experiment: Experiment
     layer: Layer | None
     unit_type: str
     decide: Decide
+    description: bytes
 
     @property
     def serves(self) -> bool:
@@ -75,15 +79,22 @@ class Snapshot:
         return MISSING_UNIT if unit is None else compiled.decide(unit_bytes(unit))
 
 
+def undescribed(_experiment: Experiment) -> bytes:
+    """For decisions that nobody is told of in a reply."""
+    return b""
+
+
 def compile_snapshot(
     config_version: int,
     experiments: Mapping[str, Experiment],
     layers: Mapping[str, Layer],
     previous: Snapshot | None = None,
+    describe: Describe = undescribed,
 ) -> Snapshot:
     """Compile every experiment, taking over from `previous` what has not changed.
 
-    `layers` holds at least the layers that running experiments name.
+    `layers` holds at least the layers that running experiments name. Descriptions are made here,
+    once: payloads are large, and a call must not pay for them again.
     """
     known = previous.experiments if previous else {}
     compiled: dict[str, CompiledExperiment] = {}
@@ -91,15 +102,22 @@ def compile_snapshot(
         layer = layers.get(experiment.design.layer)
         old = known.get(key)
         if old is None or (old.experiment, old.layer) != (experiment, layer):
-            old = compile_experiment(experiment, layer)
+            old = compile_experiment(experiment, layer, describe)
         compiled[key] = old
     return Snapshot(config_version, compiled)
 
 
-def compile_experiment(experiment: Experiment, layer: Layer | None) -> CompiledExperiment:
+def compile_experiment(
+    experiment: Experiment, layer: Layer | None, describe: Describe = undescribed
+) -> CompiledExperiment:
     """The closure of one experiment; one that runs on slots needs its layer, else ValueError."""
-    unit_type = experiment.design.unit_type
-    return CompiledExperiment(experiment, layer, unit_type, _decide(experiment, layer))
+    return CompiledExperiment(
+        experiment=experiment,
+        layer=layer,
+        unit_type=experiment.design.unit_type,
+        decide=_decide(experiment, layer),
+        description=describe(experiment),
+    )
 
 
 def _decide(experiment: Experiment, layer: Layer | None) -> Decide:

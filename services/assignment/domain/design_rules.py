@@ -123,6 +123,14 @@ def _beyond(design: Design, limits: Limits) -> Iterator[FieldViolation]:
         if size > limits.max_payload_bytes:
             allowed = f"{limits.max_payload_bytes} bytes as JSON"
             yield _fault(f"variants[{index}].payload", f"{size} bytes", allowed)
+    in_all = sum(map(_payload_bytes, design.variants))
+    if in_all > limits.max_payload_bytes_in_all:
+        yield FieldViolation(
+            "variants",
+            f"have payloads of {in_all} bytes in all; allowed: "
+            f"{limits.max_payload_bytes_in_all} bytes as JSON; keep what is larger elsewhere and "
+            "send its address",
+        )
 
 
 def _payload_bytes(variant: Variant) -> int:

@@ -14,6 +14,8 @@ class Limits:
     """Variants of an experiment."""
     max_payload_bytes: int = 65_536
     """Payload of one variant, as JSON in UTF-8."""
+    max_payload_bytes_in_all: int = 262_144
+    """Payloads of all variants of an experiment: every Assign that asks for it carries them."""
     max_decisions: int = 100_000
     """Units times experiments of one Assign."""
     max_explained_decisions: int = 10_000

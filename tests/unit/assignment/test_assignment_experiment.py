@@ -14,7 +14,7 @@ from services.assignment.domain.design_rules import (
 )
 from services.assignment.domain.experiment import State, Variant, require_id
 from services.assignment.domain.lifecycle import move, revise
-from services.assignment.domain.limits import Limits
+from services.assignment.domain.limits import LIMITS, Limits
 from shared.errors import Code, DomainError
 from tests.unit.assignment.making import Make
 
@@ -73,6 +73,14 @@ def test_101_variants_are_too_many_and_100_are_not(make: Make) -> None:
     require_valid(make.design(variants=halves(*keys), control="v0"))
     many = tuple(Variant(f"v{n}", 100 if n < 99 else 50) for n in range(101))
     refused(lambda: require_valid(make.design(variants=many, control="v0")), "101 variants")
+
+
+def test_payloads_are_bounded_in_all_too(make: Make) -> None:
+    full = [Variant(f"v{n}", 2000, payload="x" * LIMITS.max_payload_bytes) for n in range(4)]
+    require_valid(make.design(variants=(*full, Variant("v4", 2000)), control="v0"))
+    beyond = make.design(variants=(*full, Variant("v4", 2000, payload="{}")), control="v0")
+    error = refused(lambda: require_valid(beyond), "262146 bytes in all", "262144 bytes as JSON")
+    assert [violation.field for violation in error.violations] == ["variants"]
 
 
 def test_every_fault_is_named_at_once(make: Make) -> None:
