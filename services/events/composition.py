@@ -17,11 +17,11 @@ from services.events.api import EventsServicer
 from services.events.application.flush import FlushLoop, flush
 from services.events.application.group_commit import GroupCommit
 from services.events.application.log_events import EventLog, Window
-from services.events.domain.dedupe import DedupeWindow, day_number
+from services.events.application.window_upkeep import WindowUpkeep
+from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
 from services.events.ports import EventSink, Journal, RejectedEvents
 from services.events.settings import Settings
-from shared.clock import Clock
 from shared.server.platform import open_platform
 from shared.server.run import Application, Servicer
 
@@ -53,12 +53,13 @@ def compose(
     sink = DeltaSink(settings.lake_path, journal, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
-    window.tidy(day_number(platform.clock.now()))
+    window_upkeep = WindowUpkeep(window, platform.clock)
+    window_upkeep.turn()
     commits = GroupCommit(journal, limits)
     log = EventLog(window, commits, ArrowCodec(), rejected, platform.clock, limits)
     flusher = FlushLoop(
         step=lambda: flush(journal, sink, limits),
-        tidy=upkeep(sink, window, platform.clock),
+        tidy=upkeep(sink, window_upkeep),
         recover=sink.recover,
         interval_s=settings.flush_interval_s,
     )
@@ -78,11 +79,11 @@ def compose(
     )
 
 
-def upkeep(sink: EventSink, window: Window, clock: Clock) -> Callable[[], None]:
+def upkeep(sink: EventSink, window: WindowUpkeep) -> Callable[[], None]:
     """A turn of upkeep: of the window, which takes no time, then of the tables."""
 
     def turn() -> None:
-        window.tidy(day_number(clock.now()))
+        window.turn()
         sink.tidy()
 
     return turn

@@ -28,11 +28,17 @@ _COLUMNS = ["project", "event_id", "content_digest", "receive_time"]
 def rebuild(
     window: DedupeWindow[T], lake: Path, journal: Journal, limits: Limits, now: dt.datetime
 ) -> None:
-    """Load what was received within the window."""
-    since = now - dt.timedelta(days=limits.dedupe_window_days)
+    """Load what was received within the window, which ends now or with the newest event.
+
+    A clock that is ahead, or a long pause, leaves no id out that the window may still hold.
+    """
+    tables = _lake_tables(lake)
+    newest = [moment for table in tables for moment in _newest_received(table)]
+    end = min(now, max(newest, default=now))
+    since = end - dt.timedelta(days=limits.dedupe_window_days)
     engine = ibis.duckdb.connect()
     try:
-        for table in _lake_tables(engine, lake):
+        for table in _rows(engine, tables):
             recent = table.filter(table.receive_time >= since)
             _load(window, engine, recent)
         for rows in _journal_rows(journal, limits):
@@ -41,14 +47,26 @@ def rebuild(
         engine.disconnect()
 
 
-def _lake_tables(engine: ibis.BaseBackend, lake: Path) -> Iterator[ibis.Table]:
+def _lake_tables(lake: Path) -> list[DeltaTable]:
     watermark = read_watermark(lake)
-    for name, version in (watermark.table_versions if watermark else {}).items():
-        files = DeltaTable(lake / name, version=version).file_uris()
+    versions = watermark.table_versions if watermark else {}
+    return [DeltaTable(lake / name, version=version) for name, version in versions.items()]
+
+
+def _newest_received(table: DeltaTable) -> Iterator[dt.datetime]:
+    """The newest receive time of each file, from the statistics in the log."""
+    files = pa.table(table.get_add_actions(flatten=True))
+    if "max.receive_time" in files.column_names:
+        yield from (m for m in files["max.receive_time"].to_pylist() if m is not None)
+
+
+def _rows(engine: ibis.BaseBackend, tables: list[DeltaTable]) -> Iterator[ibis.Table]:
+    for number, table in enumerate(tables):
+        files = table.file_uris()
         for first in range(0, len(files), _FILES_AT_ONCE):
             rows = engine.read_parquet(
                 files[first : first + _FILES_AT_ONCE],
-                table_name=name,
+                table_name=f"part{number}",
                 union_by_name=True,
                 hive_partitioning=True,
                 # A project called 007 is not a number.

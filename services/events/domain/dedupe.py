@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.events.domain.event import same_content
+from services.events.domain.steady_day import SteadyDay
 
 Unsigned = npt.NDArray[np.uint64]
 Signed = npt.NDArray[np.int64]
@@ -104,6 +105,7 @@ class DedupeWindow(Generic[T]):
         self._recent: dict[bytes, int] = {}
         self._sealing: dict[bytes, int] = {}
         self._runs: tuple[Run, ...] = ()
+        self._day = SteadyDay()
 
     def __len__(self) -> int:
         with self._lock:
@@ -150,17 +152,21 @@ class DedupeWindow(Generic[T]):
         if len(run.upper):
             with self._lock:
                 self._runs = (*self._runs, run)
+                self._day.know((run.bucket + 1) * DAYS_PER_BUCKET - 1)
 
-    def tidy(self, today: int) -> None:
+    def tidy(self, today: int) -> bool:
         """Seal the newest ids, merge runs and drop those that left the window.
 
-        `today` is the number of days since 1970-01-01. One thread at a time may call this.
+        `today` is the number of days since 1970-01-01. False when it lies so far ahead that it
+        must be confirmed: no id is dropped by it until then. One thread at a time may call this.
         """
-        self._seal(bucket_of(today))
-        oldest = bucket_of(today - self._window_days)
+        believed = self._day.read(today)
+        self._seal(bucket_of(max(today, self._day.day)))
+        oldest = bucket_of(self._day.day - self._window_days)
         runs = _merged([run for run in self._runs if run.bucket >= oldest])
         with self._lock:
             self._runs = runs
+        return believed
 
     def _seal(self, bucket: int) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.events.domain import dedupe
 from services.events.domain.dedupe import DedupeWindow, Seen, bucket_of, make_run
+from services.events.domain.steady_day import SteadyDay
 
 DAY = 20_000
 NEW, DUPLICATE, CONFLICT = Seen.NEW, Seen.DUPLICATE, Seen.CONFLICT
@@ -111,8 +112,65 @@ def test_the_window_drops_whole_buckets_of_days() -> None:
     window: DedupeWindow[str] = DedupeWindow(30)
     window.load(run_of({key("old"): 1}, bucket_of(DAY - 40)))
     window.load(run_of({key("kept"): 1}, bucket_of(DAY - 30)))
+    window.load(run_of({key("newest"): 1}, bucket_of(DAY)))
     window.tidy(DAY)
     assert store(window, ["old", "kept"]) == [NEW, DUPLICATE]
+
+
+def test_one_wrong_reading_of_the_clock_forgets_nothing() -> None:
+    window: DedupeWindow[str] = DedupeWindow(30)
+    window.load(run_of({key("a"): 16}, bucket_of(DAY)))
+    assert window.tidy(DAY)
+    assert not window.tidy(DAY + 365)
+    assert window.tidy(DAY + 1)
+    assert store(window, ["a"]) == [DUPLICATE]
+
+
+def test_a_wrong_clock_at_the_start_forgets_nothing() -> None:
+    window: DedupeWindow[str] = DedupeWindow(30)
+    window.load(run_of({key("a"): 16}, bucket_of(DAY)))
+    assert not window.tidy(DAY + 365)
+    assert store(window, ["a"]) == [DUPLICATE]
+
+
+def test_ids_sealed_under_a_wrong_clock_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dedupe, "SEAL_AT", 1)
+    for wrong in (DAY - 365, DAY + 365):
+        window: DedupeWindow[str] = DedupeWindow(30)
+        window.tidy(DAY)
+        store(window, ["a"])
+        window.tidy(wrong)
+        window.tidy(DAY)
+        assert store(window, ["a"]) == [DUPLICATE], wrong
+
+
+def test_the_window_moves_with_the_days() -> None:
+    window: DedupeWindow[str] = DedupeWindow(30)
+    window.load(run_of({key("a"): 16}, bucket_of(DAY)))
+    assert all(window.tidy(DAY + day) for day in range(60))
+    assert store(window, ["a"]) == [NEW]
+
+
+def readings(*days: int) -> list[bool]:
+    steady = SteadyDay()
+    return [steady.read(day) for day in days]
+
+
+def test_a_jump_is_believed_when_the_clock_goes_on_from_there() -> None:
+    assert readings(100, 103, 106, 107) == [True] * 4
+    assert readings(100, 140, 140, 141, 142, 143) == [True, False, False, False, True, True]
+
+
+def test_readings_that_do_not_agree_confirm_nothing() -> None:
+    assert readings(100, 140, 180, 200, 201) == [True, False, False, False, False]
+    assert readings(100, 140, 100, 142) == [True, False, True, False]
+    assert readings(100, 142, 140, 141) == [True, False, False, False]
+
+
+def test_a_step_back_is_harmless() -> None:
+    steady = SteadyDay()
+    steady.read(100)
+    assert (steady.read(50), steady.day) == (True, 100)
 
 
 def test_an_empty_batch_and_an_empty_run_are_harmless() -> None:

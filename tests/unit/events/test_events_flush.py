@@ -11,6 +11,7 @@ from services.events.adapters.delta_sink import DeltaSink
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.window_rebuild import rebuild
 from services.events.application.flush import FlushLoop, flush
+from services.events.application.window_upkeep import WindowUpkeep
 from services.events.domain.dedupe import DedupeWindow, Seen
 from services.events.domain.event import (
     Event,
@@ -181,11 +182,35 @@ def test_what_was_received_before_the_window_is_not_loaded(tmp_path: Path) -> No
     sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
     journal.append([batch("old", receive_time_us=NOW_US - 31 * DAY_US)])
     journal.append([batch("new", receive_time_us=NOW_US - 29 * DAY_US)])
+    journal.append([batch("newest")])
     flush(journal, sink, Limits())
     window: DedupeWindow[str] = DedupeWindow(30)
     rebuild(window, tmp_path / "lake", journal, Limits(), NOW)
     assert [seen(window, n) for n in ("old", "new")] == [Seen.NEW, Seen.DUPLICATE]
     journal.close()
+
+
+def test_a_clock_that_is_ahead_at_the_start_leaves_no_id_out(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "j.db", CountingIds())
+    sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
+    journal.append([batch("old", receive_time_us=NOW_US - 31 * DAY_US)])
+    journal.append([batch("new"), batch("newer", receive_time_us=NOW_US)])
+    flush(journal, sink, Limits())
+    window: DedupeWindow[str] = DedupeWindow(30)
+    rebuild(window, tmp_path / "lake", journal, Limits(), NOW + dt.timedelta(days=365))
+    assert [seen(window, n) for n in ("old", "new")] == [Seen.NEW, Seen.DUPLICATE]
+    journal.close()
+
+
+def test_a_day_that_is_not_believed_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FixedClock(NOW)
+    upkeep = WindowUpkeep(DedupeWindow(30), clock)
+    upkeep.turn()
+    clock.advance(dt.timedelta(days=365))
+    for _ in range(3):
+        upkeep.turn()
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    assert "2027-06-01" in caplog.text
 
 
 def test_a_journal_from_an_older_backup_is_refused(tmp_path: Path) -> None:
