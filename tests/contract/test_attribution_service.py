@@ -21,6 +21,7 @@ from shared.lake.rows import table_of
 from shared.lake.writer import LakeWriter
 from shared.security.caller import Role
 from shared.security.keys import SqlKeyStore, make_key
+from shared.server.rules import rule_of
 from shared.server.run import Application, start_server
 from shared.server.status import from_rpc_error
 from shared.testing.fakes import FixedClock
@@ -320,3 +321,11 @@ async def test_bad_input_is_named(clients: Clients, fields: dict[str, Any], name
     error = from_rpc_error(refused.value)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert named in error.message
+
+
+def test_a_call_has_30_seconds_and_waits_for_data_in_a_part_of_them() -> None:
+    service = service_pb.DESCRIPTOR.services_by_name["AttributionService"]
+    rule = rule_of(service.methods_by_name["GetAttribution"])
+    assert rule is not None
+    assert rule.max_duration_s == 30
+    assert Settings().attribution_max_wait_s <= 0.8 * rule.max_duration_s

@@ -31,6 +31,7 @@ from shared.lake.watermark import ConsistencyToken
 from shared.lake.writer import LakeWriter
 from shared.security.caller import Role
 from shared.security.keys import SqlKeyStore, make_key
+from shared.server.rules import rule_of
 from shared.server.run import Application, start_server
 from shared.server.status import from_rpc_error
 from shared.testing.fakes import FixedClock
@@ -528,3 +529,11 @@ async def refused_or_none(task: "asyncio.Task[Any]") -> DomainError | None:
     except grpc.aio.AioRpcError as error:
         return from_rpc_error(error)
     return None
+
+
+def test_a_call_has_30_seconds_and_waits_for_data_in_a_part_of_them() -> None:
+    service = results_service_pb2.DESCRIPTOR.services_by_name["ResultsService"]
+    rule = rule_of(service.methods_by_name["GetResults"])
+    assert rule is not None
+    assert rule.max_duration_s == 30
+    assert Settings().results_max_wait_s <= 0.8 * rule.max_duration_s
