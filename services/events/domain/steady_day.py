@@ -14,23 +14,27 @@ class SteadyDay:
     """Follows the readings of a clock forward, never backward."""
 
     def __init__(self) -> None:
-        self._day: int | None = None
+        self._day = 0
+        self._plausible: int | None = None
+        """The newest day that may have come; None before anything is known."""
         self._suspected: tuple[int, int] | None = None
         """First and newest of the readings that are not believed yet."""
 
     @property
     def day(self) -> int:
-        """The UTC day, counted from 1970-01-01, that is believed; 0 before the first."""
-        return self._day or 0
+        """The UTC day, counted from 1970-01-01, of the newest reading believed; 0 before."""
+        return self._day
 
     def know(self, day: int) -> None:
-        """Something was received on this day, says what is stored."""
-        self._day = max(self.day, day)
+        """What is stored says that this day may have come. It alone forgets nothing."""
+        self._plausible = max(self._plausible or 0, day)
 
     def read(self, today: int) -> bool:
         """Take a reading of the clock; False when it is not believed."""
-        if self._day is None or today <= self._day + MAX_STEP_DAYS or self._confirms(today):
-            self._day = max(self.day, today)
+        newest = self._plausible
+        if newest is None or today <= newest + MAX_STEP_DAYS or self._confirms(today):
+            self._day = max(self._day, today)
+            self.know(today)
             self._suspected = None
             return True
         return False

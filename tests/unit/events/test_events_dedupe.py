@@ -133,6 +133,14 @@ def test_a_wrong_clock_at_the_start_forgets_nothing() -> None:
     assert store(window, ["a"]) == [DUPLICATE]
 
 
+def test_an_id_stored_under_a_clock_that_was_ahead_pushes_no_other_out() -> None:
+    window: DedupeWindow[str] = DedupeWindow(30)
+    window.load(run_of({key("a"): 16}, bucket_of(DAY)))
+    window.load(run_of({key("ahead"): 16}, bucket_of(DAY + 365)))
+    window.tidy(DAY)
+    assert store(window, ["a", "ahead"]) == [DUPLICATE, DUPLICATE]
+
+
 def test_ids_sealed_under_a_wrong_clock_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dedupe, "SEAL_AT", 1)
     for wrong in (DAY - 365, DAY + 365):
