@@ -49,7 +49,7 @@ def compose(
     platform = open_platform(settings)
     limits = Limits(dedupe_window_days=settings.dedupe_window_days)
     journal = decorate(SqliteJournal(settings.journal_path, platform.ids))
-    rejected = SqliteRejectedEvents(settings.rejected_path, limits.kept_rejections)
+    rejected = SqliteRejectedEvents(settings.rejected_path, limits)
     sink = DeltaSink(settings.lake_path, journal, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())

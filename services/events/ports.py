@@ -109,7 +109,8 @@ class RejectedEvents(Protocol):
         """Keep rejected events; durable on return.
 
         The same rejection of the same event is kept once, however often it is sent. Beyond the
-        limit the oldest are dropped. UNAVAILABLE when they cannot be kept.
+        limits of a project its oldest are dropped, and nothing of another project. UNAVAILABLE
+        when they cannot be kept.
         """
         ...
 

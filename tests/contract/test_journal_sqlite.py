@@ -8,6 +8,7 @@ import pytest
 
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
+from services.events.domain.limits import Limits
 from services.events.domain.rejection import Reason, RejectedEvent, Rejection
 from shared.errors import Code, DomainError
 from shared.testing.fakes import CountingIds
@@ -119,42 +120,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         open_journal(tmp_path / "j.db")
 
 
-def rejected(event_id: str, project: str = "acme", payload: bytes = b"p") -> RejectedEvent:
+def rejected(event_id: str, payload: bytes) -> RejectedEvent:
     why = Rejection(event_id, Reason.INVALID_FIELD, "value", "is NaN; allowed: finite")
-    return RejectedEvent(project, why, 1_000_000, "backend", payload)
-
-
-def test_rejected_events_are_kept_once_each_newest_first(tmp_path: Path) -> None:
-    store = SqliteRejectedEvents(tmp_path / "r.db", limit=100)
-    store.keep([rejected("a"), rejected("b")])
-    store.keep([rejected("a"), rejected("c"), rejected("c", project="rival")])
-    store.close()
-    again = SqliteRejectedEvents(tmp_path / "r.db", limit=100)
-    assert again.newest("acme", 10) == [rejected("c"), rejected("b"), rejected("a")]
-    assert again.newest("acme", 1) == [rejected("c")]
-    assert again.newest("rival", 10) == [rejected("c", project="rival")]
-    assert again.newest("nobody", 10) == []
-    again.close()
-
-
-def test_the_oldest_rejected_events_make_room(tmp_path: Path) -> None:
-    store = SqliteRejectedEvents(tmp_path / "r.db", limit=3)
-    for i in range(10):
-        store.keep([rejected(str(i))])
-    assert [r.rejection.event_id for r in store.newest("acme", 10)] == ["9", "8", "7"]
-    store.close()
+    return RejectedEvent("acme", why, 1_000_000, "backend", payload)
 
 
 def test_a_rejected_event_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
-    store = SqliteRejectedEvents(tmp_path / "r.db", limit=3)
+    store = SqliteRejectedEvents(tmp_path / "r.db", Limits())
     (now,) = store._connection.execute("PRAGMA page_count").fetchone()
     store._connection.execute(f"PRAGMA max_page_count = {now + 1}")
     with pytest.raises(DomainError, match="disk is full"):
         store.keep([rejected("a", payload=b"x" * 50_000)])
     assert store.newest("acme", 10) == []
     store.close()
-    store.close()
-    with pytest.raises(DomainError, match="closed"):
-        store.keep([rejected("b")])
-    with pytest.raises(DomainError, match="closed"):
-        store.newest("acme", 1)

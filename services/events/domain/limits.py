@@ -20,7 +20,9 @@ class Limits:
     kept_payload_bytes: int = 64 * 1024
     """How much of a rejected event is kept."""
     kept_rejections: int = 100_000
-    """How many rejected events are kept; the oldest go first."""
+    """How many rejected events of a project are kept; its oldest go first."""
+    kept_rejection_bytes: int = 64 * 1024 * 1024
+    """How many bytes the payloads of a project's rejected events take; its oldest go first."""
     queued_bytes: int = 64 * 1024 * 1024
     """Batches that wait for the disk; more callers are sent away to retry."""
     group_bytes: int = 8 * 1024 * 1024

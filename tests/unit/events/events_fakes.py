@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 
+from services.events.domain.limits import Limits
 from services.events.domain.rejection import RejectedEvent
 from services.events.ports import JournalEntry
 from shared.errors import DomainError, unavailable
@@ -54,20 +55,40 @@ class MemoryJournal:
 
 
 class MemoryRejected:
-    def __init__(self) -> None:
-        self.kept: list[RejectedEvent] = []
+    def __init__(self, limits: Limits | None = None, kept: Sequence[RejectedEvent] = ()) -> None:
+        self.kept = list(kept)
         self.failures: list[Exception] = []
+        self._limits = limits or Limits()
+        self._open = True
 
     def keep(self, rejected: Sequence[RejectedEvent]) -> None:
+        self._check_open()
         if self.failures:
             raise self.failures.pop()
-        self.kept.extend(rejected)
+        for event in rejected:
+            if event not in self.kept:
+                self.kept.append(event)
+        for project in {event.project for event in rejected}:
+            self._make_room(project)
 
     def newest(self, project: str, count: int) -> Sequence[RejectedEvent]:
+        self._check_open()
         return [r for r in reversed(self.kept) if r.project == project][:count]
 
     def close(self) -> None:
-        return
+        self._open = False
+
+    def _make_room(self, project: str) -> None:
+        mine = [event for event in self.kept if event.project == project]
+        while (
+            len(mine) > self._limits.kept_rejections
+            or sum(len(event.payload) for event in mine) > self._limits.kept_rejection_bytes
+        ):
+            self.kept.remove(mine.pop(0))
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise unavailable("STORAGE_UNAVAILABLE", "the store is closed")
 
 
 class MemorySink:
