@@ -167,7 +167,7 @@ class LakeWriter:
         """Store rows by table name, all of positions up to `position`; durable on return."""
         for name, part in rows.items():
             self._tables[name].append(part, self._journal_id, position)
-        self._watermark = self._publish(position)
+        self._watermark = self._publish(max(position, self._watermark.position))
         return self._watermark
 
     def tidy(self, budget_s: float) -> None:
