@@ -4,13 +4,15 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from shared.errors import overloaded
+from shared.lake.interruption import INTERRUPTION, Interruption
 
 A = TypeVar("A")
 RETRY_AFTER_S = 1.0
+_INTERRUPT_EVERY_S = 0.1
 
 
 class Analyses:
@@ -28,17 +30,31 @@ class Analyses:
     async def run(self, work: Callable[[], A]) -> A:
         """Do `work` with the context of the caller; RESOURCE_EXHAUSTED when the line is full.
 
-        Cancelled in line it is never computed. Once begun it ends, and keeps its place until then.
+        Cancelled in line it is never computed. Once begun, its queries are interrupted, and it
+        keeps its place until it has ended.
         """
         if not self._places.acquire(blocking=False):
             raise overloaded(
                 f"{self._full}, as many as may; repeat the call after the delay",
                 retry_after_s=RETRY_AFTER_S,
             )
-        future = self._threads.submit(contextvars.copy_context().run, work)
+        context, interruption = contextvars.copy_context(), Interruption()
+        context.run(INTERRUPTION.set, interruption)
+        future = self._threads.submit(context.run, work)
         future.add_done_callback(lambda _: self._places.release())
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            _interrupt(future, interruption)
+            raise
 
     def close(self) -> None:
         """Begin nothing more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _interrupt(future: Future[A], interruption: Interruption) -> None:
+    # Again and again, because one that comes between two queries stops neither.
+    if not future.done():
+        interruption.interrupt()
+        asyncio.get_running_loop().call_later(_INTERRUPT_EVERY_S, _interrupt, future, interruption)

@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from shared.lake.failures import understood
 from shared.lake.freshness import Freshness
+from shared.lake.interruption import interruptible
 from shared.lake.layout import TABLES
 from shared.lake.watermark import NOTHING_WRITTEN, Watermark, read_watermark
 
@@ -98,7 +99,8 @@ class LakeSnapshot:
             )
             try:
                 engine.raw_sql("SET timezone = 'UTC'")
-                yield _LazyTables(lambda name: self._table(engine, name))
+                with interruptible(engine.con.interrupt):
+                    yield _LazyTables(lambda name: self._table(engine, name))
             finally:
                 engine.disconnect()
 

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import queue
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from shared.errors import Code, DomainError
 from shared.lake.analyses import Analyses
+from shared.lake.snapshot import LakeEventTables
 from shared.security.caller import current_caller
 from shared.testing.fakes import calling
 
@@ -95,6 +99,35 @@ async def test_what_was_begun_keeps_its_place_when_its_caller_leaves(gate: Gate)
     with pytest.raises(DomainError, match="being computed"):
         await analyses.run(gate.work)
     gate.let_go()
+    assert await run_when_free(analyses) == "done"
+    analyses.close()
+
+
+async def test_the_queries_of_a_caller_that_left_are_interrupted(tmp_path: Path) -> None:
+    """Eight thousand million rows: nobody waits for them to the end."""
+    began, ends = threading.Event(), queue.SimpleQueue[BaseException | None]()
+
+    def endless() -> None:
+        try:
+            with LakeEventTables(tmp_path).snapshot("acme").read() as tables:
+                engine = tables["conversions"].get_backend()
+                engine.raw_sql("CREATE TABLE n AS SELECT range AS i FROM range(2000)")
+                began.set()
+                # Whoever begins another query after the first was stopped is stopped again.
+                for _ in range(2):
+                    with pytest.raises(duckdb.InterruptException):
+                        engine.raw_sql("SELECT sum(a.i ^ b.i ^ c.i) FROM n a, n b, n c").fetchall()
+        except BaseException as error:
+            ends.put(error)
+            raise
+        ends.put(None)
+
+    analyses = Analyses(at_once=1, in_line=0)
+    asked = asyncio.create_task(analyses.run(endless))
+    assert await asyncio.to_thread(began.wait, 10)
+    asked.cancel()
+    await asyncio.wait([asked])
+    assert await asyncio.to_thread(ends.get, timeout=20) is None
     assert await run_when_free(analyses) == "done"
     analyses.close()
 
