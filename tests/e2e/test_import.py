@@ -113,7 +113,10 @@ def check_against_file(results: dict[str, Any], frame: pd.DataFrame) -> None:
     assert sorted(arms) == sorted(ARMS)
     for arm in results["arms"]:
         assert int(arm["units"]) == int((frame["treatment"] == ARMS[arm["variant"]]).sum())
-    by_metric = {metric["metric"].rsplit("/", 1)[1]: metric for metric in results["metrics"]}
+    prefix = "hillstrom-"
+    ids = [metric["metric"].rsplit("/", 1)[1] for metric in results["metrics"]]
+    assert {f"{prefix}{name}" for name in METRICS} <= set(ids)
+    by_metric = {m["metric"].rsplit(f"/{prefix}", 1)[1]: m for m in results["metrics"]}
     for name in METRICS:
         control = frame.loc[frame["treatment"] == "No E-Mail", name]
         comparisons = by_metric[name]["comparisons"]
@@ -225,3 +228,77 @@ def test_parquet_is_read_like_csv(suite: Suite, tmp_path: Path) -> None:
     )
     summary = json.loads(done.stdout)
     assert (summary["rows"], summary["rejected"]) == (4, 0)
+
+
+def shown_results(suite: Suite, experiment: str, *arguments: str) -> dict[str, Any]:
+    done = suite.run("results", "show", experiment, *arguments, "-o", "json")
+    results: dict[str, Any] = json.loads(done.stdout)["results"]
+    return results
+
+
+def imported(suite: Suite, path: Path, experiment: str, *more: str, status: int = 0) -> str:
+    """Imports a small file and returns what was said."""
+    done = suite.run(
+        *("import", "experiment", str(path), "--experiment", experiment, "--unit", "customer"),
+        *("--variant", "arm", "--metric", "revenue", *more),
+        status=status,
+    )
+    return done.stderr
+
+
+def test_imports_of_the_same_customers_do_not_count_in_each_other(
+    suite: Suite, tmp_path: Path
+) -> None:
+    """Two experiments with a column of one name; and the same file for another experiment."""
+    for name, revenue in (("spring", 1.5), ("autumn", 1000.5)):
+        rows = [f"s{n},{'zeta' if n % 2 == 0 else 'alpha'},{revenue + n}" for n in range(6)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["customer,arm,revenue", *rows]) + "\n")
+        said = imported(suite, tmp_path / f"{name}.csv", name)
+        assert "control: zeta (the first in the file); --control names another" in said
+    imported(suite, tmp_path / "spring.csv", "summer")
+    for name, revenue in (("spring", 1.5), ("autumn", 1000.5), ("summer", 1.5)):
+        results = shown_results(suite, name)
+        (metric,) = (m for m in results["metrics"] if m["metric"].endswith(f"/{name}-revenue"))
+        means = {arm["variant"]: arm["mean"]["value"] for arm in metric["arms"]}
+        assert means["zeta"] == pytest.approx(revenue + 2)
+        assert means["alpha"] == pytest.approx(revenue + 3)
+        assert [arm["variant"] for arm in results["arms"] if arm["control"]] == ["zeta"]
+
+
+def test_refused_import_makes_nothing(suite: Suite, tmp_path: Path) -> None:
+    """A wrong date, a wrong metric, a wrong id: the experiment id is free afterwards."""
+    path = tmp_path / "later.csv"
+    path.write_text("customer,arm,revenue\nl1,a,2\nl2,b,3\nl3,a,2\n")
+    said = imported(suite, path, "later", "--start", "2199-01-01", status=1)
+    assert "--start is '2199-01-01" in said
+    assert "lower-case letters" in imported(suite, path, "Later", status=1)
+    suite.run("metric", "create", "later-revenue", "--kind", "mean", "--event-name", "other")
+    assert "is there already" in imported(suite, path, "later", status=1)
+    suite.run("experiment", "get", "later", status=1)
+    assert "made experiment" in imported(suite, path, "later-2", "--start", "2026-01-31")
+
+
+def test_copy_of_a_file_is_refused_and_the_end_is_kept(suite: Suite, tmp_path: Path) -> None:
+    """Under another name the same rows would count twice."""
+    text = "customer,arm,revenue,at\nk1,a,2,2026-01-01\nk2,b,3,2026-02-03T04:05:06Z\n"
+    for name in ("first", "copy"):
+        (tmp_path / f"{name}.csv").write_text(text)
+    imported(suite, tmp_path / "first.csv", "copied", "--time", "at")
+    stored = json.loads(suite.run("experiment", "get", "copied", "-o", "json").stdout)
+    assert stored["experiment"]["stop_time"] == "2026-02-03T04:05:06Z"
+    said = imported(suite, tmp_path / "copy.csv", "copied", "--time", "at", status=1)
+    assert "imported as dataset first" in said
+    assert "--again" in said
+    imported(suite, tmp_path / "first.csv", "copied", "--time", "at")
+    imported(suite, tmp_path / "copy.csv", "copied", "--time", "at", "--again")
+
+
+def test_second_row_of_a_unit_goes_to_the_rejects(suite: Suite, tmp_path: Path) -> None:
+    """A row a unit; and semicolons between the cells."""
+    path = tmp_path / "doubles.csv"
+    path.write_text("customer;arm;revenue\nd1;a;2\nd2;b;3\nd1;b;9\n")
+    said = imported(suite, path, "doubles")
+    assert "semicolon" in said
+    rejects = pd.read_csv(suite.data.parent / "doubles.rejected.csv")
+    assert list(rejects["line"]) == [4]
+    assert "stands in row 1 already" in rejects["reason"][0]

@@ -10,13 +10,21 @@ import typer
 from services.cli.failures import FAILED
 from services.cli.importing.experiments import ExperimentFile, import_experiment
 from services.cli.importing.journey_rows import JourneyMapping, JourneyRows
-from services.cli.importing.names import dataset_name
+from services.cli.importing.names import (
+    dataset_name,
+    require_currency,
+    require_dataset,
+    require_event_name,
+    require_unit_type,
+)
+from services.cli.importing.rejects import require_ours
 from services.cli.importing.report import Report, document, tell
-from services.cli.importing.runs import Run, run
-from services.cli.importing.sources import open_source
+from services.cli.importing.runs import Run, require_new, run
+from services.cli.importing.sources import DELIMITERS, open_source
 from services.cli.options import Data, Output
 from services.cli.rendering import Column, Format, View, columns, write
 from services.cli.session import open_session
+from services.cli.terminal import say
 from shared.clock import SystemClock
 
 app = typer.Typer(no_args_is_help=True, help="Replay files through the ingest RPC.")
@@ -32,6 +40,10 @@ Rejects = Annotated[
 ]
 Restart = Annotated[
     bool, typer.Option("--restart", help="Begin again where an interrupted import would go on.")
+]
+Again = Annotated[
+    bool,
+    typer.Option("--again", help="Count a file again that was imported as another dataset."),
 ]
 UnitType = Annotated[str, typer.Option(help="What the units are.")]
 SourceName = Annotated[str, typer.Option(help="What the events say sent them.")]
@@ -50,7 +62,7 @@ def import_an_experiment(
         typer.Option(help="COLUMN, COLUMN:proportion or COLUMN:mean. Repeat it."),
     ],
     control: Annotated[
-        str, typer.Option(help="The control's name, as the file has it. [default: the first name]")
+        str, typer.Option(help="The control's name, as the file has it. [default: the first in it]")
     ] = "",
     covariate: Annotated[
         list[str] | None, typer.Option(help="Column of a number from before the start. Repeat it.")
@@ -70,6 +82,9 @@ def import_an_experiment(
     ] = "",
     unit_type: UnitType = "user",
     currency: Currency = "",
+    stop: Annotated[
+        str, typer.Option(help="Time of the end. [default: the latest of --time, else now]")
+    ] = "",
     keep_running: Annotated[
         bool, typer.Option("--keep-running", help="Do not stop the experiment at the end.")
     ] = False,
@@ -77,6 +92,7 @@ def import_an_experiment(
     source: SourceName = "import",
     rejects: Rejects = None,
     restart: Restart = False,
+    again: Again = False,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -98,15 +114,17 @@ def import_an_experiment(
         weights=tuple(weight or ()),
         time=time,
         start=start,
+        stop=stop,
         currency=currency,
         keep_running=keep_running,
         dataset=dataset or dataset_name(file.stem),
         source=source,
     )
+    if stop and keep_running:
+        raise typer.BadParameter("--stop and --keep-running contradict each other; name one")
+    prepared = _run(file, wanted.dataset, rejects, restart=restart, again=again)
     with open_session(data) as session:
-        report = import_experiment(
-            session, wanted, _run(file, wanted.dataset, rejects, restart), SystemClock()
-        )
+        report = import_experiment(session, wanted, prepared, SystemClock())
     _finish(report, output)
 
 
@@ -140,6 +158,7 @@ def import_journeys(
     source: SourceName = "import",
     rejects: Rejects = None,
     restart: Restart = False,
+    again: Again = False,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -165,17 +184,28 @@ def import_journeys(
         currency=currency,
         source=source,
     )
-    prepared = _run(file, mapping.dataset, rejects, restart)
+    require_unit_type(unit_type)
+    require_event_name(event_name)
+    require_currency(currency)
+    prepared = _run(file, mapping.dataset, rejects, restart=restart, again=again)
+    rows = JourneyRows(mapping, prepared.source)
     with open_session(data) as session:
-        report = run(session, prepared, JourneyRows(mapping, prepared.source).events, mapping)
+        require_new(session, prepared, mapping)
+        report = run(session, prepared, rows, mapping)
     _finish(report, output)
 
 
-def _run(file: Path, dataset: str, rejects: Path | None, restart: bool) -> Run:
+def _run(file: Path, dataset: str, rejects: Path | None, *, restart: bool, again: bool) -> Run:
+    require_dataset(dataset)
     path = rejects or Path(f"{file.stem}.rejected.csv")
     if path.absolute() == file.absolute():
         raise typer.BadParameter("--rejects is the file to import; name another one")
-    return Run(file, open_source(file), dataset, path, restart)
+    require_ours(path)
+    source = open_source(file)
+    mark = getattr(source, "delimiter", ",")
+    if mark != ",":
+        say(f"{file.name} is read with a {DELIMITERS[mark]} between its cells, as in its header")
+    return Run(file, source, dataset, path, restart, again)
 
 
 def _finish(report: Report, output: Format) -> None:

@@ -17,12 +17,13 @@ MAX_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A row, or one event of it, that did not go in."""
+    """A row that did not go in; `partly`: some of its events did."""
 
     row: SourceRow
     column: str
     value: object
     reason: str
+    partly: bool = False
 
 
 @dataclass(slots=True)

@@ -14,7 +14,6 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _FLAGS = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True}
-_FLAGS |= {"0.0": False, "1.0": True}
 
 
 class RowError(Exception):
@@ -55,16 +54,22 @@ def number(cell: object, column: str) -> float:
 
 
 def flag(cell: object, column: str) -> bool:
-    """Yes or no. Raises RowError for anything but 0, 1, true, false, yes, no."""
+    """Yes or no. Raises RowError for anything but 0, 1 (as any number), true, false, yes, no."""
     found = _FLAGS.get(str(cell).strip().lower())
+    if found is None and not is_missing(cell):
+        value = number_or_none(cell)
+        found = bool(value) if value in (0.0, 1.0) else None
     if found is None:
         raise RowError(column, cell, f"is {shown(cell)}; allowed: 0, 1, true, false, yes, no")
     return found
 
 
-def looks_like_flag(cell: object) -> bool:
-    """Whether `flag` would take it."""
-    return str(cell).strip().lower() in _FLAGS
+def number_or_none(cell: object) -> float | None:
+    """The finite number in a cell, or None for anything else."""
+    try:
+        return number(cell, "")
+    except RowError:
+        return None
 
 
 def time_us(cell: object, column: str) -> int:

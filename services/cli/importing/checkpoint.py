@@ -20,6 +20,7 @@ class Counts:
     events_accepted: int = 0
     events_duplicate: int = 0
     rows_rejected: int = 0
+    rows_partly: int = 0
     rejects_bytes: int = 0
 
 

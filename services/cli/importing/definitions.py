@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.assignment.v1 import experiment_pb2
 from touchstone.assignment.v1 import experiment_service_pb2 as experiments_pb
@@ -24,7 +25,8 @@ _State = experiment_pb2.Experiment
 @dataclass(frozen=True, slots=True)
 class WantedExperiment:
     """An experiment that was assigned elsewhere. `weights` and `titles` are by key; weights that
-    the user did not name are not held against the experiment that is there.
+    the user did not name are not held against the experiment that is there. It is judged by the
+    metrics of the ids `metrics`. `stop` is None when the service shall say when it ended.
     """
 
     experiment_id: str
@@ -33,6 +35,9 @@ class WantedExperiment:
     weights_named: bool
     titles: Mapping[str, str]
     control: str
+    metrics: tuple[str, ...]
+    start: Timestamp
+    stop: Timestamp | None
 
 
 def find_experiment(session: Session, experiment_id: str) -> experiment_pb2.Experiment | None:
@@ -46,30 +51,35 @@ def find_experiment(session: Session, experiment_id: str) -> experiment_pb2.Expe
         raise
 
 
-def adopt_experiment(
-    session: Session, wanted: WantedExperiment
-) -> experiment_pb2.Experiment | None:
-    """The experiment that is there, started; None when there is none.
-
-    Raises FAILED_PRECONDITION when the one that is there is another.
+def complete_adopted(
+    session: Session, wanted: WantedExperiment, found: experiment_pb2.Experiment
+) -> None:
+    """Adds the metrics that the experiment is not judged by yet, and starts it when it is a draft
+    still.
     """
-    found = find_experiment(session, wanted.experiment_id)
-    if found is None:
-        return None
-    _require_same(wanted, found)
-    if found.state != _State.STATE_DRAFT:
-        return found
-    start = experiments_pb.StartExperimentRequest(name=found.name)
-    return session.experiments.StartExperiment(start).experiment
+    names = [session.name("metrics", metric) for metric in wanted.metrics]
+    missing = [name for name in names if name not in found.metrics]
+    # Without any, it is judged by every metric of the project.
+    if missing and found.metrics:
+        session.experiments.UpdateExperiment(
+            experiments_pb.UpdateExperimentRequest(
+                experiment=experiment_pb2.Experiment(
+                    name=found.name, metrics=[*found.metrics, *missing]
+                ),
+                update_mask=FieldMask(paths=["metrics"]),
+            )
+        )
+    if found.state == _State.STATE_DRAFT:
+        session.experiments.StartExperiment(experiments_pb.StartExperimentRequest(name=found.name))
 
 
-def make_experiment(session: Session, wanted: WantedExperiment, start: Timestamp) -> None:
-    """Makes the experiment, which began at `start`, and starts it."""
+def make_experiment(session: Session, wanted: WantedExperiment) -> None:
+    """Makes the experiment and starts it."""
     session.experiments.CreateExperiment(
         experiments_pb.CreateExperimentRequest(
             parent=session.parent,
             experiment_id=wanted.experiment_id,
-            experiment=_message(wanted, start),
+            experiment=_message(session, wanted),
         )
     )
     name = session.name("experiments", wanted.experiment_id)
@@ -83,45 +93,54 @@ def stop_experiment(session: Session, experiment_id: str) -> None:
         session.experiments.StopExperiment(experiments_pb.StopExperimentRequest(name=found.name))
 
 
-def ensure_metric(session: Session, metric: MetricColumn, currency: str, primary: bool) -> bool:
-    """Makes the metric; true when it was made here. Raises FAILED_PRECONDITION when one with its
-    id measures something else.
+def is_metric_there(session: Session, metric: MetricColumn) -> bool:
+    """Whether the metric is there. Raises FAILED_PRECONDITION when one with its id measures
+    something else.
     """
-    kind = metric_pb2.METRIC_KIND_PROPORTION if metric.proportion else metric_pb2.METRIC_KIND_MEAN
-    request = metrics_pb.GetMetricRequest(name=session.name("metrics", metric.event_name))
+    request = metrics_pb.GetMetricRequest(name=session.name("metrics", metric.metric_id))
     try:
         found = session.metrics.GetMetric(request).metric
     except grpc.RpcError as error:
         if error.code() is not grpc.StatusCode.NOT_FOUND:
             raise
-    else:
-        if (found.kind, found.event_name) != (kind, metric.event_name):
-            raise _other_metric(metric, found)
         return False
+    if (found.kind, found.event_name) != (_kind(metric), metric.event_name):
+        raise _other_metric(metric, found)
+    return True
+
+
+def make_metric(session: Session, metric: MetricColumn, currency: str, primary: bool) -> None:
+    """Makes the metric."""
+    role = metric_pb2.METRIC_ROLE_PRIMARY if primary else metric_pb2.METRIC_ROLE_SECONDARY
     session.metrics.CreateMetric(
         metrics_pb.CreateMetricRequest(
             parent=session.parent,
-            metric_id=metric.event_name,
+            metric_id=metric.metric_id,
             metric=metric_pb2.Metric(
                 display_name=metric.column[:200],
-                kind=kind,
+                kind=_kind(metric),
                 event_name=metric.event_name,
-                role=metric_pb2.METRIC_ROLE_PRIMARY
-                if primary
-                else metric_pb2.METRIC_ROLE_SECONDARY,
+                role=role,
                 currency="" if metric.proportion else currency,
             ),
         )
     )
-    return True
 
 
-def start_us(experiment: experiment_pb2.Experiment) -> int:
-    """When a started experiment began, in microseconds since 1970."""
+def start_us(experiment: experiment_pb2.Experiment) -> int | None:
+    """When the experiment began, in microseconds since 1970; None when nobody said so yet."""
+    if not experiment.HasField("start_time"):
+        return None
     return microseconds(experiment.start_time.ToDatetime())
 
 
-def _message(wanted: WantedExperiment, start: Timestamp) -> experiment_pb2.Experiment:
+def _kind(metric: MetricColumn) -> metric_pb2.MetricKind.ValueType:
+    if metric.proportion:
+        return metric_pb2.METRIC_KIND_PROPORTION
+    return metric_pb2.METRIC_KIND_MEAN
+
+
+def _message(session: Session, wanted: WantedExperiment) -> experiment_pb2.Experiment:
     return experiment_pb2.Experiment(
         display_name=wanted.experiment_id,
         unit_type=wanted.unit_type,
@@ -131,11 +150,14 @@ def _message(wanted: WantedExperiment, start: Timestamp) -> experiment_pb2.Exper
             for key, weight in wanted.weights.items()
         ],
         control_variant=wanted.control,
-        start_time=start,
+        start_time=wanted.start,
+        stop_time=wanted.stop,
+        metrics=[session.name("metrics", metric) for metric in wanted.metrics],
     )
 
 
-def _require_same(wanted: WantedExperiment, found: experiment_pb2.Experiment) -> None:
+def require_same(wanted: WantedExperiment, found: experiment_pb2.Experiment) -> None:
+    """Raises FAILED_PRECONDITION when the experiment that is there is another one."""
     differences = []
     if found.assignment_source != experiment_pb2.ASSIGNMENT_SOURCE_EXTERNAL:
         differences.append("Touchstone itself assigns it")
@@ -167,6 +189,6 @@ def _other_metric(metric: MetricColumn, found: metric_pb2.Metric) -> DomainError
     kind = enum_text(found, "kind", "METRIC_KIND_")
     return failed_precondition(
         "WRONG_STATE",
-        f"metric {metric.event_name} is there already, as a {kind} of {found.event_name} events; "
-        f"say --metric {metric.column}:{kind}, or rename the column {metric.column}",
+        f"metric {metric.metric_id} is there already, as a {kind} of {found.event_name} events; "
+        f"say --metric {metric.column}:{kind}, or choose another id with --experiment",
     )

@@ -14,6 +14,7 @@ from services.cli.importing import cells
 from services.cli.importing.cells import RowError
 from services.cli.importing.names import event_id
 from services.cli.importing.sources import Cells, Source, SourceRow, require_column
+from shared.errors import shown
 
 ROW_NUMBER = "row"
 _DAY_US = 86_400_000_000
@@ -24,9 +25,12 @@ EVALUATOR = "touchstone import"
 
 @dataclass(frozen=True, slots=True)
 class MetricColumn:
-    """A column that is measured. `proportion`: it says yes or no; otherwise it is a number."""
+    """A column that is measured. `proportion`: it says yes or no; otherwise it is a number. The
+    metric and its events are the experiment's own: those of another experiment never count here.
+    """
 
     column: str
+    metric_id: str
     event_name: str
     proportion: bool
 
@@ -57,11 +61,16 @@ class ExperimentMapping:
 
 
 class ExperimentRows:
-    """Turns rows into events: the exposure, covariates before it, metric values after it."""
+    """Turns rows into events: the exposure, covariates before it, metric values after it.
+    `repeated` holds, of each unit that stands in several rows, the number of the first.
+    """
 
-    def __init__(self, mapping: ExperimentMapping, source: Source) -> None:
+    def __init__(
+        self, mapping: ExperimentMapping, source: Source, repeated: Mapping[str, int]
+    ) -> None:
         self._mapping = mapping
-        self._by_row = mapping.unit == ROW_NUMBER and ROW_NUMBER not in source.columns
+        self._repeated = repeated
+        self._by_row = is_row_number(mapping.unit, source)
         self._unit_at = 0 if self._by_row else require_column(source, mapping.unit, "--unit")
         self._variant_at = require_column(source, mapping.variant, "--variant")
         self._time_at = (
@@ -79,6 +88,8 @@ class ExperimentRows:
             (column, require_column(source, column, "--attribute")) for column in mapping.attributes
         ]
         self._exposure_role = f"exposure:{mapping.experiment}"
+        self._event_columns = {name: column for column, name in mapping.covariates}
+        self._event_columns |= {metric.event_name: metric.column for metric in mapping.metrics}
 
     def events(self, row: SourceRow) -> list[Event]:
         """The events of a row: all of them, or RowError."""
@@ -115,12 +126,32 @@ class ExperimentRows:
                 found.append(self._conversion(row, unit, metric.event_name, given, after))
         return found
 
+    def column_of(self, event: Event, field: str) -> str:
+        """The column that a field of an event comes from; empty when it comes from none."""
+        mapping = self._mapping
+        if event.HasField("conversion") and not field.startswith(("unit", "event_time")):
+            return self._event_columns.get(event.conversion.event_name, "")
+        columns = {
+            "unit.id": "" if self._by_row else mapping.unit,
+            "unit": "" if self._by_row else mapping.unit,
+            "event_time": mapping.time or "",
+            "exposure.variant": mapping.variant,
+        }
+        return columns.get(field, "")
+
     def _unit(self, row: SourceRow) -> UnitId:
         if self._by_row:
             # The rows of another file are other units.
             text = f"{self._mapping.dataset}:{row.number}"
         else:
             text = cells.text(row.cells[self._unit_at], self._mapping.unit)
+            if self._repeated.get(text, row.number) != row.number:
+                raise RowError(
+                    self._mapping.unit,
+                    text,
+                    f"unit {shown(text)} stands in row {self._repeated[text]} already; allowed: "
+                    "one row a unit",
+                )
         return UnitId(type=self._mapping.unit_type, id=text)
 
     def _variant(self, row: Cells) -> str:
@@ -148,6 +179,11 @@ class ExperimentRows:
             source=self._mapping.source,
             conversion=Conversion(event_name=name, value=value),
         )
+
+
+def is_row_number(unit: str, source: Source) -> bool:
+    """Whether `--unit` means the number of the row, and not a column."""
+    return unit == ROW_NUMBER and ROW_NUMBER not in source.columns
 
 
 def _measured(metric: MetricColumn, cell: object) -> float:

@@ -6,12 +6,17 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from touchstone.assignment.v1 import experiment_pb2
+
 from services.cli.importing.cells import microseconds, stamp
 from services.cli.importing.definitions import (
     WantedExperiment,
-    adopt_experiment,
-    ensure_metric,
+    complete_adopted,
+    find_experiment,
+    is_metric_there,
     make_experiment,
+    make_metric,
+    require_same,
     start_us,
     stop_experiment,
 )
@@ -19,11 +24,19 @@ from services.cli.importing.experiment_rows import (
     ExperimentMapping,
     ExperimentRows,
     MetricColumn,
+    is_row_number,
 )
-from services.cli.importing.names import distinct_keys, event_name
+from services.cli.importing.names import (
+    distinct_keys,
+    event_name_in,
+    metric_id,
+    require_currency,
+    require_experiment_id,
+    require_unit_type,
+)
 from services.cli.importing.report import Report
-from services.cli.importing.runs import Run, run
-from services.cli.importing.survey import Survey, survey
+from services.cli.importing.runs import Run, require_new, require_service, run
+from services.cli.importing.survey import Columns, Survey, survey
 from services.cli.options import parse_time
 from services.cli.session import Session
 from services.cli.splits import parse_weight, relative_weights
@@ -32,6 +45,8 @@ from shared.clock import Clock
 from shared.errors import failed_precondition, invalid
 
 _KINDS = {"proportion": True, "mean": False}
+# As far as the events service lets a clock be ahead.
+_LEAD = dt.timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +64,22 @@ class ExperimentFile:
     weights: tuple[str, ...]
     time: str | None
     start: str
+    stop: str
     currency: str
     keep_running: bool
     dataset: str
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is there and what is still to be made; nothing is changed before all of it fits."""
+
+    experiment: WantedExperiment
+    there: experiment_pb2.Experiment | None
+    mapping: ExperimentMapping
+    missing: tuple[MetricColumn, ...]
+    found: Survey
 
 
 def import_experiment(
@@ -61,26 +88,56 @@ def import_experiment(
     """Makes the experiment and its metrics when they are not there, replays every row, and stops
     the experiment. Doing it again changes nothing.
     """
-    kinds = [_metric_kind(text) for text in wanted.metrics]
-    found = survey(run_of.source, wanted.variant, [name for name, _ in kinds], wanted.time)
-    keys = distinct_keys(found.variants)
-    experiment = _experiment(wanted, keys)
-    existing = adopt_experiment(session, experiment)
-    start = _start_us(wanted, found, None if existing is None else start_us(existing), clock)
-    mapping = _mapping(wanted, found, keys, start)
-    rows = ExperimentRows(mapping, run_of.source)
-    if existing is None:
-        make_experiment(session, experiment, stamp(start))
-        split = " ".join(f"{key}={weight}" for key, weight in experiment.weights.items())
-        say(f"made experiment {wanted.experiment}: {split}")
-    for place, metric in enumerate(mapping.metrics):
-        if ensure_metric(session, metric, wanted.currency, primary=place == 0):
-            kind = "proportion" if metric.proportion else "mean"
-            say(f"made metric {metric.event_name}: the {kind} of column {metric.column}")
-    report = run(session, run_of, rows.events, mapping)
+    plan = _plan(session, wanted, run_of, clock)
+    rows = ExperimentRows(plan.mapping, run_of.source, plan.found.repeated)
+    require_new(session, run_of, plan.mapping)
+    require_service(session)
+    _make(session, wanted, plan)
+    report = run(session, run_of, rows, plan.mapping)
     if not wanted.keep_running:
         stop_experiment(session, wanted.experiment)
     return report
+
+
+def _plan(session: Session, wanted: ExperimentFile, run_of: Run, clock: Clock) -> _Plan:
+    require_experiment_id(wanted.experiment)
+    require_unit_type(wanted.unit_type)
+    require_currency(wanted.currency)
+    kinds = [_metric_kind(text) for text in wanted.metrics]
+    unit = None if is_row_number(wanted.unit, run_of.source) else wanted.unit
+    found = survey(
+        run_of.source,
+        Columns(wanted.variant, [name for name, _ in kinds], wanted.time, unit),
+    )
+    keys = distinct_keys(found.variants)
+    there = find_experiment(session, wanted.experiment)
+    start = _start_us(wanted, found, None if there is None else start_us(there), clock)
+    mapping = _mapping(wanted, found, keys, start)
+    experiment = _experiment(wanted, mapping, found, there)
+    if there is not None:
+        require_same(experiment, there)
+    missing = tuple(m for m in mapping.metrics if not is_metric_there(session, m))
+    return _Plan(experiment, there, mapping, missing, found)
+
+
+def _make(session: Session, wanted: ExperimentFile, plan: _Plan) -> None:
+    for metric in plan.missing:
+        make_metric(session, metric, wanted.currency, primary=metric == plan.mapping.metrics[0])
+        say(f"made metric {metric.metric_id}: {_described(metric, plan.found)}")
+    if plan.there is not None:
+        complete_adopted(session, plan.experiment, plan.there)
+        return
+    make_experiment(session, plan.experiment)
+    split = " ".join(f"{key}={weight}" for key, weight in plan.experiment.weights.items())
+    say(f"made experiment {wanted.experiment}: {split}")
+
+
+def _described(metric: MetricColumn, found: Survey) -> str:
+    if metric.proportion:
+        return f"the proportion of column {metric.column}"
+    line, number = found.means.get(metric.column, (0, ""))
+    why = f" (line {line} holds {number})" if line else ""
+    return f"the mean of column {metric.column}{why}"
 
 
 def _metric_kind(text: str) -> tuple[str, bool | None]:
@@ -94,10 +151,17 @@ def _mapping(
     wanted: ExperimentFile, found: Survey, keys: Mapping[str, str], start: int
 ) -> ExperimentMapping:
     metrics = tuple(
-        MetricColumn(column, event_name(column), column in found.flags if kind is None else kind)
+        MetricColumn(
+            column,
+            metric_id(wanted.experiment, column),
+            event_name_in(wanted.experiment, column),
+            column not in found.means if kind is None else kind,
+        )
         for column, kind in map(_metric_kind, wanted.metrics)
     )
-    covariates = tuple((column, event_name(column)) for column in wanted.covariates)
+    covariates = tuple(
+        (column, event_name_in(wanted.experiment, column)) for column in wanted.covariates
+    )
     names = [metric.event_name for metric in metrics] + [name for _, name in covariates]
     if doubles := sorted({name for name in names if names.count(name) > 1}):
         raise invalid(
@@ -120,16 +184,16 @@ def _mapping(
 
 
 def _start_us(wanted: ExperimentFile, found: Survey, known: int | None, clock: Clock) -> int:
-    """When the experiment began. With a column of times: at the earliest. Otherwise: when the user
-    says, else when the experiment that is there did, else at the beginning of this day.
+    """When the experiment began. With a column of times: when the user says, else at the earliest.
+    Otherwise: when the user says, else when the experiment that is there did, else at the
+    beginning of this day.
     """
-    given = None
-    if wanted.start:
-        given = microseconds(parse_time(wanted.start, "--start").ToDatetime(dt.UTC))
+    given = _time_us(wanted.start, "--start", clock)
     if wanted.time is not None:
         if given is None and found.earliest_us is None:
             raise invalid("--time", wanted.time, "a column of times; this one holds none")
-        return given if given is not None else found.earliest_us or 0
+        earliest = given if given is not None else found.earliest_us or 0
+        return _require_past(earliest, "--time", clock)
     if known is not None and given not in (None, known):
         raise failed_precondition(
             "WRONG_STATE",
@@ -143,8 +207,50 @@ def _start_us(wanted: ExperimentFile, found: Survey, known: int | None, clock: C
     return microseconds(today)
 
 
-def _experiment(wanted: ExperimentFile, keys: Mapping[str, str]) -> WantedExperiment:
-    control, weights = _split(wanted, keys)
+def _stop_us(wanted: ExperimentFile, found: Survey, start: int) -> int | None:
+    """When the experiment ended: when the user says, else at the latest time of the file; None
+    when neither is known or it goes on.
+    """
+    if wanted.keep_running:
+        return None
+    if not wanted.stop:
+        return found.latest_us
+    given = microseconds(parse_time(wanted.stop, "--stop").ToDatetime(dt.UTC))
+    if given < start:
+        raise invalid("--stop", wanted.stop, f"from the start on, {_shown(start)}")
+    return given
+
+
+def _time_us(text: str, option: str, clock: Clock) -> int | None:
+    if not text:
+        return None
+    given = microseconds(parse_time(text, option).ToDatetime(dt.UTC))
+    return _require_past(given, option, clock)
+
+
+def _require_past(us: int, option: str, clock: Clock) -> int:
+    """The time, when the events service takes events of it. Before anything is made: an experiment
+    keeps its start for good.
+    """
+    latest = clock.now() + _LEAD
+    if not 0 <= us <= microseconds(latest):
+        raise invalid(
+            option,
+            _shown(us),
+            f"from 1970-01-01 to {latest:%Y-%m-%dT%H:%M}Z, when it happened, in UTC",
+        )
+    return us
+
+
+def _experiment(
+    wanted: ExperimentFile,
+    mapping: ExperimentMapping,
+    found: Survey,
+    there: experiment_pb2.Experiment | None,
+) -> WantedExperiment:
+    keys = mapping.variants
+    control, weights = _split(wanted, keys, "" if there is None else there.control_variant)
+    stop = _stop_us(wanted, found, mapping.start_us)
     return WantedExperiment(
         experiment_id=wanted.experiment,
         unit_type=wanted.unit_type,
@@ -152,20 +258,35 @@ def _experiment(wanted: ExperimentFile, keys: Mapping[str, str]) -> WantedExperi
         weights_named=bool(wanted.weights),
         titles={key: name for name, key in keys.items()},
         control=control,
+        metrics=tuple(metric.metric_id for metric in mapping.metrics),
+        start=stamp(mapping.start_us),
+        stop=None if stop is None else stamp(max(stop, mapping.start_us)),
     )
 
 
-def _split(wanted: ExperimentFile, keys: Mapping[str, str]) -> tuple[str, Mapping[str, int]]:
-    control_name = wanted.control or next(iter(keys))
+def _split(
+    wanted: ExperimentFile, keys: Mapping[str, str], known: str
+) -> tuple[str, Mapping[str, int]]:
+    """The control's key, and the weight of each key. `known`: the control that is there."""
+    control_name = wanted.control or _control_name(keys, known)
     if control_name not in keys:
         raise invalid("--control", wanted.control, "one of " + ", ".join(map(repr, keys)))
     given = dict(parse_weight(text) for text in wanted.weights)
     if strangers := sorted(given.keys() - keys.keys()):
         raise invalid("--weight", strangers[0], "one of " + ", ".join(map(repr, keys)))
     # The control comes first, as a reader expects it.
-    ordered = sorted(keys, key=lambda name: (name != control_name, name))
+    ordered = sorted(keys, key=lambda name: name != control_name)
     weights = relative_weights([(keys[name], given.get(name)) for name in ordered])
     return keys[control_name], weights
+
+
+def _control_name(keys: Mapping[str, str], known: str) -> str:
+    for name, key in keys.items():
+        if key == known:
+            return name
+    first = next(iter(keys))
+    say(f"control: {first} (the first in the file); --control names another")
+    return first
 
 
 def _shown(us: int) -> str:

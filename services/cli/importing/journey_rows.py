@@ -84,6 +84,22 @@ class JourneyRows:
         )
         return [touch, conversion]
 
+    def column_of(self, event: Event, field: str) -> str:
+        """The column that a field of an event comes from; empty when it comes from none."""
+        mapping = self._mapping
+        if field == "event_id" and event.HasField("conversion"):
+            return mapping.value or ""
+        columns = {
+            "unit.id": mapping.unit,
+            "unit": mapping.unit,
+            "event_time": mapping.time,
+            "touchpoint.channel": mapping.channel,
+            "touchpoint.interaction": mapping.interaction or "",
+            "touchpoint.cost": mapping.cost or "",
+            "conversion.value": mapping.value or "",
+        }
+        return columns.get(field, "")
+
     def _converts(self, row: SourceRow, interaction: str) -> bool:
         if self._conversion is not None:
             return cells.flag(row.cells[self._conversion], self._mapping.conversion or "")

@@ -15,6 +15,7 @@ from services.cli.rendering import neutral
 from shared.errors import invalid
 
 _HEADER = ("line", "column", "value", "reason", "row")
+_LONGEST_HEADER = 1000
 
 
 class RejectsFile:
@@ -23,6 +24,7 @@ class RejectsFile:
     """
 
     def __init__(self, path: Path, columns: Sequence[str], keep_bytes: int = 0) -> None:
+        require_ours(path)
         self.path = path
         self._columns = columns
         self._file: TextIO | None = None
@@ -30,8 +32,10 @@ class RejectsFile:
             self._file = path.open("r+", newline="", encoding="utf-8")
             self._file.truncate(keep_bytes)
             self._file.seek(0, 2)
-        else:
-            path.unlink(missing_ok=True)
+        elif path.is_symlink() and _is_ours(path):
+            path.write_bytes(b"")
+        elif _is_ours(path):
+            path.unlink()
 
     @property
     def size_bytes(self) -> int:
@@ -84,6 +88,24 @@ class RejectsFile:
         if len(cells) != len(self._columns):
             return json.dumps([_text(cell) for cell in cells])
         return json.dumps(dict(zip(self._columns, map(_text, cells), strict=True)))
+
+
+def require_ours(path: Path) -> None:
+    """Raises INVALID_ARGUMENT when the path is of a file that no import has written."""
+    if path.is_dir() or (path.is_file() and path.stat().st_size > 0 and not _is_ours(path)):
+        raise invalid(
+            "--rejects",
+            str(path),
+            "a new file, or one that an import wrote; this one is something else, and stays as "
+            "it is",
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.readline(_LONGEST_HEADER).rstrip(b"\r\n") == ",".join(_HEADER).encode()
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.cli.importing.checkpoint import Counts
 from services.cli.importing.replay import Outcome
 from services.cli.rendering import Cell
 from services.cli.terminal import say, warn
@@ -34,10 +35,11 @@ def document(report: Report) -> Mapping[str, Cell]:
         "file": str(report.file),
         "rows": counts.rows_read,
         "rejected": counts.rows_rejected,
+        "partly": counts.rows_partly,
         "accepted": counts.events_accepted,
         "duplicates": counts.events_duplicate,
         "resumed_after_row": report.outcome.resumed_after_row,
-        "rejects_file": str(report.rejects_path) if counts.rows_rejected else "",
+        "rejects_file": str(report.rejects_path) if _has_rejects(counts) else "",
         "consistency_token": report.outcome.token,
     }
 
@@ -51,11 +53,17 @@ def tell(report: Report) -> None:
         say(f"nothing changed: all {counts.events_duplicate:,} events were there already")
     elif counts.events_duplicate:
         say(f"{counts.events_duplicate:,} events were there already and count once")
+    advice = f"{report.rejects_path} has the line and reason of each: mend them in the file"
     if counts.rows_rejected:
         warn(
-            f"{counts.rows_rejected:,} of {counts.rows_read:,} rows did not go in; each is in "
-            f"{report.rejects_path} with its line and reason: mend them there or in the file, and "
-            "import again"
+            f"{counts.rows_rejected:,} of {counts.rows_read:,} rows did not go in; {advice} and "
+            "import it again"
         )
+    if counts.rows_partly:
+        warn(f"{counts.rows_partly:,} rows went in without one or more of their values; {advice}")
     if not counts.rows_read:
         warn(f"{report.file} has no rows")
+
+
+def _has_rejects(counts: Counts) -> bool:
+    return counts.rows_rejected + counts.rows_partly > 0

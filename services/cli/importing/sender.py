@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from touchstone.events.v1.events_service_pb2 import LogEventsRequest, LogEventsR
 
 from services.cli.failures import from_call
 from services.cli.importing.batches import Batch
+from services.cli.terminal import say
 from shared.errors import Code, DomainError
 
 _PASSING = frozenset((Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED))
@@ -21,7 +23,7 @@ _PASSING = frozenset((Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_E
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How calls are repeated: from `first_delay_s` doubling to `max_delay_s`, unless the service
-    names a delay; given up when `give_up_s` have passed in waiting.
+    names a delay; given up when `give_up_s` have passed since the first one.
     """
 
     in_flight: int = 4
@@ -37,16 +39,24 @@ class Sender:
         self,
         log_events: Callable[[LogEventsRequest], LogEventsResponse],
         patience: Patience | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
+        tell: Callable[[str], None] = say,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log_events = log_events
         self._patience = patience or Patience()
-        self._sleep = sleep
+        self._stopping = threading.Event()
+        self._sleep = sleep or self._stopping.wait
+        self._tell = tell
+        self._monotonic = monotonic
+        self._told = False
 
     def send_all(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, LogEventsResponse]]:
         """Each batch with its answer, in order. Raises the error of the first that fails for
-        good; those before it are acknowledged.
+        good; those before it are acknowledged. When it is left early, calls that wait for another
+        try end at once, and those in flight when their channel closes.
         """
+        self._stopping.clear()
         waiting: deque[tuple[Batch, Future[LogEventsResponse]]] = deque()
         pool = ThreadPoolExecutor(self._patience.in_flight, thread_name_prefix="log-events")
         try:
@@ -58,7 +68,8 @@ class Sender:
             for first, answer in waiting:
                 yield first, answer.result()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            self._stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def send(self, batch: Batch) -> LogEventsResponse:
         """The answer to one batch. Raises the error that no waiting mends."""
@@ -67,16 +78,34 @@ class Sender:
         request = LogEventsRequest(events=batch.events)
         waited_s, delay_s = 0.0, self._patience.first_delay_s
         while True:
+            called_s = self._monotonic()
             try:
-                return self._log_events(request)
+                answer = self._log_events(request)
             except grpc.RpcError as error:
                 problem = from_call(error)
-                if not _passes(problem) or waited_s >= self._patience.give_up_s:
+                waited_s += self._monotonic() - called_s
+                if not self._may_repeat(problem, waited_s):
                     raise problem from error
                 wait_s = problem.retry_after_s or delay_s
+            else:
+                self._told = False
+                return answer
+            self._tell_once(problem, waited_s)
             self._sleep(wait_s)
             waited_s += wait_s
             delay_s = min(2 * delay_s, self._patience.max_delay_s)
+
+    def _may_repeat(self, problem: DomainError, waited_s: float) -> bool:
+        patient = waited_s < self._patience.give_up_s
+        return _passes(problem) and patient and not self._stopping.is_set()
+
+    def _tell_once(self, problem: DomainError, waited_s: float) -> None:
+        """Busy is no news; no answer is."""
+        if self._told or problem.code is Code.RESOURCE_EXHAUSTED:
+            return
+        self._told = True
+        left_s = self._patience.give_up_s - waited_s
+        self._tell(f"events does not answer, trying again for up to {left_s:.0f} s")
 
 
 def _passes(error: DomainError) -> bool:

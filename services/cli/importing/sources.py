@@ -5,19 +5,21 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, Self, TextIO, TypeAlias
 
 from shared.errors import DomainError, invalid, shown
 
 Cells: TypeAlias = Sequence[object]
 
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _BLOCK_BYTES = 1 << 20
 _PARQUET_BATCH = 8192
 
 
 class SourceRow(NamedTuple):
-    """One row: its number from 1, the line of the file where it ends, its cells in the order of
-    the columns. `problem` says why the row cannot be read; its cells then hold what is there.
+    """One row: its number from 1, the line of the file where it ends (of one that cannot be read:
+    where it begins), its cells in the order of the columns. `problem` says why the row cannot be
+    read; its cells then hold what is there.
     """
 
     number: int
@@ -46,8 +48,14 @@ class Source(Protocol):
 def open_source(path: Path) -> Source:
     """The file as rows: Parquet by its ending, otherwise CSV in UTF-8.
 
-    Raises INVALID_ARGUMENT when it cannot be read or has no usable header.
+    Raises INVALID_ARGUMENT when it cannot be read, or not twice, or has no usable header.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise invalid(
+            "FILE",
+            str(path),
+            "a file on disk, for it is read more than once; save what comes in to a file first",
+        )
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return ParquetSource(path)
@@ -57,22 +65,28 @@ def open_source(path: Path) -> Source:
 
 
 class CsvSource:
-    """A CSV file with a header, in UTF-8 with or without a byte order mark."""
+    """A CSV file with a header, in UTF-8 with or without a byte order mark. Its cells are apart
+    by what parts its header into the most columns: a comma, a semicolon or a tab.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            header = next(csv.reader(file), [])
-        self.columns = _checked_columns(path, header)
+        headers = {mark: self._header(mark) for mark in DELIMITERS}
+        # The first of equals: a header of one column has none of them.
+        self.delimiter = max(headers, key=lambda mark: len(headers[mark]))
+        self.columns = _checked_columns(path, headers[self.delimiter])
 
     def rows(self) -> Iterator[SourceRow]:
         """Every row; empty lines are no rows."""
         width = len(self.columns)
-        with self._path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.reader(file)
+        with self._open() as file:
+            lines = _Lines(file)
+            reader = csv.reader(lines, delimiter=self.delimiter)
             next(reader, None)
             number = 0
             while True:
+                lines.forget()
+                first = reader.line_num + 1
                 problem = ""
                 try:
                     cells = next(reader)
@@ -83,15 +97,56 @@ class CsvSource:
                 if not cells and not problem:
                     continue
                 number += 1
-                if not problem:
-                    problem = _problem(cells, width)
-                yield SourceRow(number, reader.line_num, cells, problem)
+                swallowed = reader.line_num > first and (
+                    bool(problem) or len(cells) != width or lines.end_within_quotes(self.delimiter)
+                )
+                problem = problem or _problem(cells, width)
+                if swallowed:
+                    problem = f"a quote opened on line {first} is not closed; {problem}"
+                problem = problem.removesuffix("; ")
+                yield SourceRow(number, first if problem else reader.line_num, cells, problem)
+
+    def _header(self, delimiter: str) -> list[str]:
+        with self._open() as file:
+            return next(csv.reader(file, delimiter=delimiter), [])
+
+    def _open(self) -> TextIO:
+        return self._path.open(newline="", encoding="utf-8-sig", errors="surrogateescape")
 
     def estimated_rows(self) -> int:
         """The lines behind the header."""
         with self._path.open("rb") as file:
             lines = sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK_BYTES), b""))
         return max(lines - 1, 0)
+
+
+class _Lines:
+    """The lines of a file; those since the last `forget` can be looked at again."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._kept: list[str] = []
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._file)
+        self._kept.append(line)
+        return line
+
+    def forget(self) -> None:
+        """What was read so far is of no interest any more."""
+        self._kept.clear()
+
+    def end_within_quotes(self, delimiter: str) -> bool:
+        """Whether the lines since then open a quote that none of them closes."""
+        try:
+            for _ in csv.reader(self._kept, delimiter=delimiter, strict=True):
+                pass
+        except csv.Error as error:
+            return "unexpected end" in str(error)
+        return False
 
 
 class ParquetSource:
@@ -106,19 +161,25 @@ class ParquetSource:
             with pq.ParquetFile(path) as file:
                 self._count = int(file.metadata.num_rows)
                 self.columns = _checked_columns(path, file.schema_arrow.names)
-        except pa.ArrowInvalid as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise _unreadable(path, f"it is no Parquet file: {error}") from error
 
     def rows(self) -> Iterator[SourceRow]:
-        """Every row."""
+        """Every row. Raises INVALID_ARGUMENT where the file is damaged."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         number = 0
-        with pq.ParquetFile(self._path) as file:
-            for batch in file.iter_batches(_PARQUET_BATCH):
-                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    number += 1
-                    yield SourceRow(number, number, cells)
+        try:
+            with pq.ParquetFile(self._path) as file:
+                for batch in file.iter_batches(_PARQUET_BATCH):
+                    cells_of = [column.to_pylist() for column in batch.columns]
+                    for cells in zip(*cells_of, strict=True):
+                        number += 1
+                        yield SourceRow(number, number, cells)
+        except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
+            why = f"it is damaged behind row {number}: {str(error).strip()}"
+            raise _unreadable(self._path, why) from error
 
     def estimated_rows(self) -> int:
         """The rows that the file says it has."""

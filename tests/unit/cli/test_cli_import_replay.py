@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -12,6 +14,8 @@ import pytest
 from touchstone.common.v1.unit_pb2 import UnitId
 from touchstone.events.v1.event_pb2 import Conversion, Event
 from touchstone.events.v1.events_service_pb2 import (
+    REJECTION_REASON_CONFLICTING_DUPLICATE,
+    REJECTION_REASON_INVALID_FIELD,
     LogEventsRequest,
     LogEventsResponse,
     RejectedItem,
@@ -20,6 +24,8 @@ from touchstone.events.v1.events_service_pb2 import (
 from services.cli.importing.batches import MAX_EVENTS, Batch, in_batches
 from services.cli.importing.cells import RowError
 from services.cli.importing.checkpoint import Checkpoint, Counts
+from services.cli.importing.finished import Finished
+from services.cli.importing.rejects import require_ours
 from services.cli.importing.replay import Outcome, Replay, run_replay
 from services.cli.importing.sender import Patience, Sender
 from services.cli.importing.sources import SourceRow, open_source
@@ -81,6 +87,16 @@ def events_of(row: SourceRow) -> list[Event]:
         )
         for part in range(2)
     ]
+
+
+class Rows:
+    """The events of a row, whose unit is its first column."""
+
+    def events(self, row: SourceRow) -> list[Event]:
+        return events_of(row)
+
+    def column_of(self, event: Event, field: str) -> str:
+        return "a" if field == "unit.id" else ""
 
 
 def rows(count: int) -> list[SourceRow]:
@@ -164,7 +180,7 @@ def replay(folder: Path, log: EventLog, text: str, **options: bool) -> Outcome:
         path.write_text(text)
     job = Replay(
         open_source(path),
-        events_of,
+        Rows(),
         folder / "in.rejected.csv",
         Checkpoint(folder / "imports", "d", {"file": str(path)}),
         **options,
@@ -216,15 +232,15 @@ def rejected(folder: Path) -> list[dict[str, str]]:
 def test_rejected_rows_are_kept_with_line_column_value_and_reason(tmp_path: Path) -> None:
     log = EventLog()
     outcome = replay(tmp_path, log, "a\nu1\nwrong\nbad\nu,2\n")
-    assert outcome.counts.rows_rejected == 3
+    assert (outcome.counts.rows_rejected, outcome.counts.rows_partly) == (3, 0)
     assert outcome.counts.events_accepted == 2
     lines = rejected(tmp_path)
     assert [(r["line"], r["column"], r["reason"]) for r in lines] == [
         ("3", "a", "is wrong"),
         ("5", "", "the row has 2 fields; allowed: 1, as in the header"),
-        ("4", "unit.id", "is bad"),
-        ("4", "unit.id", "is bad"),
+        ("4", "a", "a is bad"),
     ]
+    assert lines[2]["value"] == "bad"
     assert json.loads(lines[0]["row"]) == {"a": "wrong"}
 
 
@@ -254,6 +270,98 @@ def test_rejected_rows_of_the_first_part_stay_when_an_import_goes_on(tmp_path: P
     outcome = replay(tmp_path, log, text)
     assert outcome.counts.rows_rejected == 2
     assert [r["line"] for r in rejected(tmp_path)] == ["2", "2503"]
+
+
+class PartLog(EventLog):
+    """Refuses the first event of each row, for the reason it is given."""
+
+    reason = REJECTION_REASON_INVALID_FIELD
+
+    def log_events(self, request: LogEventsRequest) -> LogEventsResponse:
+        refused = [
+            RejectedItem(
+                item=i, event_id=e.event_id, field="unit.id", message="is long", reason=self.reason
+            )
+            for i, e in enumerate(request.events)
+            if e.event_id.endswith(":0")
+        ]
+        return LogEventsResponse(accepted=len(request.events) - len(refused), rejected=refused)
+
+
+def test_row_that_went_in_without_a_value_is_a_figure_of_its_own(tmp_path: Path) -> None:
+    outcome = replay(tmp_path, PartLog(), "a\nu1\nwrong\nu2\n")
+    assert (outcome.counts.rows_rejected, outcome.counts.rows_partly) == (1, 2)
+    assert [(r["line"], r["column"], r["value"]) for r in rejected(tmp_path)] == [
+        ("3", "a", "wrong"),
+        ("2", "a", "u1"),
+        ("4", "a", "u2"),
+    ]
+
+
+def test_value_that_stands_says_how_to_make_new_data(tmp_path: Path) -> None:
+    log = PartLog()
+    log.reason = REJECTION_REASON_CONFLICTING_DUPLICATE
+    replay(tmp_path, log, "a\nu1\n")
+    (line,) = rejected(tmp_path)
+    assert "--dataset NAME makes the file new data" in line["reason"]
+
+
+@pytest.mark.parametrize("content", ["mine\n", "line,column\n"])
+def test_file_that_no_import_wrote_stays_as_it_is(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "in.rejected.csv"
+    path.write_text(content)
+    with pytest.raises(DomainError, match="stays as it is"):
+        replay(tmp_path, EventLog(), "a\nwrong\n")
+    assert path.read_text() == content
+    with pytest.raises(DomainError, match="--rejects"):
+        require_ours(tmp_path)
+
+
+def test_link_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "in.rejected.csv").symlink_to(tmp_path / "elsewhere")
+    replay(tmp_path, EventLog(), "a\nwrong\n")
+    replay(tmp_path, EventLog(), "")
+    assert (tmp_path / "in.rejected.csv").is_symlink()
+    assert len((tmp_path / "elsewhere").read_text().splitlines()) == 2
+
+
+def test_interruption_does_not_wait_for_sleeping_calls() -> None:
+    log, said = EventLog(), list[str]()
+
+    def away(call: int) -> None:
+        raise FailedCall(grpc.StatusCode.UNAVAILABLE)
+
+    log.before = away
+    sender = Sender(log.log_events, Patience(first_delay_s=60, give_up_s=120), tell=said.append)
+
+    def batches() -> Iterator[Batch]:
+        yield Batch(events=events_of(SourceRow(1, 2, ["u"])))
+        while not said:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(sender.send_all(batches()))
+    for thread in threading.enumerate():
+        if thread.name.startswith("log-events"):
+            thread.join(10)
+    assert time.monotonic() - began < 10
+    assert log.calls <= 2
+    assert said == ["events does not answer, trying again for up to 120 s"]
+
+
+def test_content_is_known_under_its_first_name(tmp_path: Path) -> None:
+    one = Finished(tmp_path, {"content": "x", "mapping": "m"})
+    assert one.other_than("a") == ""
+    one.add("a")
+    assert Finished(tmp_path, {"mapping": "m", "content": "x"}).other_than("copy") == "a"
+    assert one.other_than("a") == ""
+    assert Finished(tmp_path, {"content": "y", "mapping": "m"}).other_than("copy") == ""
+    one.add("copy")
+    assert (one.other_than("copy"), one.other_than("third")) == ("", "a, copy")
+    one.path.write_text("damaged")
+    assert one.other_than("third") == ""
 
 
 def test_checkpoint_of_another_import_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,9 +23,21 @@ from services.cli.importing.experiment_rows import (
     MetricColumn,
 )
 from services.cli.importing.journey_rows import JourneyMapping, JourneyRows
-from services.cli.importing.names import distinct_keys, event_id, event_name, variant_key
+from services.cli.importing.names import (
+    distinct_keys,
+    event_id,
+    event_name,
+    event_name_in,
+    metric_id,
+    require_currency,
+    require_dataset,
+    require_event_name,
+    require_experiment_id,
+    require_unit_type,
+    variant_key,
+)
 from services.cli.importing.sources import CsvSource, SourceRow, open_source, require_column
-from services.cli.importing.survey import survey
+from services.cli.importing.survey import Columns, survey
 from services.cli.splits import WHOLE, parse_weight, relative_weights, with_equal_weights
 from shared.errors import DomainError
 
@@ -52,11 +67,41 @@ def test_variant_keys(name: str, key: str) -> None:
 
 @given(st.text())
 def test_every_name_becomes_one_that_the_contract_takes(name: str) -> None:
-    import re
-
     assert re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", variant_key(name))
     # An event name that is a metric id as well.
     assert re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", event_name(name))
+
+
+@given(st.from_regex(r"\A[a-z][a-z0-9-]{0,62}\Z"), st.text())
+def test_metrics_of_an_experiment_have_names_of_their_own(experiment: str, column: str) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", metric_id(experiment, column))
+    assert re.fullmatch(r"[a-z][a-z0-9_.-]{0,62}", event_name_in(experiment, column))
+    other = f"{experiment[:-1]}{'a' if experiment[-1] != 'a' else 'b'}"
+    assert event_name_in(other, column) != event_name_in(experiment, column)
+    assert metric_id(other, column) != metric_id(experiment, column)
+
+
+def test_metric_is_named_by_experiment_and_column() -> None:
+    assert metric_id("email", "Order Value") == "email-order_value"
+    assert event_name_in("email", "Order Value") == "email.order_value"
+    assert metric_id("a-b", "c") != metric_id("a", "b-c")
+
+
+@pytest.mark.parametrize(
+    ("check", "text", "words"),
+    [
+        (require_experiment_id, "My Test!", "such as my-test"),
+        (require_experiment_id, "2025", "such as e-2025"),
+        (require_unit_type, "User", "lower-case letters, digits and underscores"),
+        (require_event_name, "Order Placed", "such as order_placed"),
+        (require_dataset, "../../x", "letters, digits, dots"),
+        (require_currency, "euro", "such as EUR"),
+    ],
+)
+def test_names_are_explained_in_words(check: Callable[[str], None], text: str, words: str) -> None:
+    with pytest.raises(DomainError, match=words) as caught:
+        check(text)
+    assert "[a-z]" not in caught.value.message
 
 
 def test_names_that_become_one_key_are_refused() -> None:
@@ -143,6 +188,40 @@ def test_enormous_cell_is_a_problem_of_its_row(tmp_path: Path) -> None:
     assert problems[-1] == ""
 
 
+def test_quote_that_is_not_closed_names_the_line_where_it_opened(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, 'a,b\n1,2\n3,"open\n5,6\n7,8"x,9\n')
+    rows = list(CsvSource(path).rows())
+    assert [row.line for row in rows] == [2, 3]
+    assert rows[1].problem.startswith("a quote opened on line 3 is not closed; the row has 3")
+    # As wide as it should be, and all the same not closed.
+    rows = list(CsvSource(csv_file(tmp_path, 'a,b\n1,2\n3,"open\n5,6\n')).rows())
+    assert [row.problem for row in rows] == ["", "a quote opened on line 3 is not closed"]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_cells_are_apart_by_what_parts_the_header(tmp_path: Path, mark: str) -> None:
+    source = CsvSource(csv_file(tmp_path, f"a{mark}b b\n1{mark}x\n"))
+    assert (source.columns, source.delimiter) == (("a", "b b"), mark)
+    assert [row.cells for row in source.rows()] == [["1", "x"]]
+    assert CsvSource(csv_file(tmp_path, "a\n1;2\n")).delimiter == ","
+
+
+def test_what_cannot_be_read_twice_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DomainError, match="save what comes in to a file first"):
+        open_source(tmp_path / "pipe")
+
+
+def test_damaged_parquet_is_an_error_that_names_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    pq.write_table(pa.table({"a": list(range(50_000))}), path, use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[4:200] = b"\xff" * 196
+    path.write_bytes(content)
+    with pytest.raises(DomainError, match="damaged behind row 0"):
+        list(open_source(path).rows())
+
+
 @pytest.mark.parametrize("text", ["", "a,a\n1,2\n"])
 def test_file_without_a_usable_header_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(DomainError, match="FILE"):
@@ -173,22 +252,37 @@ def test_survey_finds_arms_flags_and_the_beginning(tmp_path: Path) -> None:
     path = csv_file(
         tmp_path, "arm,bought,spend,at\nB,1,2.5,2026-01-02\nA,0,0,2026-01-01\n,x,1,bad\nA,1,1,\n"
     )
-    found = survey(open_source(path), "arm", ["bought", "spend"], "at")
-    assert found.variants == ("A", "B")
+    found = survey(open_source(path), Columns("arm", ["bought", "spend"], "at"))
+    assert found.variants == ("B", "A"), "in the order of the file"
     assert found.rows == 4
-    assert found.flags == {"bought"}
+    assert found.means == {"spend": (2, "2.5")}
     assert found.earliest_us == cells.time_us("2026-01-01", "at")
-    clean = csv_file(tmp_path, "arm,bought,spend\nB,1,2.5\nA,0,0\n")
-    assert survey(open_source(clean), "arm", ["bought", "spend"], None).flags == {"bought"}
+    assert found.latest_us == cells.time_us("2026-01-02", "at")
+    assert found.repeated == {}
+
+
+def test_cells_that_are_no_numbers_do_not_make_a_proportion_a_mean(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "arm,a,b\nA,0.00,1\nB,1.00,maybe\nA,n/a,\nB,1e0,yes\n")
+    assert survey(open_source(path), Columns("arm", ["a", "b"])).means == {}
+    path = csv_file(tmp_path, "arm,a\nA,0.00\nB,bad\nB,1.01\n")
+    assert survey(open_source(path), Columns("arm", ["a"])).means == {"a": (4, "1.01")}
+
+
+def test_second_row_of_a_unit_is_rejected(tmp_path: Path) -> None:
+    text = "who,arm,visit,spend,history,zip\nx,Mail,1,1,,\ny,Mail,1,1,,\nx,No Mail,1,1,,\n"
+    rows, source = experiment_rows(tmp_path, text, unit="who")
+    assert len(rows.events(source[0])) == len(rows.events(source[1])) == 3
+    with pytest.raises(RowError, match="unit 'x' stands in row 1 already"):
+        rows.events(source[2])
 
 
 def test_column_that_cannot_name_arms_is_refused(tmp_path: Path) -> None:
     many = csv_file(tmp_path, "id\n" + "".join(f"u{n}\n" for n in range(500)))
     with pytest.raises(DomainError, match="more than 100"):
-        survey(open_source(many), "id", [], None)
+        survey(open_source(many), Columns("id", []))
     one = csv_file(tmp_path, "id\na\na\n")
     with pytest.raises(DomainError, match="1 different values"):
-        survey(open_source(one), "id", [], None)
+        survey(open_source(one), Columns("id", []))
 
 
 def experiment_rows(
@@ -202,15 +296,21 @@ def experiment_rows(
         "unit_type": "user",
         "variant": "arm",
         "variants": {"No Mail": "no-mail", "Mail": "mail"},
-        "metrics": (MetricColumn("visit", "visit", True), MetricColumn("spend", "spend", False)),
-        "covariates": (("history", "history"),),
+        "metrics": (
+            MetricColumn("visit", "email-visit", "email.visit", True),
+            MetricColumn("spend", "email-spend", "email.spend", False),
+        ),
+        "covariates": (("history", "email.history"),),
         "attributes": ("zip",),
         "time": None,
         "start_us": 10 * DAY_US,
         "source": "import",
         **changes,
     }
-    return ExperimentRows(ExperimentMapping(**settings), source), list(source.rows())  # type: ignore[arg-type]
+    mapping = ExperimentMapping(**settings)  # type: ignore[arg-type]
+    unit = None if mapping.unit == "row" else mapping.unit
+    found = survey(source, Columns("arm", [], unit=unit)).repeated if unit else {}
+    return ExperimentRows(mapping, source, found), list(source.rows())
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -239,7 +339,12 @@ def test_row_of_an_experiment_is_exposure_covariate_and_what_happened(tmp_path: 
     assert not visit.conversion.HasField("value")
     assert spend.conversion.value == 2.5
     ids = [event.event_id for event in (exposure, history, visit, spend)]
-    assert ids == ["mail:1:exposure:email", "mail:1:history", "mail:1:visit", "mail:1:spend"]
+    assert ids == [
+        "mail:1:exposure:email",
+        "mail:1:email.history",
+        "mail:1:email.visit",
+        "mail:1:email.spend",
+    ]
     assert ids == [event.event_id for event in rows.events(source[0])]
 
 
