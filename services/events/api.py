@@ -68,5 +68,5 @@ class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
         return events_service_pb2.GetWatermarkResponse(
             consistency_token=watermark.token(),
             commit_time=commit_time,
-            pending_batches=self.log.commits.last - watermark.position,
+            pending_batches=self.log.pending.of(current_caller().project),
         )

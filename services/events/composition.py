@@ -8,7 +8,7 @@ from pathlib import Path
 
 from touchstone.events.v1 import events_service_pb2_grpc
 
-from services.events.adapters.arrow_codec import ArrowCodec
+from services.events.adapters.arrow_codec import ArrowCodec, project_of
 from services.events.adapters.delta_sink import DeltaSink
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
@@ -17,6 +17,7 @@ from services.events.api import EventsServicer
 from services.events.application.flush import FlushLoop, flush
 from services.events.application.group_commit import GroupCommit
 from services.events.application.log_events import EventLog, Window
+from services.events.application.pending import PendingBatches
 from services.events.application.window_upkeep import WindowUpkeep
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
@@ -56,7 +57,8 @@ def compose(
     window_upkeep = WindowUpkeep(window, platform.clock)
     window_upkeep.turn()
     commits = GroupCommit(journal, limits)
-    log = EventLog(window, commits, ArrowCodec(), rejected, platform.clock, limits)
+    pending = pending_batches(journal, sink, limits)
+    log = EventLog(window, commits, ArrowCodec(), rejected, platform.clock, limits, pending)
     flusher = FlushLoop(
         step=lambda: flush(journal, sink, limits),
         tidy=upkeep(sink, window_upkeep),
@@ -77,6 +79,18 @@ def compose(
         stop=running.stop,
         ready=running.ready,
     )
+
+
+def pending_batches(journal: Journal, sink: EventSink, limits: Limits) -> PendingBatches:
+    """The batches that were acknowledged before and did not reach the tables."""
+    pending = PendingBatches(lambda: sink.position)
+    after = sink.position
+    while entries := journal.read(after, limits.flush_bytes):
+        for entry in entries:
+            for batch in entry.batches:
+                pending.add(project_of(batch), entry.position)
+        after = entries[-1].position
+    return pending
 
 
 def upkeep(sink: EventSink, window: WindowUpkeep) -> Callable[[], None]:

@@ -47,6 +47,13 @@ def decode(batch: bytes, position: int) -> Iterator[tuple[str, pa.Table]]:
         yield name, _complete(name, stored, position)
 
 
+def project_of(batch: bytes) -> str:
+    """The project whose batch it is, without a look at its rows."""
+    stream = pa.ipc.open_stream(pa.py_buffer(batch)[_LENGTH.size :])
+    project: bytes = stream.schema.metadata[b"project"]
+    return project.decode()
+
+
 def _encode(name: str, rows: Sequence[tuple[object, ...]], batch: EventBatch) -> bytes:
     own = [(c.name, c.type) for c in TABLES[name].columns[len(COMMON_COLUMNS) :]]
     schema = pa.schema(

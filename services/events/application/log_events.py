@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from services.events.application.group_commit import Durable, GroupCommit
+from services.events.application.pending import PendingBatches
 from services.events.domain.dedupe import DedupeWindow, Seen
 from services.events.domain.event import (
     Event,
@@ -49,7 +50,10 @@ class Logged:
     duplicates: tuple[int, ...]
     rejected: tuple[tuple[int, Rejection], ...]
     position: int
-    """The journal position that covers everything acknowledged here."""
+    """The journal position that covers everything acknowledged here.
+
+    It is not below that of a call which was answered before this one came.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class EventLog:
     rejected: RejectedEvents
     clock: Clock
     limits: Limits
+    pending: PendingBatches
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,11 @@ async def log_events(command: LogEvents, log: EventLog) -> Logged:
         await asyncio.to_thread(
             lambda: log.rejected.keep(_kept(command, rejected, now_us, log.limits))
         )
-    return Logged(len(new), tuple(duplicates), rejected, log.commits.last)
+    # Where the first of a duplicate stands is not remembered, only that it is durable by now. Nor
+    # may a call that stores nothing answer with less than the caller's call before it did.
+    alone = new and not duplicates
+    position = durable.result() if alone else log.commits.last
+    return Logged(len(new), tuple(duplicates), rejected, position)
 
 
 def _judge(command: LogEvents, now_us: int, limits: Limits) -> _Judged:
@@ -136,6 +145,7 @@ async def _store(
             log.window.release(held)
         else:
             log.window.confirm(held)
+            log.pending.add(command.project, done.result())
 
     durable.add_done_callback(settle)
     try:

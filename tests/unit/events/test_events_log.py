@@ -10,6 +10,7 @@ import pytest
 from services.events.adapters.arrow_codec import ArrowCodec, decode
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.log_events import EventLog, LogEvents, Logged, log_events
+from services.events.application.pending import PendingBatches
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.event import Event
 from services.events.domain.limits import Limits
@@ -45,7 +46,8 @@ def bench() -> Iterator[Bench]:
     limits = Limits()
     window: DedupeWindow[Durable] = DedupeWindow(30)
     commits = GroupCommit(journal, limits)
-    log = EventLog(window, commits, ArrowCodec(), rejected, FixedClock(NOW), limits)
+    pending = PendingBatches(lambda: 0)
+    log = EventLog(window, commits, ArrowCodec(), rejected, FixedClock(NOW), limits, pending)
     yield Bench(log, journal, rejected)
     journal.gate.set()
     commits.close()
@@ -87,6 +89,38 @@ async def test_a_pure_retry_is_covered_by_its_token(bench: Bench) -> None:
     again = await send(bench, event("a"))
     assert again.position >= first.position
     assert len(bench.journal.entries) == 1
+
+
+async def test_a_token_says_nothing_of_what_others_log(bench: Bench) -> None:
+    first = await send(bench, event("a"))
+    for i in range(3):
+        await send(bench, event(str(i)), project="rival")
+    bench.journal.gate.clear()
+    mine = asyncio.create_task(send(bench, event("b")))
+    await asyncio.sleep(0.05)  # it goes to the disk alone
+    theirs = asyncio.create_task(send(bench, event("last"), project="rival"))
+    await asyncio.sleep(0.05)
+    bench.journal.gate.set()
+    await theirs
+    assert (first.position, (await mine).position, bench.journal.last) == (1, 5, 6)
+
+
+async def test_a_token_is_never_below_that_of_the_call_before(bench: Bench) -> None:
+    first = await send(bench, event("a"))
+    rejected = await send(bench, BAD)
+    both = await send(bench, event("a"), event("b"))
+    assert first.position <= rejected.position <= both.position
+    assert both.position == 2
+
+
+async def test_a_batch_is_pending_for_its_own_project(bench: Bench) -> None:
+    for i in range(3):
+        await send(bench, event(str(i)), project="rival")
+    await send(bench, event("a"), BAD)
+    await send(bench, BAD)
+    pending = bench.log.pending
+    assert [pending.of(p) for p in ("acme", "rival", "nobody")] == [1, 3, 0]
+    assert pending.total() == 4
 
 
 async def test_the_first_of_two_contents_stands(bench: Bench) -> None:

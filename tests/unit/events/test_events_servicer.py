@@ -15,6 +15,7 @@ from services.events.adapters.arrow_codec import ArrowCodec
 from services.events.api import EventsServicer
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.log_events import EventLog
+from services.events.application.pending import PendingBatches
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
 from shared.lake.watermark import NOTHING_WRITTEN
@@ -44,7 +45,8 @@ def bench() -> Iterator[Bench]:
     journal, rejected, limits = fakes.MemoryJournal(), fakes.MemoryRejected(), Limits()
     window: DedupeWindow[Durable] = DedupeWindow(30)
     commits = GroupCommit(journal, limits)
-    log = EventLog(window, commits, ArrowCodec(), rejected, FixedClock(NOW), limits)
+    pending = PendingBatches(lambda: 0)
+    log = EventLog(window, commits, ArrowCodec(), rejected, FixedClock(NOW), limits, pending)
     servicer = EventsServicer(
         log, "memory", lambda: NOTHING_WRITTEN, asyncio.Semaphore(limits.threads)
     )

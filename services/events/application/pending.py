@@ -1,0 +1,46 @@
+"""Acknowledged batches that readers do not see yet, by project."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+
+class PendingBatches:
+    """Counts batches from their acknowledgement until they are visible. Safe to use from threads.
+
+    `visible` says the journal position up to which readers see everything.
+    """
+
+    def __init__(self, visible: Callable[[], int]) -> None:
+        self._visible = visible
+        self._lock = threading.Lock()
+        self._positions: dict[str, deque[int]] = {}
+
+    def add(self, project: str, position: int) -> None:
+        """A batch of the project is durable at this position; positions never descend."""
+        with self._lock:
+            self._positions.setdefault(project, deque()).append(position)
+            self._forget_visible(project)
+
+    def of(self, project: str) -> int:
+        """How many of the project's batches are not visible."""
+        with self._lock:
+            self._forget_visible(project)
+            return len(self._positions.get(project, ()))
+
+    def total(self) -> int:
+        """How many batches are not visible."""
+        with self._lock:
+            for project in list(self._positions):
+                self._forget_visible(project)
+            return sum(len(positions) for positions in self._positions.values())
+
+    def _forget_visible(self, project: str) -> None:
+        positions = self._positions.get(project)
+        if positions is None:
+            return
+        visible = self._visible()
+        while positions and positions[0] <= visible:
+            positions.popleft()
+        if not positions:
+            del self._positions[project]
