@@ -54,6 +54,7 @@ def create_experiment(
         hash_version=_HASH[sent.hash_version],
         traffic_slots=sent.traffic_slots,
         control=sent.control_variant,
+        metrics=_metrics(sent, project),
         start_time=_time(sent, "start_time"),
         stop_time=_time(sent, "stop_time"),
     )
@@ -65,12 +66,13 @@ def update_experiment(
     """The command: the fields that the mask names, with their new values."""
     sent = request.experiment
     experiment_id = resource_names.require_id(sent.name, project, "experiments")
-    values: dict[str, tuple[str, str | int | tuple[Variant, ...]]] = {
+    values: dict[str, tuple[str, str | int | tuple[Variant, ...] | tuple[str, ...]]] = {
         "display_name": ("display_name", sent.display_name),
         "hypothesis": ("hypothesis", sent.hypothesis),
         "owner": ("owner", sent.owner),
         "traffic_slots": ("traffic_slots", sent.traffic_slots),
         "control_variant": ("control", sent.control_variant),
+        "metrics": ("metrics", _metrics(sent, project)),
     }
     paths = list(request.update_mask.paths)
     if "variants" in paths:
@@ -116,6 +118,10 @@ def _ids(index: int, ids: Sequence[unit_pb2.UnitId]) -> Mapping[str, str]:
         types = [sent.type for sent in ids]
         raise errors.invalid(f"units[{index}].ids", types, "one id of each type")
     return found
+
+
+def _metrics(sent: experiment_pb2.Experiment, project: str) -> tuple[str, ...]:
+    return tuple(resource_names.require_id(name, project, "metrics") for name in sent.metrics)
 
 
 def _variants(sent: experiment_pb2.Experiment) -> tuple[Variant, ...]:

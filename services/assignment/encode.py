@@ -50,6 +50,7 @@ def experiment(found: Experiment) -> experiment_pb2.Experiment:
         traffic_slots=design.traffic_slots,
         variants=[_variant(variant) for variant in design.variants],
         control_variant=design.control,
+        metrics=[resource_name(found.project, "metrics", metric) for metric in design.metrics],
         salt=design.salt,
         hash_version=_HASH[design.hash_version],
         state=_STATE[found.state],

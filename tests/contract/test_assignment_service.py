@@ -534,6 +534,21 @@ async def test_a_layer_of_another_unit_type_or_hash_is_refused(world: World) -> 
     assert fits.hash_version == experiment_pb2.HASH_VERSION_FLAGD_V3
 
 
+async def test_metrics_of_an_experiment_may_change_while_it_runs(world: World) -> None:
+    spend, visits = f"{PROJECT}/metrics/spend", f"{PROJECT}/metrics/visits"
+    draft = await world.demo.create(experiment={"metrics": [spend]})
+    assert list(draft.metrics) == [spend]
+    await world.demo.verb("Start")
+    request = experiment_pb2.Experiment(name=draft.name, metrics=[spend, visits])
+    mask = FieldMask(paths=["metrics"])
+    await world.demo.call("UpdateExperiment", experiment=request, update_mask=mask)
+    found = await world.demo.call("GetExperiment", name=draft.name)
+    assert list(found.experiment.metrics) == [spend, visits]
+    foreign = experiment_pb2.Experiment(name=draft.name, metrics=["projects/x/metrics/spend"])
+    error = await world.demo.refused("UpdateExperiment", experiment=foreign, update_mask=mask)
+    assert error.code is Code.NOT_FOUND
+
+
 @pytest.mark.parametrize(
     ("paths", "part"), [([], "at least one"), (["salt"], "'salt'"), (["state", "owner"], "'state'")]
 )

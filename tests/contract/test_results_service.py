@@ -192,6 +192,20 @@ def simulated(seed: int = 5) -> dict[str, np.ndarray]:
     }
 
 
+async def test_an_experiment_shows_the_metrics_that_it_is_judged_by(world: World) -> None:
+    world.write(events(simulated()))
+    visits = await world.owner.define("visits", VISIT)
+    spend = await world.owner.define("spend", SPEND)
+    world.played.experiment.metrics.append(spend.name)
+    assert [m.metric for m in (await world.viewer.results()).metrics] == [spend.name]
+    asked = await world.viewer.results(metrics=[visits.name])
+    assert [m.metric for m in asked.metrics] == [visits.name]
+    world.played.experiment.metrics.append(f"{PROJECT}/metrics/gone")
+    error = await world.viewer.refused("GetResults", experiment=f"{PROJECT}/experiments/checkout")
+    assert error.code is Code.NOT_FOUND
+    assert "gone" in error.message
+
+
 async def test_every_number_equals_scipys(world: World) -> None:
     values = simulated()
     token = world.write(events(values))

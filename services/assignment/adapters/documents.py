@@ -43,6 +43,7 @@ def to_document(experiment: Experiment) -> str:
                 "salt": design.salt,
                 "traffic_slots": design.traffic_slots,
                 "control": design.control,
+                "metrics": list(design.metrics),
                 "variants": [
                     {
                         "key": variant.key,
@@ -98,6 +99,7 @@ def _design(found: dict[str, Any]) -> Design:
         traffic_slots=found["traffic_slots"],
         control=found["control"],
         variants=tuple(Variant(**variant) for variant in found["variants"]),
+        metrics=tuple(found.get("metrics", ())),
     )
 
 

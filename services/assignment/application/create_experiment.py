@@ -40,6 +40,7 @@ class CreateExperiment:
     hash_version: HashVersion | None = None
     traffic_slots: int = 0
     control: str = ""
+    metrics: tuple[str, ...] = ()
     start_time: datetime | None = None
     stop_time: datetime | None = None
 
@@ -103,6 +104,7 @@ def _design(command: CreateExperiment, unit_type: str, layer: Layer | None, salt
         traffic_slots=command.traffic_slots or (MAX_TRAFFIC_SLOTS if slots else 0),
         variants=command.variants,
         control=command.control or (command.variants[0].key if command.variants else ""),
+        metrics=command.metrics,
     )
     return require_valid(design)
 

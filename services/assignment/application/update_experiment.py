@@ -10,7 +10,7 @@ from services.assignment.domain.experiment import AssignmentSource, Experiment, 
 from services.assignment.domain.lifecycle import revise
 from services.assignment.ports import Configuration
 
-FIELDS = ("display_name", "hypothesis", "owner", "traffic_slots", "variants", "control")
+FIELDS = ("display_name", "hypothesis", "owner", "traffic_slots", "variants", "control", "metrics")
 """The fields of a design that a change may name."""
 
 
@@ -20,7 +20,7 @@ class UpdateExperiment:
 
     project: str
     experiment_id: str
-    changes: Mapping[str, str | int | tuple[Variant, ...]]
+    changes: Mapping[str, str | int | tuple[Variant, ...] | tuple[str, ...]]
     etag: str = ""
 
 

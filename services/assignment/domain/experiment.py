@@ -63,6 +63,8 @@ class Design:
     traffic_slots: int
     variants: tuple[Variant, ...]
     control: str
+    metrics: tuple[str, ...] = ()
+    """Ids of the metrics that it is judged by; none: every metric of the project."""
 
 
 @dataclass(frozen=True, slots=True)

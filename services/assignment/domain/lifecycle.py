@@ -21,13 +21,14 @@ _VERB = {
     State.STOPPED: "stop",
     State.ARCHIVED: "archive",
 }
-_TEXTS = frozenset(("display_name", "hypothesis", "owner"))
+# What tells of the experiment and decides nothing.
+_NOTES = frozenset(("display_name", "hypothesis", "owner", "metrics"))
 _FIXED_AT_CREATION = frozenset(("unit_type", "layer", "source", "hash_version", "salt"))
 _EDITABLE = {
     State.DRAFT: frozenset(Design.__slots__) - _FIXED_AT_CREATION,
-    State.RUNNING: _TEXTS | {"traffic_slots"},
-    State.PAUSED: _TEXTS | {"traffic_slots"},
-    State.STOPPED: _TEXTS,
+    State.RUNNING: _NOTES | {"traffic_slots"},
+    State.PAUSED: _NOTES | {"traffic_slots"},
+    State.STOPPED: _NOTES,
     State.ARCHIVED: frozenset[str](),
 }
 
@@ -56,8 +57,8 @@ def move(experiment: Experiment, to: State, at: Revision) -> Experiment:
 def revise(experiment: Experiment, design: Design, at: Revision) -> Experiment:
     """The experiment with another design, as far as its state allows a change.
 
-    While it runs or pauses, its texts may change and its traffic may grow: whatever decides a
-    variant stays, so that no unit is reshuffled.
+    While it runs or pauses, its texts and metrics may change and its traffic may grow: whatever
+    decides a variant stays, so that no unit is reshuffled.
     """
     old = experiment.design
     changed = {name for name in Design.__slots__ if getattr(old, name) != getattr(design, name)}

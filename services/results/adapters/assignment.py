@@ -54,4 +54,5 @@ def plan_of(experiment_id: str, experiment: experiment_pb2.Experiment) -> Experi
         arms=arms,
         control=experiment.control_variant or arms[0].variant,
         config_version=experiment.config_version,
+        metric_ids=tuple(name.rsplit("/", 1)[-1] for name in experiment.metrics),
     )

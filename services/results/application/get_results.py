@@ -8,7 +8,7 @@ import numpy as np
 from services.results.application.find_metric import get_metric
 from services.results.domain.health import sample_ratio
 from services.results.domain.metric import Metric
-from services.results.domain.observation import Question
+from services.results.domain.observation import ExperimentPlan, Question
 from services.results.domain.report import ExperimentReport, Method, report_metric
 from services.results.ports import ExperimentSource, MetricReader, MetricStore, MomentsSource
 from shared.errors import limit_exceeded
@@ -18,7 +18,7 @@ MAX_METRICS = 200
 
 @dataclass(frozen=True, slots=True)
 class GetResults:
-    """Which experiment, which metrics (none: all that are not archived), and how to read them."""
+    """Which experiment, which metrics (none: its own), and how to read them."""
 
     project: str
     experiment_id: str
@@ -43,7 +43,7 @@ def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
     """
     plan = sources.experiments.experiment(command.project, command.experiment_id)
     with sources.metrics.read() as store:
-        metrics = tuple(_wanted(command, store))
+        metrics = tuple(_wanted(command, plan, store))
     if len(metrics) > MAX_METRICS:
         raise limit_exceeded("metrics in one result", len(metrics), MAX_METRICS)
     measures = tuple(metric.definition.measure for metric in metrics)
@@ -63,7 +63,8 @@ def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
         )
 
 
-def _wanted(command: GetResults, store: MetricStore) -> Iterator[Metric]:
-    if command.metric_ids:
-        return (get_metric(command.project, metric, store) for metric in command.metric_ids)
+def _wanted(command: GetResults, plan: ExperimentPlan, store: MetricStore) -> Iterator[Metric]:
+    """The metrics asked for, else those of the experiment, else all that are not archived."""
+    if wanted := command.metric_ids or plan.metric_ids:
+        return (get_metric(command.project, metric, store) for metric in wanted)
     return iter(store.page(command.project, "", MAX_METRICS + 1, show_archived=False))

@@ -29,6 +29,8 @@ class ExperimentPlan:
     arms: tuple[Arm, ...]
     control: str
     config_version: int
+    metric_ids: tuple[str, ...] = ()
+    """The metrics that it is judged by; none: every metric of the project."""
 
     @property
     def control_index(self) -> int:
