@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 from touchstone.results.v1 import metric_pb2, results_pb2
 
 from services.results.decode import DIRECTIONS, KINDS, ROLES
@@ -24,7 +23,6 @@ REASON_OF = {
     Gap.NOT_APPLICABLE: results_pb2.NOT_ESTIMABLE_NOT_APPLICABLE,
 }
 BETA_PRIOR = "uniform, Beta(1, 1), on the rate of each arm"
-LARGEST = np.finfo(np.float64).max
 
 
 def encode_metric(metric: Metric) -> metric_pb2.Metric:
@@ -115,7 +113,7 @@ def _arm(report: ExperimentReport, metric: MetricReport, arm: int) -> results_pb
     return results_pb2.ArmEstimate(
         variant=report.plan.arms[arm].variant,
         units=report.observation.units[arm],
-        sum=min(max(metric.sums[arm], -LARGEST), LARGEST),
+        sum=_scalar(metric.sums[arm]),
         mean=_number(arms.value, arms.gap, arm),
         std_err=_number(arms.std_err, arms.spread_gap, arm),
         variance=_number(arms.variance * arms.units, arms.spread_gap, arm),
