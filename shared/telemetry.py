@@ -22,6 +22,14 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "s",
         "Age of the configuration that assignment decides by.",
     ),
+    "touchstone.events.items": (
+        "{event}",
+        "Events answered, by outcome: accepted, duplicate or rejected.",
+    ),
+    "touchstone.events.pending": (
+        "{batch}",
+        "Acknowledged batches that readers do not see yet.",
+    ),
 }
 
 

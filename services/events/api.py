@@ -22,6 +22,7 @@ class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
     log: EventLog
     journal_id: str
     watermark: Callable[[], Watermark]
+    count: Callable[[Logged], None]
     turns: asyncio.Semaphore
     """One for each heavy request at a time."""
 
@@ -38,6 +39,7 @@ class EventsServicer(events_service_pb2_grpc.EventsServiceServicer):
         else:
             async with self.turns:
                 logged = await self._log(request.events, heavy=True)
+        self.count(logged)
         token = ConsistencyToken(self.journal_id, logged.position).encode()
         return encode_logged(logged, token)
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from opentelemetry import metrics
 from touchstone.events.v1 import events_service_pb2_grpc
 
 from services.events.adapters.arrow_codec import ArrowCodec, project_of
 from services.events.adapters.delta_sink import DeltaSink
+from services.events.adapters.instruments import count_items, show_pending
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
 from services.events.adapters.window_rebuild import rebuild
@@ -67,7 +69,9 @@ def compose(
     )
     running = _Running(commits, flusher, journal, rejected)
     turns = asyncio.Semaphore(limits.threads)
-    servicer = EventsServicer(log, journal.id, lambda: sink.watermark, turns)
+    meter = metrics.get_meter("touchstone")
+    show_pending(meter, pending.total)
+    servicer = EventsServicer(log, journal.id, lambda: sink.watermark, count_items(meter), turns)
     return Application(
         service="events",
         settings=settings,

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from touchstone.common.v1 import unit_pb2
 from touchstone.events.v1 import event_pb2, events_service_pb2
 
 from services.events.adapters.arrow_codec import ArrowCodec
+from services.events.adapters.instruments import count_items, show_pending
 from services.events.api import EventsServicer
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.log_events import EventLog
@@ -31,6 +34,7 @@ class Bench:
     servicer: EventsServicer
     journal: fakes.MemoryJournal
     rejected: fakes.MemoryRejected
+    reader: InMemoryMetricReader
 
     async def log(
         self, *events: event_pb2.Event, project: str = "acme"
@@ -47,10 +51,12 @@ def bench() -> Iterator[Bench]:
     commits = GroupCommit(journal, limits)
     pending = PendingBatches(lambda: 0)
     log = EventLog(window, commits, ArrowCodec(), rejected, FixedClock(NOW), limits, pending)
-    servicer = EventsServicer(
-        log, "memory", lambda: NOTHING_WRITTEN, asyncio.Semaphore(limits.threads)
-    )
-    yield Bench(servicer, journal, rejected)
+    reader = InMemoryMetricReader()
+    meter = MeterProvider(metric_readers=[reader]).get_meter("test")
+    show_pending(meter, pending.total)
+    turns = asyncio.Semaphore(limits.threads)
+    servicer = EventsServicer(log, "memory", lambda: NOTHING_WRITTEN, count_items(meter), turns)
+    yield Bench(servicer, journal, rejected, reader)
     commits.close()
 
 
@@ -118,3 +124,29 @@ async def test_the_same_rejection_has_the_same_payload(bench: Bench) -> None:
         reply = await bench.log(event)
         assert len(reply.rejected) == 1
     assert len({kept.payload for kept in bench.rejected.kept}) == 1
+
+
+def measured(reader: InMemoryMetricReader) -> dict[str, dict[str, float]]:
+    """Of each metric its value by the values of its labels."""
+    data = reader.get_metrics_data()
+    assert data is not None
+    (resource,) = data.resource_metrics
+    (scope,) = resource.scope_metrics
+    return {
+        metric.name: {
+            ",".join(str(v) for v in (point.attributes or {}).values()): point.value  # type: ignore[union-attr]
+            for point in metric.data.data_points
+        }
+        for metric in scope.metrics
+    }
+
+
+async def test_what_became_of_each_event_is_counted(bench: Bench) -> None:
+    late = conversion("late")
+    late.event_time.FromDatetime(NOW + dt.timedelta(days=2))
+    await bench.log(conversion("a"), conversion("b"), late)
+    await bench.log(conversion("a"), conversion("c"))
+    assert measured(bench.reader) == {
+        "touchstone.events.items": {"accepted": 3, "rejected": 1, "duplicate": 1},
+        "touchstone.events.pending": {"": 2},
+    }
