@@ -18,13 +18,14 @@ from services.events.adapters.window_rebuild import rebuild
 from services.events.api import EventsServicer
 from services.events.application.flush import FlushLoop, flush
 from services.events.application.group_commit import GroupCommit
-from services.events.application.log_events import EventLog, Window
+from services.events.application.log_events import EventLog, Logged, Window
 from services.events.application.pending import PendingBatches
 from services.events.application.window_upkeep import WindowUpkeep
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
 from services.events.ports import EventSink, Journal, RejectedEvents
 from services.events.settings import Settings
+from shared.clock import Clock
 from shared.server.platform import open_platform
 from shared.server.run import Application, Servicer
 
@@ -56,22 +57,23 @@ def compose(
     sink = DeltaSink(settings.lake_path, journal, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
-    window_upkeep = WindowUpkeep(window, platform.clock)
-    window_upkeep.turn()
     commits = GroupCommit(journal, limits)
     pending = pending_batches(journal, sink, limits)
     log = EventLog(window, commits, ArrowCodec(), rejected, platform.clock, limits, pending)
     flusher = FlushLoop(
         step=lambda: flush(journal, sink, limits),
-        tidy=upkeep(sink, window_upkeep),
+        tidy=upkeep(sink, window, platform.clock),
         recover=sink.recover,
         interval_s=settings.flush_interval_s,
     )
     running = _Running(commits, flusher, journal, rejected)
-    turns = asyncio.Semaphore(limits.threads)
-    meter = metrics.get_meter("touchstone")
-    show_pending(meter, pending.total)
-    servicer = EventsServicer(log, journal.id, lambda: sink.watermark, count_items(meter), turns)
+    servicer = EventsServicer(
+        log,
+        journal.id,
+        watermark=lambda: sink.watermark,
+        count=instruments(pending),
+        turns=asyncio.Semaphore(limits.threads),
+    )
     return Application(
         service="events",
         settings=settings,
@@ -97,11 +99,20 @@ def pending_batches(journal: Journal, sink: EventSink, limits: Limits) -> Pendin
     return pending
 
 
-def upkeep(sink: EventSink, window: WindowUpkeep) -> Callable[[], None]:
+def instruments(pending: PendingBatches) -> Callable[[Logged], None]:
+    """Show what is pending, and count what is answered."""
+    meter = metrics.get_meter("touchstone")
+    show_pending(meter, pending.total)
+    return count_items(meter)
+
+
+def upkeep(sink: EventSink, window: Window, clock: Clock) -> Callable[[], None]:
     """A turn of upkeep: of the window, which takes no time, then of the tables."""
+    days = WindowUpkeep(window, clock)
+    days.turn()
 
     def turn() -> None:
-        window.turn()
+        days.turn()
         sink.tidy()
 
     return turn
