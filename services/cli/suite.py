@@ -103,6 +103,12 @@ def is_serving(address: str, tls: ClientTls | None = None, timeout_s: float = _P
     return health(address, tls, timeout_s) == "SERVING"
 
 
+def is_answering(address: str, tls: ClientTls | None = None, timeout_s: float = _PROBE_S) -> bool:
+    """Whether the service at the address says anything of its health, good or bad."""
+    answered = health_pb2.HealthCheckResponse.ServingStatus.keys()
+    return health(address, tls, timeout_s) in answered
+
+
 def health(address: str, tls: ClientTls | None = None, timeout_s: float = _PROBE_S) -> str:
     """The name of the health status at the address, or of the gRPC code of the failed call."""
     with open_channel(address, tls) as channel:

@@ -44,6 +44,10 @@ class Policy:
     # So many deaths in a row, none of them after `stable_s`, end everything.
     max_failures: int = 10
     grace_s: float = 20.0
+    # A program that runs is asked for its health this often; so many questions in a row without
+    # any answer end it.
+    probe_s: float = 5.0
+    max_missed: int = 5
 
     def delay_s(self, failures: int) -> float:
         """How long to wait before the start that follows this many failures in a row."""
@@ -54,6 +58,7 @@ class _Phase(enum.Enum):
     STARTING = "starting"
     SERVING = "serving"
     WAITING = "waiting"
+    ENDING = "ending"
 
 
 @dataclass(slots=True)
@@ -64,6 +69,9 @@ class _Child:
     phase: _Phase = _Phase.STARTING
     failures: int = 0
     retry_at_s: float = 0.0
+    probe_at_s: float = 0.0
+    missed: int = 0
+    kill_at_s: float = 0.0
 
 
 class Stop:
@@ -81,8 +89,9 @@ class Stop:
 
 
 class Supervisor:
-    """Starts programs and watches them. `serving` tells whether one can keep its promise now;
-    `say` shows a line to the person at the terminal.
+    """Starts programs and watches them. `serving` tells whether one can keep its promise now, and
+    `answers` whether it answers at all: one that does not hangs, and is restarted. `say` shows a
+    line to the person at the terminal.
     """
 
     def __init__(
@@ -91,7 +100,9 @@ class Supervisor:
         say: Callable[[str], None],
         policy: Policy | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        answers: Callable[[Program], bool] | None = None,
     ) -> None:
+        self._answers = answers or serving
         self._serving = serving
         self._say = say
         self._policy = policy or Policy()
@@ -186,12 +197,36 @@ class Supervisor:
         if child.phase is _Phase.WAITING:
             if now >= child.retry_at_s:
                 child.process = self._spawn(child.program)
-                child.started_s, child.phase = now, _Phase.STARTING
+                child.started_s, child.phase, child.missed = now, _Phase.STARTING, 0
         elif (code := child.process.poll()) is not None:
             self._plan_restart(child, code, now)
-        elif child.phase is _Phase.STARTING and self._serving(child.program):
-            child.phase = _Phase.SERVING
+        elif child.phase is _Phase.ENDING:
+            if now >= child.kill_at_s:
+                child.process.kill()
+        elif child.phase is _Phase.STARTING:
+            self._tend_start(child, now)
+        elif now >= child.probe_at_s:
+            self._probe(child)
+
+    def _tend_start(self, child: _Child, now: float) -> None:
+        if self._serving(child.program):
+            child.phase, child.missed = _Phase.SERVING, 0
             self._say(f"{child.program.name} serves again")
+        elif now - child.started_s >= self._policy.start_timeout_s:
+            self._end(child, f"did not serve within {self._policy.start_timeout_s:.0f} s")
+
+    def _probe(self, child: _Child) -> None:
+        child.missed = 0 if self._answers(child.program) else child.missed + 1
+        child.probe_at_s = self._monotonic() + self._policy.probe_s
+        if child.missed >= self._policy.max_missed:
+            self._end(child, f"runs but did not answer {child.missed} times in a row")
+
+    def _end(self, child: _Child, why: str) -> None:
+        """Asks a program that is of no use to end; what does not is killed after the grace."""
+        self._say(f"{child.program.name} {why}; restarting it, see {child.program.log}")
+        child.phase = _Phase.ENDING
+        child.kill_at_s = self._monotonic() + self._policy.grace_s
+        child.process.terminate()
 
     def _plan_restart(self, child: _Child, code: int, now: float) -> None:
         ran_s = now - child.started_s

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,15 @@ import typer
 from services.cli.options import Data
 from services.cli.owner import prepare
 from services.cli.settings import DEFAULT_PROJECT, CliSettings, read_settings
-from services.cli.suite import is_serving, only_supervisor, programs, require_free_addresses
+from services.cli.suite import (
+    is_answering,
+    is_serving,
+    only_supervisor,
+    programs,
+    require_free_addresses,
+)
 from services.cli.supervisor import Program, Stop, Supervisor
-from services.cli.terminal import say
-from shared.server.platform import prepare_folder
+from services.cli.terminal import say, standard_output
 from shared.settings import SERVICES
 
 
@@ -35,8 +39,8 @@ def up(
     stop = Stop()
     with _signals(stop), running(settings, project, stop) as supervisor:
         if supervisor is not None:
-            sys.stdout.write(_where(settings))
-            sys.stdout.flush()
+            with standard_output() as out:
+                out.write(_where(settings))
             say("press Ctrl-C to stop")
             supervisor.watch(stop)
         say("draining")
@@ -50,6 +54,8 @@ def running(settings: CliSettings, project: str, stop: Stop) -> Iterator[Supervi
 
     Raises FAILED_PRECONDITION that says why it cannot start.
     """
+    from shared.server.platform import prepare_folder
+
     prepare_folder(settings.data)
     with only_supervisor(settings.data):
         require_free_addresses(settings)
@@ -58,7 +64,10 @@ def running(settings: CliSettings, project: str, stop: Stop) -> Iterator[Supervi
         def serving(program: Program) -> bool:
             return is_serving(settings.address(program.name), settings.client_tls)
 
-        supervisor = Supervisor(serving, say)
+        def answers(program: Program) -> bool:
+            return is_answering(settings.address(program.name), settings.client_tls)
+
+        supervisor = Supervisor(serving, say, answers=answers)
         say("starting " + ", ".join(SERVICES))
         try:
             yield supervisor if supervisor.start(programs(settings), stop) else None

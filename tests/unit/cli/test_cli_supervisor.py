@@ -117,6 +117,57 @@ def test_program_that_dies_starts_again_and_serves(tmp_path: Path) -> None:
     assert said[0].startswith("one died (signal SIGKILL); restart 1 in 0.05 s")
 
 
+def test_program_that_hangs_is_noticed_killed_and_started_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    stop = Stop()
+    policy = Policy(
+        poll_s=0.02, first_delay_s=0.05, start_timeout_s=10, grace_s=0.2, probe_s=0.05, max_missed=3
+    )
+
+    def answers(p: Program) -> bool:
+        return not (tmp_path / "hung").exists()
+
+    one = Supervisor(lambda p: (tmp_path / "up").exists(), said.append, policy, answers=answers)
+    one.start([program(tmp_path, OBEDIENT)], stop)
+    first = int((tmp_path / "up").read_text())
+    watching = threading.Thread(target=one.watch, args=(stop,))
+    watching.start()
+    try:
+        # It can neither answer nor end by itself.
+        os.kill(first, signal.SIGSTOP)
+        (tmp_path / "hung").touch()
+        wait_for(lambda: said)
+        (tmp_path / "up").unlink()
+        wait_for(lambda: not is_alive(first))
+        (tmp_path / "hung").unlink()
+        wait_for(lambda: any("serves again" in line for line in said))
+    finally:
+        stop.ask()
+        watching.join()
+        one.drain(stop)
+    assert said[0].startswith("one runs but did not answer 3 times in a row; restarting it")
+    assert said[1].startswith("one died (signal SIGKILL); restart 1")
+
+
+def test_program_that_never_serves_after_a_restart_is_ended(tmp_path: Path) -> None:
+    said: list[str] = []
+    stop = Stop()
+    policy = Policy(poll_s=0.02, first_delay_s=0.02, start_timeout_s=0.5, grace_s=5)
+    one = Supervisor(lambda p: not (tmp_path / "late").exists(), said.append, policy)
+    one.start([program(tmp_path, OBEDIENT)], stop)
+    wait_for((tmp_path / "up").exists)
+    watching = threading.Thread(target=one.watch, args=(stop,))
+    watching.start()
+    try:
+        (tmp_path / "late").touch()
+        os.kill(int((tmp_path / "up").read_text()), signal.SIGKILL)
+        wait_for(lambda: any("did not serve within" in line for line in said))
+    finally:
+        stop.ask()
+        watching.join()
+        one.drain(stop)
+
+
 def test_program_that_keeps_dying_ends_everything_with_its_error(tmp_path: Path) -> None:
     brief = (
         "import pathlib, sys\n"
