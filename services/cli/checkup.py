@@ -10,16 +10,17 @@ from dataclasses import dataclass
 
 import grpc
 from touchstone.common.v1 import access_service_pb2 as access_pb
+from touchstone.common.v1 import rpc_pb2
 from touchstone.events.v1 import events_service_pb2 as events_pb
 
-from services.cli.failures import from_call
+from services.cli.failures import NEXT, from_call
+from services.cli.figures import enum_name, last_part
 from services.cli.owner import find_key, open_to_others
 from services.cli.session import Session
 from services.cli.settings import CliSettings
 from services.cli.suite import health
 from shared.clock import Clock
 from shared.errors import DomainError
-from shared.server.platform import prepare_folder
 from shared.settings import SERVICES
 from shared.version import VERSION
 
@@ -48,6 +49,7 @@ def check_all(settings: CliSettings, clock: Clock) -> Iterator[Check]:
         yield check_service(settings, service)
     try:
         with Session(settings) as session:
+            yield _asked("caller", lambda: _check_caller(session))
             yield _asked("clock", lambda: _check_clock(session, clock))
             yield _asked("audit log", lambda: _check_audit(session))
     except DomainError as error:
@@ -62,8 +64,13 @@ def check_python(version: tuple[int, ...]) -> Check:
 
 def check_data(settings: CliSettings) -> Check:
     """The data folder is there and can be written."""
+    if settings.data.exists() and not settings.data.is_dir():
+        found = f"{settings.data} is a file, not a folder"
+        return Check("data folder", False, found, "name a folder with --data or TOUCHSTONE_DATA")
     if not settings.data.is_dir():
         return Check("data folder", False, f"{settings.data} is missing", "run `touchstone up`")
+    from shared.server.platform import prepare_folder
+
     try:
         prepare_folder(settings.data)
     except DomainError as error:
@@ -90,7 +97,8 @@ def check_key(settings: CliSettings) -> Check:
     try:
         _, source = find_key(settings)
     except DomainError as error:
-        return Check("key", False, error.message, "run `touchstone up` on this data folder")
+        advice = "set TOUCHSTONE_API_KEY to a key, or run `touchstone up` on this data folder"
+        return Check("key", False, error.message, advice)
     if source == str(settings.owner_key_path) and open_to_others(settings.owner_key_path):
         mode = f"{settings.owner_key_path.stat().st_mode & 0o777:o}"
         advice = f"chmod 600 {settings.owner_key_path}"
@@ -111,7 +119,23 @@ def _asked(name: str, ask: Callable[[], Check]) -> Check:
     try:
         return ask()
     except grpc.RpcError as error:
-        return Check(name, False, from_call(error).message, "start the services, then look again")
+        return refused(name, from_call(error))
+
+
+def refused(name: str, problem: DomainError) -> Check:
+    """The check whose call failed, with what to do about that failure."""
+    if problem.reason == "NOT_RUNNING":
+        return Check(name, False, problem.message, "start the services, then look again")
+    advice = NEXT.get(problem.code, "read the logs of the services")
+    return Check(name, False, problem.message, advice)
+
+
+def _check_caller(session: Session) -> Check:
+    """The services know the key."""
+    reply = session.access.GetCaller(access_pb.GetCallerRequest())
+    roles = ", ".join(enum_name(rpc_pb2.Role.DESCRIPTOR, role, "ROLE_") for role in reply.roles)
+    found = f"key {last_part(reply.key)} of project {reply.project}: {roles}"
+    return Check("caller", True, found)
 
 
 def _check_clock(session: Session, clock: Clock) -> Check:
@@ -127,7 +151,13 @@ def _check_clock(session: Session, clock: Clock) -> Check:
 
 
 def _check_audit(session: Session) -> Check:
-    reply = session.audit.VerifyAuditLog(access_pb.VerifyAuditLogRequest(parent=session.parent))
+    request = access_pb.VerifyAuditLogRequest(parent=session.parent)
+    try:
+        reply = session.audit.VerifyAuditLog(request)
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
+            raise
+        return Check("audit log", True, "skipped: needs the role admin")
     if reply.intact:
         return Check("audit log", True, f"{reply.checked} entries, intact")
     advice = "keep a copy of the state database and find out who wrote to it"

@@ -14,7 +14,7 @@ FAILED = 1
 USAGE = 2
 _SHOWN_VIOLATIONS = 20
 
-_NEXT = {
+NEXT = {
     Code.UNAUTHENTICATED: "set TOUCHSTONE_API_KEY to a valid key, or name the data folder that "
     "holds owner.key with --data",
     Code.PERMISSION_DENIED: "ask for a key with that role: `touchstone keys create --role ...` "
@@ -56,8 +56,8 @@ def lines(error: DomainError) -> list[str]:
             shown.append(f"  and {rest} more")
     if error.retry_after_s is not None:
         shown.append(f"  next: try again in {error.retry_after_s:g} s")
-    elif error.code in _NEXT and "--data" not in error.message:
-        shown.append(f"  next: {_NEXT[error.code]}")
+    elif error.code in NEXT and "--data" not in error.message:
+        shown.append(f"  next: {NEXT[error.code]}")
     elif error.code is Code.INTERNAL and (request_id := error.metadata.get("request_id")):
         shown.append(f"  next: look for request {request_id} in the service's log")
     return [printable(line) for line in shown]

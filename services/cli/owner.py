@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.cli.settings import CliSettings
 from shared import errors
 from shared.errors import Code, DomainError
-from shared.security.bootstrap import make_owner_key
-from shared.security.keys import ApiKey, SqlKeyStore, authenticate, split_key
-from shared.server.platform import open_platform, write_secret_once
-from shared.server.run import Platform
+
+# What touches the state is slow to load, and few commands need it: it is loaded where it is used.
+if TYPE_CHECKING:
+    from shared.security.keys import ApiKey
+    from shared.server.run import Platform
 
 OWNER_ONLY = 0o600
 
@@ -24,6 +26,9 @@ def prepare(settings: CliSettings, project: str, key_file: Path | None = None) -
     or the database cannot be used, or when the key in the folder is of another database or
     project.
     """
+    from shared.security.bootstrap import make_owner_key
+    from shared.server.platform import open_platform, write_secret_once
+
     platform = open_platform(settings)
     try:
         path = key_file or settings.owner_key_path
@@ -41,10 +46,10 @@ def prepare(settings: CliSettings, project: str, key_file: Path | None = None) -
 def find_key(settings: CliSettings) -> tuple[str, str]:
     """The key to call with, and where it was found. Raises UNAUTHENTICATED when there is none."""
     if text := settings.api_key.get_secret_value():
-        return text, "TOUCHSTONE_API_KEY"
+        return _looking_like_key(text, "TOUCHSTONE_API_KEY"), "TOUCHSTONE_API_KEY"
     path = settings.owner_key_path
     try:
-        return path.read_text().strip(), str(path)
+        return _looking_like_key(path.read_text().strip(), str(path)), str(path)
     except FileNotFoundError as error:
         raise DomainError(
             Code.UNAUTHENTICATED,
@@ -60,12 +65,26 @@ def find_key(settings: CliSettings) -> tuple[str, str]:
         ) from error
 
 
+def _looking_like_key(text: str, source: str) -> str:
+    """The text, when a call can carry it. The error does not show it: it may be secret."""
+    if text.startswith("ts_") and text.isascii() and text.isprintable() and " " not in text:
+        return text
+    raise DomainError(
+        Code.UNAUTHENTICATED,
+        "INVALID_CREDENTIAL",
+        f"{source} does not hold a key; allowed: ts_, then letters, digits and underscores, as "
+        "`touchstone keys create` shows it",
+    )
+
+
 def open_to_others(path: Path) -> bool:
     """Whether anybody but the file's owner may read or write it."""
     return bool(stat.S_IMODE(path.stat().st_mode) & ~OWNER_ONLY)
 
 
 def _stored_key(platform: Platform, path: Path, project: str) -> ApiKey:
+    from shared.security.keys import SqlKeyStore, authenticate, split_key
+
     parts = split_key(path.read_text().strip())
     if parts is None:
         raise _unusable(path, "does not hold a key (ts_..._...)")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from pydantic import SecretStr
 from touchstone.attribution.v1 import attribution_pb2
@@ -24,13 +23,13 @@ from services.cli.settings import DEFAULT_PROJECT, CliSettings, read_settings
 from services.cli.suite import free_addresses, only_supervisor
 from services.cli.supervisor import Stop
 from services.cli.terminal import say
-from services.cli.tutorial import play
-from services.cli.tutorial.report import attribution_view, results_view
-from services.cli.tutorial.shop import EXPERIMENT
-from services.cli.tutorial.visitors import EVENT_NAME
 from shared.clock import SystemClock
 from shared.errors import failed_precondition
 from shared.settings import SERVICES
+
+# The simulation is slow to load, and no other command needs it: it is loaded where it is used.
+if TYPE_CHECKING:
+    import numpy as np
 
 _FOLDER = Path("build/tutorial")
 
@@ -49,10 +48,13 @@ def tutorial(
     Starts the services on free ports, simulates a shop whose truth is known, prints what the
     services found beside it, and stops them.
     """
+    import numpy as np
+
     began = time.monotonic()
     settings = _settings(data)
     _make_room(settings.data, ours=data is None)
     say(f"a simulated shop, seed {seed}, in {settings.data}")
+    say("who gets which variant differs each time, because salts are random; the journeys do not")
     stop = Stop()
     with running(settings, DEFAULT_PROJECT, stop) as supervisor:
         assert supervisor is not None, "nothing asks this suite to stop while it starts"
@@ -64,6 +66,11 @@ def tutorial(
 
 
 def _play(session: Session, customers: int, visitors: int, random: np.random.Generator) -> None:
+    from services.cli.tutorial import play
+    from services.cli.tutorial.report import attribution_view, results_view
+    from services.cli.tutorial.shop import EXPERIMENT
+    from services.cli.tutorial.visitors import EVENT_NAME
+
     now = SystemClock().now()
     say(f"making two metrics and starting experiment {EXPERIMENT}")
     play.define(session)
@@ -112,6 +119,8 @@ def _make_room(folder: Path, *, ours: bool) -> None:
 
 
 def _say_next(settings: CliSettings) -> None:
+    from services.cli.tutorial.shop import EXPERIMENT
+
     say("")
     say("next:")
     steps = {

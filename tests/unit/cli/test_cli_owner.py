@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.checkup import check_data, check_key, check_python, check_service
+from services.cli.checkup import check_data, check_key, check_python, check_service, refused
 from services.cli.owner import find_key, open_to_others, prepare
 from services.cli.settings import CliSettings, read_settings
 from services.cli.suite import free_addresses
@@ -46,6 +46,17 @@ def test_environment_wins_over_the_file(
     prepare(settings, "shop")
     monkeypatch.setenv("TOUCHSTONE_API_KEY", "ts_other")
     assert find_key(read_settings(settings.data)) == ("ts_other", "TOUCHSTONE_API_KEY")
+
+
+@pytest.mark.parametrize("text", ["schlüssel", "ts_schlüssel", "ts_a b", "ts_\x01", "Bearer x"])
+def test_what_no_call_can_carry_is_no_key(
+    settings: CliSettings, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("TOUCHSTONE_API_KEY", text)
+    with pytest.raises(DomainError, match="TOUCHSTONE_API_KEY does not hold a key") as caught:
+        find_key(read_settings(settings.data))
+    assert caught.value.code is Code.UNAUTHENTICATED
+    assert text not in caught.value.message
 
 
 def test_key_is_not_in_what_settings_show(
@@ -92,6 +103,29 @@ def test_doctor_sees_a_key_that_others_can_read(settings: CliSettings) -> None:
     assert not check.ok
     assert "644" in check.found
     assert "chmod 600" in check.advice
+
+
+def test_doctor_says_that_the_data_folder_is_a_file(settings: CliSettings) -> None:
+    settings.data.write_text("")
+    check = check_data(settings)
+    assert not check.ok
+    assert "is a file" in check.found
+    assert "--data" in check.advice
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "advice"),
+    [
+        (Code.UNAVAILABLE, "NOT_RUNNING", "start the services"),
+        (Code.UNAUTHENTICATED, "INVALID_CREDENTIAL", "TOUCHSTONE_API_KEY to a valid key"),
+        (Code.PERMISSION_DENIED, "MISSING_ROLE", "keys create --role"),
+        (Code.INTERNAL, "INTERNAL", "read the logs"),
+    ],
+)
+def test_doctor_advises_by_what_failed(code: Code, reason: str, advice: str) -> None:
+    check = refused("caller", DomainError(code, reason, "no"))
+    assert (check.ok, check.found) == (False, "no")
+    assert advice in check.advice
 
 
 def test_doctor_sees_what_is_missing(settings: CliSettings) -> None:
