@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -46,14 +47,16 @@ def estimate(message: pb.Estimate) -> Cell:
     return enum_text(message, "not_estimable", "NOT_ESTIMABLE_").replace("_", " ")
 
 
-def ends(message: pb.Interval) -> tuple[Cell, Cell]:
-    """The ends of an interval; `-inf` and `inf` where there is none, the reason where no interval
-    exists.
+def ends(message: pb.Interval, show: Callable[[float], str] = repr) -> tuple[Cell, Cell]:
+    """The ends of an interval, one of which may be `-inf` or `inf`. What has no two ends is the
+    same text twice: `outside (a, b)`, `unbounded`, or the reason why there is no interval.
     """
     reason = enum_text(message, "not_estimable", "NOT_ESTIMABLE_").replace("_", " ")
-    bounded = not (message.low_unbounded or message.high_unbounded)
-    # No pair of ends says "all but what lies between".
-    if message.not_estimable and (bounded or message.complement):
+    if message.complement:
+        return (f"outside ({show(message.low)}, {show(message.high)})",) * 2
+    if message.low_unbounded and message.high_unbounded:
+        return ("unbounded",) * 2
+    if message.not_estimable and not (message.low_unbounded or message.high_unbounded):
         return reason, reason
     low: Cell = "-inf" if message.low_unbounded else message.low
     high: Cell = "inf" if message.high_unbounded else message.high
@@ -79,11 +82,11 @@ def p_value(cell: Cell) -> str:
 
 
 def probability(cell: Cell) -> str:
-    """A probability; never shown as certain when it is not."""
+    """A probability; never shown as certain, which none is that comes from data."""
     assert isinstance(cell, int | float)
-    if 0 < cell < 0.0005:
+    if cell < 0.0005:
         return "<0.1%"
-    if 0.9995 < cell < 1:
+    if cell > 0.9995:
         return ">99.9%"
     return f"{cell:.1%}"
 

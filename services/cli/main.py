@@ -22,7 +22,7 @@ from services.cli.commands import (
     tutorial,
 )
 from services.cli.failures import FAILED, from_call, lines
-from services.cli.terminal import say
+from services.cli.terminal import say, standard_output
 from shared.errors import DomainError
 from shared.version import VERSION
 
@@ -46,7 +46,8 @@ def _root() -> None:
 @app.command()
 def version() -> None:
     """Print the version."""
-    sys.stdout.write(f"{VERSION}\n")
+    with standard_output() as out:
+        out.write(f"{VERSION}\n")
 
 
 app.command("up")(suite.up)

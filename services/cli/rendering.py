@@ -6,7 +6,6 @@ import csv
 import enum
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TextIO, TypeAlias
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.terminal import printable
+from services.cli.terminal import printable, standard_output
 
 Cell: TypeAlias = str | int | float | bool | None
 
@@ -62,7 +61,11 @@ def columns(*names: str) -> tuple[Column, ...]:
 
 def write(view: View, form: Format, out: TextIO | None = None) -> None:
     """Writes the answer to standard output, or to `out`."""
-    stream = out or sys.stdout
+    if out is None:
+        with standard_output() as stream:
+            write(view, form, stream)
+        return
+    stream = out
     if form is Format.JSON:
         stream.write(json_text(view.document) + "\n")
     elif form is Format.CSV:

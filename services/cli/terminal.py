@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
+from shared.errors import failed_precondition
+
 _UNSAFE_CATEGORIES = frozenset(("Cc", "Cf", "Co", "Cs", "Zl", "Zp"))
+
+
+BROKEN_PIPE = 141
+
+
+@contextmanager
+def standard_output() -> Iterator[TextIO]:
+    """Standard output, flushed at the end. A reader that went away, as `head` does, ends the
+    command quietly, with the status that a shell gives such a program.
+
+    Raises FAILED_PRECONDITION when it cannot be written for another reason.
+    """
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except OSError as error:
+        # What is still in the buffer would fail again at the end of the process.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(BROKEN_PIPE) from error
+        raise failed_precondition(
+            "OUTPUT_LOST",
+            f"standard output cannot be written ({error.strerror}); what was asked for is done, "
+            "and its answer is lost: make room, or write it elsewhere",
+        ) from error
 
 
 def printable(text: str) -> str:

@@ -6,9 +6,8 @@ import csv
 import datetime as dt
 import enum
 import json
-import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from google.protobuf import json_format
@@ -20,7 +19,7 @@ from services.cli.figures import count, share, time_text
 from services.cli.options import Data, Output, parse_time
 from services.cli.rendering import Cell, Column, Format, View, columns, neutral, write
 from services.cli.session import open_session
-from services.cli.terminal import say, warn
+from services.cli.terminal import say, standard_output, warn
 from shared.errors import unavailable
 
 app = typer.Typer(no_args_is_help=True, help="Credit channels for conversions.")
@@ -115,7 +114,8 @@ def list_credits(
     request = pb.StreamCreditsRequest(journeys=definition, model=model_message(model))
     with open_session(data) as session:
         parts = session.attribution.StreamCredits(request)
-        summary = _print_credits(iter(parts), output)
+        with standard_output() as out:
+            summary = _print_credits(iter(parts), output, out)
     say(f"{summary.credits} credits of {summary.conversions} conversions, value {summary.value:g}")
 
 
@@ -175,24 +175,24 @@ def _definition(
 
 
 def _print_credits(
-    parts: Iterator[pb.StreamCreditsResponse], output: Format
+    parts: Iterator[pb.StreamCreditsResponse], output: Format, out: TextIO
 ) -> pb.CreditStreamSummary:
     table: list[tuple[Cell, ...]] = []
-    sheet = csv.writer(sys.stdout, lineterminator="\n")
+    sheet = csv.writer(out, lineterminator="\n")
     if output is Format.CSV:
         sheet.writerow([column.name for column in _CREDIT_COLUMNS])
     for part in parts:
         if output is Format.JSON:
             for credit in part.credits:
                 document = json_format.MessageToDict(credit, preserving_proto_field_name=True)
-                sys.stdout.write(json.dumps(document) + "\n")
+                out.write(json.dumps(document) + "\n")
         elif output is Format.CSV:
             sheet.writerows(map(neutral, _credit_row(credit)) for credit in part.credits)
         else:
             table.extend(_credit_row(credit) for credit in part.credits)
         if part.HasField("summary"):
             if output is Format.TABLE:
-                write(View({}, _CREDIT_COLUMNS, table), Format.TABLE)
+                write(View({}, _CREDIT_COLUMNS, table), Format.TABLE, out)
             return part.summary
     raise unavailable("DEPENDENCY_UNAVAILABLE", "the stream was cut off; ask again")
 

@@ -25,6 +25,7 @@ from shared.resource_names import resource_name
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
 
+MAX_DAYS = 3650
 _COLUMNS = columns("key", "display_name", "roles", "create_time", "expire_time", "revoke_time")
 
 
@@ -43,7 +44,8 @@ def create(
     role: Annotated[list[RoleName], typer.Option(help="A role. Repeat it.")],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
     days: Annotated[
-        float, typer.Option(min=0, help="Days until it stops working; 0: it does not.")
+        float,
+        typer.Option(max=MAX_DAYS, help="Days until it stops working, 1 to 3650; 0: it does not."),
     ] = 0,
     data: Data = None,
     output: Output = Format.TABLE,
@@ -52,6 +54,8 @@ def create(
 
     Example: touchstone keys create --role assign --role ingest --name checkout-backend --days 90
     """
+    if days and not 1 <= days <= MAX_DAYS:
+        raise typer.BadParameter(f"--days is {days:g}; allowed: from 1 to {MAX_DAYS}, or 0")
     expire = None
     if days:
         expire = Timestamp()

@@ -45,7 +45,7 @@ def show(
         list[str] | None, typer.Option(help="Id of a metric. Repeat it. [default: all]")
     ] = None,
     alpha: Annotated[
-        float, typer.Option(min=0, max=0.5, help="Error probability of tests and intervals.")
+        float, typer.Option(min=1e-9, max=0.5, help="Error probability of tests and intervals.")
     ] = 0.05,
     data: Data = None,
     output: Output = Format.TABLE,
@@ -65,8 +65,13 @@ def show(
         )
     results = reply.results
     whole = list(rows(results))
-    write(View(reply, COLUMNS, whole, experiment, brief(whole)), output)
+    write(View(reply, COLUMNS, whole, title(experiment, alpha), brief(whole)), output)
     tell_health(results)
+
+
+def title(experiment: str, alpha: float) -> str:
+    """The heading of the table, with the level of its intervals."""
+    return f"{experiment}, {100 * (1 - alpha):.10g}% intervals"
 
 
 def rows(results: model_pb.Results) -> Iterator[tuple[Cell, ...]]:
@@ -122,9 +127,9 @@ def comparison_cells(
     posterior = comparison.beta_binomial_posterior if proportion else comparison.normal_posterior
     return (
         estimate(comparison.difference),
-        *ends(comparison.difference_interval),
+        *ends(comparison.difference_interval, lambda end: f"{end:.6g}"),
         estimate(comparison.lift),
-        *ends(comparison.lift_interval),
+        *ends(comparison.lift_interval, percent),
         estimate(comparison.p_value),
         estimate(posterior.probability_better),
     )

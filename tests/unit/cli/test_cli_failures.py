@@ -92,6 +92,54 @@ def test_exit_codes(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_output_that_cannot_be_written_is_an_error_without_a_trace() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli", "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output cannot be written (No space left")
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_reader_that_goes_away_ends_the_command_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli", "version"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("days", ["1e12", "0.5", "-1", "nan"])
+def test_life_of_a_key_is_bounded(tmp_path: Path, days: str) -> None:
+    failed = run(
+        "keys", "create", "--role", "viewer", "--days", days, TOUCHSTONE_DATA=str(tmp_path)
+    )
+    assert failed.returncode == 2
+    assert "3650" in failed.stderr
+
+
+def test_slow_libraries_are_loaded_by_those_that_need_them_alone() -> None:
+    slow = ("sqlalchemy", "alembic", "pandas", "pyarrow", "numpy", "duckdb", "ibis")
+    code = f"import sys, services.cli.main; print([m for m in {slow!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_bad_setting_is_named_by_its_variable(tmp_path: Path) -> None:
     failed = run("doctor", TOUCHSTONE_EVENTS_ADDRESS="nowhere", TOUCHSTONE_DATA=str(tmp_path))
     assert failed.returncode == 1

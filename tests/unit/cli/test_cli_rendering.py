@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from touchstone.results.v1 import results_pb2 as pb
 
+from services.cli.commands.results import title
 from services.cli.figures import ends, estimate, p_value, percent, probability
 from services.cli.rendering import Column, Format, View, columns, neutral, write
 from services.cli.terminal import printable
@@ -73,6 +74,13 @@ def test_markup_in_a_cell_is_text() -> None:
     assert "[bold]x[/bold]" in written(View({}, columns("a"), [("[bold]x[/bold]",)]), Format.TABLE)
 
 
+@pytest.mark.parametrize(
+    ("alpha", "shown"), [(0.05, "95%"), (0.1, "90%"), (0.001, "99.9%"), (1e-9, "99.9999999%")]
+)
+def test_title_shows_the_level_of_the_intervals(alpha: float, shown: str) -> None:
+    assert title("email", alpha) == f"email, {shown} intervals"
+
+
 def test_brief_columns_are_for_the_table_alone() -> None:
     view = View({}, columns("a", "b"), [(1, 2)], brief=((Column("only"),), [("short",)]))
     assert "short" in written(view, Format.TABLE)
@@ -105,9 +113,12 @@ def test_interval_shows_its_open_end_or_its_reason() -> None:
     assert ends(half) == (1, "inf")
     why = pb.NOT_ESTIMABLE_CONTROL_MEAN_NEAR_ZERO
     both = pb.Interval(low_unbounded=True, high_unbounded=True, not_estimable=why)
-    assert ends(both) == ("-inf", "inf")
+    assert ends(both) == ("unbounded",) * 2
     outside = pb.Interval(low=-1, high=2, complement=True, not_estimable=why)
-    assert ends(outside) == ("control mean near zero",) * 2
+    assert ends(outside) == ("outside (-1.0, 2.0)",) * 2
+    assert ends(outside, percent) == ("outside (-100.00%, +200.00%)",) * 2
+    bare = pb.Interval(low=-1, high=2, complement=True)
+    assert ends(bare) == ends(outside)
     none = pb.Interval(not_estimable=pb.NOT_ESTIMABLE_ONE_UNIT)
     assert ends(none) == ("one unit",) * 2
 
@@ -117,4 +128,5 @@ def test_small_figures_never_round_to_certainty() -> None:
     assert p_value(0.0123) == "0.0123"
     assert probability(0.99999) == ">99.9%"
     assert probability(0.00001) == "<0.1%"
+    assert (probability(1.0), probability(0.0), probability(0.5)) == (">99.9%", "<0.1%", "50.0%")
     assert percent(-0.001) == "-0.10%"
