@@ -9,6 +9,7 @@ import pytest
 
 from services.events.domain.limits import Limits
 from services.events.domain.rejection import Reason
+from services.events.domain.steady_day import CONFIRMED_AFTER_DAYS, MAX_STEP_DAYS
 from services.events.settings import Settings
 from shared.lake.layout import COMMON_COLUMNS, LAYOUT_VERSION, TABLES, Column
 from shared.lake.rows import table_of
@@ -87,5 +88,9 @@ def test_every_setting_reason_and_limit_is_described() -> None:
     assert f"more than {limits.event_lead_s // 3600} hours" in EVENTS
     assert f"more than {limits.properties_bytes // 1024} KiB" in EVENTS
     assert f"the first {limits.kept_payload_bytes // 1024} KiB" in EVENTS
-    assert f"beyond {limits.kept_rejections:,}" in EVENTS
+    assert f"keeps its newest {limits.kept_rejections:,}" in EVENTS
+    assert f"more than {limits.kept_rejection_bytes // 2**20} MiB of payloads" in EVENTS
+    assert f"above {limits.inline_bytes // 1024} KiB" in EVENTS
+    assert f"by more than {MAX_STEP_DAYS} days" in EVENTS
+    assert f"from there for {CONFIRMED_AFTER_DAYS} days" in EVENTS
     assert f"`dedupe_window_days` ({limits.dedupe_window_days})" in EVENTS
