@@ -18,6 +18,7 @@ from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.event import Event, EventBatch
 from services.events.domain.limits import Limits
 from shared.lake.layout import TABLES, EventTable
+from shared.lake.snapshot import LakeEventTables
 from shared.lake.upkeep import CROWD
 from shared.lake.writer import TableWriter
 from shared.testing.fakes import CountingIds, FixedClock
@@ -129,4 +130,19 @@ def test_a_rewrite_joins_files_from_before_and_after(
     assert len(DeltaTable(lake / "conversions").file_uris()) == 1
     rows = stored(lake)
     assert (len(rows), rows["old"], rows["2"]) == (CROWD + 1, None, "EUR")
+    journal.close()
+
+
+def test_a_reader_sees_nulls_where_no_file_has_the_column_yet(
+    tmp_path: Path, journal: SqliteJournal
+) -> None:
+    old_lake(tmp_path, ["old"], journal.id, 1)
+    journal.append([b""])
+    DeltaSink(tmp_path, journal, FixedClock(NOW))
+    with LakeEventTables(tmp_path).snapshot("acme").read() as tables:
+        rows = tables["conversions"].to_pyarrow()
+    assert rows.column_names == TABLES["conversions"].schema.names
+    assert rows.select(["event_id", NEW_COLUMN]).to_pylist() == [
+        {"event_id": "old", NEW_COLUMN: None}
+    ]
     journal.close()
