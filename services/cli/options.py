@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.cli.rendering import Format
+
+MAX_DAYS = 366
 
 Data = Annotated[
     Path | None,
@@ -27,13 +30,24 @@ def parse_time(text: str, option: str) -> Timestamp:
     """A time as `2026-01-31` or `2026-01-31T12:00:00Z`; UTC where no offset is given."""
     try:
         time = dt.datetime.fromisoformat(text)
-    except ValueError as error:
+        # In UTC, where the first and the last hours of the calendar may not exist.
+        time = time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError) as error:
         raise typer.BadParameter(
             f"{option} is {text!r}; allowed: a date or time such as 2026-01-31T12:00:00Z"
         ) from error
     stamp = Timestamp()
-    stamp.FromDatetime(time if time.tzinfo else time.replace(tzinfo=dt.UTC))
+    stamp.FromDatetime(time)
     return stamp
+
+
+def parse_days(days: float, option: str) -> Duration:
+    """A number of days as a duration. The contracts take at most 366."""
+    if not 0 <= days <= MAX_DAYS:
+        raise typer.BadParameter(f"{option} is {days:g}; allowed: from 0 to {MAX_DAYS}")
+    duration = Duration()
+    duration.FromTimedelta(dt.timedelta(days=days))
+    return duration
 
 
 def parse_pair(text: str, option: str, example: str) -> tuple[str, str]:

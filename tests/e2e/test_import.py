@@ -115,7 +115,7 @@ def check_against_file(results: dict[str, Any], frame: pd.DataFrame) -> None:
         assert int(arm["units"]) == int((frame["treatment"] == ARMS[arm["variant"]]).sum())
     prefix = "hillstrom-"
     ids = [metric["metric"].rsplit("/", 1)[1] for metric in results["metrics"]]
-    assert {f"{prefix}{name}" for name in METRICS} <= set(ids)
+    assert set(ids) == {f"{prefix}{name}" for name in METRICS}, "its own metrics, and no others"
     by_metric = {m["metric"].rsplit(f"/{prefix}", 1)[1]: m for m in results["metrics"]}
     for name in METRICS:
         control = frame.loc[frame["treatment"] == "No E-Mail", name]
@@ -258,7 +258,8 @@ def test_imports_of_the_same_customers_do_not_count_in_each_other(
     imported(suite, tmp_path / "spring.csv", "summer")
     for name, revenue in (("spring", 1.5), ("autumn", 1000.5), ("summer", 1.5)):
         results = shown_results(suite, name)
-        (metric,) = (m for m in results["metrics"] if m["metric"].endswith(f"/{name}-revenue"))
+        (metric,) = results["metrics"]
+        assert metric["metric"].endswith(f"/metrics/{name}-revenue")
         means = {arm["variant"]: arm["mean"]["value"] for arm in metric["arms"]}
         assert means["zeta"] == pytest.approx(revenue + 2)
         assert means["alpha"] == pytest.approx(revenue + 3)

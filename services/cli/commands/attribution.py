@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import datetime as dt
 import enum
 import json
 from collections.abc import Iterator
@@ -11,12 +10,12 @@ from typing import Annotated, TextIO
 
 import typer
 from google.protobuf import json_format
-from google.protobuf.duration_pb2 import Duration
 from touchstone.attribution.v1 import attribution_pb2 as model_pb
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
 
 from services.cli.figures import count, share, time_text
-from services.cli.options import Data, Output, parse_time
+from services.cli.importing.names import require_event_name, require_unit_type
+from services.cli.options import Data, Output, parse_days, parse_time
 from services.cli.rendering import Cell, Column, Format, View, columns, neutral, write
 from services.cli.session import open_session
 from services.cli.terminal import say, standard_output, warn
@@ -38,9 +37,7 @@ class ModelName(enum.StrEnum):
 
 EventName = Annotated[str, typer.Option(help="The conversion events that are credited.")]
 UnitType = Annotated[str, typer.Option(help="Whose touches make a journey.")]
-Lookback = Annotated[
-    float, typer.Option(min=0, help="Days before its conversion that a touch counts.")
-]
+Lookback = Annotated[float, typer.Option(help="Days before its conversion that a touch counts.")]
 Since = Annotated[str, typer.Option(help="Conversions from this time on.", show_default=False)]
 Until = Annotated[str, typer.Option(help="Conversions before this time.", show_default=False)]
 Repeats = Annotated[str, typer.Option(help="Several conversions of a unit: all, first or split.")]
@@ -157,12 +154,13 @@ def tell_summary(reply: pb.GetAttributionResponse) -> None:
 def _definition(
     event_name: str, unit_type: str, lookback_days: float, between: tuple[str, str], repeats: str
 ) -> model_pb.JourneyDefinition:
+    require_event_name(event_name)
+    require_unit_type(unit_type)
     try:
         rule = model_pb.RepeatRule.Value(f"REPEAT_RULE_{repeats.upper()}")
     except ValueError as error:
         raise typer.BadParameter(f"--repeats is {repeats!r}; allowed: all, first, split") from error
-    lookback = Duration()
-    lookback.FromTimedelta(dt.timedelta(days=lookback_days))
+    lookback = parse_days(lookback_days, "--lookback-days")
     since, until = between
     return model_pb.JourneyDefinition(
         event_name=event_name,

@@ -12,6 +12,7 @@ from touchstone.assignment.v1 import experiment_pb2 as model_pb
 from touchstone.assignment.v1 import experiment_service_pb2 as pb
 
 from services.cli.figures import enum_text, last_part, time_text
+from services.cli.importing.names import require_experiment_id, require_unit_type
 from services.cli.options import Data, DryRun, Etag, Limit, Output, parse_pair
 from services.cli.paging import collect
 from services.cli.rendering import Cell, Column, Format, View, columns, write
@@ -58,6 +59,8 @@ def create(
 
     Example: touchstone experiment create checkout --variant control --variant green
     """
+    require_experiment_id(experiment, "EXPERIMENT")
+    require_unit_type(unit_type)
     source = model_pb.ASSIGNMENT_SOURCE_EXTERNAL if external else model_pb.ASSIGNMENT_SOURCE_SLOTS
     with open_session(data) as session:
         wanted = model_pb.Experiment(

@@ -6,12 +6,16 @@ import enum
 from typing import Annotated, Any
 
 import typer
-from google.protobuf.duration_pb2 import Duration
 from touchstone.results.v1 import metric_pb2 as model_pb
 from touchstone.results.v1 import metric_service_pb2 as pb
 
 from services.cli.figures import enum_text, last_part, time_text
-from services.cli.options import Data, DryRun, Etag, Limit, Output
+from services.cli.importing.names import (
+    require_currency,
+    require_event_name,
+    require_metric_id,
+)
+from services.cli.options import Data, DryRun, Etag, Limit, Output, parse_days
 from services.cli.paging import collect
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
@@ -57,7 +61,7 @@ def create(
     direction: Annotated[Direction, typer.Option(help="Which way is better.")] = Direction.INCREASE,
     role: Annotated[Role, typer.Option(help="What it is for.")] = Role.SECONDARY,
     window_days: Annotated[
-        float, typer.Option(min=0, help="Days after the first exposure; 0: no end.")
+        float, typer.Option(help="Days after the first exposure; 0: no end.")
     ] = 0,
     currency: Annotated[str, typer.Option(help="ISO 4217 code, when the value is money.")] = "",
     title: Annotated[str, typer.Option(help="A title for people.")] = "",
@@ -69,10 +73,11 @@ def create(
 
     Example: touchstone metric create revenue --kind mean --event-name purchase --currency EUR
     """
-    window = None
-    if window_days:
-        window = Duration()
-        window.FromSeconds(round(window_days * 86_400))
+    require_metric_id(metric)
+    if event_name:
+        require_event_name(event_name)
+    require_currency(currency)
+    window = parse_days(window_days, "--window-days") if window_days else None
     wanted = model_pb.Metric(
         display_name=title,
         kind=model_pb.MetricKind.Value(f"METRIC_KIND_{kind.name}"),

@@ -38,6 +38,16 @@ def text(cell: object, column: str) -> str:
     return str(cell).strip()
 
 
+def unit_id(cell: object, column: str) -> str:
+    """The id of a unit. Raises RowError when it is empty or holds what no id may hold."""
+    found = text(cell, column)
+    if any(character < " " or character == "\x7f" for character in found):
+        raise RowError(
+            column, cell, f"is {shown(cell)}; allowed: no tabs, line breaks or control characters"
+        )
+    return found
+
+
 def number(cell: object, column: str) -> float:
     """The finite number in a cell. Raises RowError for anything else."""
     if isinstance(cell, str):

@@ -144,7 +144,7 @@ class ExperimentRows:
             # The rows of another file are other units.
             text = f"{self._mapping.dataset}:{row.number}"
         else:
-            text = cells.text(row.cells[self._unit_at], self._mapping.unit)
+            text = cells.unit_id(row.cells[self._unit_at], self._mapping.unit)
             if self._repeated.get(text, row.number) != row.number:
                 raise RowError(
                     self._mapping.unit,

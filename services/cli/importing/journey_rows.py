@@ -50,7 +50,7 @@ class JourneyRows:
     def events(self, row: SourceRow) -> list[Event]:
         """The events of a row: all of them, or RowError."""
         mapping = self._mapping
-        unit = UnitId(type=mapping.unit_type, id=cells.text(row.cells[self._unit], mapping.unit))
+        unit = UnitId(type=mapping.unit_type, id=cells.unit_id(row.cells[self._unit], mapping.unit))
         time = cells.stamp(cells.time_us(row.cells[self._time], mapping.time))
         cost = self._amount(row, self._cost, mapping.cost)
         if cost is not None and cost < 0:

@@ -55,14 +55,25 @@ def event_name_in(experiment: str, column: str) -> str:
     return _scoped(experiment, ".", event_name(column))
 
 
-def require_experiment_id(experiment: str) -> None:
+def require_experiment_id(experiment: str, option: str = "--experiment") -> None:
     """Raises INVALID_ARGUMENT, in words, when the contract does not take the id."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,62}", experiment):
         raise invalid(
-            "--experiment",
+            option,
             experiment,
             "up to 63 lower-case letters, digits and hyphens, the first a letter, such as "
             f"{_suggested(experiment)}",
+        )
+
+
+def require_metric_id(metric: str) -> None:
+    """Raises INVALID_ARGUMENT, in words, when the contract does not take the id."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", metric):
+        raise invalid(
+            "METRIC",
+            metric,
+            "up to 63 lower-case letters, digits, hyphens and underscores, the first a letter, "
+            f"such as {event_name(metric)}",
         )
 
 

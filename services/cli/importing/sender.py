@@ -92,6 +92,8 @@ class Sender:
                 return answer
             self._tell_once(problem, waited_s)
             self._sleep(wait_s)
+            if self._stopping.is_set():
+                raise problem
             waited_s += wait_s
             delay_s = min(2 * delay_s, self._patience.max_delay_s)
 

@@ -133,6 +133,17 @@ def test_life_of_a_key_is_bounded(tmp_path: Path, days: str) -> None:
     assert "3650" in failed.stderr
 
 
+@pytest.mark.parametrize("days", ["1e12", "-1", "nan", "inf"])
+def test_days_that_no_contract_takes_are_a_usage_error(tmp_path: Path, days: str) -> None:
+    for command in (
+        ("attribution", "show", "--event-name", "x", "--lookback-days", days),
+        ("metric", "create", "x", "--kind", "mean", "--window-days", days),
+    ):
+        failed = run(*command, TOUCHSTONE_DATA=str(tmp_path))
+        assert failed.returncode == 2, failed.stderr
+        assert "from 0 to 366" in failed.stderr
+
+
 def test_slow_libraries_are_loaded_by_those_that_need_them_alone() -> None:
     slow = ("sqlalchemy", "alembic", "pandas", "pyarrow", "numpy", "duckdb", "ibis")
     code = f"import sys, services.cli.main; print([m for m in {slow!r} if m in sys.modules])"

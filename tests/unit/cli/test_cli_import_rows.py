@@ -33,6 +33,7 @@ from services.cli.importing.names import (
     require_dataset,
     require_event_name,
     require_experiment_id,
+    require_metric_id,
     require_unit_type,
     variant_key,
 )
@@ -92,6 +93,7 @@ def test_metric_is_named_by_experiment_and_column() -> None:
     [
         (require_experiment_id, "My Test!", "such as my-test"),
         (require_experiment_id, "2025", "such as e-2025"),
+        (require_metric_id, "My Metric", "such as my_metric"),
         (require_unit_type, "User", "lower-case letters, digits and underscores"),
         (require_event_name, "Order Placed", "such as order_placed"),
         (require_dataset, "../../x", "letters, digits, dots"),
@@ -432,6 +434,7 @@ def test_conversion_column_decides_where_it_is_named(tmp_path: Path) -> None:
     ("line", "column"),
     [
         (",2026-01-01,Search,impression,0,0,0", "who"),
+        ("a\tb,2026-01-01,Search,impression,0,0,0", "who"),
         ("a,soon,Search,impression,0,0,0", "at"),
         ("a,2026-01-01,,impression,0,0,0", "channel"),
         ("a,2026-01-01,Search,impression,0,-1,0", "cost"),
