@@ -103,7 +103,9 @@ def print_rows(rows: Sequence[BenchRow], console: Console | None = None) -> None
             "missing" if row.reference is None else f"{row.reference:,.4g}",
             "" if row.ratio is None else f"{row.ratio:.3g}",
         )
-    (console or Console()).print(table)
+    # Written to a file, a table as narrow as the default terminal cannot be read.
+    wide = Console() if sys.stdout.isatty() else Console(width=200)
+    (console or wide).print(table)
 
 
 def write_rows(rows: Iterable[BenchRow], path: Path = BUILD / "bench.json") -> None:
