@@ -28,7 +28,8 @@ def end(*_):
     (here / "drained").touch()
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
-(here / "up").write_text(str(__import__("os").getpid()))
+(here / "draft").write_text(str(__import__("os").getpid()))
+(here / "draft").rename(here / "up")
 time.sleep(60)
 """
 
