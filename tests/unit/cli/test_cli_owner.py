@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
 import pytest
 
-from services.cli.checkup import check_data, check_key, check_python, check_service, refused
+from services.cli.checkup import (
+    check_audit,
+    check_data,
+    check_key,
+    check_python,
+    check_service,
+    refused,
+)
 from services.cli.owner import find_key, open_to_others, prepare
 from services.cli.settings import CliSettings, read_settings
 from services.cli.suite import free_addresses
@@ -126,6 +134,31 @@ def test_doctor_advises_by_what_failed(code: Code, reason: str, advice: str) -> 
     check = refused("caller", DomainError(code, reason, "no"))
     assert (check.ok, check.found) == (False, "no")
     assert advice in check.advice
+
+
+class Denied(grpc.RpcError):
+    """The answer to a key without the role."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.PERMISSION_DENIED
+
+
+class ViewerSession:
+    """A session with a viewer's key."""
+
+    parent = "projects/shop"
+
+    @property
+    def audit(self) -> ViewerSession:
+        return self
+
+    def VerifyAuditLog(self, request: object) -> None:  # noqa: N802  the contract's name
+        raise Denied
+
+
+def test_doctor_skips_what_the_key_may_not_ask() -> None:
+    check = check_audit(ViewerSession())  # type: ignore[arg-type]
+    assert (check.ok, check.found) == (True, "skipped: needs the role admin")
 
 
 def test_doctor_sees_what_is_missing(settings: CliSettings) -> None:
