@@ -2,7 +2,6 @@
 
 import datetime as dt
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -71,8 +70,6 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_examples_run_and_answer(
     example: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if "polars" in example and find_spec("polars") is None:
-        pytest.skip("polars is not installed")
     exec(compile(example, "docs/reference/lake.md", "exec"), {})
     assert expected in capsys.readouterr().out
 
