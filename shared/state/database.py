@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from shared import errors
 
 _BUSY_TIMEOUT_MS = 10_000
+_WAL_RETRY_MS = 20
 _POOL_SIZE = 8
 _PATIENCE_S = 5
 _STATEMENT_TIMEOUT_MS = 15_000
@@ -131,10 +134,25 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    turn_wal_on(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def turn_wal_on(cursor: Any) -> None:
+    """SQLite does not wait for others while it changes the journal mode of a new file, so this
+    does: processes that start together all come here.
+    """
+    for attempt in range(_BUSY_TIMEOUT_MS // _WAL_RETRY_MS):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if attempt + 1 == _BUSY_TIMEOUT_MS // _WAL_RETRY_MS:
+                raise
+            time.sleep(_WAL_RETRY_MS / 1000)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -1,6 +1,7 @@
 """What `Database` and `migrate` promise, over every database that is supported."""
 
 import datetime as dt
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from shared.errors import Code, DomainError
-from shared.state.database import Database
+from shared.state.database import Database, turn_wal_on
 from shared.state.platform import migrate_platform, projects
 
 REPOSITORY = Path(__file__).parents[2]
@@ -200,3 +201,20 @@ def test_server_that_does_not_answer_is_named_without_its_password():
     assert caught.value.reason == "STORAGE_UNAVAILABLE"
     assert "127.0.0.1:1" in caught.value.message
     assert "secret" not in caught.value.message
+
+
+def test_two_who_turn_a_new_file_over_at_once_both_come_through():
+    class Contended:
+        """Answers as SQLite does to one of two that wait for each other: at once, in vain."""
+
+        refusals = 3
+
+        def execute(self, statement):
+            assert statement == "PRAGMA journal_mode = WAL"
+            if self.refusals:
+                self.refusals -= 1
+                raise sqlite3.OperationalError("database is locked")
+
+    cursor = Contended()
+    turn_wal_on(cursor)
+    assert cursor.refusals == 0
