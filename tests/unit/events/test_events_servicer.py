@@ -94,7 +94,8 @@ async def test_a_heavy_batch_does_not_hold_up_other_calls(bench: Bench) -> None:
     done.set()
     assert (reply.accepted, list(reply.rejected)) == (200, [])
     assert took > 0.2, "otherwise this shows nothing"
-    assert await pause < took / 4
+    # Done on the loop it would be the whole time.
+    assert await pause < 0.8 * took
 
 
 async def test_two_heavy_batches_at_once_count_an_id_once(bench: Bench) -> None:
