@@ -47,7 +47,9 @@ def clock():
 
 @pytest.fixture
 def platform(tmp_path, clock):
-    return replace(open_platform(ServiceSettings(data=tmp_path / "data")), clock=clock)
+    found = replace(open_platform(ServiceSettings(data=tmp_path / "data")), clock=clock)
+    yield found
+    found.database.close()
 
 
 async def test_whatever_is_no_good_key_is_answered_alike(serve, handlers):
@@ -154,8 +156,10 @@ async def test_flood_of_denials_is_one_entry_that_counts_them(serve, platform, c
         assert [event.actor for event in found] == ["anonymous", "unknown", "anonymous"]
         assert "19 more like it" in found[1].detail
         await served.running.drain()
-    with open_platform(ServiceSettings(data=tmp_path / "data")).database.read() as connection:
-        last = SqlAuditLog(connection, platform.audit_keys).entries(NO_PROJECT)[-1]
+    again = open_platform(ServiceSettings(data=tmp_path / "data"))
+    with again.database.read() as connection:
+        last = SqlAuditLog(connection, again.audit_keys).entries(NO_PROJECT)[-1]
+    again.database.close()
     assert "2 more like it" in last.event.detail
 
 
