@@ -114,8 +114,23 @@ def _touchpoint(event: event_pb2.Event) -> tuple[Value, ...]:
 
 
 def _identify(event: event_pb2.Event) -> tuple[Value, ...]:
-    other = event.identify.other_unit
-    return (other.type, other.id)
+    it = event.identify
+    unlink = it.action == event_pb2.IDENTIFY_ACTION_UNLINK
+    return (it.other_unit.type, it.other_unit.id, "unlink" if unlink else None)
+
+
+def _evaluation(event: event_pb2.Event) -> tuple[Value, ...]:
+    it = event.evaluation
+    return (
+        it.flag,
+        it.variant or None,
+        it.reason or None,
+        it.evaluator or None,
+        it.flag_set or None,
+        it.version or None,
+        it.value_json or None,
+        it.error_type or None,
+    )
 
 
 _KINDS: dict[str, tuple[str, Callable[[event_pb2.Event], tuple[Value, ...]]]] = {
@@ -123,6 +138,7 @@ _KINDS: dict[str, tuple[str, Callable[[event_pb2.Event], tuple[Value, ...]]]] = 
     "conversion": ("conversions", _conversion),
     "touchpoint": ("touchpoints", _touchpoint),
     "identify": ("identifies", _identify),
+    "evaluation": ("evaluations", _evaluation),
 }
 
 

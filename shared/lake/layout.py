@@ -107,13 +107,26 @@ TOUCHPOINTS = _table(
 )
 IDENTIFIES = _table(
     "identifies",
-    "Two unit ids are the same thing.",
+    "Two unit ids are the same thing, or turned out not to be.",
     Column("other_unit_type", TEXT, "Kind of the other unit."),
     Column("other_unit_id", TEXT, "Id of the other unit."),
+    Column("action", TEXT, "unlink: earlier links of the two do not count. Null: a link.", True),
+)
+EVALUATIONS = _table(
+    "evaluations",
+    "A flag was evaluated for a unit; experiments do not read it.",
+    Column("flag", TEXT, "Key of the flag."),
+    Column("variant", TEXT, "Variant that was served.", True),
+    Column("reason", TEXT, "Why: static, default, error, ...", True),
+    Column("evaluator", TEXT, "Provider that evaluated it.", True),
+    Column("flag_set", TEXT, "Set of flags that it belongs to.", True),
+    Column("version", TEXT, "Version of the flag set.", True),
+    Column("value_json", TEXT, "Value that was served, as JSON.", True),
+    Column("error_type", TEXT, "Kind of error.", True),
 )
 
 TABLES: Mapping[str, EventTable] = MappingProxyType(
-    {table.name: table for table in (EXPOSURES, CONVERSIONS, TOUCHPOINTS, IDENTIFIES)}
+    {table.name: table for table in (EXPOSURES, CONVERSIONS, TOUCHPOINTS, IDENTIFIES, EVALUATIONS)}
 )
 
 

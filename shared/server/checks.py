@@ -85,7 +85,8 @@ class Validate:
         self._validator = RequestValidator()
 
     async def __call__(self, rpc: Rpc) -> None:
-        """Raises INVALID_ARGUMENT with every violation."""
+        """Raises INVALID_ARGUMENT with every violation, unless the handler does."""
         if rpc.request is None or rpc.rule is None:
             raise RuntimeError("validation needs a parsed request of an authorised call")
-        self._validator.check(rpc.request, rpc.rule.per_item)
+        if not rpc.rule.handler_validates:
+            self._validator.check(rpc.request, rpc.rule.per_item)

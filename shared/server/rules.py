@@ -30,6 +30,7 @@ class Rule:
     mutation: bool
     per_item: str
     max_duration_s: float | None
+    handler_validates: bool = False
 
     def admits(self, roles: frozenset[Role]) -> bool:
         """Whether a caller with these roles may call."""
@@ -48,4 +49,5 @@ def rule_of(descriptor: MethodDescriptor) -> Rule | None:
         mutation=rule.mutation,
         per_item=rule.per_item,
         max_duration_s=rule.max_duration_ms / 1000 or None,
+        handler_validates=rule.handler_validates,
     )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,11 +44,14 @@ _THREADS = 16
 class Servicer:
     """One gRPC service: its full name, its implementation, and the generated function that adds
     it to a server.
+
+    `rules` are those of a contract that is not ours, by the name of the RPC; ours carry their own.
     """
 
     name: str
     implementation: object
     register: Callable[[Any, grpc.aio.Server], None]
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +209,8 @@ def _methods(servicers: Sequence[Servicer]) -> dict[str, tuple[type[Message], Ru
         service = descriptor_pool.Default().FindServiceByName(servicer.name)
         for method in service.methods:
             request = message_factory.GetMessageClass(method.input_type)
-            found[f"/{service.full_name}/{method.name}"] = (request, rule_of(method))
+            rule = servicer.rules.get(method.name) or rule_of(method)
+            found[f"/{service.full_name}/{method.name}"] = (request, rule)
     return found
 
 

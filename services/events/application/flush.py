@@ -1,14 +1,18 @@
 """Move acknowledged batches from the journal into the tables, each event once."""
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from services.events.domain.limits import Limits
 from services.events.ports import EventSink, Journal
-from shared.errors import DomainError
+from shared.errors import DomainError, unavailable
 
+T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 MAX_BACKOFF_S = 30.0
 
@@ -37,7 +41,7 @@ class FlushLoop:
 
     `step` is a turn of flushing that says whether more waits. `tidy` is upkeep of a bounded
     duration: it has its turn once an interval, also while a backlog is worked off, and its failure
-    delays no event.
+    delays no event. `do` is for whatever else changes the tables: this thread is their one writer.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class FlushLoop:
         self._interval_s = interval_s
         self._failures = 0
         self._next_tidy = 0.0
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flusher", daemon=True)
 
@@ -65,16 +71,54 @@ class FlushLoop:
         """Start the thread."""
         self._thread.start()
 
+    def do(self, work: Callable[[], T]) -> Future[T]:
+        """Work on the tables between two turns of flushing, in this thread, one at a time.
+
+        Keep it short: events wait for their turn meanwhile. UNAVAILABLE when the loop ends before.
+        """
+        done: Future[T] = Future()
+        self._work.put((work, done))
+        self._wake.set()
+        if self._stop.is_set():
+            self._refuse_work()
+        return done
+
     def close(self) -> None:
         """Flush what there is, then stop. May be called twice."""
         self._stop.set()
+        self._wake.set()
         if self._thread.ident is not None:
             self._thread.join()
+        self._refuse_work()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._delay_s()):
-            self._drain()
+        next_turn = time.monotonic()
+        while not self._stop.is_set():
+            self._wake.wait(max(0.0, next_turn - time.monotonic()))
+            self._wake.clear()
+            self._do_work()
+            if time.monotonic() >= next_turn:
+                self._drain()
+                next_turn = time.monotonic() + self._delay_s()
         self._drain()
+
+    def _do_work(self) -> None:
+        while not self._stop.is_set() and not self._work.empty():
+            work, done = self._work.get()
+            if done.set_running_or_notify_cancel():
+                try:
+                    done.set_result(work())
+                # Whoever waits for the work is told; the loop goes on.
+                except BaseException as error:  # noqa: BLE001  see above
+                    done.set_exception(error)
+
+    def _refuse_work(self) -> None:
+        while not self._work.empty():
+            _, done = self._work.get()
+            if done.set_running_or_notify_cancel():
+                done.set_exception(
+                    unavailable("DRAINING", "the events service is shutting down: call again")
+                )
 
     def _delay_s(self) -> float:
         return min(MAX_BACKOFF_S, self._interval_s * 2.0 ** min(self._failures, 10))

@@ -42,7 +42,17 @@ PAYLOAD_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "cost",
             "currency",
         ),
-        "identifies": ("other_unit_type", "other_unit_id"),
+        "identifies": ("other_unit_type", "other_unit_id", "action"),
+        "evaluations": (
+            "flag",
+            "variant",
+            "reason",
+            "evaluator",
+            "flag_set",
+            "version",
+            "value_json",
+            "error_type",
+        ),
     }
 )
 """The fields that only one kind has, by the name of its table, in the order of its payload."""

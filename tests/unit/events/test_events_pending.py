@@ -7,7 +7,7 @@ from services.events.adapters.delta_sink import DeltaSink
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.application.flush import flush
 from services.events.application.pending import PendingBatches
-from services.events.composition import pending_batches
+from services.events.composition.core import pending_batches
 from services.events.domain.limits import Limits
 from shared.testing.fakes import CountingIds, FixedClock
 from tests.unit.events.test_events_flush import batch

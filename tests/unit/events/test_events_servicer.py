@@ -15,7 +15,8 @@ from touchstone.events.v1 import event_pb2, events_service_pb2
 
 from services.events.adapters.arrow_codec import ArrowCodec
 from services.events.adapters.instruments import count_items, show_pending
-from services.events.api import EventsServicer
+from services.events.api.intake import Intake
+from services.events.api.log import EventsServicer
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.log_events import EventLog
 from services.events.application.pending import PendingBatches
@@ -23,6 +24,7 @@ from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
 from shared.lake.watermark import NOTHING_WRITTEN
 from shared.security.caller import CALL, Call, Caller
+from shared.server.validation import RequestValidator
 from shared.testing.fakes import FixedClock
 from tests.unit.events import events_fakes as fakes
 
@@ -55,7 +57,8 @@ def bench() -> Iterator[Bench]:
     meter = MeterProvider(metric_readers=[reader]).get_meter("test")
     show_pending(meter, pending.total)
     turns = asyncio.Semaphore(limits.threads)
-    servicer = EventsServicer(log, "memory", lambda: NOTHING_WRITTEN, count_items(meter), turns)
+    intake = Intake(log, RequestValidator(), count_items(meter), turns)
+    servicer = EventsServicer(intake, "memory", lambda: NOTHING_WRITTEN)
     yield Bench(servicer, journal, rejected, reader)
     commits.close()
 

@@ -73,7 +73,7 @@ def test_every_field_of_every_kind_arrives() -> None:
     assert [e.table for e in got] == ["exposures", "touchpoints", "identifies", "conversions"]
     assert got[0].payload == ("exp", "on", 7, "SPLIT", "sdk")
     assert got[1].payload == ("email", "s", "m", "c", "ad", "t", "click", 0.5, "EUR")
-    assert got[2].payload == ("device", "d1")
+    assert got[2].payload == ("device", "d1", None)
     assert got[3] == Event(
         "e1",
         1_790_000_000_000_001,

@@ -1,4 +1,4 @@
-"""Choose the adapters of the events service and join them."""
+"""What every door of the events service stands on: the log, its files and its one writer."""
 
 import asyncio
 import datetime as dt
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opentelemetry import metrics
-from touchstone.events.v1 import events_service_pb2_grpc
 
 from services.events.adapters.arrow_codec import ArrowCodec, project_of
 from services.events.adapters.delta_sink import DeltaSink
@@ -15,7 +14,7 @@ from services.events.adapters.instruments import count_items, show_pending
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
 from services.events.adapters.window_rebuild import rebuild
-from services.events.api import EventsServicer
+from services.events.api.intake import Intake
 from services.events.application.flush import FlushLoop, flush
 from services.events.application.group_commit import GroupCommit
 from services.events.application.log_events import EventLog, Logged, Window
@@ -23,13 +22,12 @@ from services.events.application.pending import PendingBatches
 from services.events.application.window_upkeep import WindowUpkeep
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
-from services.events.ports import EventSink, Journal, RejectedEvents
+from services.events.ports import EventSink, Journal
 from services.events.settings import Settings
 from shared.clock import Clock
 from shared.server.platform import open_platform
-from shared.server.run import Application, Servicer
-
-SERVICE = "touchstone.events.v1.EventsService"
+from shared.server.run import Platform
+from shared.server.validation import RequestValidator
 
 
 def unchanged(journal: Journal) -> Journal:
@@ -40,12 +38,42 @@ def unchanged(journal: Journal) -> Journal:
 FillWindow = Callable[[Window, Path, Journal, Limits, dt.datetime], None]
 
 
-def compose(
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The parts that the doors share. `flusher.do` runs work of the one writer of the tables."""
+
+    settings: Settings
+    platform: Platform
+    limits: Limits
+    journal: Journal
+    rejected: SqliteRejectedEvents
+    sink: DeltaSink
+    window: Window
+    commits: GroupCommit
+    pending: PendingBatches
+    flusher: FlushLoop
+    intake: Intake
+
+    async def start(self) -> None:
+        """Begin to flush."""
+        self.flusher.start()
+
+    async def stop(self) -> None:
+        """End what has a thread or a file, in order."""
+        for part in (self.commits, self.flusher, self.journal, self.rejected):
+            await asyncio.to_thread(part.close)
+
+    def ready(self) -> bool:
+        """Ready while an acknowledgement can be given and events become visible."""
+        return self.flusher.healthy and self.journal.usable
+
+
+def open_core(
     settings: Settings,
     decorate: Callable[[Journal], Journal] = unchanged,
     fill_window: FillWindow = rebuild,
-) -> Application:
-    """The events service on the embedded adapters: SQLite journal, Delta tables on local files.
+) -> Core:
+    """The core on the embedded adapters: SQLite journal, Delta tables on local files.
 
     `decorate` may put another journal around the one on the disk; `fill_window` loads the ids of
     what is stored.
@@ -66,24 +94,21 @@ def compose(
         recover=sink.recover,
         interval_s=settings.flush_interval_s,
     )
-    running = _Running(commits, flusher, journal, rejected)
-    servicer = EventsServicer(
-        log,
-        journal.id,
-        watermark=lambda: sink.watermark,
-        count=instruments(pending),
-        turns=asyncio.Semaphore(limits.threads),
+    intake = Intake(
+        log, RequestValidator(), instruments(pending), asyncio.Semaphore(limits.threads)
     )
-    return Application(
-        service="events",
+    return Core(
         settings=settings,
         platform=platform,
-        servicers=[
-            Servicer(SERVICE, servicer, events_service_pb2_grpc.add_EventsServiceServicer_to_server)
-        ],
-        start=running.start,
-        stop=running.stop,
-        ready=running.ready,
+        limits=limits,
+        journal=journal,
+        rejected=rejected,
+        sink=sink,
+        window=window,
+        commits=commits,
+        pending=pending,
+        flusher=flusher,
+        intake=intake,
     )
 
 
@@ -116,24 +141,3 @@ def upkeep(sink: EventSink, window: Window, clock: Clock) -> Callable[[], None]:
         sink.tidy()
 
     return turn
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """What has a thread or a file, in the order in which it stops."""
-
-    commits: GroupCommit
-    flusher: FlushLoop
-    journal: Journal
-    rejected: RejectedEvents
-
-    async def start(self) -> None:
-        self.flusher.start()
-
-    async def stop(self) -> None:
-        for part in (self.commits, self.flusher, self.journal, self.rejected):
-            await asyncio.to_thread(part.close)
-
-    def ready(self) -> bool:
-        """Ready while an acknowledgement can be given and events become visible."""
-        return self.flusher.healthy and self.journal.usable

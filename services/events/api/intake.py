@@ -1,0 +1,54 @@
+"""The one way for events into the log, whatever door they came through."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from touchstone.events.v1 import events_service_pb2
+
+from services.events.application.log_events import EventLog, LogEvents, Logged, beside, log_events
+from services.events.wire import decode_items
+from shared.server.validation import RequestValidator, item_violations
+
+ITEMS = "events"
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Judges events by the contract and stores the good ones."""
+
+    event_log: EventLog
+    validator: RequestValidator
+    count: Callable[[Logged], None]
+    turns: asyncio.Semaphore
+    """One for each heavy request at a time."""
+
+    async def log_events(
+        self, project: str, request: events_service_pb2.LogEventsRequest
+    ) -> Logged:
+        """Store the events of a project that are good and new; durable on return.
+
+        INVALID_ARGUMENT when the request itself, not only an event of it, breaks the contract.
+        """
+        if request.ByteSize() <= self.event_log.limits.inline_bytes:
+            logged = await self._log(project, request, heavy=False)
+        else:
+            async with self.turns:
+                logged = await self._log(project, request, heavy=True)
+        self.count(logged)
+        return logged
+
+    async def _log(
+        self, project: str, request: events_service_pb2.LogEventsRequest, heavy: bool
+    ) -> Logged:
+        events, limits = request.events, self.event_log.limits
+        self.validator.check(request, ITEMS)
+        violations = item_violations()
+        command = LogEvents(
+            project=project,
+            items=await beside(heavy, lambda: decode_items(events, violations, limits)),
+            # Without an order of its map entries the same event would be kept again and again.
+            payload_of=lambda item: events[item].SerializeToString(deterministic=True),
+            heavy=heavy,
+        )
+        return await log_events(command, self.event_log)

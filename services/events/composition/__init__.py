@@ -1,0 +1,38 @@
+"""Choose the adapters of the events service and join them."""
+
+from collections.abc import Callable
+
+from touchstone.events.v1 import events_service_pb2_grpc
+
+from services.events.adapters.window_rebuild import rebuild
+from services.events.api.log import EventsServicer
+from services.events.composition.core import Core, FillWindow, open_core, unchanged
+from services.events.ports import Journal
+from services.events.settings import Settings
+from shared.server.run import Application, Servicer
+
+SERVICE = "touchstone.events.v1.EventsService"
+
+
+def compose(
+    settings: Settings,
+    decorate: Callable[[Journal], Journal] = unchanged,
+    fill_window: FillWindow = rebuild,
+) -> Application:
+    """The events service with all its doors; see `open_core` for the parameters."""
+    core = open_core(settings, decorate, fill_window)
+    return Application(
+        service="events",
+        settings=settings,
+        platform=core.platform,
+        servicers=[log_servicer(core)],
+        start=core.start,
+        stop=core.stop,
+        ready=core.ready,
+    )
+
+
+def log_servicer(core: Core) -> Servicer:
+    """EventsService."""
+    servicer = EventsServicer(core.intake, core.journal.id, lambda: core.sink.watermark)
+    return Servicer(SERVICE, servicer, events_service_pb2_grpc.add_EventsServiceServicer_to_server)
