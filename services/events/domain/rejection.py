@@ -11,6 +11,7 @@ class Reason(enum.Enum):
     EVENT_TIME_OUT_OF_RANGE = "EVENT_TIME_OUT_OF_RANGE"
     CONFLICTING_DUPLICATE = "CONFLICTING_DUPLICATE"
     TOO_LARGE = "TOO_LARGE"
+    UNIT_ERASED = "UNIT_ERASED"
 
 
 @dataclass(frozen=True, slots=True)
