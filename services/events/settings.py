@@ -1,10 +1,29 @@
 """The settings of the events service: TOUCHSTONE_<NAME> in the environment."""
 
+import re
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.settings import ServiceSettings
+
+_RATE = re.compile(
+    r"(?P<project>[a-z][a-z0-9-]*)=(?P<events>[0-9]{1,12}):(?P<bytes>[0-9]{1,15})", re.ASCII
+)
+
+
+def parse_rates(text: str) -> dict[str, tuple[float, float]]:
+    """Events and bytes a second by project, from `acme=5000:1048576,rival=100:65536`."""
+    found: dict[str, tuple[float, float]] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = _RATE.fullmatch(part)
+        if match is None or not int(match["events"]) or not int(match["bytes"]):
+            raise ValueError(
+                f"{part!r} is no rate; allowed: PROJECT=EVENTS:BYTES, both a second and above 0, "
+                "separated by commas"
+            )
+        found[match["project"]] = (float(match["events"]), float(match["bytes"]))
+    return found
 
 
 class Settings(ServiceSettings):
@@ -16,6 +35,24 @@ class Settings(ServiceSettings):
     dedupe_window_days: int = Field(
         30, ge=1, le=3650, description="Days that an event id is remembered; 24 bytes an event."
     )
+    rate_events_per_s: float = Field(
+        300_000.0, gt=0, le=1e9, description="Events a second that a project may send."
+    )
+    rate_bytes_per_s: float = Field(
+        128.0 * 1024 * 1024, gt=0, le=1e12, description="Bytes a second that a project may send."
+    )
+    project_rates: str = Field(
+        "",
+        max_length=100_000,
+        description="Other rates of single projects: `acme=5000:1048576,...` are events and bytes "
+        "a second.",
+    )
+
+    @field_validator("project_rates")
+    @classmethod
+    def _rates_hold(cls, text: str) -> str:
+        parse_rates(text)
+        return text
 
     @property
     def journal_path(self) -> Path:

@@ -1,0 +1,20 @@
+"""The limits on what comes in, from the settings."""
+
+import time
+
+from services.events.application.admission import Admission, AdmissionLimits
+from services.events.domain.rate import ProjectRates, Rate
+from services.events.settings import Settings, parse_rates
+
+TRACKED_PROJECTS = 10_000
+
+
+def admission(settings: Settings) -> Admission:
+    """The limits that the settings give."""
+    special = {
+        project: Rate(events, size)
+        for project, (events, size) in parse_rates(settings.project_rates).items()
+    }
+    default = Rate(settings.rate_events_per_s, settings.rate_bytes_per_s)
+    rates = ProjectRates(default, special, TRACKED_PROJECTS)
+    return Admission(rates, AdmissionLimits(), time.monotonic)

@@ -1,0 +1,99 @@
+"""How much a project may send: buckets of tokens that refill with time (Turner, 1986)."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+BURST_S = 2.0
+"""A bucket holds what its rate gives in this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a project may send a second; twice that at once after a pause."""
+
+    events_per_s: float
+    bytes_per_s: float
+
+
+class _Bucket:
+    """Tokens that refill at a rate up to a burst. What is larger than a burst may empty a full
+    bucket and leave a debt, so that nothing legal is refused for ever.
+    """
+
+    __slots__ = ("_burst", "_level", "_rate")
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._burst = rate * BURST_S
+        self._level = self._burst
+
+    def refill(self, seconds: float) -> None:
+        self._level = min(self._burst, self._level + self._rate * seconds)
+
+    def wait_s(self, tokens: float) -> float:
+        """Seconds until so many can be taken; 0 when they can be now."""
+        return max(0.0, (min(tokens, self._burst) - self._level) / self._rate)
+
+    def take(self, tokens: float) -> None:
+        self._level -= tokens
+
+
+class _Allowance:
+    """The two buckets of a project, and when they were last refilled."""
+
+    __slots__ = ("bytes_", "events", "updated_s")
+
+    def __init__(self, rate: Rate, now_s: float) -> None:
+        self.events = _Bucket(rate.events_per_s)
+        self.bytes_ = _Bucket(rate.bytes_per_s)
+        self.updated_s = now_s
+
+    def refill(self, now_s: float) -> None:
+        passed = max(0.0, now_s - self.updated_s)
+        self.events.refill(passed)
+        self.bytes_.refill(passed)
+        self.updated_s = now_s
+
+
+class ProjectRates:
+    """The buckets of the projects that sent lately. Not safe to use from several threads.
+
+    At most `tracked` projects are remembered; the one that was silent for longest is forgotten, and
+    begins anew with full buckets.
+    """
+
+    def __init__(self, default: Rate, special: dict[str, Rate], tracked: int) -> None:
+        self._default = default
+        self._special = dict(special)
+        self._tracked = tracked
+        self._projects: OrderedDict[str, _Allowance] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._projects)
+
+    def take(self, project: str, events: int, size_bytes: int, now_s: float) -> float:
+        """Take a batch from the project's buckets: 0.0, or the seconds until it fits.
+
+        A batch that does not fit takes nothing. `now_s` is of a clock that never steps back.
+        """
+        allowance = self._of(project, now_s)
+        allowance.refill(now_s)
+        wait_s = max(allowance.events.wait_s(events), allowance.bytes_.wait_s(size_bytes))
+        if wait_s > 0:
+            return wait_s
+        allowance.events.take(events)
+        allowance.bytes_.take(size_bytes)
+        return 0.0
+
+    def rate_of(self, project: str) -> Rate:
+        """What the project may send."""
+        return self._special.get(project, self._default)
+
+    def _of(self, project: str, now_s: float) -> _Allowance:
+        found = self._projects.get(project)
+        if found is None:
+            found = self._projects[project] = _Allowance(self.rate_of(project), now_s)
+            if len(self._projects) > self._tracked:
+                self._projects.popitem(last=False)
+        self._projects.move_to_end(project)
+        return found

@@ -1,0 +1,104 @@
+"""Who may come in, and what is told to who may not."""
+
+import asyncio
+
+import pytest
+
+from services.events.application.admission import Admission, AdmissionLimits, open_admission
+from services.events.domain.rate import ProjectRates, Rate
+from shared.errors import Code, DomainError
+
+
+def admission(events_per_s: float = 1e9, now_s: float = 0.0, **limits: float) -> Admission:
+    rates = ProjectRates(Rate(events_per_s, 1e9), {}, 10)
+    return Admission(rates, AdmissionLimits(**limits), lambda: now_s)  # type: ignore[arg-type]
+
+
+async def hold(door: Admission, project: str, size: int, end: asyncio.Event) -> None:
+    async with door.admit(project, 1, size):
+        await end.wait()
+
+
+async def refused(door: Admission, project: str, events: int, size: int) -> DomainError:
+    with pytest.raises(DomainError) as raised:
+        async with door.admit(project, events, size):
+            pytest.fail("it was let in")
+    return raised.value
+
+
+async def test_what_is_over_the_rate_is_told_when_it_fits() -> None:
+    door = admission(events_per_s=100)
+    async with door.admit("acme", 200, 10):
+        pass
+    error = await refused(door, "acme", 25, 10)
+    assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+    assert error.retry_after_s == pytest.approx(0.25)
+    assert error.metadata["events_per_s"] == "100"
+    assert "25 events" in error.message
+    async with door.admit("rival", 200, 10):
+        pass
+
+
+async def test_a_project_has_a_bounded_share_of_what_is_in_work() -> None:
+    door, end = admission(in_flight_bytes=100, project_in_flight_bytes=60), asyncio.Event()
+    tasks = [asyncio.create_task(hold(door, "flood", 30, end)) for _ in range(2)]
+    await asyncio.sleep(0)
+    error = await refused(door, "flood", 1, 1)
+    assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert error.retry_after_s
+    tasks.append(asyncio.create_task(hold(door, "acme", 40, end)))
+    await asyncio.sleep(0)
+    assert door.in_flight_bytes == 100
+    end.set()
+    await asyncio.gather(*tasks)
+    assert door.in_flight_bytes == 0
+    async with door.admit("flood", 1, 60):
+        pass
+
+
+async def test_all_projects_together_are_bounded() -> None:
+    door, end = admission(in_flight_bytes=100, project_in_flight_bytes=60), asyncio.Event()
+    tasks = [asyncio.create_task(hold(door, f"p{number}", 20, end)) for number in range(5)]
+    await asyncio.sleep(0)
+    assert "of all projects" in (await refused(door, "another", 1, 20)).message
+    end.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_who_is_refused_for_room_has_spent_nothing_of_the_rate() -> None:
+    door, end = admission(events_per_s=1, project_in_flight_bytes=10), asyncio.Event()
+    task = asyncio.create_task(hold(door, "acme", 10, end))
+    await asyncio.sleep(0)
+    for _ in range(5):
+        assert (await refused(door, "acme", 1, 10)).reason == "OVERLOADED"
+    end.set()
+    await task
+    async with door.admit("acme", 1, 10):
+        pass
+
+
+async def test_one_batch_alone_is_never_too_large() -> None:
+    async with admission(in_flight_bytes=1, project_in_flight_bytes=1).admit("acme", 1, 10**9):
+        pass
+
+
+async def test_a_disk_that_hangs_is_told_before_the_deadline() -> None:
+    door = admission(patience_s=0.05)
+    with pytest.raises(DomainError, match=r"did not confirm this batch within 0\.05 s") as raised:
+        await hold(door, "acme", 10, asyncio.Event())
+    error = raised.value
+    assert (error.code, error.retry_after_s) == (Code.UNAVAILABLE, 1.0)
+    assert door.in_flight_bytes == 0
+
+
+async def test_errors_and_cancellation_pass_and_give_their_room_back() -> None:
+    door = open_admission()
+    with pytest.raises(TimeoutError, match="mine"):
+        async with door.admit("acme", 1, 10):
+            raise TimeoutError("mine")
+    task = asyncio.create_task(hold(door, "acme", 10, asyncio.Event()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert door.in_flight_bytes == 0
