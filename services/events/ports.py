@@ -1,11 +1,11 @@
 """What the events service needs from the outside."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from services.events.domain.event import EventBatch
-from services.events.domain.rejection import RejectedEvent
+from services.events.domain.rejection import KeptEvent, RejectedEvent, Rejection, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +103,48 @@ class EventSink(Protocol):
 
 
 class RejectedEvents(Protocol):
-    """Keeps what was not stored, with the reason, for somebody to look at."""
+    """Keeps what was not stored, with the reason, until it is stored or given up.
+
+    Safe to use from several threads. Every call is UNAVAILABLE when the store cannot be read or
+    written, and after `close`; what is changed is durable on return.
+    """
 
     def keep(self, rejected: Sequence[RejectedEvent]) -> None:
-        """Keep rejected events; durable on return.
+        """Keep rejected events.
 
         The same rejection of the same event is kept once, however often it is sent. Beyond the
-        limits of a project its oldest are dropped, and nothing of another project. UNAVAILABLE
-        when they cannot be kept.
+        limits of a project its oldest are dropped, and nothing of another project. A payload is
+        cut at `Limits.kept_payload_bytes`; of an event of an erased unit it is not kept at all.
         """
         ...
 
-    def newest(self, project: str, count: int) -> Sequence[RejectedEvent]:
-        """The project's rejected events, newest first."""
+    def newest(
+        self, project: str, wanted: Wanted, below: int | None, count: int
+    ) -> Sequence[KeptEvent]:
+        """The project's events that are meant, newest first; at most `count`, without payloads.
+
+        Only those with a number below this one; None: all.
+        """
+        ...
+
+    def numbers(self, project: str, wanted: Wanted, above: int, count: int) -> Sequence[int]:
+        """The numbers of those that are meant above this one, oldest first; at most `count`."""
+        ...
+
+    def count(self, project: str, wanted: Wanted, above: int) -> int:
+        """How many are meant above this number."""
+        ...
+
+    def get(self, project: str, numbers: Collection[int]) -> Mapping[int, RejectedEvent]:
+        """The project's events with these numbers, whole; those that there are."""
+        ...
+
+    def settle(self, project: str, stored: Collection[int], again: Mapping[int, Rejection]) -> None:
+        """Forget the project's events that are stored now; give the others their newest reason.
+
+        All or nothing. One that thereby becomes the same rejection of the same event as another is
+        forgotten too, so that it stays kept once. Numbers that there are not are no error.
+        """
         ...
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
 from services.events.domain.limits import Limits
-from services.events.domain.rejection import Reason, RejectedEvent, Rejection
+from services.events.domain.rejection import Reason, RejectedEvent, Rejection, Wanted
 from shared.errors import Code, DomainError
 from shared.testing.fakes import CountingIds
 
@@ -131,5 +131,5 @@ def test_a_rejected_event_that_cannot_be_kept_is_an_error(tmp_path: Path) -> Non
     store._connection.execute(f"PRAGMA max_page_count = {now + 1}")
     with pytest.raises(DomainError, match="disk is full"):
         store.keep([rejected("a", payload=b"x" * 50_000)])
-    assert store.newest("acme", 10) == []
+    assert store.count("acme", Wanted(), 0) == 0
     store.close()

@@ -3,13 +3,22 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from services.events.adapters.sqlite_file import cannot_write, open_file
 from services.events.domain.limits import Limits
-from services.events.domain.rejection import Reason, RejectedEvent, Rejection
+from services.events.domain.rejection import (
+    KeptEvent,
+    Reason,
+    RejectedEvent,
+    Rejection,
+    Wanted,
+    as_kept,
+)
 from shared.errors import unavailable
 
 SCHEMA = """
@@ -20,17 +29,32 @@ CREATE TABLE IF NOT EXISTS rejected (
 );
 CREATE INDEX IF NOT EXISTS rejected_by_project ON rejected (project, number)
 """
+# Columns that came later have defaults and leave the version of the file alone: a program that
+# does not know them goes on reading and writing it.
+_ADDED = {
+    "door": "ALTER TABLE rejected ADD COLUMN door TEXT NOT NULL DEFAULT ''",
+    "truncated": "ALTER TABLE rejected ADD COLUMN truncated INTEGER NOT NULL DEFAULT 0",
+}
+# Before there was the column, what was as long as the limit was most likely longer.
+_MARK_TRUNCATED = "UPDATE rejected SET truncated = 1 WHERE length(payload) >= ?"
 _INSERT = """
 INSERT OR IGNORE INTO rejected
-(digest, project, event_id, reason, field, message, receive_time_us, source, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+(digest, project, event_id, reason, field, message, receive_time_us, source, payload, door,
+ truncated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _USED = "SELECT project, count(*), sum(length(payload)) FROM rejected GROUP BY project"
+_USED_BY = "SELECT count(*), coalesce(sum(length(payload)), 0) FROM rejected WHERE project = ?"
 _OLDEST = "SELECT number, length(payload) FROM rejected WHERE project = ? ORDER BY number"
 _DROP = "DELETE FROM rejected WHERE project = ? AND number <= ?"
-_NEWEST = """
-SELECT project, event_id, reason, field, message, receive_time_us, source, payload
-FROM rejected WHERE project = ? ORDER BY number DESC LIMIT ?
+_FORGET = "DELETE FROM rejected WHERE project = ? AND number = ?"
+_RENEW = """
+UPDATE OR IGNORE rejected SET digest = ?, reason = ?, field = ?, message = ?, source = ?,
+payload = ?, truncated = ? WHERE project = ? AND number = ?
+"""
+_COLUMNS = "project, event_id, reason, field, message, receive_time_us, source"
+_GET = """
+SELECT project, event_id, reason, field, message, receive_time_us, source, payload, door, truncated
+FROM rejected WHERE project = ? AND number = ?
 """
 
 
@@ -50,41 +74,103 @@ class SqliteRejectedEvents:
         self._lock = threading.Lock()
         self._open = True
         self._connection = open_file(path, SCHEMA)
-        self._used = {
-            project: _Used(events, size)
-            for project, events, size in self._connection.execute(_USED).fetchall()
-        }
+        try:
+            self._add_columns()
+            rows = self._connection.execute(_USED).fetchall()
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise cannot_write(path, error) from error
+        self._used = {project: _Used(events, size) for project, events, size in rows}
 
     def keep(self, rejected: Sequence[RejectedEvent]) -> None:
         """See RejectedEvents."""
-        with self._lock:
-            self._check_open()
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                used = self._insert(rejected)
-                used = {project: self._make_room(project, use) for project, use in used.items()}
-                self._connection.execute("COMMIT")
-                self._used.update(used)
-            except sqlite3.Error as error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise cannot_write(self._path, error) from error
+        kept = [as_kept(event, self._limits.kept_payload_bytes) for event in rejected]
+        with self._change():
+            used = self._insert(kept)
+            used = {project: self._make_room(project, use) for project, use in used.items()}
+        self._used.update(used)
 
-    def newest(self, project: str, count: int) -> Sequence[RejectedEvent]:
+    def newest(
+        self, project: str, wanted: Wanted, below: int | None, count: int
+    ) -> Sequence[KeptEvent]:
         """See RejectedEvents."""
-        with self._lock:
-            self._check_open()
-            rows = self._connection.execute(_NEWEST, (project, count)).fetchall()
-        return [
-            RejectedEvent(owner, Rejection(event_id, Reason(reason), field, message), *rest)
-            for owner, event_id, reason, field, message, *rest in rows
-        ]
+        meant, values = _meant(project, wanted)
+        if below is not None:
+            meant, values = f"{meant} AND number < ?", [*values, below]
+        query = (
+            f"SELECT number, length(payload), {_COLUMNS}, x'', door, truncated FROM rejected "  # noqa: S608  constants
+            f"WHERE {meant} ORDER BY number DESC LIMIT ?"
+        )
+        rows = self._read(query, [*values, count])
+        return [KeptEvent(number, _event(row), size) for number, size, *row in rows]
+
+    def numbers(self, project: str, wanted: Wanted, above: int, count: int) -> Sequence[int]:
+        """See RejectedEvents."""
+        meant, values = _meant(project, wanted)
+        query = f"SELECT number FROM rejected WHERE {meant} AND number > ? ORDER BY number LIMIT ?"  # noqa: S608  constants
+        return [row[0] for row in self._read(query, [*values, above, count])]
+
+    def count(self, project: str, wanted: Wanted, above: int) -> int:
+        """See RejectedEvents."""
+        meant, values = _meant(project, wanted)
+        query = f"SELECT count(*) FROM rejected WHERE {meant} AND number > ?"  # noqa: S608  constants
+        return int(self._read(query, [*values, above])[0][0])
+
+    def get(self, project: str, numbers: Collection[int]) -> Mapping[int, RejectedEvent]:
+        """See RejectedEvents."""
+        found = ((number, self._read(_GET, [project, number])) for number in numbers)
+        return {number: _event(rows[0]) for number, rows in found if rows}
+
+    def settle(self, project: str, stored: Collection[int], again: Mapping[int, Rejection]) -> None:
+        """See RejectedEvents."""
+        kept = self.get(project, again.keys())
+        with self._change():
+            for number in stored:
+                self._connection.execute(_FORGET, (project, number))
+            for number, event in kept.items():
+                self._renew(number, replace(event, rejection=again[number]))
+            used = _Used(*self._connection.execute(_USED_BY, (project,)).fetchone())
+        self._used[project] = used
 
     def close(self) -> None:
         """See RejectedEvents."""
         with self._lock:
             self._open = False
             self._connection.close()
+
+    def _add_columns(self) -> None:
+        rows = self._connection.execute("PRAGMA table_info(rejected)").fetchall()
+        missing = _ADDED.keys() - {row[1] for row in rows}
+        if not missing:
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        for name in sorted(missing):
+            self._connection.execute(_ADDED[name])
+        if "truncated" in missing:
+            self._connection.execute(_MARK_TRUNCATED, (self._limits.kept_payload_bytes,))
+        self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Within the block the file changes, by all of it or nothing."""
+        with self._lock:
+            self._check_open()
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise cannot_write(self._path, error) from error
+
+    def _read(self, query: str, values: Sequence[object]) -> list[Any]:
+        with self._lock:
+            self._check_open()
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise cannot_write(self._path, error) from error
 
     def _insert(self, rejected: Sequence[RejectedEvent]) -> dict[str, _Used]:
         """What the projects use then; those to which nothing was added are left out."""
@@ -94,6 +180,14 @@ class SqliteRejectedEvents:
                 before = used.get(event.project) or self._used.get(event.project, _Used(0, 0))
                 used[event.project] = _Used(before.events + 1, before.size + len(event.payload))
         return used
+
+    def _renew(self, number: int, changed: RejectedEvent) -> None:
+        event = as_kept(changed, self._limits.kept_payload_bytes)
+        digest, project, _, reason, field, message, _, source, payload, _, _ = _row(event)
+        values = (digest, reason, field, message, source, payload, event.truncated)
+        renewed = self._connection.execute(_RENEW, (*values, project, number))
+        if not renewed.rowcount:  # another one is the same rejection of the same event already
+            self._connection.execute(_FORGET, (project, number))
 
     def _make_room(self, project: str, used: _Used) -> _Used:
         """Drop the project's oldest until it is within its limits."""
@@ -120,6 +214,30 @@ class SqliteRejectedEvents:
             )
 
 
+def _meant(project: str, wanted: Wanted) -> tuple[str, list[object]]:
+    """The condition for what is meant, and its values."""
+    conditions: list[tuple[str, Sequence[object]]] = [("project = ?", [project])]
+    if wanted.reasons:
+        marks = ", ".join("?" * len(wanted.reasons))
+        conditions.append((f"reason IN ({marks})", [why.value for why in wanted.reasons]))
+    if wanted.source:
+        conditions.append(("source = ?", [wanted.source]))
+    if wanted.event_id:
+        conditions.append(("event_id = ?", [wanted.event_id]))
+    if wanted.start_us is not None:
+        conditions.append(("receive_time_us >= ?", [wanted.start_us]))
+    if wanted.end_us is not None:
+        conditions.append(("receive_time_us < ?", [wanted.end_us]))
+    values = [value for _, some in conditions for value in some]
+    return " AND ".join(condition for condition, _ in conditions), values
+
+
+def _event(row: Sequence[Any]) -> RejectedEvent:
+    project, event_id, reason, field, message, time_us, source, payload, door, truncated = row
+    why = Rejection(event_id, Reason(reason), field, message)
+    return RejectedEvent(project, why, time_us, source, payload, door, bool(truncated))
+
+
 def _row(event: RejectedEvent) -> tuple[object, ...]:
     why = event.rejection
     return (
@@ -132,11 +250,13 @@ def _row(event: RejectedEvent) -> tuple[object, ...]:
         event.receive_time_us,
         event.source,
         event.payload,
+        event.door,
+        event.truncated,
     )
 
 
 def _digest(event: RejectedEvent) -> bytes:
-    """Equal for the same rejection of the same event, whenever it is sent."""
+    """Equal for the same rejection of the same event, whenever it is sent and by whatever door."""
     why = event.rejection
     text = repr((event.project, why.event_id, why.reason.value, why.field)).encode()
     return hashlib.blake2b(text + event.payload, digest_size=16).digest()
