@@ -26,6 +26,10 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "{event}",
         "Events answered, by outcome: accepted, duplicate or rejected.",
     ),
+    "touchstone.events.otlp.records": (
+        "{record}",
+        "Log records answered, by outcome: exposure, evaluation, refused or ignored.",
+    ),
     "touchstone.events.pending": (
         "{batch}",
         "Acknowledged batches that readers do not see yet.",

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from services.events.domain.flag_evaluation import NO_CHOICE
 from shared.settings import ServiceSettings
 
 _RATE = re.compile(
     r"(?P<project>[a-z][a-z0-9-]*)=(?P<events>[0-9]{1,12}):(?P<bytes>[0-9]{1,15})", re.ASCII
 )
+_REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def parse_rates(text: str) -> dict[str, tuple[float, float]]:
@@ -24,6 +26,18 @@ def parse_rates(text: str) -> dict[str, tuple[float, float]]:
             )
         found[match["project"]] = (float(match["events"]), float(match["bytes"]))
     return found
+
+
+def parse_reasons(text: str) -> frozenset[str]:
+    """The reasons of evaluations that make an exposure, from `split,targeting_match`."""
+    reasons = frozenset(part.strip().lower() for part in text.split(","))
+    for reason in reasons:
+        if not _REASON.fullmatch(reason) or reason in NO_CHOICE:
+            raise ValueError(
+                f"{reason!r} makes no exposure; allowed: words of a to z, 0 to 9 and _, separated "
+                f"by commas, other than {', '.join(sorted(NO_CHOICE))}"
+            )
+    return reasons
 
 
 class Settings(ServiceSettings):
@@ -48,11 +62,32 @@ class Settings(ServiceSettings):
         "a second.",
     )
 
+    otlp_unit_type: str = Field(
+        "user",
+        pattern=r"^[a-z][a-z0-9_]{0,31}$",
+        description="Type of the units of flag evaluations that name none.",
+    )
+    otlp_exposure_reasons: str = Field(
+        "split,targeting_match",
+        description="Reasons of flag evaluations that make an exposure, separated by commas.",
+    )
+
+    @field_validator("otlp_exposure_reasons")
+    @classmethod
+    def _reasons_hold(cls, text: str) -> str:
+        parse_reasons(text)
+        return text
+
     @field_validator("project_rates")
     @classmethod
     def _rates_hold(cls, text: str) -> str:
         parse_rates(text)
         return text
+
+    @property
+    def otlp_reasons(self) -> frozenset[str]:
+        """The reasons that make an exposure, in lower case."""
+        return parse_reasons(self.otlp_exposure_reasons)
 
     @property
     def journal_path(self) -> Path:

@@ -1,7 +1,8 @@
 """Every RPC of the suite, and a valid request for each, made from the contracts alone.
 
 A new RPC needs nothing here as long as its fields are named as in the others; where they are not,
-the test that validates the requests says which value is missing.
+the test that validates the requests says which value is missing. The contracts of others stand in
+FOREIGN, with the rules that the services give them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib
 import math
 import pkgutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ import touchstone
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
+from services.events.api import otlp
 from shared.server.rules import Rule, rule_of
 
 KEY_ID = "thekey0000"
@@ -54,6 +57,8 @@ COLLECTIONS = {
     "Key": f"keys/{KEY_ID}",
 }
 SKIPPED = {"linked_units", "start_time", "end_time"}
+# Modules of contracts that are not ours, with the rules of their RPCs.
+FOREIGN: list[tuple[Any, Mapping[str, Rule]]] = [(logs_service_pb2, otlp.RULES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ class Method:
 
     def request(self, project: str, **top: Any) -> Message:
         """A valid request that names things of the project; `top` replaces first-level fields."""
+        if self.descriptor.input_type.name == "ExportLogsServiceRequest":
+            return logs()
         made = fill(self.descriptor.input_type, project)
         for name, value in top.items():
             setattr(made, name, value)
@@ -86,6 +93,11 @@ def methods() -> list[Method]:
         for method in service.methods:
             path = f"/{service.full_name}/{method.name}"
             found.append(Method(path, method, rule_of(method)))
+    for module, rules in FOREIGN:
+        for service in module.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                path = f"/{service.full_name}/{method.name}"
+                found.append(Method(path, method, rules.get(method.name)))
     return sorted(found, key=lambda method: method.path)
 
 
@@ -93,6 +105,25 @@ def _services() -> Iterator[Any]:
     for module in pkgutil.walk_packages(touchstone.__path__, "touchstone."):
         if module.name.endswith("_pb2"):
             yield from importlib.import_module(module.name).DESCRIPTOR.services_by_name.values()
+
+
+def logs() -> Message:
+    """Log records of a flag that was evaluated; requests of others name no project."""
+    made = logs_service_pb2.ExportLogsServiceRequest()
+    record = (
+        made.resource_logs.add()
+        .scope_logs.add()
+        .log_records.add(time_unix_nano=time.time_ns(), event_name="feature_flag.evaluation")
+    )
+    texts = {
+        "feature_flag.key": "exp",
+        "feature_flag.result.variant": "geheim-a",
+        "feature_flag.result.reason": "split",
+        "feature_flag.context.id": "unit-1",
+    }
+    for key, text in texts.items():
+        record.attributes.add(key=key).value.string_value = text
+    return made
 
 
 def fill(descriptor: Descriptor, project: str) -> Message:

@@ -1,6 +1,6 @@
 """What the events service measures; without an exporter it costs nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
@@ -8,6 +8,7 @@ from services.events.application.log_events import Logged
 from shared.telemetry import METRICS
 
 ITEMS, PENDING = "touchstone.events.items", "touchstone.events.pending"
+RECORDS = "touchstone.events.otlp.records"
 
 
 def count_items(meter: Meter) -> Callable[[Logged], None]:
@@ -24,6 +25,19 @@ def count_items(meter: Meter) -> Callable[[Logged], None]:
         for outcome, number in outcomes.items():
             if number:
                 items.add(number, {"outcome": outcome})
+
+    return count
+
+
+def count_records(meter: Meter) -> Callable[[Mapping[str, int]], None]:
+    """Counts what became of each log record of an export, by its outcome."""
+    unit, description = METRICS[RECORDS]
+    records = meter.create_counter(RECORDS, unit, description)
+
+    def count(outcomes: Mapping[str, int]) -> None:
+        for outcome, number in outcomes.items():
+            if number:
+                records.add(number, {"outcome": outcome})
 
     return count
 

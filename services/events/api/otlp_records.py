@@ -1,0 +1,231 @@
+"""From OpenTelemetry log records to events, by the rule in docs/how-to/otlp.md."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.common.v1 import common_pb2
+from opentelemetry.proto.logs.v1 import logs_pb2
+from touchstone.common.v1 import unit_pb2
+from touchstone.events.v1 import event_pb2, events_service_pb2
+
+from services.events.domain.flag_evaluation import (
+    CONTEXT_ID,
+    EVENT_NAME,
+    KEY,
+    NAMES,
+    UNIT_TYPE,
+    FlagEvaluation,
+    event_id,
+    is_exposure,
+    read_evaluation,
+)
+
+BATCH_EVENTS = 5000
+"""What one LogEvents request holds at most."""
+_NANOS = 1_000_000_000
+_RESOURCE_NAMES = frozenset(
+    {
+        "service.name",
+        "service.instance.id",
+        "telemetry.sdk.language",
+        "telemetry.sdk.version",
+        UNIT_TYPE,
+    }
+)
+NO_KEY = f"without {KEY}: name the flag"
+NO_CONTEXT = f"without {CONTEXT_ID}: set a targeting key in the evaluation context"
+NO_TIME = "without a time: set time_unix_nano or observed_time_unix_nano"
+# The limits of the contract, in bytes, of what describes an event and does not identify it.
+_SOURCE, _REASON, _EVALUATOR, _FLAG_SET, _ERROR_TYPE, _MESSAGE = 128, 64, 128, 128, 128, 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRule:
+    """What is not in the records themselves."""
+
+    unit_type: str
+    """The type of the units, where neither record nor resource names one."""
+    reasons: frozenset[str]
+    """The reasons, in lower case, that make an evaluation an exposure."""
+
+
+@dataclass(slots=True)
+class ReadRecords:
+    """The events of an export, in batches that may be logged, and what became of the others."""
+
+    batches: list[events_service_pb2.LogEventsRequest] = field(default_factory=list)
+    exposures: int = 0
+    evaluations: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    """Evaluations that cannot be events, by what is wrong with them."""
+    ignored: int = 0
+    """Log records of other things."""
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many records there were of each outcome."""
+        return {
+            "exposure": self.exposures,
+            "evaluation": self.evaluations,
+            "refused": self.refused.total(),
+            "ignored": self.ignored,
+        }
+
+    def next_event(self, **fields: Any) -> event_pb2.Event:
+        """One more event, in the last batch that has room."""
+        if not self.batches or len(self.batches[-1].events) >= BATCH_EVENTS:
+            self.batches.append(events_service_pb2.LogEventsRequest())
+        return self.batches[-1].events.add(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What the records of one resource and scope have in common."""
+
+    source: str
+    instance: str
+    evaluator: str
+    unit_type: str
+
+
+def read_records(
+    request: logs_service_pb2.ExportLogsServiceRequest, rule: RecordRule
+) -> ReadRecords:
+    """Everything that an export holds."""
+    read = ReadRecords()
+    for resource_logs in request.resource_logs:
+        resource = _attributes(resource_logs.resource.attributes, _RESOURCE_NAMES)
+        for scope_logs in resource_logs.scope_logs:
+            origin = _origin(resource, scope_logs.scope, rule)
+            for record in scope_logs.log_records:
+                _read_record(record, origin, rule, read)
+    return read
+
+
+def _origin(
+    resource: Mapping[str, object], scope: common_pb2.InstrumentationScope, rule: RecordRule
+) -> _Origin:
+    def text(name: str) -> str:
+        value = resource.get(name)
+        return value if isinstance(value, str) else ""
+
+    name, version = scope.name, scope.version
+    if not version:
+        name, version = text("telemetry.sdk.language"), text("telemetry.sdk.version")
+    return _Origin(
+        source=clipped(text("service.name"), _SOURCE),
+        instance=text("service.instance.id") or text("service.name"),
+        evaluator=f"{name} {version}".strip(),
+        unit_type=text(UNIT_TYPE) or rule.unit_type,
+    )
+
+
+def _read_record(
+    record: logs_pb2.LogRecord, origin: _Origin, rule: RecordRule, read: ReadRecords
+) -> None:
+    if record.event_name and record.event_name != EVENT_NAME:
+        read.ignored += 1
+        return
+    attributes = _attributes(record.attributes, NAMES)
+    if not record.event_name and attributes.get("event.name") != EVENT_NAME:
+        read.ignored += 1
+        return
+    body = _python(record.body) if record.HasField("body") else None
+    evaluation = read_evaluation(attributes, body)
+    time_ns = record.time_unix_nano or record.observed_time_unix_nano
+    wrong = _wrong(evaluation, time_ns)
+    if wrong:
+        read.refused[wrong] += 1
+        return
+    parts = (
+        origin.instance,
+        evaluation.key,
+        evaluation.context_id,
+        evaluation.variant,
+        evaluation.reason,
+        record.span_id.hex(),
+    )
+    unit_type = attributes.get(UNIT_TYPE) or origin.unit_type
+    event = read.next_event(
+        event_id=event_id(time_ns, parts),
+        event_time=Timestamp(seconds=time_ns // _NANOS, nanos=time_ns % _NANOS),
+        unit=unit_pb2.UnitId(type=str(unit_type), id=evaluation.context_id),
+        source=origin.source,
+    )
+    if is_exposure(evaluation, rule.reasons):
+        read.exposures += 1
+        _fill_exposure(event, evaluation, origin)
+    else:
+        read.evaluations += 1
+        _fill_evaluation(event, evaluation, origin)
+
+
+def _wrong(evaluation: FlagEvaluation, time_ns: int) -> str:
+    if not evaluation.key:
+        return NO_KEY
+    if not evaluation.context_id:
+        return NO_CONTEXT
+    return "" if time_ns else NO_TIME
+
+
+def _fill_exposure(event: event_pb2.Event, evaluation: FlagEvaluation, origin: _Origin) -> None:
+    version = evaluation.config_version
+    exposure = event.exposure
+    exposure.experiment, exposure.variant = evaluation.key, evaluation.variant
+    exposure.config_version = version
+    exposure.reason = clipped(evaluation.reason, _REASON)
+    exposure.evaluator = _evaluator(evaluation, origin)
+    if evaluation.flag_set:
+        event.properties.fields["flag_set"].string_value = clipped(evaluation.flag_set, _FLAG_SET)
+    if evaluation.version and not version:
+        event.properties.fields["version"].string_value = clipped(evaluation.version, _FLAG_SET)
+
+
+def _fill_evaluation(event: event_pb2.Event, evaluation: FlagEvaluation, origin: _Origin) -> None:
+    found = event.evaluation
+    found.flag, found.variant = evaluation.key, evaluation.variant
+    found.reason = clipped(evaluation.reason, _REASON)
+    found.evaluator = _evaluator(evaluation, origin)
+    found.flag_set = clipped(evaluation.flag_set, _FLAG_SET)
+    found.version = clipped(evaluation.version, _FLAG_SET)
+    found.value_json = evaluation.value_json
+    found.error_type = clipped(evaluation.error_type, _ERROR_TYPE)
+    if evaluation.error_message:
+        message = clipped(evaluation.error_message, _MESSAGE)
+        event.properties.fields["error_message"].string_value = message
+
+
+def _evaluator(evaluation: FlagEvaluation, origin: _Origin) -> str:
+    parts = (evaluation.provider, f"({origin.evaluator})" if origin.evaluator else "")
+    return clipped(" ".join(part for part in parts if part), _EVALUATOR)
+
+
+def clipped(text: str, max_bytes: int) -> str:
+    """The text, cut at a whole character where it takes more bytes."""
+    if len(text) * 4 <= max_bytes:
+        return text
+    return text.encode()[:max_bytes].decode(errors="ignore")
+
+
+def _attributes(pairs: Iterable[common_pb2.KeyValue], names: frozenset[str]) -> dict[str, object]:
+    return {pair.key: _python(pair.value) for pair in pairs if pair.key in names}
+
+
+def _python(value: common_pb2.AnyValue) -> object:
+    kind = value.WhichOneof("value")
+    if kind is None:
+        return None
+    found: object = getattr(value, kind)
+    if isinstance(found, common_pb2.ArrayValue):
+        return _list(found.values)
+    if isinstance(found, common_pb2.KeyValueList):
+        return {pair.key: _python(pair.value) for pair in found.values}
+    return found
+
+
+def _list(values: Sequence[common_pb2.AnyValue]) -> list[object]:
+    return [_python(value) for value in values]
