@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +17,9 @@ from shared.ids import RandomIds
 from shared.security.bootstrap import make_owner_key
 from shared.server.platform import open_platform
 from shared.settings import Settings
+from tests.robustness.launcher import launcher
 
-START_S = 60.0
+START_S, STOP_S = 60.0, 60.0
 PROJECT = "robust"
 
 
@@ -31,12 +30,12 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def make_key(data: Path) -> str:
-    """A key of the test's project, made as an operator makes the first one."""
-    platform = open_platform(Settings(data=data))
+def make_key(data: Path, project: str = PROJECT, database_url: str = "") -> str:
+    """A key of a project, made as an operator makes the first one."""
+    platform = open_platform(Settings(data=data, database_url=database_url))
     try:
         new = make_owner_key(
-            platform.database, platform.audit_keys, SystemClock(), RandomIds(), PROJECT
+            platform.database, platform.audit_keys, SystemClock(), RandomIds(), project
         )
         return new.text
     finally:
@@ -51,7 +50,12 @@ class EventsProcess:
     module: str = "services.events"
     flush_interval_s: float = 0.05
     port: int = field(default_factory=free_port)
-    _process: subprocess.Popen[bytes] | None = None
+    more: dict[str, str] = field(default_factory=dict)
+    """More of its environment."""
+    open_files: int = 0
+    """How many files it may open; 0 leaves the limit as it is."""
+    service: str = "events"
+    pid: int = 0
 
     @property
     def address(self) -> str:
@@ -61,24 +65,51 @@ class EventsProcess:
     @property
     def log_path(self) -> Path:
         """What it printed."""
-        return self.data.parent / f"{self.data.name}.log"
+        return self.data.parent / f"{self.data.name}.{self.service}.log"
+
+    @property
+    def lake(self) -> Path:
+        """The event tables."""
+        return self.data / "lake"
+
+    @property
+    def rejected(self) -> Path:
+        """The file of the rejected events."""
+        return self.data / "events" / "rejected.db"
 
     def start(self) -> None:
         """Start it and wait until it is SERVING."""
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
-                env=self._environment(),
-                stdout=log,
-                stderr=log,
-            )
+        self.begin()
         end = time.monotonic() + START_S
+        while not self.serving():
+            if launcher().status(self.pid) is not None or time.monotonic() > end:
+                raise AssertionError(f"{self.service} is not serving:\n{self.log_path.read_text()}")
+            time.sleep(0.02)
+
+    def begin(self) -> None:
+        """Start it without waiting for anything."""
+        self.pid = launcher().start(
+            self.module, self._environment(), self.log_path, self.open_files
+        )
+
+    def serving(self, timeout_s: float = 2.0) -> bool:
+        """Whether it says that it is SERVING."""
         with grpc.insecure_channel(self.address) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
-            while not _serving(stub):
-                if self._process.poll() is not None or time.monotonic() > end:
-                    raise AssertionError(f"events is not serving:\n{self.log_path.read_text()}")
-                time.sleep(0.02)
+            try:
+                reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            except grpc.RpcError:
+                return False
+            return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def wait_serving(self, wanted: bool, timeout_s: float) -> bool:
+        """Whether it came to be SERVING, or not SERVING, in time."""
+        end = time.monotonic() + timeout_s
+        while self.serving() is not wanted:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
 
     def kill(self) -> None:
         """kill -9."""
@@ -90,31 +121,31 @@ class EventsProcess:
 
     def pause(self, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        self._process.send_signal(signal.SIGCONT)
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def wait(self) -> int:
+        """The exit status, when it ends by itself."""
+        status = launcher().wait(self.pid, STOP_S)
+        self.pid = 0
+        return status
 
     def _end(self, number: signal.Signals) -> int:
-        process, self._process = self._process, None
-        if process is None:
+        if not self.pid:
             return 0
-        process.send_signal(number)
-        return process.wait(60)
+        if launcher().status(self.pid) is None:
+            os.kill(self.pid, number)
+        return self.wait()
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("TOUCHSTONE_")}
         return kept | {
             "TOUCHSTONE_DATA": str(self.data),
-            "TOUCHSTONE_EVENTS_ADDRESS": self.address,
+            f"TOUCHSTONE_{self.service.upper()}_ADDRESS": self.address,
             "TOUCHSTONE_FLUSH_INTERVAL_S": str(self.flush_interval_s),
             "TOUCHSTONE_LOG_LEVEL": "warning",
+            **self.more,
         }
-
-
-def _serving(stub: health_pb2_grpc.HealthStub) -> bool:
-    try:
-        reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=2)
-    except grpc.RpcError:
-        return False
-    return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from services.events.composition import compose
 from services.events.ports import Journal, JournalEntry
@@ -20,7 +21,7 @@ class EarlyAckJournal:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._waiting: list[Sequence[bytes]] = []
+        self._waiting: list[Any] = []
         self._lock = threading.Lock()
         self.id = journal.id
         self.last = journal.last
@@ -28,9 +29,9 @@ class EarlyAckJournal:
         self.usable = True
         threading.Thread(target=self._write_later, daemon=True).start()
 
-    def append(self, batches: Sequence[bytes]) -> int:
+    def append(self, batches: Any) -> int:
         with self._lock:
-            self._waiting.append(list(batches))
+            self._waiting.append(batches)
             self.last += 1
             return self.last
 
@@ -53,4 +54,4 @@ class EarlyAckJournal:
 
 
 if __name__ == "__main__":
-    run(lambda: compose(Settings(), EarlyAckJournal))
+    run(lambda: compose(Settings(), lambda journal: EarlyAckJournal(journal)))
