@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -66,11 +66,12 @@ class _Used(NamedTuple):
 
 
 class SqliteRejectedEvents:
-    """See RejectedEvents."""
+    """See RejectedEvents. `door` names the way by which an event comes in that does not say so."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, door: Callable[[], str] = str) -> None:
         self._path = path
         self._limits = limits
+        self._door = door
         self._lock = threading.Lock()
         self._open = True
         self._connection = open_file(path, SCHEMA)
@@ -84,7 +85,10 @@ class SqliteRejectedEvents:
 
     def keep(self, rejected: Sequence[RejectedEvent]) -> None:
         """See RejectedEvents."""
-        kept = [as_kept(event, self._limits.kept_payload_bytes) for event in rejected]
+        most = self._limits.kept_payload_bytes
+        kept = [
+            as_kept(replace(event, door=event.door or self._door()), most) for event in rejected
+        ]
         with self._change():
             used = self._insert(kept)
             used = {project: self._make_room(project, use) for project, use in used.items()}

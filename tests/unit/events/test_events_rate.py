@@ -4,7 +4,6 @@ import pytest
 from pydantic import ValidationError
 
 from services.events.domain.rate import BURST_S, ProjectRates, Rate
-from services.events.domain.steady_time import SteadyTime
 from services.events.settings import Settings, parse_rates
 
 RATE = Rate(events_per_s=100, bytes_per_s=10_000)
@@ -89,11 +88,6 @@ def test_who_sends_is_not_forgotten_for_who_does_not() -> None:
     for number in range(10):
         buckets.take(f"p{number}", 1, 1, 0.0)
         assert buckets.take("flood", 100, 1, 0.0) > 0
-
-
-def test_the_receive_time_never_steps_back() -> None:
-    time = SteadyTime(5)
-    assert [time.read(us) for us in (3, 7, 6, 9, 1)] == [5, 7, 7, 9, 9]
 
 
 def test_rates_of_projects_are_read_from_the_settings() -> None:
