@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from grpc_tools import protoc
 from protovalidate._gen.buf.validate import validate_pb
@@ -59,11 +60,20 @@ def run_protoc(arguments: list[str]) -> None:
 
 
 def well_known() -> list[bytes]:
-    """The descriptors that validate.proto imports."""
+    """The descriptors that validate.proto and the contracts import, each after its own imports."""
+    from google.longrunning import operations_pb2
     from google.protobuf import duration_pb2, field_mask_pb2, timestamp_pb2
 
-    modules = (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2)
-    return [module.DESCRIPTOR.serialized_pb for module in modules]
+    found: dict[str, bytes] = {}
+
+    def add(file: FileDescriptor) -> None:
+        for dependency in file.dependencies:
+            add(dependency)
+        found.setdefault(file.name, file.serialized_pb)
+
+    for module in (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2, operations_pb2):
+        add(module.DESCRIPTOR)
+    return list(found.values())
 
 
 def write_stubs(out: Path) -> None:
