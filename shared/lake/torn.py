@@ -21,10 +21,15 @@ _PARQUET_MAGIC = b"PAR1"
 
 
 def settled_version(table: Path, journal_id: str, settled: int) -> int:
-    """The newest version that holds rows of `journal_id` up to position `settled`; -1 if none."""
-    versions = [
+    """The newest version that holds rows of `journal_id` up to position `settled`; -1 if none.
+
+    What is left of a log that was cleaned up begins with a version that was durable long before.
+    """
+    present = sorted(_versions(table))
+    cleaned = present[:1] if present and present[0] > 0 else []
+    versions = cleaned + [
         version
-        for version in sorted(_versions(table))
+        for version in present
         if any(
             txn.get("appId") == journal_id and txn.get("version", settled + 1) <= settled
             for txn in (action.get("txn", {}) for action in _actions(table, version))

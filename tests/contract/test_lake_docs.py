@@ -15,7 +15,8 @@ from services.events.domain.steady_day import CONFIRMED_AFTER_DAYS, MAX_STEP_DAY
 from services.events.settings import Settings
 from shared.lake.layout import COMMON_COLUMNS, LAYOUT_VERSION, TABLES, Column
 from shared.lake.rows import table_of
-from shared.lake.writer import LakeWriter, TableWriter
+from shared.lake.table import TableWriter
+from shared.lake.writer import LakeWriter
 from shared.settings import ServiceSettings
 from shared.testing.fakes import FixedClock
 

@@ -8,8 +8,9 @@ from deltalake import DeltaTable
 
 from shared.lake.layout import TABLES
 from shared.lake.snapshot import LakeEventTables
-from shared.lake.torn import undo_torn_commits
-from shared.lake.writer import LakeWriter, TableWriter
+from shared.lake.table import TableWriter
+from shared.lake.torn import settled_version, undo_torn_commits
+from shared.lake.writer import LakeWriter
 from tests.contract.test_lake_tables import JOURNAL, conversions, ids, writer
 
 
@@ -100,3 +101,13 @@ def test_an_unsynced_checkpoint_goes_with_the_commits_it_repeats(tmp_path: Path)
     again = writer(tmp_path)
     again.append({"conversions": conversions(["002"], 2)}, 2)
     assert ids(LakeEventTables(tmp_path).snapshot("acme")) == ["001", "002"]
+
+
+def test_a_cleaned_log_without_a_watermark_is_trusted_from_its_beginning(tmp_path: Path) -> None:
+    """Nobody could store the rows of its first entry again."""
+    table = TableWriter(tmp_path, TABLES["conversions"])
+    for position in range(1, 4):
+        table.append(conversions([f"{position}"], position), JOURNAL, position)
+    for version in (0, 1):
+        log_entry(tmp_path, version).unlink()
+    assert settled_version(table.path, "another", 0) == 2

@@ -1,7 +1,6 @@
 """What EventTables promises its readers, and LakeWriter its flusher, over real Delta tables."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from shared.errors import Code, DomainError
 from shared.lake.layout import TABLES
 from shared.lake.rows import table_of
 from shared.lake.snapshot import EngineLimits, LakeEventTables, Snapshot
+from shared.lake.table import COMMITS_PER_HANDLE, TableWriter
 from shared.lake.upkeep import CROWD
 from shared.lake.watermark import (
     FILE_NAME,
@@ -24,7 +24,7 @@ from shared.lake.watermark import (
     read_watermark,
     write_watermark,
 )
-from shared.lake.writer import COMMITS_PER_HANDLE, LakeWriter, TableWriter
+from shared.lake.writer import LakeWriter
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 JOURNAL = "journal-a"
@@ -327,7 +327,7 @@ def test_a_rewrite_of_a_second_writer_is_noticed(tmp_path: Path) -> None:
     target = writer(tmp_path)
     for position in range(1, CROWD + 1):
         target.append({"conversions": conversions([f"{position:03d}"], position)}, position)
-    TableWriter(tmp_path, TABLES["conversions"]).tidy(time.monotonic() + 30)
+    writer(tmp_path).tidy(budget_s=30)
     target.append({"conversions": conversions(["new"], CROWD + 1)}, CROWD + 1)
     assert len(ids(LakeEventTables(tmp_path).snapshot("acme"))) == CROWD + 1
 
