@@ -4,20 +4,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.events.domain.event import EventBatch
+from services.events.batch import Batch
 from services.events.domain.rejection import KeptEvent, RejectedEvent, Rejection, Wanted
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """Batches that became durable together."""
+    """Batches that became durable together, as they were appended."""
 
     position: int
-    batches: tuple[bytes, ...]
+    batches: bytes
 
 
 class Journal(Protocol):
-    """A durable queue of opaque batches. Safe to use from several threads.
+    """A durable queue of opaque entries. Safe to use from several threads.
 
     A position is never used twice, also after everything was trimmed and after a restart. After a
     write whose outcome is unknown, and after `close`, every call is UNAVAILABLE with reason
@@ -44,11 +44,10 @@ class Journal(Protocol):
         """The size of the entries that were not trimmed yet."""
         ...
 
-    def append(self, batches: Sequence[bytes]) -> int:
-        """Store the batches as one entry and return its position once it is on the disk.
+    def append(self, batches: bytes) -> int:
+        """Store an entry and return its position once it is on the disk.
 
-        All or nothing: UNAVAILABLE means that none of the batches will ever be read. Positions
-        ascend. At least one batch.
+        All or nothing: UNAVAILABLE means that it will never be read. Positions ascend.
         """
         ...
 
@@ -70,10 +69,10 @@ class Journal(Protocol):
 
 
 class BatchCodec(Protocol):
-    """Turns a batch into bytes for the journal."""
+    """Turns batches into an entry of the journal."""
 
-    def encode(self, batch: EventBatch) -> bytes:
-        """The batch with everything that the tables will hold of it, except its position."""
+    def encode(self, batches: Sequence[Batch]) -> bytes:
+        """The batches with everything that the tables will hold of them, except the position."""
         ...
 
 

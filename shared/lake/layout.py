@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 LAYOUT_VERSION = 1
 PARTITIONS = ("project", "day")
@@ -135,3 +137,11 @@ def unit_key(unit_type: str, unit_id: str) -> int:
     text = f"{unit_type}:{unit_id}".encode()
     digest = hashlib.md5(text, usedforsecurity=False).digest()
     return int.from_bytes(digest[8:], "little", signed=True)
+
+
+def unit_keys(unit_types: pa.ChunkedArray, unit_ids: pa.ChunkedArray) -> pa.Array:
+    """`unit_key` of each unit of two columns."""
+    md5 = hashlib.md5
+    texts = pc.binary_join_element_wise(unit_types, unit_ids, ":").cast(pa.binary()).to_pylist()
+    digests = b"".join([md5(text, usedforsecurity=False).digest() for text in texts])
+    return pa.array(np.frombuffer(digests, "<i8")[1::2], INTEGER)

@@ -31,6 +31,10 @@ class RequestValidator:
     def __init__(self) -> None:
         self._validator = Validator()
 
+    def violations(self, message: Message) -> list[FieldViolation]:
+        """Everything that is wrong with a message."""
+        return _split(self._validator.collect_violations(message), per_item="")[0]
+
     def check(self, request: Message, per_item: str) -> None:
         """Raises INVALID_ARGUMENT with every violation, except those within an item of the
         `per_item` field, which `item_violations` then gives to the handler.

@@ -35,12 +35,12 @@ def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_and_nothing_of_the_call_stays(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "j.db")
-    journal.append([b"a"])
+    journal.append(b"a")
     fill(journal, 2)
     with pytest.raises(DomainError, match="the disk is full: free some space") as raised:
-        journal.append([b"x" * 100_000])
+        journal.append(b"x" * 100_000)
     assert (raised.value.code, raised.value.retry_after_s) == (Code.UNAVAILABLE, 1.0)
-    assert [e.batches for e in journal.read(0, 10**9)] == [(b"a",)]
+    assert [e.batches for e in journal.read(0, 10**9)] == [b"a"]
     journal.close()
 
 
@@ -48,33 +48,33 @@ def test_a_disk_with_space_again_is_used_again(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "j.db")
     fill(journal, 2)
     with pytest.raises(DomainError):
-        journal.append([b"x" * 100_000])
+        journal.append(b"x" * 100_000)
     journal._connection.execute("PRAGMA max_page_count = 1000000")
     assert journal.usable
-    journal.append([b"x" * 100_000])
-    assert journal.read(0, 10**9)[0].batches == (b"x" * 100_000,)
+    journal.append(b"x" * 100_000)
+    assert journal.read(0, 10**9)[0].batches == b"x" * 100_000
     journal.close()
 
 
 def test_after_an_unknown_failure_nothing_is_acknowledged_again(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "j.db")
-    journal.append([b"a"])
+    journal.append(b"a")
     journal._connection.execute("PRAGMA query_only = ON")  # stands for EIO: a write that fails
     with pytest.raises(DomainError):
-        journal.append([b"b"])
+        journal.append(b"b")
     journal._connection.execute("PRAGMA query_only = OFF")
     assert not journal.usable
     with pytest.raises(DomainError):
-        journal.append([b"c"])
+        journal.append(b"c")
     journal.close()
-    assert [e.batches for e in open_journal(tmp_path / "j.db").read(0, 10**9)] == [(b"a",)]
+    assert [e.batches for e in open_journal(tmp_path / "j.db").read(0, 10**9)] == [b"a"]
 
 
 def test_a_second_process_on_the_same_file_is_refused(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "j.db")
     with pytest.raises(DomainError, match="another process uses it"):
         open_journal(tmp_path / "j.db")
-    journal.append([b"a"])
+    journal.append(b"a")
     journal.close()
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
 
 def test_a_flipped_bit_is_found_when_it_is_read(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "j.db")
-    journal.append([b"needle" * 10])
+    journal.append(b"needle" * 10)
     journal.close()
     content = (tmp_path / "j.db").read_bytes()
     (tmp_path / "j.db").write_bytes(content.replace(b"needleneedle", b"needlenee\x00le", 1))

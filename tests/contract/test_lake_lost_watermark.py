@@ -13,13 +13,14 @@ from services.events.domain.limits import Limits
 from shared.errors import DomainError
 from shared.lake.layout import TABLES
 from shared.lake.snapshot import LakeEventTables
+from shared.lake.table import TableWriter
 from shared.lake.upkeep import CROWD
 from shared.lake.watermark import FILE_NAME, ConsistencyToken, read_watermark
-from shared.lake.writer import TableWriter
 from shared.testing.fakes import CountingIds, FixedClock
 from tests.contract.test_lake_power_cut import empty_entry, no_file
 from tests.contract.test_lake_tables import JOURNAL, conversions, ids, writer
 from tests.contract.test_lake_upgrade import NOW, batch
+from tests.unit.events.events_making import entry_of
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_acknowledged_tokens_are_readable_again_at_once(
     tmp_path: Path, journal: SqliteJournal
 ) -> None:
     for name in "ab":
-        journal.append([batch(name)])
+        journal.append(entry_of(batch(name)))
         flush(journal, sink(tmp_path, journal), Limits())
     token = ConsistencyToken(journal.id, journal.last)
     lose_watermark(tmp_path)
@@ -58,9 +59,9 @@ def test_what_the_journal_still_holds_is_not_promised(
     tmp_path: Path, journal: SqliteJournal
 ) -> None:
     """Another table may lack its part of the newest commit."""
-    journal.append([batch("a")])
+    journal.append(entry_of(batch("a")))
     flush(journal, sink(tmp_path, journal), Limits())
-    journal.append([batch("b")])
+    journal.append(entry_of(batch("b")))
     sink(tmp_path, journal).store(journal.read(0, 10**9))
     lose_watermark(tmp_path)
     again = sink(tmp_path, journal)
@@ -73,7 +74,7 @@ def test_what_the_journal_still_holds_is_not_promised(
 def test_tables_that_went_with_the_watermark_promise_nothing(
     tmp_path: Path, journal: SqliteJournal
 ) -> None:
-    journal.append([batch("a")])
+    journal.append(entry_of(batch("a")))
     flush(journal, sink(tmp_path / "one", journal), Limits())
     assert sink(tmp_path / "two", journal).position == 0
 

@@ -14,6 +14,7 @@ from shared.lake.snapshot import LakeEventTables
 from shared.testing.fakes import CountingIds, FixedClock
 from tests.contract.test_lake_tables import ids
 from tests.contract.test_lake_upgrade import NOW, batch
+from tests.unit.events.events_making import entry_of
 from tests.unit.events.events_fakes import MemorySink
 
 
@@ -32,12 +33,13 @@ class Bench:
 
     def entries(self, *names: str) -> Sequence[JournalEntry]:
         """An entry with a batch a name, and all before it."""
-        self.journal.append([batch(name) for name in names])
+        self.journal.append(entry_of(*(batch(name) for name in names)))
         return self.journal.read(0, 10**9)
 
     def visible(self) -> list[str]:
         if isinstance(self.sink, MemorySink):
-            tables = [rows for b in self.sink.stored for _, rows in decode(b, 1)]
+            entries = [JournalEntry(1, blob) for blob in self.sink.stored]
+            tables = decode(entries).values()
             return sorted(name for rows in tables for name in rows["event_id"].to_pylist())
         return ids(LakeEventTables(self.folder / "lake").snapshot("acme"))
 

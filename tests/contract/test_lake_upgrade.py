@@ -9,20 +9,23 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from services.events.adapters.arrow_codec import ArrowCodec
+from services.events.adapters.arrow_codec import MAGIC
 from services.events.adapters.delta_sink import DeltaSink
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.window_rebuild import rebuild
 from services.events.application.flush import flush
+from services.events.batch import Batch
 from services.events.domain.dedupe import DedupeWindow
-from services.events.domain.event import Event, EventBatch
+from services.events.domain.event import Event
 from services.events.domain.limits import Limits
 from shared.lake.layout import TABLES, EventTable
 from shared.lake.snapshot import LakeEventTables
+from shared.lake.table import TableWriter
 from shared.lake.upkeep import CROWD
-from shared.lake.writer import TableWriter
+from shared.lake.writer import LakeWriter
 from shared.testing.fakes import CountingIds, FixedClock
 from tests.contract.test_lake_tables import conversions
+from tests.unit.events.events_making import batch_of, entry_of
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 NOW_US = int(NOW.timestamp() * 1_000_000)
@@ -42,21 +45,21 @@ def old_lake(lake: Path, names: Sequence[str], journal_id: str, position: int) -
     TableWriter(lake, older("conversions")).append(rows, journal_id, position)
 
 
-def batch(event_id: str, currency: str | None = None) -> bytes:
+def batch(event_id: str, currency: str | None = None) -> Batch:
     payload = ("buy", 1.0, currency)
     event = Event(event_id, NOW_US, "user", "u", None, None, None, "conversions", payload)
-    return ArrowCodec().encode(EventBatch("acme", NOW_US, (event,), (1,)))
+    return batch_of(event, receive_time_us=NOW_US)
 
 
-def old_batch(event_id: str) -> bytes:
-    """A batch as the older version encoded it."""
-    stream = batch(event_id)[LENGTH.size :]
+def old_entry(event_id: str) -> bytes:
+    """An entry as the older version encoded it."""
+    stream = entry_of(batch(event_id))[len(MAGIC) + LENGTH.size :]
     rows = pa.ipc.open_stream(stream).read_all().drop_columns([NEW_COLUMN])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as out:
         out.write_table(rows)
     encoded: bytes = sink.getvalue().to_pybytes()
-    return LENGTH.pack(len(encoded)) + encoded
+    return MAGIC + LENGTH.pack(len(encoded)) + encoded
 
 
 def stored(lake: Path) -> dict[str, str | None]:
@@ -74,12 +77,13 @@ def journal(tmp_path: Path) -> SqliteJournal:
 def test_an_upgrade_with_a_backlog_stores_it_with_nulls(
     tmp_path: Path, journal: SqliteJournal
 ) -> None:
-    journal.append([b""])
+    journal.append(entry_of())
     old_lake(tmp_path, ["stored"], journal.id, 1)
     journal.trim(1)
-    journal.append([old_batch("waiting")])
+    journal.append(old_entry("waiting"))
     sink = DeltaSink(tmp_path, journal, FixedClock(NOW))
-    journal.append([old_batch("mixed-old"), batch("mixed-new", "EUR")])
+    journal.append(old_entry("mixed-old"))
+    journal.append(entry_of(batch("mixed-new", "EUR")))
     flush(journal, sink, Limits())
     assert stored(tmp_path) == {
         "mixed-new": "EUR",
@@ -94,7 +98,7 @@ def test_an_upgrade_with_a_backlog_stores_it_with_nulls(
 def test_a_restart_after_the_upgrade_changes_no_schema_and_stores_nothing_twice(
     tmp_path: Path, journal: SqliteJournal
 ) -> None:
-    journal.append([old_batch("a")])
+    journal.append(old_entry("a"))
     old_lake(tmp_path, ["a"], journal.id, 1)
     for _ in range(2):
         sink = DeltaSink(tmp_path, journal, FixedClock(NOW))
@@ -107,11 +111,11 @@ def test_a_restart_after_the_upgrade_changes_no_schema_and_stores_nothing_twice(
 def test_the_window_is_rebuilt_from_old_tables_and_an_old_backlog(
     tmp_path: Path, journal: SqliteJournal
 ) -> None:
-    journal.append([b""])
+    journal.append(entry_of())
     old_lake(tmp_path, ["a"], journal.id, 1)
     journal.trim(1)
     DeltaSink(tmp_path, journal, FixedClock(NOW))
-    journal.append([old_batch("b")])
+    journal.append(old_entry("b"))
     window: DedupeWindow[str] = DedupeWindow(3650)
     rebuild(window, tmp_path, journal, Limits(dedupe_window_days=3650), NOW)
     assert len(window) == 2
@@ -126,7 +130,7 @@ def test_a_rewrite_joins_files_from_before_and_after(
     table = TableWriter(lake, TABLES["conversions"])
     for position in range(2, CROWD + 2):
         table.append(conversions([f"{position}"], position, currency="EUR"), journal.id, position)
-    table.tidy(until=float("inf"))
+    LakeWriter(lake, journal.id, FixedClock(NOW)).tidy(budget_s=30)
     assert len(DeltaTable(lake / "conversions").file_uris()) == 1
     rows = stored(lake)
     assert (len(rows), rows["old"], rows["2"]) == (CROWD + 1, None, "EUR")
@@ -137,7 +141,7 @@ def test_a_reader_sees_nulls_where_no_file_has_the_column_yet(
     tmp_path: Path, journal: SqliteJournal
 ) -> None:
     old_lake(tmp_path, ["old"], journal.id, 1)
-    journal.append([b""])
+    journal.append(entry_of())
     DeltaSink(tmp_path, journal, FixedClock(NOW))
     with LakeEventTables(tmp_path).snapshot("acme").read() as tables:
         rows = tables["conversions"].to_pyarrow()

@@ -1,97 +1,137 @@
-"""A batch in the journal: an Arrow stream a table, so that the flusher touches no single event."""
+"""An entry of the journal: for each kind of event an Arrow stream, written and read by columns.
 
+Project and receive time are the same for a whole batch: they travel once, beside the columns.
+"""
+
+import json
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from services.events.domain.event import EventBatch
-from shared.lake.layout import COMMON_COLUMNS, DATE, INSTANT, INTEGER, TABLES, TEXT, unit_key
+from services.events.batch import SCHEMAS, Batch, Integers, Portion
+from services.events.ports import JournalEntry
+from shared.errors import unavailable
+from shared.lake.layout import DATE, INSTANT, INTEGER, TABLES, TEXT, unit_keys
 
-# Project and receive time are the same for a whole batch: they travel once, beside the columns.
-_EVENT_COLUMNS = (
-    ("event_id", TEXT),
-    ("event_time", INSTANT),
-    ("unit_type", TEXT),
-    ("unit_id", TEXT),
-    ("linked_units", TEXT),
-    ("source", TEXT),
-    ("properties", TEXT),
-    ("content_digest", INTEGER),
-)
+MAGIC = b"TSJ2"
 _LENGTH = struct.Struct("<I")
+_DIGEST = pa.field("content_digest", INTEGER)
+
+
+class Segment(NamedTuple):
+    """Consecutive rows of a stream that belong to one batch."""
+
+    batch: int
+    """Which of the entry's batches it is, from 0."""
+    project: str
+    receive_time_us: int
+    rows: int
 
 
 class ArrowCodec:
     """See BatchCodec."""
 
-    def encode(self, batch: EventBatch) -> bytes:
+    def encode(self, batches: Sequence[Batch]) -> bytes:
         """See BatchCodec."""
-        rows: dict[str, list[tuple[object, ...]]] = {}
-        for event, digest in zip(batch.events, batch.digests, strict=True):
-            rows.setdefault(event.table, []).append((*event[:7], digest, *event.payload))
-        parts = [_encode(name, part, batch) for name, part in rows.items()]
-        return b"".join(piece for part in parts for piece in (_LENGTH.pack(len(part)), part))
+        by_table: dict[str, list[tuple[Segment, Portion, Integers]]] = {}
+        for number, batch in enumerate(batches):
+            for portion, digests in batch.parts:
+                segment = Segment(number, batch.project, batch.receive_time_us, len(portion))
+                by_table.setdefault(portion.table, []).append((segment, portion, digests))
+        parts: list[bytes | memoryview] = [MAGIC]
+        for name, portions in by_table.items():
+            stream = _stream(name, portions)
+            parts += [_LENGTH.pack(len(stream)), memoryview(stream)]
+        return b"".join(parts)
 
 
-def decode(batch: bytes, position: int) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of a batch by table name, with every column of the layout."""
-    at = 0
-    while at < len(batch):
-        (length,) = _LENGTH.unpack_from(batch, at)
-        at += _LENGTH.size
-        stored = pa.ipc.open_stream(pa.py_buffer(batch)[at : at + length]).read_all()
-        at += length
-        name = stored.schema.metadata[b"table"].decode()
-        yield name, _complete(name, stored, position)
-
-
-def project_of(batch: bytes) -> str:
-    """The project whose batch it is, without a look at its rows."""
-    stream = pa.ipc.open_stream(pa.py_buffer(batch)[_LENGTH.size :])
-    project: bytes = stream.schema.metadata[b"project"]
-    return project.decode()
-
-
-def _encode(name: str, rows: Sequence[tuple[object, ...]], batch: EventBatch) -> bytes:
-    own = [(c.name, c.type) for c in TABLES[name].columns[len(COMMON_COLUMNS) :]]
-    schema = pa.schema(
-        [*_EVENT_COLUMNS, *own],
-        metadata={
-            "table": name,
-            "project": batch.project,
-            "receive_time": str(batch.receive_time_us),
-        },
-    )
-    columns = zip(*rows, strict=True)
-    arrays = [pa.array(v, f.type) for v, f in zip(columns, schema, strict=True)]
+def _stream(name: str, portions: Sequence[tuple[Segment, Portion, Integers]]) -> pa.Buffer:
+    segments = [segment for segment, _, _ in portions]
+    schema = SCHEMAS[name].append(_DIGEST)
+    schema = schema.with_metadata({"table": name, "segments": json.dumps(segments)})
+    columns = zip(*((*p.columns, pa.array(d, INTEGER)) for _, p, d in portions), strict=True)
+    arrays = [pa.concat_arrays(c) if len(c) > 1 else c[0] for c in columns]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as stream:
         stream.write_batch(pa.record_batch(arrays, schema=schema))
-    encoded: bytes = sink.getvalue().to_pybytes()
-    return encoded
+    return sink.getvalue()
 
 
-def _complete(name: str, stored: pa.Table, position: int) -> pa.Table:
-    metadata = stored.schema.metadata
-    received = pa.scalar(int(metadata[b"receive_time"]), INSTANT)
-    units = zip(stored["unit_type"].to_pylist(), stored["unit_id"].to_pylist(), strict=True)
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """One stream of an entry."""
+
+    table: str
+    rows: pa.RecordBatch
+    segments: list[Segment]
+    position: int
+
+
+def decode(entries: Sequence[JournalEntry]) -> dict[str, pa.Table]:
+    """The rows of entries by table name, with every column of the layout."""
+    by_table: dict[str, list[_Stored]] = {}
+    for entry in entries:
+        for stored in _streams(entry):
+            by_table.setdefault(stored.table, []).append(stored)
+    return {name: _complete(name, streams) for name, streams in by_table.items()}
+
+
+def projects_of(entry: JournalEntry) -> list[str]:
+    """The project of each batch in the entry."""
+    batches = {s.batch: s.project for part in _streams(entry) for s in part.segments}
+    return list(batches.values())
+
+
+def _streams(entry: JournalEntry) -> Iterator[_Stored]:
+    blob = pa.py_buffer(entry.batches)
+    if entry.batches[: len(MAGIC)] != MAGIC:
+        raise unavailable(
+            "STORAGE_UNAVAILABLE",
+            f"entry {entry.position} of the journal was written by another version of Touchstone: "
+            "start that version once, so that it empties its journal, then this one",
+            retry_after_s=None,
+        )
+    at = len(MAGIC)
+    while at < len(blob):
+        (length,) = _LENGTH.unpack_from(entry.batches, at)
+        at += _LENGTH.size
+        with pa.ipc.open_stream(blob[at : at + length]) as reader:
+            metadata = reader.schema.metadata
+            segments = [Segment(*fields) for fields in json.loads(metadata[b"segments"])]
+            rows = reader.read_next_batch()
+            yield _Stored(metadata[b"table"].decode(), rows, segments, entry.position)
+        at += length
+
+
+def _complete(name: str, streams: Sequence[_Stored]) -> pa.Table:
+    rows = pa.concat_tables(
+        [pa.table(part.rows) for part in streams], promote_options="default"
+    ).combine_chunks()
+    segments = [segment for part in streams for segment in part.segments]
+    counts = np.array([segment.rows for segment in segments])
+    received = np.repeat(np.array([segment.receive_time_us for segment in segments]), counts)
+    positions = np.array([part.position for part in streams])
     columns = {
-        **{field: stored[field] for field in stored.schema.names},
-        "project": _repeated(pa.scalar(metadata[b"project"].decode(), TEXT), stored),
-        "receive_time": _repeated(received, stored),
-        "day": pc.cast(stored["event_time"], DATE),
-        "unit_key": pa.array([unit_key(*unit) for unit in units], INTEGER),
-        "position": _repeated(pa.scalar(position, INTEGER), stored),
+        **{field: rows[field] for field in rows.column_names},
+        "project": _repeated([segment.project for segment in segments], counts),
+        "receive_time": pa.array(received, INTEGER).view(INSTANT),
+        "day": rows["event_time"].cast(DATE),
+        "unit_key": unit_keys(rows["unit_type"], rows["unit_id"]),
+        "position": pa.array(np.repeat(positions, [part.rows.num_rows for part in streams])),
     }
-    # A batch that an older version wrote lacks the columns that were added since.
+    # An entry that an older version wrote lacks the columns that were added since.
     for column in TABLES[name].columns:
         if column.optional:
-            columns.setdefault(column.name, pa.nulls(stored.num_rows, column.type))
+            columns.setdefault(column.name, pa.nulls(rows.num_rows, column.type))
     schema = TABLES[name].schema
     return pa.table([columns[field] for field in schema.names], schema=schema)
 
 
-def _repeated(value: pa.Scalar, rows: pa.Table) -> pa.Array:
-    return pa.repeat(value, rows.num_rows)
+def _repeated(values: Sequence[str], counts: Integers) -> pa.Array:
+    names = pa.array(values, TEXT).dictionary_encode()
+    indices = np.repeat(names.indices.to_numpy(), counts)
+    return pa.DictionaryArray.from_arrays(pa.array(indices), names.dictionary).cast(TEXT)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
 from services.events.adapters.arrow_codec import decode
@@ -11,7 +10,7 @@ from services.events.ports import Journal, JournalEntry
 from shared.clock import Clock
 from shared.errors import DomainError, failed_precondition
 from shared.lake.watermark import Watermark
-from shared.lake.writer import LakeWriter, concatenate
+from shared.lake.writer import LakeWriter
 
 # Well below the time within which an acknowledged event becomes readable.
 UPKEEP_S = 0.3
@@ -48,13 +47,7 @@ class DeltaSink:
 
     def store(self, entries: Sequence[JournalEntry]) -> None:
         """See EventSink."""
-        parts: dict[str, list[pa.Table]] = {}
-        for entry in entries:
-            for batch in entry.batches:
-                for name, rows in decode(batch, entry.position):
-                    parts.setdefault(name, []).append(rows)
-        tables = {name: concatenate(name, rows) for name, rows in parts.items()}
-        self._writer.append(tables, entries[-1].position)
+        self._writer.append(decode(entries), entries[-1].position)
 
     def tidy(self) -> None:
         """See EventSink."""

@@ -1,10 +1,9 @@
 """The journal in a SQLite file: one blob a group commit."""
 
 import sqlite3
-import struct
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.events.adapters.sqlite_file import cannot_write, open_file
@@ -18,7 +17,6 @@ CREATE TABLE IF NOT EXISTS entry (
     position INTEGER PRIMARY KEY AUTOINCREMENT, crc INTEGER NOT NULL, batches BLOB NOT NULL
 )
 """
-_LENGTH = struct.Struct("<I")
 _ID_CHARACTERS = 26
 
 
@@ -54,19 +52,18 @@ class SqliteJournal:
         """See Journal."""
         return self._backlog_bytes
 
-    def append(self, batches: Sequence[bytes]) -> int:
+    def append(self, batches: bytes) -> int:
         """See Journal."""
-        blob = b"".join(part for batch in batches for part in (_LENGTH.pack(len(batch)), batch))
         with self._lock:
             self._check_usable()
             try:
                 cursor = self._connection.execute(
-                    "INSERT INTO entry (crc, batches) VALUES (?, ?)", (zlib.crc32(blob), blob)
+                    "INSERT INTO entry (crc, batches) VALUES (?, ?)", (zlib.crc32(batches), batches)
                 )
             except sqlite3.Error as error:
                 raise self._failed(error) from error
             self._last = _row_id(cursor)
-            self._backlog_bytes += len(blob)
+            self._backlog_bytes += len(batches)
             return self._last
 
     def read(self, after: int, max_bytes: int) -> Sequence[JournalEntry]:
@@ -153,16 +150,7 @@ class SqliteJournal:
                 f"{zlib.crc32(blob)}, written was {crc}; restore the file from a backup",
                 retry_after_s=None,
             )
-        return JournalEntry(position, tuple(_split(blob)))
-
-
-def _split(blob: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(blob):
-        (length,) = _LENGTH.unpack_from(blob, at)
-        at += _LENGTH.size
-        yield blob[at : at + length]
-        at += length
+        return JournalEntry(position, blob)
 
 
 def _row_id(cursor: sqlite3.Cursor) -> int:

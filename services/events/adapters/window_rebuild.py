@@ -78,13 +78,7 @@ def _rows(engine: ibis.BaseBackend, tables: list[DeltaTable]) -> Iterator[ibis.T
 def _journal_rows(journal: Journal, limits: Limits) -> Iterator[pa.Table]:
     after = 0
     while entries := journal.read(after, limits.flush_bytes):
-        parts = [
-            rows.select(_COLUMNS)
-            for entry in entries
-            for batch in entry.batches
-            for _, rows in decode(batch, entry.position)
-        ]
-        yield pa.concat_tables(parts)
+        yield pa.concat_tables([rows.select(_COLUMNS) for rows in decode(entries).values()])
         after = entries[-1].position
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from touchstone.events.v1 import events_service_pb2
 
 from services.events.application.log_events import EventLog, LogEvents, Logged, beside, log_events
-from services.events.wire import decode_items
-from shared.server.validation import RequestValidator, item_violations
+from services.events.wire.columns import EventDecoder
+from shared.server.validation import RequestValidator
 
+MOST_EVENTS = 5000
 ITEMS = "events"
 
 
@@ -19,6 +20,7 @@ class Intake:
 
     event_log: EventLog
     validator: RequestValidator
+    decoder: EventDecoder
     count: Callable[[Logged], None]
     turns: asyncio.Semaphore
     """One for each heavy request at a time."""
@@ -30,6 +32,8 @@ class Intake:
 
         INVALID_ARGUMENT when the request itself, not only an event of it, breaks the contract.
         """
+        if not 1 <= len(request.events) <= MOST_EVENTS:
+            self.validator.check(request, ITEMS)
         if request.ByteSize() <= self.event_log.limits.inline_bytes:
             logged = await self._log(project, request, heavy=False)
         else:
@@ -41,14 +45,12 @@ class Intake:
     async def _log(
         self, project: str, request: events_service_pb2.LogEventsRequest, heavy: bool
     ) -> Logged:
-        events, limits = request.events, self.event_log.limits
-        self.validator.check(request, ITEMS)
-        violations = item_violations()
-        command = LogEvents(
-            project=project,
-            items=await beside(heavy, lambda: decode_items(events, violations, limits)),
+        decoded = await beside(heavy, lambda: self.decoder.decode(request))
+
+        def sent(place: int) -> tuple[str, bytes]:
+            event = request.events[place]
             # Without an order of its map entries the same event would be kept again and again.
-            payload_of=lambda item: events[item].SerializeToString(deterministic=True),
-            heavy=heavy,
-        )
+            return event.source[:128], event.SerializeToString(deterministic=True)
+
+        command = LogEvents(project, decoded.portions, decoded.rejected, sent, heavy)
         return await log_events(command, self.event_log)

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.events.v1 import events_service_pb2, events_service_pb2_grpc
 
 from services.events.api.intake import Intake
-from services.events.wire import encode_logged
+from services.events.wire.reply import encode_logged
 from shared.lake.watermark import ConsistencyToken, Watermark
 from shared.security.caller import current_caller
 

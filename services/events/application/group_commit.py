@@ -5,8 +5,9 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+from services.events.batch import Batch
 from services.events.domain.limits import Limits
-from services.events.ports import Journal
+from services.events.ports import BatchCodec, Journal
 from shared.errors import DomainError, overloaded, unavailable
 
 Durable = asyncio.Future[int]
@@ -14,7 +15,8 @@ Durable = asyncio.Future[int]
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    batch: bytes
+    batch: Batch
+    size_bytes: int
     durable: Durable
     loop: asyncio.AbstractEventLoop
 
@@ -22,8 +24,9 @@ class _Waiting:
 class GroupCommit:
     """Appends batches to a journal from one thread of its own."""
 
-    def __init__(self, journal: Journal, limits: Limits) -> None:
+    def __init__(self, journal: Journal, codec: BatchCodec, limits: Limits) -> None:
         self._journal = journal
+        self._codec = codec
         self._limits = limits
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
@@ -37,7 +40,7 @@ class GroupCommit:
         """The position of the newest durable entry."""
         return self._journal.last
 
-    def submit(self, batch: bytes, durable: Durable) -> None:
+    def submit(self, batch: Batch, durable: Durable) -> None:
         """Queue a batch. `durable` gets its position when it is on the disk, or the error.
 
         Call it from the event loop of the future. RESOURCE_EXHAUSTED when too much waits already
@@ -50,17 +53,18 @@ class GroupCommit:
                 "send this batch again later",
                 retry_after_s=5.0,
             )
+        size = batch.size_bytes
         with self._changed:
             if self._closing:
                 raise unavailable("DRAINING", "the events service is shutting down: call again")
-            if self._queue and self._queued_bytes + len(batch) > self._limits.queued_bytes:
+            if self._queue and self._queued_bytes + size > self._limits.queued_bytes:
                 raise overloaded(
                     f"{self._queued_bytes} bytes of events wait for the disk; at most "
                     f"{self._limits.queued_bytes}: send this batch again later",
                     retry_after_s=0.5,
                 )
-            self._queue.append(_Waiting(batch, durable, durable.get_loop()))
-            self._queued_bytes += len(batch)
+            self._queue.append(_Waiting(batch, size, durable, durable.get_loop()))
+            self._queued_bytes += size
             self._changed.notify()
 
     def close(self) -> None:
@@ -75,7 +79,8 @@ class GroupCommit:
             position: int | None = None
             failure: Exception | None = None
             try:
-                position = self._journal.append([waiting.batch for waiting in group])
+                blob = self._codec.encode([waiting.batch for waiting in group])
+                position = self._journal.append(blob)
             except DomainError as error:
                 failure = error
             # Whatever else went wrong, the callers must not wait for ever.
@@ -91,7 +96,7 @@ class GroupCommit:
             size = 0
             while self._queue and (not group or size < self._limits.group_bytes):
                 group.append(self._queue.popleft())
-                size += len(group[-1].batch)
+                size += group[-1].size_bytes
             self._queued_bytes -= size
             return group
 

@@ -5,20 +5,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+import numpy as np
+
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.pending import PendingBatches
+from services.events.application.receive_time import ReceiveTime
+from services.events.batch import EVENT_ID, Batch, Flags, Integers, Portion
 from services.events.domain.dedupe import DedupeWindow, Seen
-from services.events.domain.event import (
-    Event,
-    EventBatch,
-    content_digest,
-    fingerprint,
-    fingerprint_prefix,
-)
+from services.events.domain.event import fingerprint_prefix
 from services.events.domain.limits import MICROSECONDS, Limits
 from services.events.domain.rejection import Reason, RejectedEvent, Rejection
-from services.events.ports import BatchCodec, RejectedEvents
-from shared.clock import Clock
+from services.events.ports import RejectedEvents
 from shared.errors import unavailable
 
 Window: TypeAlias = DedupeWindow[Durable]
@@ -27,12 +24,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class LogEvents:
-    """A batch as it was received: each item parsed, or rejected while parsing."""
+    """A batch as it was received: the events that keep the contract, and the others by place."""
 
     project: str
-    items: Sequence[Event | Rejection]
-    payload_of: Callable[[int], bytes]
-    """The item as the sender encoded it, for the ones that are kept as rejected."""
+    portions: Sequence[Portion]
+    rejected: dict[int, Rejection]
+    sent: Callable[[int], tuple[str, bytes]]
+    """The source and the encoded event at a place, for the ones that are kept as rejected."""
     heavy: bool = False
     """Whether work on the whole batch takes long enough to stand in the way of other calls."""
 
@@ -62,22 +60,36 @@ class EventLog:
 
     window: Window
     commits: GroupCommit
-    codec: BatchCodec
     rejected: RejectedEvents
-    clock: Clock
+    received: ReceiveTime
     limits: Limits
     pending: PendingBatches
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """The items that may be stored, and those that may not."""
+    """The events that may be stored, in the order of the request, and those that may not.
 
-    places: list[int]
-    events: list[Event]
-    digests: list[int]
+    Event `i` in that order is row `order[i]` of the portions, one portion after another.
+    """
+
+    portions: list[Portion]
+    order: Integers
     fingerprints: list[bytes]
+    digests: list[int]
     rejected: dict[int, Rejection]
+
+    @property
+    def places(self) -> Integers:
+        """The place of each row in the request."""
+        return np.concatenate([np.empty(0, np.int64), *(p.places for p in self.portions)])
+
+    def rows(self, chosen: Flags) -> list[Flags]:
+        """What is chosen in the order of the request, for each row of each portion."""
+        by_row = np.empty(len(chosen), bool)
+        by_row[self.order] = chosen
+        ends = np.cumsum([len(portion) for portion in self.portions])
+        return np.split(by_row, ends[:-1])
 
 
 async def log_events(command: LogEvents, log: EventLog) -> Logged:
@@ -86,59 +98,56 @@ async def log_events(command: LogEvents, log: EventLog) -> Logged:
     Returns when everything it reports is durable. On any error nothing may be assumed: the whole
     batch can be sent again, and what was stored is then a duplicate.
     """
-    now_us = int(log.clock.now().timestamp() * MICROSECONDS)
+    now_us = log.received.now_us()
     judged = await beside(command.heavy, lambda: _judge(command, now_us, log.limits))
     durable: Durable = asyncio.get_running_loop().create_future()
     reservation = log.window.reserve(judged.fingerprints, judged.digests, durable)
-    new = [i for i, seen in enumerate(reservation.outcomes) if seen is Seen.NEW]
-    if new:
-        batch = EventBatch(
-            command.project,
-            now_us,
-            tuple(judged.events[i] for i in new),
-            tuple(judged.digests[i] for i in new),
-        )
-        await _store(command, batch, [judged.fingerprints[i] for i in new], durable, log)
+    new = reservation.outcomes == Seen.NEW
+    accepted = int(np.count_nonzero(new))
+    if accepted:
+        await _store(command, judged, new, now_us, durable, log)
     await _others(reservation.waits)
-    duplicates = []
-    for place, event, seen in zip(judged.places, judged.events, reservation.outcomes, strict=True):
-        if seen is Seen.DUPLICATE:
-            duplicates.append(place)
-        elif seen is Seen.CONFLICT:
-            judged.rejected[place] = _conflict(event)
+    places = judged.places[judged.order]
+    duplicates = tuple(places[reservation.outcomes == Seen.DUPLICATE].tolist())
+    if accepted + len(duplicates) < len(new):
+        judged.rejected.update(_conflicts(judged, reservation.outcomes == Seen.CONFLICT))
     rejected = tuple(sorted(judged.rejected.items()))
     if rejected:
-        await asyncio.to_thread(
-            lambda: log.rejected.keep(_kept(command, rejected, now_us, log.limits))
-        )
+        await asyncio.to_thread(lambda: log.rejected.keep(_kept(command, rejected, now_us)))
     # Where the first of a duplicate stands is not remembered, only that it is durable by now. Nor
     # may a call that stores nothing answer with less than the caller's call before it did.
-    alone = new and not duplicates
+    alone = accepted and not duplicates
     position = durable.result() if alone else log.commits.last
-    return Logged(len(new), tuple(duplicates), rejected, position)
+    return Logged(accepted, duplicates, rejected, position)
 
 
 def _judge(command: LogEvents, now_us: int, limits: Limits) -> _Judged:
-    judged = _Judged([], [], [], [], {})
+    portions, rejected = [], dict(command.rejected)
+    for portion in command.portions:
+        kept = _in_range(portion, now_us, limits)
+        if not kept.all():
+            rejected.update(_out_of_range(portion.where(~kept), now_us, limits))
+        portions.append(portion.where(kept))
+    portions = [portion for portion in portions if len(portion)]
     prefix = fingerprint_prefix(command.project)
-    latest_us = now_us + limits.event_lead_s * MICROSECONDS
-    for place, item in enumerate(command.items):
-        if isinstance(item, Rejection):
-            judged.rejected[place] = item
-        elif not 0 <= item.time_us <= latest_us:
-            judged.rejected[place] = _out_of_range(item, now_us, limits)
-        else:
-            judged.places.append(place)
-            judged.events.append(item)
-            judged.digests.append(content_digest(item))
-            judged.fingerprints.append(fingerprint(prefix, item.event_id))
-    return judged
+    names = [name for portion in portions for name in portion.fingerprints(prefix)]
+    digests = [digest for portion in portions for digest in portion.digests().tolist()]
+    # The first of two events with one id is the first of the request, whatever their kinds.
+    places = np.concatenate([np.empty(0, np.int64), *(portion.places for portion in portions)])
+    order = np.argsort(places)
+    in_order = order.tolist()
+    return _Judged(
+        portions, order, [names[i] for i in in_order], [digests[i] for i in in_order], rejected
+    )
 
 
 async def _store(
-    command: LogEvents, batch: EventBatch, held: Sequence[bytes], durable: Durable, log: EventLog
+    command: LogEvents, judged: _Judged, new: Flags, now_us: int, durable: Durable, log: EventLog
 ) -> None:
     """Store the new events. Their reservation ends with the write, whoever still waits for it."""
+    held = judged.fingerprints
+    if not new.all():
+        held = [judged.fingerprints[i] for i in np.flatnonzero(new)]
 
     def settle(done: Durable) -> None:
         if done.cancelled() or done.exception() is not None:
@@ -149,12 +158,25 @@ async def _store(
 
     durable.add_done_callback(settle)
     try:
-        encoded = await beside(command.heavy, lambda: log.codec.encode(batch))
-        log.commits.submit(encoded, durable)
+        batch = await beside(command.heavy, lambda: _batch(command.project, judged, new, now_us))
+        log.commits.submit(batch, durable)
     except BaseException:
         durable.cancel()
         raise
     await asyncio.shield(durable)
+
+
+def _batch(project: str, judged: _Judged, new: Flags, now_us: int) -> Batch:
+    digests = np.empty(len(new), np.int64)
+    digests[judged.order] = judged.digests
+    ends = np.cumsum([len(portion) for portion in judged.portions])[:-1]
+    parts = [
+        (portion.where(kept), of_portion[kept])
+        for portion, kept, of_portion in zip(
+            judged.portions, judged.rows(new), np.split(digests, ends), strict=True
+        )
+    ]
+    return Batch(project, now_us, tuple((part, of) for part, of in parts if len(part)))
 
 
 async def _others(waits: frozenset[Durable]) -> None:
@@ -170,34 +192,50 @@ async def _others(waits: frozenset[Durable]) -> None:
 
 
 def _kept(
-    command: LogEvents, rejected: Sequence[tuple[int, Rejection]], now_us: int, limits: Limits
+    command: LogEvents, rejected: Sequence[tuple[int, Rejection]], now_us: int
 ) -> list[RejectedEvent]:
     kept = []
     for place, why in rejected:
-        item = command.items[place]
-        source = item.source or "" if isinstance(item, Event) else ""
-        payload = command.payload_of(place)[: limits.kept_payload_bytes]
+        source, payload = command.sent(place)
         kept.append(RejectedEvent(command.project, why, now_us, source, payload))
     return kept
 
 
-def _conflict(event: Event) -> Rejection:
-    return Rejection(
-        event.event_id,
-        Reason.CONFLICTING_DUPLICATE,
-        "event_id",
-        "was used before for an event with other content, which stands; "
-        "send a different event under an id of its own",
-    )
+def _conflicts(judged: _Judged, conflicting: Flags) -> dict[int, Rejection]:
+    return {
+        int(place): Rejection(
+            event_id,
+            Reason.CONFLICTING_DUPLICATE,
+            "event_id",
+            "was used before for an event with other content, which stands; "
+            "send a different event under an id of its own",
+        )
+        for portion, kept in zip(judged.portions, judged.rows(conflicting), strict=True)
+        for place, event_id in _named(portion.where(kept))
+    }
 
 
-def _out_of_range(event: Event, now_us: int, limits: Limits) -> Rejection:
-    seconds = event.time_us / MICROSECONDS
-    now = now_us / MICROSECONDS
-    return Rejection(
-        event.event_id,
-        Reason.EVENT_TIME_OUT_OF_RANGE,
-        "event_time",
-        f"is {seconds:.0f} s after 1970; allowed: from 0 to {limits.event_lead_s} s after it is "
-        f"received, now {now + limits.event_lead_s:.0f} s: send the time when it happened, in UTC",
-    )
+def _in_range(portion: Portion, now_us: int, limits: Limits) -> Flags:
+    times_us = portion.times_us
+    return (times_us >= 0) & (times_us <= now_us + limits.event_lead_s * MICROSECONDS)
+
+
+def _out_of_range(portion: Portion, now_us: int, limits: Limits) -> dict[int, Rejection]:
+    latest_s = now_us / MICROSECONDS + limits.event_lead_s
+    return {
+        place: Rejection(
+            event_id,
+            Reason.EVENT_TIME_OUT_OF_RANGE,
+            "event_time",
+            f"is {time_us / MICROSECONDS:.0f} s after 1970; allowed: from 0 to "
+            f"{limits.event_lead_s} s after it is received, now {latest_s:.0f} s: send the time "
+            "when it happened, in UTC",
+        )
+        for (place, event_id), time_us in zip(_named(portion), portion.times_us, strict=True)
+    }
+
+
+def _named(portion: Portion) -> list[tuple[int, str]]:
+    """The place and the id of each event."""
+    ids = portion.columns[EVENT_ID].to_pylist()
+    return list(zip(portion.places.tolist(), ids, strict=True))

@@ -8,22 +8,25 @@ from pathlib import Path
 
 from opentelemetry import metrics
 
-from services.events.adapters.arrow_codec import ArrowCodec, project_of
+from services.events.adapters.arrow_codec import ArrowCodec, projects_of
 from services.events.adapters.delta_sink import DeltaSink
 from services.events.adapters.instruments import count_items, show_pending
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
 from services.events.adapters.window_rebuild import rebuild
+from services.events.api.door import current_door
 from services.events.api.intake import Intake
 from services.events.application.flush import FlushLoop, flush
 from services.events.application.group_commit import GroupCommit
 from services.events.application.log_events import EventLog, Logged, Window
 from services.events.application.pending import PendingBatches
+from services.events.application.receive_time import ReceiveTime
 from services.events.application.window_upkeep import WindowUpkeep
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
 from services.events.ports import EventSink, Journal
 from services.events.settings import Settings
+from services.events.wire.columns import EventDecoder
 from shared.clock import Clock
 from shared.server.platform import open_platform
 from shared.server.run import Platform
@@ -81,21 +84,26 @@ def open_core(
     platform = open_platform(settings)
     limits = Limits(dedupe_window_days=settings.dedupe_window_days)
     journal = decorate(SqliteJournal(settings.journal_path, platform.ids))
-    rejected = SqliteRejectedEvents(settings.rejected_path, limits)
+    rejected = SqliteRejectedEvents(settings.rejected_path, limits, current_door)
     sink = DeltaSink(settings.lake_path, journal, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
-    commits = GroupCommit(journal, limits)
+    commits = GroupCommit(journal, ArrowCodec(), limits)
     pending = pending_batches(journal, sink, limits)
-    log = EventLog(window, commits, ArrowCodec(), rejected, platform.clock, limits, pending)
+    log = EventLog(window, commits, rejected, ReceiveTime(platform.clock), limits, pending)
     flusher = FlushLoop(
         step=lambda: flush(journal, sink, limits),
         tidy=upkeep(sink, window, platform.clock),
         recover=sink.recover,
         interval_s=settings.flush_interval_s,
     )
+    validator = RequestValidator()
     intake = Intake(
-        log, RequestValidator(), instruments(pending), asyncio.Semaphore(limits.threads)
+        log,
+        validator,
+        EventDecoder(limits, validator.violations),
+        instruments(pending),
+        asyncio.Semaphore(limits.threads),
     )
     return Core(
         settings=settings,
@@ -118,8 +126,8 @@ def pending_batches(journal: Journal, sink: EventSink, limits: Limits) -> Pendin
     after = sink.position
     while entries := journal.read(after, limits.flush_bytes):
         for entry in entries:
-            for batch in entry.batches:
-                pending.add(project_of(batch), entry.position)
+            for project in projects_of(entry):
+                pending.add(project, entry.position)
         after = entries[-1].position
     return pending
 

@@ -22,7 +22,7 @@ class MemoryJournal:
         self.gate = threading.Event()
         self.gate.set()
         self.failures: list[Exception] = []
-        self.groups: list[int] = []
+        self.groups = 0
         self._last = 0
 
     id = "memory"
@@ -34,15 +34,15 @@ class MemoryJournal:
 
     @property
     def backlog_bytes(self) -> int:
-        return sum(len(b) for e in self.entries for b in e.batches)
+        return sum(len(entry.batches) for entry in self.entries)
 
-    def append(self, batches: Sequence[bytes]) -> int:
+    def append(self, batches: bytes) -> int:
         assert self.gate.wait(10)
         if self.failures:
             raise self.failures.pop()
-        self.groups.append(len(batches))
+        self.groups += 1
         self._last += 1
-        self.entries.append(JournalEntry(self._last, tuple(batches)))
+        self.entries.append(JournalEntry(self._last, batches))
         return self._last
 
     def read(self, after: int, max_bytes: int) -> Sequence[JournalEntry]:
@@ -176,7 +176,7 @@ class MemorySink:
         self._during()
         for entry in entries:
             if entry.position > self.position:
-                self.stored.extend(entry.batches)
+                self.stored.append(entry.batches)
         self.position = max(self.position, entries[-1].position)
 
     def tidy(self) -> None:

@@ -6,25 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from services.events.adapters.arrow_codec import ArrowCodec
 from services.events.adapters.delta_sink import DeltaSink
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.window_rebuild import rebuild
 from services.events.application.flush import FlushLoop, flush
 from services.events.application.window_upkeep import WindowUpkeep
+from services.events.batch import Batch
 from services.events.domain.dedupe import DedupeWindow, Seen
-from services.events.domain.event import (
-    Event,
-    EventBatch,
-    content_digest,
-    fingerprint,
-    fingerprint_prefix,
-)
+from services.events.domain.event import Event
 from services.events.domain.limits import Limits
 from shared.errors import DomainError
 from shared.lake.snapshot import LakeEventTables
 from shared.testing.fakes import CountingIds, FixedClock
 from tests.unit.events import events_fakes as fakes
+from tests.unit.events.events_making import batch_of, digest_of, entry_of, fingerprint_of
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
 NOW_US = int(NOW.timestamp() * 1_000_000)
@@ -37,10 +32,8 @@ def event(event_id: str) -> Event:
     )
 
 
-def batch(*ids: str, project: str = "acme", receive_time_us: int = NOW_US) -> bytes:
-    events = tuple(event(i) for i in ids)
-    digests = tuple(content_digest(e) for e in events)
-    return ArrowCodec().encode(EventBatch(project, receive_time_us, events, digests))
+def batch(*ids: str, project: str = "acme", receive_time_us: int = NOW_US) -> Batch:
+    return batch_of(*map(event, ids), project=project, receive_time_us=receive_time_us)
 
 
 def loop_over(journal: fakes.MemoryJournal, sink: fakes.MemorySink, interval_s: float) -> FlushLoop:
@@ -52,7 +45,7 @@ def loop_over(journal: fakes.MemoryJournal, sink: fakes.MemorySink, interval_s: 
 def test_a_turn_moves_a_portion_and_trims_what_it_moved() -> None:
     journal, sink = fakes.MemoryJournal(), fakes.MemorySink()
     for name in "abc":
-        journal.append([name.encode()])
+        journal.append(name.encode())
     assert flush(journal, sink, Limits())
     assert (sink.stored, [e.position for e in journal.entries]) == ([b"a", b"b"], [3])
     assert not flush(journal, sink, Limits()), "the portion held the rest"
@@ -63,16 +56,16 @@ def test_a_turn_moves_a_portion_and_trims_what_it_moved() -> None:
 def test_what_comes_during_a_turn_waits_for_the_next() -> None:
     """Otherwise steady traffic would be one commit after another, without a pause."""
     journal = fakes.MemoryJournal()
-    sink = fakes.MemorySink(during=lambda: journal.append([b"later"]))
-    journal.append([b"a"])
+    sink = fakes.MemorySink(during=lambda: journal.append(b"later"))
+    journal.append(b"a")
     assert not flush(journal, sink, Limits())
     assert (sink.stored, len(journal.entries)) == ([b"a"], 1)
 
 
 def test_steady_traffic_is_stored_once_an_interval_and_upkeep_has_its_turns() -> None:
     journal = fakes.MemoryJournal()
-    sink = fakes.MemorySink(during=lambda: journal.append([b"more"]))
-    journal.append([b"a"])
+    sink = fakes.MemorySink(during=lambda: journal.append(b"more"))
+    journal.append(b"a")
     loop = loop_over(journal, sink, interval_s=0.05)
     loop.start()
     time.sleep(0.6)
@@ -85,7 +78,7 @@ def test_upkeep_has_its_turns_while_a_backlog_is_worked_off() -> None:
     journal = fakes.MemoryJournal()
     sink = fakes.MemorySink(during=lambda: time.sleep(0.02))
     for _ in range(40):
-        journal.append([b"a"])
+        journal.append(b"a")
     loop = loop_over(journal, sink, interval_s=0.1)
     loop.start()
     time.sleep(0.12)
@@ -102,7 +95,7 @@ def test_failing_upkeep_delays_no_event() -> None:
     loop = loop_over(journal, sink, interval_s=0.01)
     loop.start()
     time.sleep(0.2)
-    journal.append([b"a"])
+    journal.append(b"a")
     time.sleep(0.1)
     assert (sink.stored, loop.healthy) == ([b"a"], True)
     assert sink.recoveries >= 3
@@ -111,7 +104,7 @@ def test_failing_upkeep_delays_no_event() -> None:
 
 def test_a_failed_turn_trims_nothing() -> None:
     journal, sink = fakes.MemoryJournal(), fakes.MemorySink()
-    journal.append([b"a"])
+    journal.append(b"a")
     sink.failures = [OSError("disk")]
     with pytest.raises(OSError, match="disk"):
         flush(journal, sink, Limits())
@@ -122,7 +115,7 @@ def test_a_failed_turn_trims_nothing() -> None:
 
 def test_the_loop_outlives_failures_and_tells_of_them() -> None:
     journal, sink = fakes.MemoryJournal(), fakes.MemorySink()
-    journal.append([b"a"])
+    journal.append(b"a")
     sink.failures = [OSError("once"), OSError("twice")]
     loop = loop_over(journal, sink, interval_s=0.02)
     loop.start()
@@ -133,7 +126,7 @@ def test_the_loop_outlives_failures_and_tells_of_them() -> None:
         time.sleep(0.002)
     time.sleep(0.05)
     assert (sink.stored, sink.recoveries, unhealthy, loop.healthy) == ([b"a"], 2, True, True)
-    journal.append([b"b"])
+    journal.append(b"b")
     loop.close()
     loop.close()
     assert sink.stored == [b"a", b"b"], "closing flushes what there is"
@@ -150,23 +143,23 @@ def test_a_restart_between_any_two_steps_stores_each_event_once(tmp_path: Path) 
     for round_number in range(3):
         journal = SqliteJournal(file, CountingIds())
         sink = DeltaSink(lake, journal, FixedClock(NOW))
-        journal.append([batch(f"{round_number}-a"), batch(f"{round_number}-b")])
+        journal.append(entry_of(batch(f"{round_number}-a"), batch(f"{round_number}-b")))
         sink.store(journal.read(0, 10**9))  # everything, also what is stored already
         journal.close()
     assert readable(lake) == sorted(f"{r}-{c}" for r in range(3) for c in "ab")
 
 
 def seen(window: DedupeWindow[str], name: str, project: str = "acme") -> Seen:
-    key = fingerprint(fingerprint_prefix(project), name)
-    return window.reserve([key], [content_digest(event(name))], "asker").outcomes[0]
+    key = fingerprint_of(project, name)
+    return Seen(window.reserve([key], [digest_of(event(name))], "asker").outcomes[0])
 
 
 def test_the_window_is_rebuilt_from_tables_and_journal(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "j.db", CountingIds())
     sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
-    journal.append([batch("a", "b"), batch("a", project="007")])
+    journal.append(entry_of(batch("a", "b"), batch("a", project="007")))
     flush(journal, sink, Limits())
-    journal.append([batch("c")])
+    journal.append(entry_of(batch("c")))
     window: DedupeWindow[str] = DedupeWindow(30)
     rebuild(window, tmp_path / "lake", journal, Limits(), NOW)
     assert len(window) == 4
@@ -180,9 +173,9 @@ def test_the_window_is_rebuilt_from_tables_and_journal(tmp_path: Path) -> None:
 def test_what_was_received_before_the_window_is_not_loaded(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "j.db", CountingIds())
     sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
-    journal.append([batch("old", receive_time_us=NOW_US - 31 * DAY_US)])
-    journal.append([batch("new", receive_time_us=NOW_US - 29 * DAY_US)])
-    journal.append([batch("newest")])
+    journal.append(entry_of(batch("old", receive_time_us=NOW_US - 31 * DAY_US)))
+    journal.append(entry_of(batch("new", receive_time_us=NOW_US - 29 * DAY_US)))
+    journal.append(entry_of(batch("newest")))
     flush(journal, sink, Limits())
     window: DedupeWindow[str] = DedupeWindow(30)
     rebuild(window, tmp_path / "lake", journal, Limits(), NOW)
@@ -193,8 +186,8 @@ def test_what_was_received_before_the_window_is_not_loaded(tmp_path: Path) -> No
 def test_a_clock_that_is_ahead_at_the_start_leaves_no_id_out(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "j.db", CountingIds())
     sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
-    journal.append([batch("old", receive_time_us=NOW_US - 31 * DAY_US)])
-    journal.append([batch("new"), batch("newer", receive_time_us=NOW_US)])
+    journal.append(entry_of(batch("old", receive_time_us=NOW_US - 31 * DAY_US)))
+    journal.append(entry_of(batch("new"), batch("newer", receive_time_us=NOW_US)))
     flush(journal, sink, Limits())
     window: DedupeWindow[str] = DedupeWindow(30)
     rebuild(window, tmp_path / "lake", journal, Limits(), NOW + dt.timedelta(days=365))
@@ -217,11 +210,11 @@ def test_a_journal_from_an_older_backup_is_refused(tmp_path: Path) -> None:
     """Its positions were used: events under them would be taken for stored ones and lost."""
     file, lake = tmp_path / "j.db", tmp_path / "lake"
     journal = SqliteJournal(file, CountingIds())
-    journal.append([batch("a")])
+    journal.append(entry_of(batch("a")))
     journal.close()
     backup = file.read_bytes()
     journal = SqliteJournal(file, CountingIds())
-    journal.append([batch("b")])
+    journal.append(entry_of(batch("b")))
     flush(journal, DeltaSink(lake, journal, FixedClock(NOW)), Limits())
     journal.close()
     file.write_bytes(backup)

@@ -11,6 +11,8 @@ from services.events.adapters.arrow_codec import ArrowCodec, decode
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.log_events import EventLog, LogEvents, Logged, log_events
 from services.events.application.pending import PendingBatches
+from services.events.application.receive_time import ReceiveTime
+from services.events.batch import portions_of
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.event import Event
 from services.events.domain.limits import Limits
@@ -31,13 +33,8 @@ class Bench:
     rejected: fakes.MemoryRejected
 
     def stored(self) -> list[str]:
-        return [
-            event_id
-            for entry in self.journal.entries
-            for batch in entry.batches
-            for _, rows in decode(batch, entry.position)
-            for event_id in rows["event_id"].to_pylist()
-        ]
+        tables = decode(self.journal.entries).values()
+        return [event_id for rows in tables for event_id in rows["event_id"].to_pylist()]
 
 
 @pytest.fixture
@@ -45,9 +42,9 @@ def bench() -> Iterator[Bench]:
     journal, rejected = fakes.MemoryJournal(), fakes.MemoryRejected()
     limits = Limits()
     window: DedupeWindow[Durable] = DedupeWindow(30)
-    commits = GroupCommit(journal, limits)
+    commits = GroupCommit(journal, ArrowCodec(), limits)
     pending = PendingBatches(lambda: 0)
-    log = EventLog(window, commits, ArrowCodec(), rejected, FixedClock(NOW), limits, pending)
+    log = EventLog(window, commits, rejected, ReceiveTime(FixedClock(NOW)), limits, pending)
     yield Bench(log, journal, rejected)
     journal.gate.set()
     commits.close()
@@ -60,7 +57,11 @@ def event(event_id: str, value: float = 1.0, time_us: int = NOW_US) -> Event:
 
 
 async def send(bench: Bench, *items: Event | Rejection, project: str = "acme") -> Logged:
-    command = LogEvents(project, items, lambda i: f"payload {i}".encode())
+    good = [(place, item) for place, item in enumerate(items) if isinstance(item, Event)]
+    bad = {place: item for place, item in enumerate(items) if isinstance(item, Rejection)}
+    command = LogEvents(
+        project, portions_of(good), bad, lambda i: ("shop", f"payload {i}".encode())
+    )
     return await log_events(command, bench.log)
 
 
@@ -180,7 +181,9 @@ async def test_a_caller_that_goes_away_leaves_no_reservation_behind(bench: Bench
 
 
 async def test_a_full_queue_sends_callers_away_and_stores_nothing_of_theirs(bench: Bench) -> None:
-    bench.log = replace(bench.log, commits=GroupCommit(bench.journal, Limits(queued_bytes=1)))
+    bench.log = replace(
+        bench.log, commits=GroupCommit(bench.journal, ArrowCodec(), Limits(queued_bytes=1))
+    )
     bench.journal.gate.clear()
     waiting = []
     for i in range(2):  # the first is at the disk, the second waits in the queue
@@ -198,7 +201,9 @@ async def test_a_full_queue_sends_callers_away_and_stores_nothing_of_theirs(benc
 
 
 async def test_a_backlog_of_the_tables_sends_callers_away(bench: Bench) -> None:
-    bench.log = replace(bench.log, commits=GroupCommit(bench.journal, Limits(backlog_bytes=1)))
+    bench.log = replace(
+        bench.log, commits=GroupCommit(bench.journal, ArrowCodec(), Limits(backlog_bytes=1))
+    )
     await send(bench, event("a"))
     with pytest.raises(DomainError, match="wait to be written to the tables") as raised:
         await send(bench, event("b"))
@@ -229,7 +234,6 @@ async def test_rejections_that_cannot_be_kept_are_not_acknowledged(bench: Bench)
         (NOW_US + 25 * HOUR_US, True),
         (NOW_US + 25 * HOUR_US + 1, False),
         (253_402_300_799_000_000, False),
-        (10**15 * 1_000_000, False),
         (-62_135_596_800_000_000, False),
     ],
 )
@@ -247,7 +251,7 @@ async def test_many_callers_share_a_sync(bench: Bench) -> None:
     await asyncio.sleep(0.05)
     bench.journal.gate.set()
     assert sum(t.accepted for t in await asyncio.gather(*tasks)) == 100
-    assert len(bench.journal.groups) <= 3
+    assert bench.journal.groups <= 3
     assert sorted(bench.stored()) == sorted(str(i) for i in range(100))
 
 

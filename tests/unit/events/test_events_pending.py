@@ -10,6 +10,7 @@ from services.events.application.pending import PendingBatches
 from services.events.composition.core import pending_batches
 from services.events.domain.limits import Limits
 from shared.testing.fakes import CountingIds, FixedClock
+from tests.unit.events.events_making import entry_of
 from tests.unit.events.test_events_flush import batch
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
@@ -37,10 +38,10 @@ def test_what_is_visible_already_is_not_pending() -> None:
 def test_after_a_restart_the_backlog_is_pending(tmp_path: Path) -> None:
     journal = SqliteJournal(tmp_path / "j.db", CountingIds())
     sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
-    journal.append([batch("seen")])
+    journal.append(entry_of(batch("seen")))
     flush(journal, sink, Limits())
-    journal.append([batch("a"), batch("b", project="rival")])
-    journal.append([batch("c")])
+    journal.append(entry_of(batch("a"), batch("b", project="rival")))
+    journal.append(entry_of(batch("c")))
     pending = pending_batches(journal, sink, Limits(flush_bytes=1))
     assert [pending.of(p) for p in ("acme", "rival")] == [2, 1]
     flush(journal, sink, Limits())

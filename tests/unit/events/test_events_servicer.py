@@ -20,8 +20,10 @@ from services.events.api.log import EventsServicer
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.log_events import EventLog
 from services.events.application.pending import PendingBatches
+from services.events.application.receive_time import ReceiveTime
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
+from services.events.wire.columns import EventDecoder
 from shared.lake.watermark import NOTHING_WRITTEN
 from shared.security.caller import CALL, Call, Caller
 from shared.server.validation import RequestValidator
@@ -50,14 +52,16 @@ class Bench:
 def bench() -> Iterator[Bench]:
     journal, rejected, limits = fakes.MemoryJournal(), fakes.MemoryRejected(), Limits()
     window: DedupeWindow[Durable] = DedupeWindow(30)
-    commits = GroupCommit(journal, limits)
+    commits = GroupCommit(journal, ArrowCodec(), limits)
     pending = PendingBatches(lambda: 0)
-    log = EventLog(window, commits, ArrowCodec(), rejected, FixedClock(NOW), limits, pending)
+    log = EventLog(window, commits, rejected, ReceiveTime(FixedClock(NOW)), limits, pending)
     reader = InMemoryMetricReader()
     meter = MeterProvider(metric_readers=[reader]).get_meter("test")
     show_pending(meter, pending.total)
     turns = asyncio.Semaphore(limits.threads)
-    intake = Intake(log, RequestValidator(), count_items(meter), turns)
+    validator = RequestValidator()
+    decoder = EventDecoder(limits, validator.violations)
+    intake = Intake(log, validator, decoder, count_items(meter), turns)
     servicer = EventsServicer(intake, "memory", lambda: NOTHING_WRITTEN)
     yield Bench(servicer, journal, rejected, reader)
     commits.close()

@@ -1,65 +1,50 @@
-"""Between the contract's messages and the domain."""
+"""One event message at a time: what is wrong with it, or its values."""
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from google.protobuf import struct_pb2
-from touchstone.common.v1 import unit_pb2
-from touchstone.events.v1 import event_pb2, events_service_pb2
+from touchstone.events.v1 import event_pb2
 
-from services.events.application.log_events import Logged
+from services.events.batch import linked_units_json
 from services.events.domain.event import Event, Value
 from services.events.domain.limits import MICROSECONDS, Limits
 from services.events.domain.rejection import Reason, Rejection
-from shared.errors import FieldViolation
+from shared.lake.layout import COMMON_COLUMNS, TABLES
 
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""Year 1 to 9999, as every Timestamp should be."""
 _NANOS_PER_SECOND = 1_000_000_000
 
 
-def decode_items(
-    events: Iterable[event_pb2.Event],
-    violations: Mapping[int, Sequence[FieldViolation]],
-    limits: Limits,
-) -> list[Event | Rejection]:
-    """Each item of a batch, parsed, or the first thing that is wrong with it."""
-    items: list[Event | Rejection] = []
-    for place, event in enumerate(events):
-        wrong = violations.get(place)
-        if wrong:
-            first = wrong[0]
-            items.append(_invalid(event, first.field, first.description))
-        else:
-            items.append(_decode(event, limits))
-    return items
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of event: the table that it goes to and where its values stand in the message."""
+
+    table: str
+    values: Callable[[event_pb2.Event], tuple[Value, ...]]
+    leaves: tuple[tuple[str, ...], ...]
+    """The path within the payload of each column that only this kind has."""
+
+    @property
+    def null_for_empty(self) -> frozenset[str]:
+        """The columns in which an empty value stands for one that was not given."""
+        optional = {column.name for column in TABLES[self.table].columns if column.optional}
+        return frozenset(optional - _WITH_PRESENCE)
 
 
-def encode_logged(logged: Logged, token: str) -> events_service_pb2.LogEventsResponse:
-    """The reply to a batch."""
-    return events_service_pb2.LogEventsResponse(
-        accepted=logged.accepted,
-        duplicates=len(logged.duplicates),
-        duplicate_items=logged.duplicates,
-        rejected=[
-            events_service_pb2.RejectedItem(
-                item=place,
-                event_id=why.event_id,
-                reason=events_service_pb2.RejectionReason.Value(
-                    f"REJECTION_REASON_{why.reason.value}"
-                ),
-                field=why.field,
-                message=why.message,
-            )
-            for place, why in logged.rejected
-        ],
-        consistency_token=token,
-    )
+_WITH_PRESENCE = {"value", "cost", "linked_units", "properties"}
 
 
-def _decode(event: event_pb2.Event, limits: Limits) -> Event | Rejection:
+def decode_event(event: event_pb2.Event, limits: Limits) -> Event | Rejection:
+    """The values of an event that keeps the rules of the contract, or what else is wrong."""
     time = event.event_time
     if not 0 <= time.nanos < _NANOS_PER_SECOND:
-        return _invalid(event, "event_time.nanos", f"is {time.nanos}; allowed: 0 to 999999999")
+        return invalid(event, "event_time.nanos", f"is {time.nanos}; allowed: 0 to 999999999")
+    if not FIRST_SECOND <= time.seconds <= LAST_SECOND:
+        return _no_date(event)
     properties: str | None = None
     if event.HasField("properties"):
         checked = _properties(event, limits)
@@ -68,13 +53,15 @@ def _decode(event: event_pb2.Event, limits: Limits) -> Event | Rejection:
         properties = checked
     kind = event.WhichOneof("payload")
     assert kind is not None  # the contract requires one
-    table, payload_of = _KINDS[kind]
+    table, payload_of = KINDS[kind].table, KINDS[kind].values
     return Event(
         event.event_id,
         time.seconds * MICROSECONDS + time.nanos // 1000,
         event.unit.type,
         event.unit.id,
-        _linked(event.linked_units) if event.linked_units else None,
+        linked_units_json([(unit.type, unit.id) for unit in event.linked_units])
+        if event.linked_units
+        else None,
         event.source or None,
         properties,
         table,
@@ -133,20 +120,31 @@ def _evaluation(event: event_pb2.Event) -> tuple[Value, ...]:
     )
 
 
-_KINDS: dict[str, tuple[str, Callable[[event_pb2.Event], tuple[Value, ...]]]] = {
-    "exposure": ("exposures", _exposure),
-    "conversion": ("conversions", _conversion),
-    "touchpoint": ("touchpoints", _touchpoint),
-    "identify": ("identifies", _identify),
-    "evaluation": ("evaluations", _evaluation),
+def _kind(table: str, values: Callable[[event_pb2.Event], tuple[Value, ...]]) -> Kind:
+    own = TABLES[table].columns[len(COMMON_COLUMNS) :]
+    return Kind(table, values, tuple(_PATHS.get(column.name, (column.name,)) for column in own))
+
+
+_PATHS = {
+    "other_unit_type": ("other_unit", "type"),
+    "other_unit_id": ("other_unit", "id"),
 }
+KINDS = {
+    "exposure": _kind("exposures", _exposure),
+    "conversion": _kind("conversions", _conversion),
+    "touchpoint": _kind("touchpoints", _touchpoint),
+    "identify": _kind("identifies", _identify),
+    "evaluation": _kind("evaluations", _evaluation),
+}
+"""The kinds of event by the name of their payload in the contract."""
 
 
-def _linked(units: Iterable[unit_pb2.UnitId]) -> str:
-    return json.dumps([{"type": unit.type, "id": unit.id} for unit in units], ensure_ascii=False)
+def properties_json(encoded: bytes) -> str:
+    """The JSON text of an encoded Struct; ValueError where it holds what JSON cannot."""
+    return _json(struct_pb2.Struct.FromString(encoded))
 
 
-def _properties(event: event_pb2.Event, limits: Limits) -> str | Rejection:
+def _properties(event: event_pb2.Event, limits: Limits) -> str | Rejection | None:
     size = event.properties.ByteSize()
     if size > limits.properties_bytes:
         return Rejection(
@@ -155,11 +153,16 @@ def _properties(event: event_pb2.Event, limits: Limits) -> str | Rejection:
             "properties",
             f"take {size} bytes; at most {limits.properties_bytes}: send less, or a reference",
         )
+    if not size:
+        return None
     try:
-        value = _struct(event.properties)
+        return _json(event.properties)
     except ValueError as error:
-        return _invalid(event, "properties", str(error))
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        return invalid(event, "properties", str(error))
+
+
+def _json(struct: struct_pb2.Struct) -> str:
+    return json.dumps(_struct(struct), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _struct(struct: struct_pb2.Struct) -> dict[str, object]:
@@ -185,5 +188,16 @@ def _number(number: float) -> float | int:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def _invalid(event: event_pb2.Event, field: str, message: str) -> Rejection:
+def invalid(event: event_pb2.Event, field: str, message: str) -> Rejection:
+    """A field of the event is wrong."""
     return Rejection(event.event_id[:128], Reason.INVALID_FIELD, field, message)
+
+
+def _no_date(event: event_pb2.Event) -> Rejection:
+    return Rejection(
+        event.event_id,
+        Reason.EVENT_TIME_OUT_OF_RANGE,
+        "event_time",
+        f"is {event.event_time.seconds} s after 1970, in no year from 1 to 9999; allowed: from 0 "
+        "to 25 hours after it is received: send the time when it happened, in UTC and in seconds",
+    )
