@@ -50,7 +50,21 @@ LAYOUT_1 = {
         ("cost", "double", True),
         ("currency", "string", True),
     ],
-    "identifies": [("other_unit_type", "string", False), ("other_unit_id", "string", False)],
+    "identifies": [
+        ("other_unit_type", "string", False),
+        ("other_unit_id", "string", False),
+        ("action", "string", True),
+    ],
+    "evaluations": [
+        ("flag", "string", False),
+        ("variant", "string", True),
+        ("reason", "string", True),
+        ("evaluator", "string", True),
+        ("flag_set", "string", True),
+        ("version", "string", True),
+        ("value_json", "string", True),
+        ("error_type", "string", True),
+    ],
 }
 
 
