@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from touchstone.events.v1 import events_service_pb2
 
+from services.events.application.admission import Admission
 from services.events.application.log_events import EventLog, LogEvents, Logged, beside, log_events
 from services.events.wire.columns import EventDecoder
 from shared.server.validation import RequestValidator
@@ -18,6 +19,7 @@ ITEMS = "events"
 class Intake:
     """Judges events by the contract and stores the good ones."""
 
+    admission: Admission
     event_log: EventLog
     validator: RequestValidator
     decoder: EventDecoder
@@ -30,15 +32,18 @@ class Intake:
     ) -> Logged:
         """Store the events of a project that are good and new; durable on return.
 
-        INVALID_ARGUMENT when the request itself, not only an event of it, breaks the contract.
+        INVALID_ARGUMENT when the request itself, not only an event of it, breaks the contract;
+        RESOURCE_EXHAUSTED when too much is sent or in work.
         """
         if not 1 <= len(request.events) <= MOST_EVENTS:
             self.validator.check(request, ITEMS)
-        if request.ByteSize() <= self.event_log.limits.inline_bytes:
-            logged = await self._log(project, request, heavy=False)
-        else:
-            async with self.turns:
-                logged = await self._log(project, request, heavy=True)
+        size = request.ByteSize()
+        async with self.admission.admit(project, len(request.events), size):
+            if size <= self.event_log.limits.inline_bytes:
+                logged = await self._log(project, request, heavy=False)
+            else:
+                async with self.turns:
+                    logged = await self._log(project, request, heavy=True)
         self.count(logged)
         return logged
 

@@ -22,6 +22,7 @@ from services.events.application.log_events import EventLog, Logged, Window
 from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
 from services.events.application.window_upkeep import WindowUpkeep
+from services.events.composition.admission import admission
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
 from services.events.ports import EventSink, Journal
@@ -99,6 +100,7 @@ def open_core(
     )
     validator = RequestValidator()
     intake = Intake(
+        admission(settings),
         log,
         validator,
         EventDecoder(limits, validator.violations),

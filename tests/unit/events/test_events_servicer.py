@@ -17,6 +17,7 @@ from services.events.adapters.arrow_codec import ArrowCodec
 from services.events.adapters.instruments import count_items, show_pending
 from services.events.api.intake import Intake
 from services.events.api.log import EventsServicer
+from services.events.application.admission import open_admission
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.log_events import EventLog
 from services.events.application.pending import PendingBatches
@@ -61,7 +62,7 @@ def bench() -> Iterator[Bench]:
     turns = asyncio.Semaphore(limits.threads)
     validator = RequestValidator()
     decoder = EventDecoder(limits, validator.violations)
-    intake = Intake(log, validator, decoder, count_items(meter), turns)
+    intake = Intake(open_admission(), log, validator, decoder, count_items(meter), turns)
     servicer = EventsServicer(intake, "memory", lambda: NOTHING_WRITTEN)
     yield Bench(servicer, journal, rejected, reader)
     commits.close()
