@@ -15,6 +15,8 @@ from touchstone.attribution.v1 import attribution_service_pb2_grpc as attributio
 from touchstone.common.v1 import access_service_pb2 as access_pb
 from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
 from touchstone.events.v1 import events_service_pb2_grpc as events_grpc
+from touchstone.events.v1 import rejected_events_service_pb2_grpc as rejected_grpc
+from touchstone.events.v1.events_service_pb2 import LogEventsResponse
 from touchstone.results.v1 import metric_service_pb2_grpc as metric_grpc
 from touchstone.results.v1 import results_service_pb2_grpc as results_grpc
 
@@ -30,6 +32,7 @@ S = TypeVar("S")
 # a call, with its reason.
 _DEADLINE_S = 150.0
 _STREAM_DEADLINE_S = 660.0
+_LOG_EVENTS = "/touchstone.events.v1.EventsService/LogEvents"
 
 
 class _Details(NamedTuple):
@@ -55,7 +58,11 @@ class _Calls(
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         """The call with what it needs."""
-        if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
+        # What comes as bytes is events, which have ids of their own.
+        has_id = not isinstance(request, bytes) and "request_id" in (
+            request.DESCRIPTOR.fields_by_name
+        )
+        if has_id and not request.request_id:
             request.request_id = self._ids.new()
         return continuation(self._with_key(details, _DEADLINE_S), request)
 
@@ -119,6 +126,21 @@ class Session:
     def events(self) -> events_grpc.EventsServiceStub:
         """The event log."""
         return self._stub("events", events_grpc.EventsServiceStub)
+
+    @property
+    def log_events(self) -> grpc.UnaryUnaryMultiCallable[bytes, LogEventsResponse]:
+        """LogEvents for requests that are bytes already."""
+        return self._stub(
+            "events",
+            lambda channel: channel.unary_unary(
+                _LOG_EVENTS, response_deserializer=LogEventsResponse.FromString
+            ),
+        )
+
+    @property
+    def rejected(self) -> rejected_grpc.RejectedEventsServiceStub:
+        """The events that were rejected."""
+        return self._stub("events", rejected_grpc.RejectedEventsServiceStub)
 
     @property
     def metrics(self) -> metric_grpc.MetricServiceStub:
