@@ -17,6 +17,7 @@ from services.cli.commands import (
     imports,
     keys,
     metric,
+    rejected,
     results,
     suite,
     tutorial,
@@ -59,6 +60,7 @@ app.add_typer(experiment.app, name="experiment")
 app.add_typer(metric.app, name="metric")
 app.add_typer(results.app, name="results")
 app.add_typer(attribution.app, name="attribution")
+app.add_typer(rejected.app, name="rejected")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 

@@ -55,6 +55,7 @@ COLLECTIONS = {
     "Layer": "layers/lay",
     "Metric": "metrics/met",
     "Key": f"keys/{KEY_ID}",
+    "RejectedEvent": "rejectedEvents/1",
 }
 SKIPPED = {"linked_units", "start_time", "end_time"}
 # Modules of contracts that are not ours, with the rules of their RPCs.

@@ -174,6 +174,21 @@ def populate(suite: Suite) -> None:
         answer = suite.call(by_name[name], request, suite.alpha)
         assert answer.error is None, f"{name}: {answer.error}"
         assert not getattr(answer.messages[0], "rejected", ()), answer.messages
+    refused = events_service_pb2.LogEventsRequest(events=list(_conflicting(now)))
+    answer = suite.call(by_name["LogEvents"], refused, suite.alpha)
+    assert len(getattr(answer.messages[0], "rejected", ())) == 1, answer
+
+
+def _conflicting(now):
+    for value in (1.0, 2.0):
+        event = event_pb2.Event(
+            event_id="e-1",
+            unit=unit_pb2.UnitId(type="user", id="geheim"),
+            source="geheim",
+            conversion=event_pb2.Conversion(event_name="other", value=value),
+        )
+        event.event_time.FromDatetime(now)
+        yield event
 
 
 def _events(now):

@@ -8,6 +8,7 @@ from services.events.adapters.window_rebuild import rebuild
 from services.events.api.log import EventsServicer
 from services.events.composition.core import Core, FillWindow, open_core, unchanged
 from services.events.composition.otlp import otlp_servicer
+from services.events.composition.rejected import rejected_servicer
 from services.events.ports import Journal
 from services.events.settings import Settings
 from shared.server.run import Application, Servicer
@@ -26,7 +27,7 @@ def compose(
         service="events",
         settings=settings,
         platform=core.platform,
-        servicers=[log_servicer(core), otlp_servicer(core)],
+        servicers=[log_servicer(core), otlp_servicer(core), rejected_servicer(core)],
         start=core.start,
         stop=core.stop,
         ready=core.ready,

@@ -295,7 +295,7 @@ async def test_another_projects_events_do_not_exist(service: Service) -> None:
     platform = service.running.application.platform
     service.owner = bearer(add_key(platform, "rival", *Role).text)
     number = name.rpartition("/")[2]
-    calls = [
+    calls: list[Awaitable[object]] = [
         service.replay((name, None)),
         service.listed(),
         service.rejected.GetRejectedEvent(
