@@ -55,7 +55,7 @@ def join(table: Path, inputs: Sequence[str]) -> Joined:
             out.write_table(group, row_group_size=group.num_rows)
     with (table / output).open("rb") as file:
         os.fsync(file.fileno())
-    return Joined(output, (table / output).stat().st_size, _statistics(table / output))
+    return Joined(output, (table / output).stat().st_size, statistics_of(table / output))
 
 
 def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
@@ -97,7 +97,8 @@ def _batches(table: Path, inputs: Sequence[str], schema: pa.Schema) -> Iterator[
                 yield pa.table(columns, schema=schema)
 
 
-def _statistics(path: Path) -> str:
+def statistics_of(path: Path) -> str:
+    """The bounds of the columns that readers filter by, as the Delta log has them."""
     metadata = pq.read_metadata(path)
     names = metadata.schema.to_arrow_schema().names
     low: dict[str, Any] = {}

@@ -6,8 +6,9 @@ once. An append returns only when files, log and folders are on the disk.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -20,6 +21,7 @@ from shared.lake.torn import settled_version, undo_torn_commits
 from shared.lake.watermark import Watermark, read_watermark, write_watermark
 
 _LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class LakeWriter:
@@ -62,6 +64,12 @@ class LakeWriter:
             self._tables[name].append(part, self._journal_id, position)
         self._watermark = self._publish(max(position, self._watermark.position))
         return self._watermark
+
+    def change(self, name: str, work: Callable[[TableWriter], T]) -> T:
+        """Change a table otherwise than by an append, and let readers see it; durable on return."""
+        done = work(self._tables[name])
+        self._watermark = self._publish(self._watermark.position)
+        return done
 
     def tidy(self, budget_s: float) -> None:
         """Reduce the number of files for about `budget_s` seconds; readers see the same rows."""
