@@ -12,6 +12,7 @@ from shared.server.status import from_rpc_error
 
 FAILED = 1
 USAGE = 2
+REJECTED = 3
 _SHOWN_VIOLATIONS = 20
 
 NEXT = {

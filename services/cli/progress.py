@@ -16,3 +16,18 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         console=messages(),
     )
+
+
+def share_bar() -> Progress:
+    """A bar of how much of a task is done, from 0 to 1, with its field `told` beside it; only on
+    a terminal.
+    """
+    console = messages()
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[told]}", markup=False),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

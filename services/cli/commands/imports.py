@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli.commands.import_events import import_event_files
 from services.cli.failures import FAILED
 from services.cli.importing.experiments import ExperimentFile, import_experiment
 from services.cli.importing.journey_rows import JourneyMapping, JourneyRows
@@ -193,6 +194,9 @@ def import_journeys(
         require_new(session, prepared, mapping)
         report = run(session, prepared, rows, mapping)
     _finish(report, output)
+
+
+app.command(name="events")(import_event_files)
 
 
 def _run(file: Path, dataset: str, rejects: Path | None, *, restart: bool, again: bool) -> Run:

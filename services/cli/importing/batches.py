@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from touchstone.events.v1.event_pb2 import Event
+from touchstone.events.v1.events_service_pb2 import LogEventsRequest
 
 from services.cli.importing.cells import RowError
 from services.cli.importing.sources import SourceRow
@@ -35,6 +36,10 @@ class Batch:
     rejections: list[Rejection] = field(default_factory=list)
     last_row: int = 0
     size_bytes: int = 0
+
+    def request(self) -> LogEventsRequest | None:
+        """The request that logs its events; None when it has none."""
+        return LogEventsRequest(events=self.events) if self.events else None
 
 
 def in_batches(

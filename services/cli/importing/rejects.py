@@ -90,9 +90,12 @@ class RejectsFile:
         return json.dumps(dict(zip(self._columns, map(_text, cells), strict=True)))
 
 
-def require_ours(path: Path) -> None:
-    """Raises INVALID_ARGUMENT when the path is of a file that no import has written."""
-    if path.is_dir() or (path.is_file() and path.stat().st_size > 0 and not _is_ours(path)):
+def require_ours(path: Path, header: Sequence[str] = _HEADER) -> None:
+    """Raises INVALID_ARGUMENT when the path is of a file that no import of the kind has written:
+    its first line is not the header.
+    """
+    theirs = path.is_file() and path.stat().st_size > 0 and not _is_ours(path, header)
+    if path.is_dir() or theirs:
         raise invalid(
             "--rejects",
             str(path),
@@ -101,11 +104,11 @@ def require_ours(path: Path) -> None:
         )
 
 
-def _is_ours(path: Path) -> bool:
+def _is_ours(path: Path, header: Sequence[str] = _HEADER) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.readline(_LONGEST_HEADER).rstrip(b"\r\n") == ",".join(_HEADER).encode()
+        return file.readline(_LONGEST_HEADER).rstrip(b"\r\n") == ",".join(header).encode()
 
 
 def _text(value: object) -> str:

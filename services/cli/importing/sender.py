@@ -8,16 +8,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from touchstone.events.v1.events_service_pb2 import LogEventsRequest, LogEventsResponse
 
 from services.cli.failures import from_call
-from services.cli.importing.batches import Batch
 from services.cli.terminal import say
 from shared.errors import Code, DomainError
 
 _PASSING = frozenset((Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED))
+
+
+class Sendable(Protocol):
+    """Events that are sent in one call."""
+
+    def request(self) -> LogEventsRequest | bytes | None:
+        """The request, or its bytes; None when there is nothing to send."""
+        ...
+
+
+S = TypeVar("S", bound=Sendable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,7 @@ class Sender:
 
     def __init__(
         self,
-        log_events: Callable[[LogEventsRequest], LogEventsResponse],
+        log_events: Callable[[Any], LogEventsResponse],
         patience: Patience | None = None,
         sleep: Callable[[float], object] | None = None,
         tell: Callable[[str], None] = say,
@@ -51,13 +62,13 @@ class Sender:
         self._monotonic = monotonic
         self._told = False
 
-    def send_all(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, LogEventsResponse]]:
+    def send_all(self, batches: Iterable[S]) -> Iterator[tuple[S, LogEventsResponse]]:
         """Each batch with its answer, in order. Raises the error of the first that fails for
         good; those before it are acknowledged. When it is left early, calls that wait for another
         try end at once, and those in flight when their channel closes.
         """
         self._stopping.clear()
-        waiting: deque[tuple[Batch, Future[LogEventsResponse]]] = deque()
+        waiting: deque[tuple[S, Future[LogEventsResponse]]] = deque()
         pool = ThreadPoolExecutor(self._patience.in_flight, thread_name_prefix="log-events")
         try:
             for batch in batches:
@@ -71,11 +82,11 @@ class Sender:
             self._stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def send(self, batch: Batch) -> LogEventsResponse:
+    def send(self, batch: Sendable) -> LogEventsResponse:
         """The answer to one batch. Raises the error that no waiting mends."""
-        if not batch.events:
+        request = batch.request()
+        if request is None:
             return LogEventsResponse()
-        request = LogEventsRequest(events=batch.events)
         waited_s, delay_s = 0.0, self._patience.first_delay_s
         while True:
             called_s = self._monotonic()
