@@ -149,3 +149,39 @@ class RejectedEvents(Protocol):
     def close(self) -> None:
         """Release the file. May be called twice."""
         ...
+
+
+class ErasedUnits(Protocol):
+    """Tells which units were erased. Safe to use from several threads; never waits."""
+
+    def concern(self, project: str) -> bool:
+        """Whether any unit of the project was erased."""
+        ...
+
+    def among(
+        self,
+        project: str,
+        unit_types: Sequence[str],
+        unit_ids: Sequence[str],
+        times_us: Sequence[int],
+    ) -> Sequence[int]:
+        """The places, ascending, of the units that were erased at that time or after it.
+
+        The three sequences are of the same length; times are in microseconds since 1970.
+        """
+        ...
+
+    def in_payload(self, project: str, payload: bytes) -> bool:
+        """Whether an encoded event names a unit that was erased, whenever that was.
+
+        One that cannot be read to its end is taken for one that does.
+        """
+        ...
+
+
+class RetentionRules(Protocol):
+    """Tells how long events are kept. Safe to use from several threads; never waits."""
+
+    def oldest_us(self, project: str, table: str) -> int:
+        """The time in microseconds since 1970 before which nothing is kept; 0: all is kept."""
+        ...
