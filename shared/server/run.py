@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -23,10 +24,13 @@ from shared.errors import DomainError
 from shared.ids import IdGenerator
 from shared.security.audit import AuditKeys
 from shared.security.authentication import Authenticator
-from shared.server.checks import Authenticate, Authorise, Parse, Validate
+from shared.server.checks import Authenticate, Authorise, Check, Parse, Validate
 from shared.server.denials import DenialRecorder
 from shared.server.guard import Guard, Policy
 from shared.server.health import NOT_SERVING, SERVING, DrainingHealth
+from shared.server.http import HttpApplication, HttpDoor
+from shared.server.http_call import BodyRoom, ReceiveBody
+from shared.server.http_listener import HttpListener
 from shared.server.options import server_options
 from shared.server.rules import Rule, rule_of
 from shared.server.tls import add_port
@@ -38,6 +42,9 @@ from shared.version import VERSION
 _LOG = logging.getLogger("touchstone.server")
 _READINESS_INTERVAL_S = 1.0
 _THREADS = 16
+_ALLOCATIONS_PER_COLLECTION = 20_000
+# How many of the largest bodies are in memory at once.
+_HTTP_BODIES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class Platform:
 @dataclass(frozen=True, slots=True)
 class Application:
     """A composed service. `start` runs before the first call, `stop` after the last one; `ready`
-    tells whether the service can keep its promise at this moment.
+    tells whether the service can keep its promise at this moment. `http` is its door for HTTP.
     """
 
     service: ServiceName
@@ -77,6 +84,7 @@ class Application:
     start: Callable[[], Awaitable[None]] | None = None
     stop: Callable[[], Awaitable[None]] | None = None
     ready: Callable[[], bool] = field(default=lambda: True)
+    http: HttpDoor | None = None
 
 
 def run(compose: Callable[[], Application]) -> None:
@@ -102,8 +110,18 @@ async def _serve(application: Application) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     running = await start_server(application)
+    _leave_alone_what_stays()
     await stopping.wait()
     await running.drain()
+
+
+def _leave_alone_what_stays() -> None:
+    """The garbage collector need not look again and again at modules and what was composed: with
+    half a million objects a look takes as long as a hundred calls.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS_PER_COLLECTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +148,7 @@ class RunningServer:
     draining: asyncio.Event
     readiness: asyncio.Task[None]
     address: str
+    http: HttpListener | None = None
 
     async def drain(self) -> None:
         """Stops without losing a call: not ready at once, no new calls after the lame-duck time,
@@ -141,7 +160,9 @@ class RunningServer:
         await self.health.enter_graceful_shutdown()
         await asyncio.sleep(settings.drain_lame_duck_s)
         self.draining.set()
-        await self.server.stop(settings.drain_grace_s)
+        await asyncio.gather(
+            self.server.stop(settings.drain_grace_s), *([self.http.stop()] if self.http else [])
+        )
         if self.application.stop:
             await self.application.stop()
         self.access.close()
@@ -152,13 +173,15 @@ class RunningServer:
 async def start_server(application: Application) -> RunningServer:
     """Starts a composed service.
 
-    Raises FAILED_PRECONDITION when its port cannot be taken.
+    Raises FAILED_PRECONDITION when one of its ports cannot be taken.
     """
     platform, settings = application.platform, application.settings
     access = Access(
         Authenticator(platform.database, platform.clock, settings.credential_cache_s),
         DenialRecorder(platform.database, platform.audit_keys, platform.clock),
     )
+    # A port that is not to be had is found out before anything else is made.
+    http = HttpListener(application.http, settings) if application.http else None
     server = make_server(application, access)
     draining = asyncio.Event()
     health = DrainingHealth(draining)
@@ -166,41 +189,67 @@ async def start_server(application: Application) -> RunningServer:
     names = [servicer.name for servicer in application.servicers]
     health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], server)
-    address = add_port(server, settings, application.service)
+    try:
+        address = add_port(server, settings, application.service)
+    except DomainError:
+        if http:
+            http.release()
+        raise
     if application.start:
         await application.start()
     await server.start()
-    _LOG.info("listening", extra={"address": address, "version": VERSION})
+    if http:
+        await http.start(_http_application(application, access))
+    _LOG.info(
+        "listening",
+        extra={"address": address, "http": http.address if http else "", "version": VERSION},
+    )
     readiness = asyncio.create_task(_watch_readiness(application, health, ["", *names]))
-    return RunningServer(application, server, access, health, draining, readiness, address)
+    return RunningServer(application, server, access, health, draining, readiness, address, http)
 
 
 def make_server(application: Application, access: Access) -> grpc.aio.Server:
     """A server of these servicers, guarded, with every option set. It has no port yet."""
-    settings, platform = application.settings, application.platform
-    methods = _methods(application.servicers)
-    guard = Guard(
-        Policy(
-            checks=[
-                Authenticate(access.authenticator),
-                Authorise(),
-                Parse({name: request for name, (request, _) in methods.items()}),
-                Validate(),
-            ],
-            rules={name: rule for name, (_, rule) in methods.items()},
-            default_call_s=settings.default_call_s,
-        ),
-        access.denials,
-        platform.ids,
-    )
+    settings = application.settings
     server = grpc.aio.server(
-        interceptors=[guard],
+        interceptors=[_guard(application, access, [])],
         options=server_options(settings.max_message_bytes),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )
     for servicer in application.servicers:
         servicer.register(servicer.implementation, server)
     return server
+
+
+def _http_application(application: Application, access: Access) -> HttpApplication:
+    """The same servicers behind HTTP, as far as the application's door has routes to them."""
+    settings, door = application.settings, application.http
+    assert door is not None
+    guard = _guard(application, access, [ReceiveBody()])
+    served = {servicer.name: servicer.implementation for servicer in application.servicers}
+    handlers = {}
+    for route in door.routes:
+        service, method = route.rpc.strip("/").split("/")
+        handlers[route.rpc] = guard.unary(route.rpc, getattr(served[service], method))
+    room = BodyRoom(settings.max_message_bytes, _HTTP_BODIES * settings.max_message_bytes)
+    return HttpApplication(door.routes, handlers, room, settings.max_concurrent_rpcs)
+
+
+def _guard(application: Application, access: Access, receiving: Sequence[Check]) -> Guard:
+    """The guard of every call. `receiving` is for a transport that hands over the body later."""
+    methods = _methods(application.servicers)
+    policy = Policy(
+        checks=[
+            Authenticate(access.authenticator),
+            Authorise(),
+            *receiving,
+            Parse({name: request for name, (request, _) in methods.items()}),
+            Validate(),
+        ],
+        rules={name: rule for name, (_, rule) in methods.items()},
+        default_call_s=application.settings.default_call_s,
+    )
+    return Guard(policy, access.denials, application.platform.ids)
 
 
 def _methods(servicers: Sequence[Servicer]) -> dict[str, tuple[type[Message], Rule | None]]:

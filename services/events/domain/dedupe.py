@@ -11,7 +11,6 @@ import enum
 import threading
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -103,7 +102,10 @@ class DedupeWindow(Generic[T]):
     def __init__(self, window_days: int) -> None:
         self._window_days = window_days
         self._lock = threading.Lock()
-        self._pending: dict[bytes, tuple[int, T]] = {}
+        # Two dictionaries, because the garbage collector looks at neither text nor numbers, but it
+        # would look at every pair of a number and a ticket, again and again.
+        self._pending: dict[bytes, int] = {}
+        self._holders: dict[bytes, T] = {}
         self._recent: dict[bytes, int] = {}
         self._sealing: dict[bytes, int] = {}
         self._runs: tuple[Run, ...] = ()
@@ -121,7 +123,8 @@ class DedupeWindow(Generic[T]):
         with self._lock:
             stored = self._find(fingerprints)
             if not stored and self._none_pending(fingerprints):
-                self._pending.update(zip(fingerprints, zip(digests, repeat(ticket)), strict=False))
+                self._pending.update(zip(fingerprints, digests, strict=True))
+                self._holders.update(dict.fromkeys(fingerprints, ticket))
                 return Reservation(np.zeros(len(fingerprints), np.int8), frozenset())
             return self._reserve_each(fingerprints, digests, ticket, stored)
 
@@ -142,11 +145,11 @@ class DedupeWindow(Generic[T]):
         for i, key in enumerate(fingerprints):
             before = stored.get(i)
             if before is None and key in self._pending:
-                before, holder = self._pending[key]
-                if holder != ticket:
-                    waits.add(holder)
+                before = self._pending[key]
+                if self._holders[key] != ticket:
+                    waits.add(self._holders[key])
             if before is None:
-                self._pending[key] = (digests[i], ticket)
+                self._pending[key], self._holders[key] = digests[i], ticket
             else:
                 same = same_content(before, digests[i])
                 outcomes[i] = Seen.DUPLICATE if same else Seen.CONFLICT
@@ -155,14 +158,15 @@ class DedupeWindow(Generic[T]):
     def confirm(self, fingerprints: Sequence[bytes]) -> None:
         """The reserved ids are durable."""
         with self._lock:
-            take = self._pending.pop
-            self._recent.update([(key, take(key)[0]) for key in fingerprints])
+            for key in fingerprints:
+                self._recent[key] = self._pending.pop(key)
+                del self._holders[key]
 
     def release(self, fingerprints: Iterable[bytes]) -> None:
         """The reserved ids were not stored; they are new again."""
         with self._lock:
             for key in fingerprints:
-                del self._pending[key]
+                del self._pending[key], self._holders[key]
 
     def load(self, run: Run) -> None:
         """Add ids that are stored already; a rebuild at start."""
