@@ -25,7 +25,8 @@ class Stitching(enum.Enum):
 class Belonging:
     """Rows in columns: from `from_us` on and before `until_us` the events of `units` belong to
     `owners`, the first seen of the wanted type; `several` where the identity held more of that
-    type. The rows of one unit do not overlap. Units of which no time has an owner have no row.
+    type. Rows ascend by unit, then time, and those of one unit do not overlap. Units of which no
+    time has an owner have no row.
     """
 
     units: Integers
@@ -67,11 +68,16 @@ def _in_time(identities: Identities, id_type: int) -> Belonging:
     if not (held > 1).any():
         return single
     several = _with_owners(identities, id_type, held > 1)
-    columns = (
-        np.concatenate([getattr(single, name), getattr(several, name)])
-        for name in ("units", "owners", "several", "from_us", "until_us")
+    units = np.concatenate([single.units, several.units])
+    from_us = np.concatenate([single.from_us, several.from_us])
+    order = np.lexsort((from_us, units))
+    return Belonging(
+        units[order],
+        np.concatenate([single.owners, several.owners])[order],
+        np.concatenate([single.several, several.several])[order],
+        from_us[order],
+        np.concatenate([single.until_us, several.until_us])[order],
     )
-    return Belonging(*columns)
 
 
 def _with_one_owner(identities: Identities, first: Integers, wanted: Flags) -> Belonging:

@@ -12,18 +12,17 @@ MAX_BLOCKED_IDS = 256
 DEFAULT_LIMIT = 5
 
 BLOCKED_BY_DEFAULT = (
-    *("-1", "anonymous", "guest", "n/a", "na", "nan", "nil", "none", "not set", "(not set)"),
-    *("null", "test", "undefined", "unknown"),
+    *("(not set)", "-1", "anonymous", "guest", "n/a", "nan", "nil"),
+    *("none", "not set", "null", "undefined", "unknown"),
 )
-BLOCKED_PATTERN = "^[0-]*$"
-"""Nothing, or nothing but zeros and hyphens, such as the UUID without a one in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdType:
     """What holds for one type of id.
 
-    One identity holds at most `limit` of them; the canonical unit is of the highest `rank`.
+    One identity holds at most `limit` of them, 0 meaning the default of the policy; the canonical
+    unit is of the highest `rank`.
     """
 
     name: str
@@ -36,6 +35,7 @@ class IdentityPolicy:
     """The rules of a project. Types that are not named have `default_limit` and rank 0.
 
     `blocked_ids` never link, whatever their type; they are lower case without blanks around them.
+    An id of nothing but zeros and hyphens, such as the UUID of zeros, never links either.
     """
 
     id_types: tuple[IdType, ...] = (
@@ -58,7 +58,7 @@ class IdentityPolicy:
         if twice is not None:
             raise invalid("policy.id_types", twice, "each type once")
         for one in self.id_types:
-            _require_between("policy.id_types.limit", one.limit, 1, MAX_LIMIT)
+            _require_between("policy.id_types.limit", one.limit, 0, MAX_LIMIT)
             _require_between("policy.id_types.rank", one.rank, 0, MAX_RANK)
         _require_between("policy.default_limit", self.default_limit, 1, MAX_LIMIT)
         ids = {blocked.strip().lower() for blocked in self.blocked_ids}
@@ -68,7 +68,8 @@ class IdentityPolicy:
 
     def limit(self, id_type: str) -> int:
         """How many ids of a type one identity may hold."""
-        return next((t.limit for t in self.id_types if t.name == id_type), self.default_limit)
+        own = next((t.limit for t in self.id_types if t.name == id_type), 0)
+        return own or self.default_limit
 
     def rank(self, id_type: str) -> int:
         """How a type ranks among the others."""
