@@ -7,6 +7,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from services.events.application.arrival_rules import NO_RULES, ArrivalRules
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
@@ -64,6 +65,7 @@ class EventLog:
     received: ReceiveTime
     limits: Limits
     pending: PendingBatches
+    rules: ArrivalRules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ async def log_events(command: LogEvents, log: EventLog) -> Logged:
     batch can be sent again, and what was stored is then a duplicate.
     """
     now_us = log.received.now_us()
-    judged = await beside(command.heavy, lambda: _judge(command, now_us, log.limits))
+    judged = await beside(command.heavy, lambda: _judge(command, now_us, log))
     durable: Durable = asyncio.get_running_loop().create_future()
     reservation = log.window.reserve(judged.fingerprints, judged.digests, durable)
     new = reservation.outcomes == Seen.NEW
@@ -113,7 +115,7 @@ async def log_events(command: LogEvents, log: EventLog) -> Logged:
         judged.rejected.update(_conflicts(judged, reservation.outcomes == Seen.CONFLICT))
     rejected = tuple(sorted(judged.rejected.items()))
     if rejected:
-        await asyncio.to_thread(lambda: log.rejected.keep(_kept(command, rejected, now_us)))
+        await asyncio.to_thread(lambda: _keep(command, rejected, now_us, log))
     # Where the first of a duplicate stands is not remembered, only that it is durable by now. Nor
     # may a call that stores nothing answer with less than the caller's call before it did.
     alone = accepted and not duplicates
@@ -121,12 +123,13 @@ async def log_events(command: LogEvents, log: EventLog) -> Logged:
     return Logged(accepted, duplicates, rejected, position)
 
 
-def _judge(command: LogEvents, now_us: int, limits: Limits) -> _Judged:
+def _judge(command: LogEvents, now_us: int, log: EventLog) -> _Judged:
     portions, rejected = [], dict(command.rejected)
-    for portion in command.portions:
-        kept = _in_range(portion, now_us, limits)
+    for received in command.portions:
+        portion = log.rules.apply(command.project, received, rejected)
+        kept = _in_range(portion, now_us, log.limits)
         if not kept.all():
-            rejected.update(_out_of_range(portion.where(~kept), now_us, limits))
+            rejected.update(_out_of_range(portion.where(~kept), now_us, log.limits))
         portions.append(portion.where(kept))
     portions = [portion for portion in portions if len(portion)]
     prefix = fingerprint_prefix(command.project)
@@ -189,6 +192,14 @@ async def _others(waits: frozenset[Durable]) -> None:
             "STORAGE_UNAVAILABLE",
             "another batch with some of these event ids could not be stored: send this one again",
         )
+
+
+def _keep(
+    command: LogEvents, rejected: Sequence[tuple[int, Rejection]], now_us: int, log: EventLog
+) -> None:
+    kept = log.rules.keepable(command.project, _kept(command, rejected, now_us))
+    if kept:
+        log.rejected.keep(kept)
 
 
 def _kept(
