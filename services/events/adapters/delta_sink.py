@@ -1,7 +1,8 @@
 """The event tables as the flusher writes them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from deltalake.exceptions import DeltaError
 
@@ -9,9 +10,11 @@ from services.events.adapters.arrow_codec import decode
 from services.events.ports import Journal, JournalEntry
 from shared.clock import Clock
 from shared.errors import DomainError, failed_precondition
+from shared.lake.table import TableWriter
 from shared.lake.watermark import Watermark
 from shared.lake.writer import LakeWriter
 
+T = TypeVar("T")
 # Well below the time within which an acknowledged event becomes readable.
 UPKEEP_S = 0.3
 
@@ -52,6 +55,10 @@ class DeltaSink:
     def tidy(self) -> None:
         """See EventSink."""
         self._writer.tidy(UPKEEP_S)
+
+    def change(self, name: str, work: Callable[[TableWriter], T]) -> T:
+        """Change a table otherwise than by events; only in the flusher's thread."""
+        return self._writer.change(name, work)
 
     def recover(self) -> None:
         """See EventSink."""

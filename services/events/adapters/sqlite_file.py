@@ -57,6 +57,14 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: str) -> None:
     connection.execute("COMMIT")
 
 
+def scrub(connection: sqlite3.Connection) -> None:
+    """Leave no byte of what was deleted: neither in a free page nor in the write-ahead log."""
+    connection.execute("VACUUM")
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise sqlite3.OperationalError("the write-ahead log is in use")
+
+
 def cannot_write(path: Path, error: Exception) -> DomainError:
     """The error for a caller: what happened to the file and what to do about it."""
     text = str(error)

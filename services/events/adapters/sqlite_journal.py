@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.events.adapters.sqlite_file import cannot_write, open_file
+from services.events.adapters.sqlite_file import cannot_write, open_file, scrub
 from services.events.ports import JournalEntry
 from shared.errors import DomainError, unavailable
 from shared.ids import IdGenerator
@@ -93,6 +93,15 @@ class SqliteJournal:
             try:
                 self._connection.execute("DELETE FROM entry WHERE position <= ?", (upto,))
                 self._backlog_bytes = self._stored_bytes()
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+
+    def scrub(self) -> None:
+        """Leave no byte of trimmed entries in the file; what waits is copied, so trim before."""
+        with self._lock:
+            self._check_usable()
+            try:
+                scrub(self._connection)
             except sqlite3.Error as error:
                 raise self._failed(error) from error
 

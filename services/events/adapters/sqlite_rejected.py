@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.events.adapters.sqlite_file import cannot_write, open_file
+from services.events.adapters.sqlite_file import cannot_write, open_file, scrub
 from services.events.domain.limits import Limits
 from services.events.domain.rejection import (
     KeptEvent,
@@ -135,6 +135,15 @@ class SqliteRejectedEvents:
                 self._renew(number, replace(event, rejection=again[number]))
             used = _Used(*self._connection.execute(_USED_BY, (project,)).fetchone())
         self._used[project] = used
+
+    def scrub(self) -> None:
+        """Leave no byte in the file of what was forgotten."""
+        with self._lock:
+            self._check_open()
+            try:
+                scrub(self._connection)
+            except sqlite3.Error as error:
+                raise cannot_write(self._path, error) from error
 
     def close(self) -> None:
         """See RejectedEvents."""
