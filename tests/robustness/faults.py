@@ -17,7 +17,7 @@ from shared.ids import RandomIds
 from shared.security.bootstrap import make_owner_key
 from shared.server.platform import open_platform
 from shared.settings import Settings
-from tests.robustness.launcher import launcher
+from tests.robustness.launcher import Limits, launcher
 
 START_S, STOP_S = 60.0, 60.0
 PROJECT = "robust"
@@ -42,6 +42,10 @@ def make_key(data: Path, project: str = PROJECT, database_url: str = "") -> str:
         platform.database.close()
 
 
+class NotServingError(AssertionError):
+    """A process that was started does not serve; the text is the end of its log."""
+
+
 @dataclass
 class EventsProcess:
     """One data folder and the process that serves it, again and again on the same port."""
@@ -52,8 +56,7 @@ class EventsProcess:
     port: int = field(default_factory=free_port)
     more: dict[str, str] = field(default_factory=dict)
     """More of its environment."""
-    open_files: int = 0
-    """How many files it may open; 0 leaves the limit as it is."""
+    limits: Limits = field(default_factory=Limits)
     service: str = "events"
     pid: int = 0
 
@@ -80,16 +83,26 @@ class EventsProcess:
     def start(self) -> None:
         """Start it and wait until it is SERVING."""
         self.begin()
+        self.wait_started()
+
+    def wait_started(self) -> None:
+        """Wait until it is SERVING; NotServingError when it ends before, or never is."""
         end = time.monotonic() + START_S
         while not self.serving():
-            if launcher().status(self.pid) is not None or time.monotonic() > end:
-                raise AssertionError(f"{self.service} is not serving:\n{self.log_path.read_text()}")
+            if not self.runs or time.monotonic() > end:
+                said = self.log_path.read_text()[-2_000:]
+                raise NotServingError(f"{self.service} is not serving:\n{said}")
             time.sleep(0.02)
 
-    def begin(self) -> None:
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return bool(self.pid) and launcher().status(self.pid) is None
+
+    def begin(self, limits: Limits | None = None) -> None:
         """Start it without waiting for anything."""
         self.pid = launcher().start(
-            self.module, self._environment(), self.log_path, self.open_files
+            self.module, self._environment(), self.log_path, limits or self.limits
         )
 
     def serving(self, timeout_s: float = 2.0) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -54,6 +54,8 @@ class History:
         self.examples: list[str] = []
         self.reads = 0
         self.longest_s = 0.0
+        self.answered: deque[Call] = deque(maxlen=20)
+        """The newest calls that were OK."""
         self._lock = threading.Lock()
 
     def begin(self, call: Call) -> None:

@@ -21,10 +21,21 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 IMPORTED = ("services.events.composition", "shared.server.run", "grpc_health.v1")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How a process begins."""
+
+    open_files: int = 0
+    """How many files it may open; 0 leaves the limit as it is."""
+    stopped: bool = False
+    """It stops itself before it does anything, and waits for SIGCONT."""
 
 
 class Launcher:
@@ -41,12 +52,11 @@ class Launcher:
         self._lock = threading.Lock()
 
     def start(
-        self, module: str, environment: Mapping[str, str], log: Path, open_files: int = 0
+        self, module: str, environment: Mapping[str, str], log: Path, limits: Limits | None = None
     ) -> int:
-        """Run a module as `__main__`; its process id. `open_files` is the limit, 0 leaves it."""
-        return int(
-            self._ask(module=module, env=dict(environment), log=str(log), open_files=open_files)
-        )
+        """Run a module as `__main__`; its process id."""
+        given = asdict(limits or Limits())
+        return int(self._ask(module=module, env=dict(environment), log=str(log), **given))
 
     def status(self, process_id: int) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
@@ -130,6 +140,8 @@ def _become(command: dict[str, Any]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if command["open_files"]:
             resource.setrlimit(resource.RLIMIT_NOFILE, (command["open_files"],) * 2)
+        if command["stopped"]:
+            os.kill(os.getpid(), signal.SIGSTOP)
         sys.argv = [command["module"]]
         runpy.run_module(command["module"], run_name="__main__")
         status = 0

@@ -62,6 +62,7 @@ def send(
     else:
         call.end_s = time.monotonic()
         _answered(call, reply, history)
+        history.answered.append(call)
     # Sending and receiving take the machine some time of their own.
     took_s = time.monotonic() - call.start_s
     history.longest_s = max(history.longest_s, took_s)
@@ -176,7 +177,7 @@ class Client(threading.Thread):
         call = Call(self._choices.number, names[0].project, names, 0.0)
         outcome = send(stub, self._target, call, self._history)
         if outcome is not Outcome.OK:
-            time.sleep(0.02)
+            time.sleep(0.05)
             # Half of what has no answer is repeated, half is given up.
             if self._choices.dice.random() < RETRY_SHARE:
                 self._choices.unsure.setdefault(call.project, []).extend(names)

@@ -54,4 +54,4 @@ class EarlyAckJournal:
 
 
 if __name__ == "__main__":
-    run(lambda: compose(Settings(), lambda journal: EarlyAckJournal(journal)))
+    run(lambda: compose(Settings(), EarlyAckJournal))

@@ -6,16 +6,27 @@ import importlib
 from typing import Any
 
 
-def replace(module: str, name: str, broken: Any) -> Any:
-    """Put something else where a module looks a name up; what stood there.
+def part(module: str, name: str) -> Any:
+    """A part of the program, by the module that uses it.
 
-    AssertionError when the program has no such part any more: the twin would then be whole.
+    AssertionError when there is no such part any more: the twin would then be whole.
     """
     holder = importlib.import_module(module)
     assert hasattr(holder, name), f"{module} has no {name}: the twin needs to be written anew"
-    before = getattr(holder, name)
-    setattr(holder, name, broken)
-    return before
+    return getattr(holder, name)
+
+
+def replace(module: str, name: str, broken: Any) -> None:
+    """Put something else where a module looks a name up."""
+    part(module, name)
+    setattr(importlib.import_module(module), name, broken)
+
+
+def replace_method(module: str, owner: str, name: str, broken: Any) -> None:
+    """Put something else for a method of a class that a module uses."""
+    found = part(module, owner)
+    assert hasattr(found, name), f"{owner} has no {name}: the twin needs to be written anew"
+    setattr(found, name, broken)
 
 
 def serve() -> None:
