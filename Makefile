@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-CONTRACTS := $(shell find protos -name '*.proto') protos/compile.py
+CONTRACTS := $(shell find protos -name '*.proto') protos/compile.py clients/python/hatch_build.py
 # A stamp is made anew when what it depends on has changed.
 RUN_READY := .venv/.run-ready
 DEV_READY := .venv/.dev-ready
@@ -27,6 +27,7 @@ $(DEV_READY): requirements/dev.txt $(RUN_READY)
 
 $(STUBS): $(CONTRACTS) | $(RUN_READY)
 	$(BIN)/python protos/compile.py stubs shared/gen
+	$(BIN)/python clients/python/hatch_build.py
 	mkdir -p build && touch $@
 
 run: $(RUN_READY) $(STUBS) ## Install, then play an experiment and customer journeys through the four services
@@ -41,7 +42,7 @@ test: $(DEV_READY) $(STUBS) ## Install, then run every test
 check: $(DEV_READY) $(STUBS) contracts ## Format, lint, types, import contracts, protobuf, deployment files
 	ruff format --check .
 	ruff check .
-	mypy services shared tests protos/compile.py
+	mypy services shared clients tests protos/compile.py
 	lint-imports
 	yamllint -s .
 	shellcheck deploy/*.sh .ci/run
@@ -57,6 +58,7 @@ contracts: $(DEV_READY) $(STUBS) ## Lint the contracts and compare them with the
 
 proto: $(RUN_READY) ## Generate the stubs anew
 	$(BIN)/python protos/compile.py stubs shared/gen
+	$(BIN)/python clients/python/hatch_build.py
 	mkdir -p build && touch $(STUBS)
 
 format: $(DEV_READY) ## Format the code and mend what the linter can
@@ -79,4 +81,4 @@ lock: ## Resolve the dependencies anew
 	sh deploy/lock.sh $(PYTHON)
 
 clean: ## Remove everything that was made
-	rm -rf .venv build shared/gen .touchstone .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build shared/gen clients/python/touchstone_events/contract.binpb .touchstone .pytest_cache .mypy_cache .ruff_cache

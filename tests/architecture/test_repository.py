@@ -13,7 +13,7 @@ BIN = Path(sys.executable).parent
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PYTHON = [
     path
-    for folder in ("services", "shared", "tests", "protos", "deploy")
+    for folder in ("services", "shared", "clients", "tests", "protos", "deploy")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if "gen" not in path.parts and "twins" not in path.parts
 ]
