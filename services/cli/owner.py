@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 OWNER_ONLY = 0o600
 
 
-def prepare(settings: CliSettings, project: str, key_file: Path | None = None) -> ApiKey:
+def prepare(
+    settings: CliSettings, project: str, key_file: Path | None = None, *, operator: bool = False
+) -> ApiKey:
     """Makes what a first start needs: the data folder, the state database, the project and its
     owner key, kept in `key_file` (None: the folder's own) and readable for this user alone.
 
-    Safe to repeat. Raises FAILED_PRECONDITION when the folder
-    or the database cannot be used, or when the key in the folder is of another database or
-    project.
+    With `operator` the key is one that looks after the installation instead. Safe to repeat.
+    Raises FAILED_PRECONDITION when the folder or the database cannot be used, or when the key in
+    the folder is of another database or project.
     """
-    from shared.security.bootstrap import make_owner_key
+    from shared.security.bootstrap import make_operator_key, make_owner_key
     from shared.server.platform import open_platform, write_secret_once
 
     platform = open_platform(settings)
     try:
-        path = key_file or settings.owner_key_path
+        path = key_file or (settings.operator_key_path if operator else settings.owner_key_path)
         if not path.exists():
-            new = make_owner_key(
+            make = make_operator_key if operator else make_owner_key
+            new = make(
                 platform.database, platform.audit_keys, platform.clock, platform.ids, project
             )
             write_secret_once(path, new.text + "\n")

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError
 from shared.settings import Settings, settings_error
 
 DEFAULT_PROJECT = "default"
+OPERATOR_PROJECT = "operators"
 
 
 class CliSettings(Settings):
@@ -23,6 +24,11 @@ class CliSettings(Settings):
     def owner_key_path(self) -> Path:
         """The file of the key that the first start makes."""
         return self.data / "owner.key"
+
+    @property
+    def operator_key_path(self) -> Path:
+        """The file of the key that looks after the installation, once it was made."""
+        return self.data / "operator.key"
 
     @property
     def logs_path(self) -> Path:

@@ -31,7 +31,7 @@ MAX_WAIT_S = 30.0
 MOST_WAITING = 100
 _LOOK_EVERY_S = 0.25
 _FILTERS = {"": None, "done=true": True, "done=false": False}
-_READERS = frozenset({Role.VIEWER, Role.EXPERIMENTER, Role.ADMIN})
+_READERS = frozenset({Role.VIEWER, Role.EXPERIMENTER, Role.ADMIN, Role.OPERATOR})
 
 
 def _rule(roles: frozenset[Role], mutation: bool = False, max_s: float | None = None) -> Rule:

@@ -15,6 +15,11 @@ class Role(enum.Enum):
     ADMIN = 3
     ASSIGN = 4
     INGEST = 5
+    OPERATOR = 6
+
+
+PROJECT_ROLES = frozenset(Role) - {Role.OPERATOR}
+"""The roles that the holder of a project may have and give: none reaches beyond the project."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from services.cli.owner import prepare
 from services.cli.paging import collect
 from services.cli.rendering import Cell, Format, View, columns, write
 from services.cli.session import open_session
-from services.cli.settings import DEFAULT_PROJECT, read_settings
+from services.cli.settings import DEFAULT_PROJECT, OPERATOR_PROJECT, read_settings
 from services.cli.terminal import say, warn
 from shared.clock import SystemClock
 from shared.resource_names import resource_name
@@ -82,11 +82,22 @@ def create(
 
 @app.command()
 def bootstrap(
-    project: Annotated[str, typer.Option(help="Id of the project.")] = DEFAULT_PROJECT,
+    project: Annotated[
+        str | None,
+        typer.Option(help=f"Id of the project. [default: {DEFAULT_PROJECT}]"),
+    ] = None,
     key_file: Annotated[
         Path | None,
         typer.Option(help="Where its key is kept. [default: owner.key in the data folder]"),
     ] = None,
+    operator: Annotated[
+        bool,
+        typer.Option(
+            "--operator",
+            help="Make a key for backups of the whole installation, and for nothing else: in "
+            f"operator.key and the project {OPERATOR_PROJECT}, unless others are named.",
+        ),
+    ] = False,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -97,8 +108,9 @@ def bootstrap(
     Example: touchstone keys bootstrap --project acme --key-file acme.key
     """
     settings = read_settings(data)
-    path = key_file or settings.owner_key_path
-    key = prepare(settings, project, path)
+    path = key_file or (settings.operator_key_path if operator else settings.owner_key_path)
+    of = project or (OPERATOR_PROJECT if operator else DEFAULT_PROJECT)
+    key = prepare(settings, of, path, operator=operator)
     shown = View(
         pb.Key(
             name=resource_name(key.project, "keys", key.key_id),
