@@ -80,7 +80,7 @@ class Guard(grpc.aio.ServerInterceptor):
     def _wrap(self, method: str, handler: Handler) -> Handler:
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary),
+                self.unary(method, handler.unary_unary),
                 response_serializer=handler.response_serializer,
             )
         if handler.unary_stream is not None:
@@ -90,7 +90,9 @@ class Guard(grpc.aio.ServerInterceptor):
             )
         raise TypeError(f"{method} streams requests; the suite has no such RPC")
 
-    def _unary(self, method: str, inner: Any) -> Any:
+    def unary(self, method: str, inner: Any) -> Any:
+        """The guarded form of a handler: called with the request's bytes and the call's context."""
+
         async def call(body: bytes, context: Context) -> Message:
             rpc = self._receive(method, body, context)
             async with _Observed(self, rpc), asyncio.timeout(self._time_left(rpc)):

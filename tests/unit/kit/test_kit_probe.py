@@ -8,7 +8,7 @@ from shared.server.health import NOT_SERVING
 from shared.server.probe import local_address, main, probe
 from shared.settings import ServiceSettings
 from shared.testing.serving import free_port
-from tests.unit.kit.test_kit_tls import Authority
+from tests.unit.kit.certificates import Authority
 
 
 async def probed(settings):
