@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import threading
 
 from services.events.application.log_events import Window
 from services.events.domain.dedupe import day_number
@@ -31,3 +32,31 @@ class WindowUpkeep:
                 CONFIRMED_AFTER_DAYS,
             )
         self._told = not believed
+
+
+class WindowUpkeepLoop:
+    """Turns of upkeep in a thread of its own: to merge many ids takes seconds."""
+
+    def __init__(self, upkeep: WindowUpkeep, interval_s: float) -> None:
+        self._upkeep = upkeep
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="window", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the turn in progress. May be called twice."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            try:
+                self._upkeep.turn()
+            # Without its turn the window is larger and slower than need be, and still right.
+            except Exception:  # noqa: BLE001  see above
+                _LOG.exception("upkeep of the window of event ids failed; trying again later")

@@ -21,14 +21,13 @@ from services.events.application.group_commit import GroupCommit
 from services.events.application.log_events import EventLog, Logged, Window
 from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
-from services.events.application.window_upkeep import WindowUpkeep
+from services.events.application.window_upkeep import WindowUpkeep, WindowUpkeepLoop
 from services.events.composition.admission import admission
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
 from services.events.ports import EventSink, Journal
 from services.events.settings import Settings
 from services.events.wire.columns import EventDecoder
-from shared.clock import Clock
 from shared.server.platform import open_platform
 from shared.server.run import Platform
 from shared.server.validation import RequestValidator
@@ -56,15 +55,18 @@ class Core:
     commits: GroupCommit
     pending: PendingBatches
     flusher: FlushLoop
+    window_upkeep: WindowUpkeepLoop
     intake: Intake
 
     async def start(self) -> None:
         """Begin to flush."""
         self.flusher.start()
+        self.window_upkeep.start()
 
     async def stop(self) -> None:
         """End what has a thread or a file, in order."""
-        for part in (self.commits, self.flusher, self.journal, self.rejected):
+        parts = (self.commits, self.flusher, self.window_upkeep, self.journal, self.rejected)
+        for part in parts:
             await asyncio.to_thread(part.close)
 
     def ready(self) -> bool:
@@ -92,9 +94,11 @@ def open_core(
     commits = GroupCommit(journal, ArrowCodec(), limits)
     pending = pending_batches(journal, sink, limits)
     log = EventLog(window, commits, rejected, ReceiveTime(platform.clock), limits, pending)
+    days = WindowUpkeep(window, platform.clock)
+    days.turn()
     flusher = FlushLoop(
         step=lambda: flush(journal, sink, limits),
-        tidy=upkeep(sink, window, platform.clock),
+        tidy=sink.tidy,
         recover=sink.recover,
         interval_s=settings.flush_interval_s,
     )
@@ -118,6 +122,7 @@ def open_core(
         commits=commits,
         pending=pending,
         flusher=flusher,
+        window_upkeep=WindowUpkeepLoop(days, settings.flush_interval_s),
         intake=intake,
     )
 
@@ -139,15 +144,3 @@ def instruments(pending: PendingBatches) -> Callable[[Logged], None]:
     meter = metrics.get_meter("touchstone")
     show_pending(meter, pending.total)
     return count_items(meter)
-
-
-def upkeep(sink: EventSink, window: Window, clock: Clock) -> Callable[[], None]:
-    """A turn of upkeep: of the window, which takes no time, then of the tables."""
-    days = WindowUpkeep(window, clock)
-    days.turn()
-
-    def turn() -> None:
-        days.turn()
-        sink.tidy()
-
-    return turn
