@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +56,8 @@ _GET = """
 SELECT project, event_id, reason, field, message, receive_time_us, source, payload, door, truncated
 FROM rejected WHERE project = ? AND number = ?
 """
+
+_PAGES_AT_ONCE = 1024
 
 
 class _Used(NamedTuple):
@@ -144,6 +146,21 @@ class SqliteRejectedEvents:
                 scrub(self._connection)
             except sqlite3.Error as error:
                 raise cannot_write(self._path, error) from error
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy of the file, as it is when the last part was copied.
+
+        Others use the store between two parts. sqlite3.Error when the copy cannot be written.
+        """
+        with self._lock, closing(sqlite3.connect(path)) as copy:
+            self._check_open()
+
+            def give_way(_status: int, _left: int, _total: int) -> None:
+                self._lock.release()
+                self._lock.acquire()
+                self._check_open()
+
+            self._connection.backup(copy, pages=_PAGES_AT_ONCE, progress=give_way)
 
     def close(self) -> None:
         """See RejectedEvents."""
