@@ -14,7 +14,7 @@ from shared.identity.log import EdgeLog, UnitId, empty_log
 from shared.identity.policy import StoredPolicy
 from shared.lake.layout import unit_key
 
-EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 
@@ -70,6 +70,16 @@ class Identity:
         graph = self.graph if as_of_us is None else self.graph.as_of(as_of_us)
         codes = self.log.codes(units)
         return [self._resolved(graph, unit, codes.get(unit)) for unit in units]
+
+    def entries(self, unit: UnitId, after: int = -1) -> list[int]:
+        """The rows of the log that name a unit, ascending, behind a row."""
+        code = self.log.codes([unit]).get(unit)
+        if code is None:
+            return []
+        edges = self.log.edges
+        rows = np.flatnonzero((edges.first == code) | (edges.second == code))
+        found: list[int] = rows[rows > after].tolist()
+        return found
 
     def owners(self, id_type: str, stitching: Stitching) -> Belonging:
         """See `belonging`; no rows where no unit of the type was ever linked."""
@@ -132,8 +142,12 @@ class Identity:
         with self._lock:
             if self._first_seen is None:
                 self._first_seen = _first_entries(self.log)
-            time_us = int(self.log.edges.times_us[self._first_seen[code]])
-        return EPOCH + dt.timedelta(microseconds=time_us)
+            return instant(int(self.log.edges.times_us[self._first_seen[code]]))
+
+
+def instant(time_us: int) -> dt.datetime:
+    """A time in microseconds since 1970 UTC."""
+    return _EPOCH + dt.timedelta(microseconds=time_us)
 
 
 def no_identity() -> Identity:

@@ -54,6 +54,7 @@ COLLECTIONS = {
     "Experiment": "experiments/exp",
     "Layer": "layers/lay",
     "Metric": "metrics/met",
+    "IdentityPolicy": "identityPolicy",
     "Key": f"keys/{KEY_ID}",
     "RejectedEvent": "rejectedEvents/1",
 }

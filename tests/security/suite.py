@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf import message_factory
+from google.protobuf import field_mask_pb2, message_factory
 from google.protobuf.message import Message
 from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2, layer_pb2
 from touchstone.assignment.v1 import layer_service_pb2 as layer_service
 from touchstone.common.v1 import unit_pb2
-from touchstone.events.v1 import event_pb2, events_service_pb2
+from touchstone.events.v1 import event_pb2, events_service_pb2, identity_service_pb2
 from touchstone.results.v1 import metric_pb2, metric_service_pb2
 
 from shared.errors import DomainError
@@ -168,6 +168,12 @@ def populate(suite: Suite) -> None:
                 display_name="geheim", kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="order"
             ),
         ),
+        "UpdateIdentityPolicy": identity_service_pb2.UpdateIdentityPolicyRequest(
+            policy=identity_service_pb2.IdentityPolicy(
+                name=f"{parent}/identityPolicy", blocked_ids=["geheim"]
+            ),
+            update_mask=field_mask_pb2.FieldMask(paths=["blocked_ids"]),
+        ),
         "LogEvents": events_service_pb2.LogEventsRequest(events=list(_events(now))),
     }
     for name, request in requests.items():
@@ -192,6 +198,10 @@ def _conflicting(now):
 
 
 def _events(now):
+    link = event_pb2.Event(event_id="geheim-link", unit=unit_pb2.UnitId(type="user", id="unit-1"))
+    link.identify.other_unit.CopyFrom(unit_pb2.UnitId(type="device", id="geheim-device"))
+    link.event_time.FromDatetime(now)
+    yield link
     for number in range(40):
         unit = unit_pb2.UnitId(type="user", id=f"geheim-{number}")
         payloads: dict[str, Any] = {

@@ -30,7 +30,18 @@ def test_rpc_has_a_rule_that_admits_somebody(method):
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.path)
 def test_rpc_that_changes_state_says_so_and_can_be_repeated(method):
     verb = method.descriptor.name
-    reads = verb.startswith(("Get", "List", "Verify", "Stream", "Assign", "Log", "Export"))
+    verbs = (
+        "Get",
+        "List",
+        "Verify",
+        "Stream",
+        "Assign",
+        "Log",
+        "Export",
+        "Resolve",
+        "BatchResolve",
+    )
+    reads = verb.startswith(verbs)
     assert method.rule.mutation is not reads
     if method.rule.mutation:
         assert "request_id" in method.descriptor.input_type.fields_by_name

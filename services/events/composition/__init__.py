@@ -7,6 +7,7 @@ from touchstone.events.v1 import events_service_pb2_grpc
 from services.events.adapters.window_rebuild import rebuild
 from services.events.api.log import EventsServicer
 from services.events.composition.core import Core, FillWindow, open_core, unchanged
+from services.events.composition.identity import identity_servicer
 from services.events.composition.otlp import otlp_servicer
 from services.events.composition.rejected import rejected_servicer
 from services.events.ports import Journal
@@ -27,7 +28,12 @@ def compose(
         service="events",
         settings=settings,
         platform=core.platform,
-        servicers=[log_servicer(core), otlp_servicer(core), rejected_servicer(core)],
+        servicers=[
+            log_servicer(core),
+            otlp_servicer(core),
+            rejected_servicer(core),
+            identity_servicer(core),
+        ],
         start=core.start,
         stop=core.stop,
         ready=core.ready,
