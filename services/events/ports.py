@@ -105,8 +105,14 @@ class RejectedEvents(Protocol):
     """Keeps what was not stored, with the reason, until it is stored or given up.
 
     Safe to use from several threads. Every call is UNAVAILABLE when the store cannot be read or
-    written, and after `close`; what is changed is durable on return.
+    written, and after `close`; what is changed is durable on return. After a write whose outcome
+    is unknown every call is, until a restart.
     """
+
+    @property
+    def usable(self) -> bool:
+        """Whether the next call may succeed."""
+        ...
 
     def keep(self, rejected: Sequence[RejectedEvent]) -> None:
         """Keep rejected events.

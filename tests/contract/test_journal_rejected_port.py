@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,8 +228,11 @@ def test_limits_hold_across_a_restart(open_store: Open) -> None:
 
 def test_use_after_close_is_refused(open_store: Open) -> None:
     store = open_store()
+    usable = [store.usable]
     store.close()
     store.close()
+    usable.append(store.usable)
+    assert usable == [True, False]
     calls: list[Callable[[], object]] = [
         lambda: store.keep([rejected("a")]),
         lambda: store.newest("acme", ALL, None, 1),
@@ -287,3 +291,44 @@ def test_a_file_of_before_is_read_and_stays_writable_for_the_program_of_before(
     store = SqliteRejectedEvents(path, Limits())
     assert store.get("acme", [3]) == {3: rejected("b")}
     store.close()
+
+
+def test_calls_at_once_lose_no_count(open_store: Open) -> None:
+    """What each takes is counted, so that the limits hold whoever comes first."""
+    store = open_store(Limits(kept_rejections=50))
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(200):
+            threads.submit(store.keep, [rejected(str(number))])
+    assert len(names(store)) == 50
+    store.keep([rejected("one more")])
+    assert len(names(store)) == 50
+
+
+def test_a_disk_that_has_room_again_is_used_again(tmp_path: Path) -> None:
+    store = SqliteRejectedEvents(tmp_path / "r.db", Limits())
+    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+    store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with pytest.raises(DomainError, match="disk is full"):
+        store.keep([rejected("a", payload=b"x" * 50_000)])
+    assert store.usable
+    store._connection.execute("PRAGMA max_page_count = 1000000")
+    store.keep([rejected("a", payload=b"x" * 50_000)])
+    assert names(store) == ["a"]
+    store.close()
+
+
+def test_after_an_unknown_failure_nothing_is_kept_until_it_is_opened_anew(tmp_path: Path) -> None:
+    store = SqliteRejectedEvents(tmp_path / "r.db", Limits())
+    store.keep([rejected("a")])
+    store._connection.execute("PRAGMA query_only = ON")  # stands for EIO: a write that fails
+    with pytest.raises(DomainError):
+        store.keep([rejected("b")])
+    store._connection.execute("PRAGMA query_only = OFF")
+    assert not store.usable
+    for call in (lambda: store.keep([rejected("c")]), lambda: store.settle("acme", [1], {})):
+        with pytest.raises(DomainError):
+            call()
+    store.close()
+    again = SqliteRejectedEvents(tmp_path / "r.db", Limits())
+    assert names(again) == ["a"]
+    again.close()

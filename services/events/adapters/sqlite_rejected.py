@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from services.events.domain.rejection import (
     Wanted,
     as_kept,
 )
-from shared.errors import unavailable
+from shared.errors import DomainError, unavailable
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rejected (
@@ -75,7 +75,7 @@ class SqliteRejectedEvents:
         self._limits = limits
         self._door = door
         self._lock = threading.Lock()
-        self._open = True
+        self._unusable: DomainError | None = None
         self._connection = open_file(path, SCHEMA)
         try:
             self._add_columns()
@@ -85,16 +85,20 @@ class SqliteRejectedEvents:
             raise cannot_write(path, error) from error
         self._used = {project: _Used(events, size) for project, events, size in rows}
 
+    @property
+    def usable(self) -> bool:
+        """See RejectedEvents."""
+        return self._unusable is None
+
     def keep(self, rejected: Sequence[RejectedEvent]) -> None:
         """See RejectedEvents."""
         most = self._limits.kept_payload_bytes
         kept = [
             as_kept(replace(event, door=event.door or self._door()), most) for event in rejected
         ]
-        with self._change():
-            used = self._insert(kept)
-            used = {project: self._make_room(project, use) for project, use in used.items()}
-        self._used.update(used)
+        with self._change() as used:
+            for project, use in self._insert(kept).items():
+                used[project] = self._make_room(project, use)
 
     def newest(
         self, project: str, wanted: Wanted, below: int | None, count: int
@@ -130,13 +134,12 @@ class SqliteRejectedEvents:
     def settle(self, project: str, stored: Collection[int], again: Mapping[int, Rejection]) -> None:
         """See RejectedEvents."""
         kept = self.get(project, again.keys())
-        with self._change():
+        with self._change() as used:
             for number in stored:
                 self._connection.execute(_FORGET, (project, number))
             for number, event in kept.items():
                 self._renew(number, replace(event, rejection=again[number]))
-            used = _Used(*self._connection.execute(_USED_BY, (project,)).fetchone())
-        self._used[project] = used
+            used[project] = _Used(*self._connection.execute(_USED_BY, (project,)).fetchone())
 
     def scrub(self) -> None:
         """Leave no byte in the file of what was forgotten."""
@@ -165,7 +168,10 @@ class SqliteRejectedEvents:
     def close(self) -> None:
         """See RejectedEvents."""
         with self._lock:
-            self._open = False
+            self._unusable = unavailable(
+                "STORAGE_UNAVAILABLE",
+                "the store of rejected events is closed: the events service is shutting down",
+            )
             self._connection.close()
 
     def _add_columns(self) -> None:
@@ -181,18 +187,33 @@ class SqliteRejectedEvents:
         self._connection.execute("COMMIT")
 
     @contextmanager
-    def _change(self) -> Iterator[None]:
-        """Within the block the file changes, by all of it or nothing."""
+    def _change(self) -> Iterator[dict[str, _Used]]:
+        """Within the block the file changes, by all of it or nothing. It notes what projects use.
+
+        A full disk is undone by SQLite. After any other failure, such as one of fsync, nobody knows
+        what the disk holds, so that nothing is kept any more until a restart.
+        """
         with self._lock:
             self._check_open()
+            used: dict[str, _Used] = {}
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                yield
+                yield used
                 self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise cannot_write(self._path, error) from error
+            except BaseException as error:
+                self._undo()
+                if not isinstance(error, sqlite3.Error):
+                    raise
+                answer = cannot_write(self._path, error)
+                if getattr(error, "sqlite_errorname", "") != "SQLITE_FULL":
+                    self._unusable = answer
+                raise answer from error
+            self._used.update(used)
+
+    def _undo(self) -> None:
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
 
     def _read(self, query: str, values: Sequence[object]) -> list[Any]:
         with self._lock:
@@ -237,11 +258,8 @@ class SqliteRejectedEvents:
         return used.events <= limits.kept_rejections and used.size <= limits.kept_rejection_bytes
 
     def _check_open(self) -> None:
-        if not self._open:
-            raise unavailable(
-                "STORAGE_UNAVAILABLE",
-                "the store of rejected events is closed: the events service is shutting down",
-            )
+        if self._unusable is not None:
+            raise self._unusable
 
 
 def _meant(project: str, wanted: Wanted) -> tuple[str, list[object]]:

@@ -71,7 +71,7 @@ class Core:
 
     def ready(self) -> bool:
         """Ready while an acknowledgement can be given and events become visible."""
-        return self.flusher.healthy and self.journal.usable
+        return self.flusher.healthy and self.journal.usable and self.rejected.usable
 
 
 def open_core(

@@ -66,6 +66,10 @@ class MemoryRejected:
         self._last = max(self.numbered, default=0)
 
     @property
+    def usable(self) -> bool:
+        return self._open
+
+    @property
     def kept(self) -> list[RejectedEvent]:
         return list(self.numbered.values())
 
