@@ -1,9 +1,12 @@
-"""Events of one kind by columns, as they travel from a request to the tables."""
+"""Events of one kind, as they travel from a request to the tables: by columns, or few by rows."""
 
 import hashlib
 import json
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Protocol
 
 import mmh3
 import numpy as np
@@ -11,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.events.domain.event import DIGEST_VERSION, DIGEST_VERSION_BITS, Event
+from services.events.domain.event import DIGEST_VERSION, DIGEST_VERSION_BITS, Event, Value
 from shared.lake.layout import COMMON_COLUMNS, INSTANT, INTEGER, TABLES, TEXT
 
 Integers = npt.NDArray[np.int64]
@@ -40,44 +43,50 @@ SCHEMAS: dict[str, pa.Schema] = {
 _SEPARATOR, _ABSENT, _ESCAPE = "\x1f", "\x00", "\x1b"
 _ESCAPES = ((_ESCAPE, "\x1b["), (_SEPARATOR, "\x1b1"), (_ABSENT, "\x1b0"))
 _FIRST_PRINTABLE = 0x20
+_BITS, _DOUBLE = struct.Struct("<q"), struct.Struct("<d")
+_ROW_BYTES = 1024
+"""About what an event takes as Python objects, besides its texts."""
+_NO_PLACES = np.empty(0, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Portion:
-    """Events of one kind.
+class Portion(Protocol):
+    """Events of one kind. `places` are the events' positions in their request."""
 
-    `columns` are those of SCHEMAS[table], and `places` the events' positions in their request.
-    """
+    @property
+    def table(self) -> str:
+        """The name of the table that they go to."""
 
-    table: str
-    columns: tuple[pa.Array, ...]
-    places: Integers
+    @property
+    def places(self) -> Integers:
+        """The positions of the events in their request."""
 
-    def __len__(self) -> int:
-        return len(self.places)
+    @property
+    def columns(self) -> tuple[pa.Array, ...]:
+        """Their values by the columns of SCHEMAS[table]."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The event ids."""
 
     @property
     def times_us(self) -> Integers:
         """The event times in microseconds since 1970 UTC."""
-        times: Integers = self.columns[EVENT_TIME].view(INTEGER).to_numpy()
-        return times
+
+    @property
+    def size_bytes(self) -> int:
+        """About what they take."""
+
+    def __len__(self) -> int:
+        """How many there are."""
 
     def where(self, kept: Flags) -> "Portion":
         """The events that are flagged."""
-        if kept.all():
-            return self
-        mask = pa.array(kept)
-        columns = tuple(column.filter(mask) for column in self.columns)
-        return replace(self, columns=columns, places=self.places[kept])
 
     def fingerprints(self, prefix: bytes) -> list[bytes]:
         """For each event 128 bits that stand for its id within its project.
 
         `prefix` is `fingerprint_prefix` of the project. md5, which every engine computes alike.
         """
-        md5 = hashlib.md5
-        ids = self.columns[EVENT_ID].cast(pa.binary()).to_pylist()
-        return [md5(prefix + name, usedforsecurity=False).digest() for name in ids]
 
     def digests(self) -> Integers:
         """For each event 64 bits that stand for everything the sender said but the id.
@@ -86,6 +95,52 @@ class Portion:
         lowest 60 of MurmurHash3 x64 128 over the kind and the fields in the order of the columns: a
         column that is added at the end and absent changes nothing.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPortion:
+    """See Portion."""
+
+    table: str
+    columns: tuple[pa.Array, ...]
+    places: Integers
+
+    @property
+    def ids(self) -> list[str]:
+        """See Portion."""
+        ids: list[str] = self.columns[EVENT_ID].to_pylist()
+        return ids
+
+    @property
+    def times_us(self) -> Integers:
+        """See Portion."""
+        times: Integers = self.columns[EVENT_TIME].view(INTEGER).to_numpy()
+        return times
+
+    @property
+    def size_bytes(self) -> int:
+        """See Portion."""
+        return sum(column.nbytes for column in self.columns)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def where(self, kept: Flags) -> "ColumnPortion":
+        """See Portion."""
+        if kept.all():
+            return self
+        mask = pa.array(kept)
+        columns = tuple(column.filter(mask) for column in self.columns)
+        return replace(self, columns=columns, places=self.places[kept])
+
+    def fingerprints(self, prefix: bytes) -> list[bytes]:
+        """See Portion."""
+        md5 = hashlib.md5
+        ids = self.columns[EVENT_ID].cast(pa.binary()).to_pylist()
+        return [md5(prefix + name, usedforsecurity=False).digest() for name in ids]
+
+    def digests(self) -> Integers:
+        """See Portion."""
         fields = [_digestible(column) for column in self.columns[EVENT_TIME:]]
         text = pc.binary_join_element_wise(
             pa.scalar(self.table),
@@ -95,11 +150,75 @@ class Portion:
             null_replacement=_ABSENT,
         )
         text = pc.ascii_rtrim(text, characters=_SEPARATOR + _ABSENT)
-        murmur = mmh3.mmh3_x64_128_digest
-        hashes = b"".join([murmur(one) for one in text.cast(pa.binary()).to_pylist()])
-        shifted = np.frombuffer(hashes, "<u8")[::2] << np.uint64(DIGEST_VERSION_BITS)
-        digests: Integers = (shifted | np.uint64(DIGEST_VERSION)).view(np.int64)
-        return digests
+        return _hashed(text.cast(pa.binary()).to_pylist())
+
+
+@dataclass(frozen=True, slots=True)
+class RowPortion:
+    """See Portion. For few events: columns cost more to begin with than rows do each."""
+
+    table: str
+    events: tuple[Event, ...]
+    places: Integers
+
+    @property
+    def columns(self) -> tuple[pa.Array, ...]:
+        """See Portion."""
+        values = zip(*((*event[:7], *event.payload) for event in self.events), strict=True)
+        fields = SCHEMAS[self.table]
+        return tuple(pa.array(list(v), f.type) for v, f in zip(values, fields, strict=True))
+
+    @property
+    def ids(self) -> list[str]:
+        """See Portion."""
+        return [event.event_id for event in self.events]
+
+    @property
+    def times_us(self) -> Integers:
+        """See Portion."""
+        return np.array([event.time_us for event in self.events], np.int64)
+
+    @property
+    def size_bytes(self) -> int:
+        """See Portion."""
+        texts = (v for e in self.events for v in (*e, *e.payload) if isinstance(v, str))
+        return _ROW_BYTES * len(self.events) + sum(map(len, texts))
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def where(self, kept: Flags) -> "RowPortion":
+        """See Portion."""
+        if kept.all():
+            return self
+        events = tuple(event for event, keep in zip(self.events, kept, strict=True) if keep)
+        return replace(self, events=events, places=self.places[kept])
+
+    def fingerprints(self, prefix: bytes) -> list[bytes]:
+        """See Portion."""
+        md5 = hashlib.md5
+        ids = [event.event_id.encode() for event in self.events]
+        return [md5(prefix + name, usedforsecurity=False).digest() for name in ids]
+
+    def digests(self) -> Integers:
+        """See Portion."""
+        return _hashed([_text(event) for event in self.events])
+
+
+def joined(portions: Sequence[Portion]) -> tuple[pa.Array, ...]:
+    """The columns of portions of one kind, one portion after another."""
+    parts: list[tuple[pa.Array, ...]] = []
+    for by_rows, group in groupby(portions, lambda portion: isinstance(portion, RowPortion)):
+        if by_rows:
+            events = tuple(
+                e for portion in group if isinstance(portion, RowPortion) for e in portion.events
+            )
+            parts.append(RowPortion(portions[0].table, events, _NO_PLACES).columns)
+        else:
+            parts += [portion.columns for portion in group]
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(pa.concat_arrays(column) for column in zip(*parts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +232,7 @@ class Batch:
     @property
     def size_bytes(self) -> int:
         """About what it takes in memory and on the disk."""
-        return sum(
-            digests.nbytes + sum(column.nbytes for column in portion.columns)
-            for portion, digests in self.parts
-        )
+        return sum(digests.nbytes + portion.size_bytes for portion, digests in self.parts)
 
 
 def portions_of(events: Sequence[tuple[int, Event]]) -> list[Portion]:
@@ -124,14 +240,14 @@ def portions_of(events: Sequence[tuple[int, Event]]) -> list[Portion]:
     by_table: dict[str, list[tuple[int, Event]]] = {}
     for place, event in events:
         by_table.setdefault(event.table, []).append((place, event))
-    return [_portion(table, rows) for table, rows in by_table.items()]
-
-
-def _portion(table: str, rows: Sequence[tuple[int, Event]]) -> Portion:
-    values = zip(*((*event[:7], *event.payload) for _, event in rows), strict=True)
-    schema = SCHEMAS[table]
-    columns = tuple(pa.array(v, f.type) for v, f in zip(values, schema, strict=True))
-    return Portion(table, columns, np.array([place for place, _ in rows], np.int64))
+    return [
+        RowPortion(
+            table,
+            tuple(event for _, event in rows),
+            np.array([place for place, _ in rows], np.int64),
+        )
+        for table, rows in by_table.items()
+    ]
 
 
 def _digestible(column: pa.Array) -> pa.Array:
@@ -143,6 +259,42 @@ def _digestible(column: pa.Array) -> pa.Array:
         for character, escaped in _ESCAPES:
             column = pc.replace_substring(column, character, escaped)
     return column
+
+
+def _text(event: Event) -> bytes:
+    """What `_digestible` columns give for one event."""
+    values: tuple[Value, ...] = (
+        event.time_us,
+        event.unit_type,
+        event.unit_id,
+        event.linked_units,
+        event.source,
+        event.properties,
+        *event.payload,
+    )
+    fields = [event.table, *map(_field, values)]
+    return _SEPARATOR.join(fields).rstrip(_SEPARATOR + _ABSENT).encode()
+
+
+def _field(value: Value) -> str:
+    if value is None:
+        return _ABSENT
+    if isinstance(value, float):
+        return str(_BITS.unpack(_DOUBLE.pack(value))[0])
+    if isinstance(value, int):
+        return str(value)
+    if not value.isprintable():
+        for character, escaped in _ESCAPES:
+            value = value.replace(character, escaped)
+    return value
+
+
+def _hashed(texts: Sequence[bytes]) -> Integers:
+    murmur = mmh3.mmh3_x64_128_digest
+    hashes = np.frombuffer(b"".join([murmur(text) for text in texts]), "<u8")[::2]
+    shifted = hashes << np.uint64(DIGEST_VERSION_BITS)
+    digests: Integers = (shifted | np.uint64(DIGEST_VERSION)).view(np.int64)
+    return digests
 
 
 def linked_units_json(units: Sequence[tuple[str, str]]) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from services.events.batch import SCHEMAS, Batch, Integers, Portion
+from services.events.batch import SCHEMAS, Batch, Integers, Portion, joined
 from services.events.ports import JournalEntry
 from shared.errors import unavailable
 from shared.lake.layout import DATE, INSTANT, INTEGER, TABLES, TEXT, unit_keys
@@ -53,8 +53,8 @@ def _stream(name: str, portions: Sequence[tuple[Segment, Portion, Integers]]) ->
     segments = [segment for segment, _, _ in portions]
     schema = SCHEMAS[name].append(_DIGEST)
     schema = schema.with_metadata({"table": name, "segments": json.dumps(segments)})
-    columns = zip(*((*p.columns, pa.array(d, INTEGER)) for _, p, d in portions), strict=True)
-    arrays = [pa.concat_arrays(c) if len(c) > 1 else c[0] for c in columns]
+    digests = pa.array(np.concatenate([digests for _, _, digests in portions]), INTEGER)
+    arrays = [*joined([portion for _, portion, _ in portions]), digests]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as stream:
         stream.write_batch(pa.record_batch(arrays, schema=schema))

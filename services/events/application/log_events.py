@@ -11,7 +11,7 @@ from services.events.application.arrival_rules import NO_RULES, ArrivalRules
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
-from services.events.batch import EVENT_ID, Batch, Flags, Integers, Portion
+from services.events.batch import Batch, Flags, Integers, Portion
 from services.events.domain.dedupe import DedupeWindow, Seen
 from services.events.domain.event import fingerprint_prefix
 from services.events.domain.limits import MICROSECONDS, Limits
@@ -248,5 +248,4 @@ def _out_of_range(portion: Portion, now_us: int, limits: Limits) -> dict[int, Re
 
 def _named(portion: Portion) -> list[tuple[int, str]]:
     """The place and the id of each event."""
-    ids = portion.columns[EVENT_ID].to_pylist()
-    return list(zip(portion.places.tolist(), ids, strict=True))
+    return list(zip(portion.places.tolist(), portion.ids, strict=True))

@@ -20,6 +20,7 @@ from touchstone.events.v1 import event_pb2, events_service_pb2
 
 from services.events.batch import (
     SCHEMAS,
+    ColumnPortion,
     Flags,
     Integers,
     Portion,
@@ -81,7 +82,7 @@ class EventDecoder:
         events = _Columns(self._shape.columns(request.SerializeToString()))
         certain = self._certain(events)
         linked, properties = self._linked_units(events, certain), self._properties(events, certain)
-        portions = []
+        portions: list[Portion] = []
         for kind in KINDS:
             places = np.flatnonzero(certain & events.valid(kind))
             if len(places):
@@ -167,7 +168,7 @@ class EventDecoder:
             _null_for_empty(column) if name in KINDS[kind].null_for_empty else column
             for name, column in zip(optional, (*common, *own), strict=True)
         )
-        portion = Portion(table, columns, places.astype(np.int64))
+        portion = ColumnPortion(table, columns, places.astype(np.int64))
         return portion.where(kept), kept
 
     def _check(self, kind: str, path: tuple[str, ...]) -> Check | None:
