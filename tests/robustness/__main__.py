@@ -46,7 +46,7 @@ class RobustnessRow:
 def play(fault: Fault, module: str, rounds: int, seed: int) -> Verdict:
     """Play a row once, in a folder of its own; says on standard error how to repeat a failure."""
     with tempfile.TemporaryDirectory(prefix="robustness-", ignore_cleanup_errors=True) as folder:
-        return fault.play(Play(Path(folder), module, rounds, seed))
+        return fault.run(Play(Path(folder), module, rounds, seed))
 
 
 def measure(fault: Fault, rounds: int, seed: int) -> RobustnessRow:

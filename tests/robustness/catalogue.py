@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from tests.robustness.fault import Fault
-from tests.robustness.rows import disk, duplicates, kill, power, steps
+from tests.robustness.rows import disk, duplicates, kill, power, replies, steps
 
 FAULTS: tuple[Fault, ...] = (
     kill.KILL,
     power.POWER,
     steps.STEPS,
+    replies.LOST_REPLY,
+    replies.OTHER_BODY,
     duplicates.REPEAT,
     duplicates.CONFLICTS,
     duplicates.TENANTS,
     duplicates.PARTIAL,
     disk.FULL,
+    disk.FAILING,
+    disk.NO_FILES,
     kill.TERMINATE,
 )

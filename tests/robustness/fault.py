@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.robustness.faults import EventsProcess, make_key
+from tests.robustness.faults import EventsProcess, NotServingError, make_key
 from tests.robustness.history import History
 from tests.robustness.model import Verdict, judge
 from tests.robustness.reader import Reader
@@ -52,6 +52,13 @@ class Fault:
     """The twins that are left to `make robustness`."""
     lacks: Callable[[], str] = field(default=lambda: "")
     """Why it cannot be played here; empty when it can."""
+
+    def run(self, play: Play) -> Verdict:
+        """Play it; a service that does not start has broken a promise, too."""
+        try:
+            return self.play(play)
+        except NotServingError as error:
+            return Verdict(0, broken={"start": 1}, examples=(str(error),))
 
     def command(self, rounds: int, seed: int) -> str:
         """How to play it again."""

@@ -91,7 +91,8 @@ class EventsProcess:
         while not self.serving():
             if not self.runs or time.monotonic() > end:
                 said = self.log_path.read_text()[-2_000:]
-                raise NotServingError(f"{self.service} is not serving:\n{said}")
+                ended = launcher().status(self.pid) if self.pid else None
+                raise NotServingError(f"{self.service} is not serving, status {ended}:\n{said}")
             time.sleep(0.02)
 
     @property

@@ -23,7 +23,7 @@ def skip_what_lacks(fault: Fault) -> None:
 @pytest.mark.parametrize("fault", SHORT, ids=lambda fault: f"row{fault.row}")
 def test_a_fault_breaks_no_promise(fault: Fault, tmp_path: Path) -> None:
     skip_what_lacks(fault)
-    verdict = fault.play(Play(tmp_path, SERVICE, fault.short, SEED))
+    verdict = fault.run(Play(tmp_path, SERVICE, fault.short, SEED))
     assert verdict.holds, f"{fault.command(fault.short, SEED)}\n{explained(verdict)}"
 
 
@@ -37,5 +37,5 @@ def test_a_service_that_breaks_the_promise_is_caught(
 ) -> None:
     skip_what_lacks(fault)
     module = f"tests.robustness.twins.{twin}"
-    verdict = fault.play(Play(tmp_path, module, fault.twins[twin], SEED))
+    verdict = fault.run(Play(tmp_path, module, fault.twins[twin], SEED))
     assert not verdict.holds, f"{twin} kept every promise: {verdict}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -68,6 +69,11 @@ class Tracer:
         if self._strace.stderr is not None:
             self._strace.stderr.close()
 
+    def detach(self) -> None:
+        """Let the process go on alone."""
+        self._strace.terminate()
+        self.close()
+
     def _wait_attached(self, process_id: int) -> None:
         end = time.monotonic() + ATTACH_S
         tasks = Path(f"/proc/{process_id}/task")
@@ -85,6 +91,17 @@ def begin_traced(process: EventsProcess, *options: str) -> Tracer:
     tracer = Tracer(process, *options)
     os.kill(process.pid, signal.SIGCONT)
     return tracer
+
+
+@contextlib.contextmanager
+def injected(process: EventsProcess, calls: str, what: str) -> Iterator[None]:
+    """Within the block some system calls of a process end in another way."""
+    quiet = ("-o", "/dev/null", "-e", f"trace={calls}", "-e", "signal=none")
+    tracer = Tracer(process, *quiet, "-e", f"inject={calls}:{what}")
+    try:
+        yield
+    finally:
+        tracer.detach()
 
 
 def recording(folder: Path) -> tuple[str, ...]:

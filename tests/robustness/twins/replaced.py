@@ -36,3 +36,12 @@ def serve() -> None:
     from shared.server.run import run
 
     run(lambda: compose(Settings()))
+
+
+def serve_assignment() -> None:
+    """Serve as `python -m services.assignment` does."""
+    from services.assignment.composition import compose
+    from services.assignment.settings import Settings
+    from shared.server.run import run
+
+    run(lambda: compose(Settings()))
