@@ -49,6 +49,17 @@ class Settings(ServiceSettings):
     dedupe_window_days: int = Field(
         30, ge=1, le=3650, description="Days that an event id is remembered; 24 bytes an event."
     )
+    erasure_grace_s: float = Field(
+        3600.0,
+        ge=0,
+        le=7 * 86_400,
+        description="Seconds that readers may still hold files that held an erased unit. Longer "
+        "than the longest reading of the tables.",
+    )
+    backups: Path | None = Field(
+        None,
+        description="Folder of backups, best on another disk. Default: backups in the data folder.",
+    )
     rate_events_per_s: float = Field(
         300_000.0, gt=0, le=1e9, description="Events a second that a project may send."
     )
@@ -90,6 +101,11 @@ class Settings(ServiceSettings):
         return parse_reasons(self.otlp_exposure_reasons)
 
     @property
+    def backups_path(self) -> Path:
+        """The folder of backups."""
+        return self.backups or self.data / "backups"
+
+    @property
     def journal_path(self) -> Path:
         """The journal of acknowledged events."""
         return self.data / "events" / "journal.db"
@@ -98,3 +114,8 @@ class Settings(ServiceSettings):
     def rejected_path(self) -> Path:
         """The rejected events."""
         return self.data / "events" / "rejected.db"
+
+    @property
+    def erasures_marker_path(self) -> Path:
+        """Which erasures the rejected events and the journal reflect."""
+        return self.data / "events" / "erasures.json"

@@ -1,13 +1,16 @@
 """Choose the adapters of the events service and join them."""
 
+import asyncio
 from collections.abc import Callable
 
 from touchstone.events.v1 import events_service_pb2_grpc
 
 from services.events.adapters.window_rebuild import rebuild
 from services.events.api.log import EventsServicer
+from services.events.composition.backup import backup_kind, backup_servicer, open_backups
 from services.events.composition.core import Core, FillWindow, open_core, unchanged
 from services.events.composition.identity import identity_servicer
+from services.events.composition.operations import events_operations_servicer, open_operations
 from services.events.composition.otlp import otlp_servicer
 from services.events.composition.rejected import rejected_servicer
 from services.events.ports import Journal
@@ -24,6 +27,18 @@ def compose(
 ) -> Application:
     """The events service with all its doors; see `open_core` for the parameters."""
     core = open_core(settings, decorate, fill_window)
+    backups = open_backups(core)
+    runner = open_operations(core, [backup_kind(core, backups)])
+
+    async def start() -> None:
+        await core.start()
+        runner.start()
+
+    async def stop() -> None:
+        # What operations change needs the core.
+        await asyncio.to_thread(runner.close)
+        await core.stop()
+
     return Application(
         service="events",
         settings=settings,
@@ -33,9 +48,11 @@ def compose(
             otlp_servicer(core),
             rejected_servicer(core),
             identity_servicer(core),
+            backup_servicer(core, backups, runner),
+            events_operations_servicer(core, runner),
         ],
-        start=core.start,
-        stop=core.stop,
+        start=start,
+        stop=stop,
         ready=core.ready,
     )
 
