@@ -101,10 +101,10 @@ def _action(cell: object) -> int:
 
 def _units(column: pa.Array) -> Cast:
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        try:
-            return Cast(column.cast(UNITS), ())
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            raise TypeError(f"is of the type {column.type}; allowed: {UNITS}") from error
+        one = column.type.value_type
+        if not pa.types.is_struct(one) or {part.name for part in one} != {"type", "id"}:
+            raise TypeError(f"is of the type {column.type}; allowed: {UNITS}")
+        return Cast(column.cast(UNITS), ())
     texts, wrong = _filled(column, 'a list of {"type", "id"}, or such a list as JSON')
     return Cast(*each(texts, _unit_list, UNITS, wrong))
 

@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from touchstone.events.v1.event_pb2 import Event
 
 from services.cli.importing.bulk.loops import Wrong, each
+from services.cli.importing.bulk.text_columns import is_text
 from services.cli.importing.cells import RowError
 from shared.errors import shown
 
@@ -26,6 +27,8 @@ def encoded_properties(
     absent. Raises TypeError for another type.
     """
     kind = column.type
+    if not (is_text(kind) or pa.types.is_struct(kind) or pa.types.is_map(kind)):
+        raise TypeError(f"is of the type {kind}; allowed: JSON objects as text, structs or maps")
     known: dict[object, bytes | None] = {}
 
     def encode(cell: object) -> bytes | None:
