@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.events.adapters.journal_watch import JournalWatch
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.ports import Journal
 from shared.errors import Code, DomainError
@@ -14,14 +15,16 @@ from shared.testing.fakes import CountingIds
 Open = Callable[[], Journal]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "watched"])
 def open_journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     opened: list[Journal] = []
 
     def open_it() -> Journal:
         for before in opened:
             before.close()
-        opened.append(SqliteJournal(tmp_path / "events" / "journal.db", CountingIds()))
+        journal = SqliteJournal(tmp_path / "events" / "journal.db", CountingIds())
+        watched = JournalWatch(journal, lambda: 0.0)
+        opened.append(journal if request.param == "sqlite" else watched)
         return opened[-1]
 
     yield open_it

@@ -23,20 +23,28 @@ class AdmissionLimits:
     """One project: what it sends must leave room for others."""
     patience_s: float = 8.0
     """How long a call waits for the disk before it is sent away, below any usual deadline."""
+    stalled_s: float = 2.0
+    """A disk that has not answered for so long gets no more to do."""
 
 
 class Admission:
     """Lets batches in: within the rate of their project, and while there is room.
 
-    Use it from one event loop. A call that is alone may always be as large as a message.
+    `waiting_s` says for how long the disk has not answered. Use it from one event loop. A call that
+    is alone may always be as large as a message.
     """
 
     def __init__(
-        self, rates: ProjectRates, limits: AdmissionLimits, monotonic: Callable[[], float]
+        self,
+        rates: ProjectRates,
+        limits: AdmissionLimits,
+        monotonic: Callable[[], float],
+        waiting_s: Callable[[], float],
     ) -> None:
         self._rates = rates
         self._limits = limits
         self._monotonic = monotonic
+        self._waiting_s = waiting_s
         self._in_flight: defaultdict[str, int] = defaultdict(int)
         self._total = 0
 
@@ -45,14 +53,26 @@ class Admission:
         """The bytes of the requests in work."""
         return self._total
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the disk has not answered for too long."""
+        return self._waiting_s() > self._limits.stalled_s
+
     @asynccontextmanager
     async def admit(self, project: str, events: int, size_bytes: int) -> AsyncIterator[None]:
         """Within the block the batch is in work.
 
         RESOURCE_EXHAUSTED before it, with the delay after which the batch fits: `RATE_LIMITED` when
-        the project sends too much, `OVERLOADED` when too much is in work. UNAVAILABLE when the
-        block took longer than `patience_s`: what it did is then not known.
+        the project sends too much, `OVERLOADED` when too much is in work. UNAVAILABLE before it
+        while the disk does not answer, and after it when the block took longer than `patience_s`:
+        what it did is then not known.
         """
+        if self.stalled:
+            raise unavailable(
+                "STORAGE_UNAVAILABLE",
+                f"the disk has not answered for {self._waiting_s():.1f} s: nothing of this batch "
+                "is stored; send it again later",
+            )
         self._check_room(project, size_bytes)
         wait_s = self._rates.take(project, events, size_bytes, self._monotonic())
         if wait_s > 0:
@@ -110,4 +130,4 @@ class Admission:
 def open_admission() -> Admission:
     """Lets everything in that there is room for: for whoever works without a network before it."""
     unlimited = Rate(_NO_END, _NO_END)
-    return Admission(ProjectRates(unlimited, {}, 1), AdmissionLimits(), lambda: 0.0)
+    return Admission(ProjectRates(unlimited, {}, 1), AdmissionLimits(), lambda: 0.0, lambda: 0.0)

@@ -1,6 +1,7 @@
 """The limits on what comes in, from the settings."""
 
 import time
+from collections.abc import Callable
 
 from services.events.application.admission import Admission, AdmissionLimits
 from services.events.domain.rate import ProjectRates, Rate
@@ -9,12 +10,12 @@ from services.events.settings import Settings, parse_rates
 TRACKED_PROJECTS = 10_000
 
 
-def admission(settings: Settings) -> Admission:
-    """The limits that the settings give."""
+def admission(settings: Settings, waiting_s: Callable[[], float]) -> Admission:
+    """The limits that the settings give; `waiting_s` is how long the disk has not answered."""
     special = {
         project: Rate(events, size)
         for project, (events, size) in parse_rates(settings.project_rates).items()
     }
     default = Rate(settings.rate_events_per_s, settings.rate_bytes_per_s)
     rates = ProjectRates(default, special, TRACKED_PROJECTS)
-    return Admission(rates, AdmissionLimits(), time.monotonic)
+    return Admission(rates, AdmissionLimits(), time.monotonic, waiting_s)

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from opentelemetry import metrics
 from services.events.adapters.arrow_codec import ArrowCodec, projects_of
 from services.events.adapters.delta_sink import DeltaSink
 from services.events.adapters.instruments import count_items, show_pending
+from services.events.adapters.journal_watch import JournalWatch
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
 from services.events.adapters.window_rebuild import rebuild
@@ -71,7 +73,8 @@ class Core:
 
     def ready(self) -> bool:
         """Ready while an acknowledgement can be given and events become visible."""
-        return self.flusher.healthy and self.journal.usable and self.rejected.usable
+        usable = self.journal.usable and self.rejected.usable
+        return usable and self.flusher.healthy and not self.intake.admission.stalled
 
 
 def open_core(
@@ -91,7 +94,8 @@ def open_core(
     sink = DeltaSink(settings.lake_path, journal, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
-    commits = GroupCommit(journal, ArrowCodec(), limits)
+    watch = JournalWatch(journal, time.monotonic)
+    commits = GroupCommit(watch, ArrowCodec(), limits)
     pending = pending_batches(journal, sink, limits)
     log = EventLog(window, commits, rejected, ReceiveTime(platform.clock), limits, pending)
     days = WindowUpkeep(window, platform.clock)
@@ -104,7 +108,7 @@ def open_core(
     )
     validator = RequestValidator()
     intake = Intake(
-        admission(settings),
+        admission(settings, lambda: watch.waiting_s),
         log,
         validator,
         EventDecoder(limits, validator.violations),

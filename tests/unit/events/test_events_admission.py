@@ -1,17 +1,20 @@
 """Who may come in, and what is told to who may not."""
 
 import asyncio
+import threading
 
 import pytest
 
+from services.events.adapters.journal_watch import JournalWatch
 from services.events.application.admission import Admission, AdmissionLimits, open_admission
 from services.events.domain.rate import ProjectRates, Rate
 from shared.errors import Code, DomainError
+from tests.unit.events.events_fakes import MemoryJournal
 
 
 def admission(events_per_s: float = 1e9, now_s: float = 0.0, **limits: float) -> Admission:
     rates = ProjectRates(Rate(events_per_s, 1e9), {}, 10)
-    return Admission(rates, AdmissionLimits(**limits), lambda: now_s)  # type: ignore[arg-type]
+    return Admission(rates, AdmissionLimits(**limits), lambda: now_s, lambda: 0.0)  # type: ignore[arg-type]
 
 
 async def hold(door: Admission, project: str, size: int, end: asyncio.Event) -> None:
@@ -102,3 +105,25 @@ async def test_errors_and_cancellation_pass_and_give_their_room_back() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert door.in_flight_bytes == 0
+
+
+async def test_a_disk_that_has_not_answered_gets_no_more_to_do() -> None:
+    now, gate = [0.0], threading.Event()
+    journal = MemoryJournal()
+    journal.gate = gate
+    watch = JournalWatch(journal, lambda: now[0])
+    rates = ProjectRates(Rate(1, 1e9), {}, 10)
+    door = Admission(rates, AdmissionLimits(), lambda: now[0], lambda: watch.waiting_s)
+    append = asyncio.create_task(asyncio.to_thread(watch.append, b"batch"))
+    await asyncio.sleep(0.05)
+    for now[0] in (0.0, 1.9):
+        assert not door.stalled
+    now[0] = 2.1
+    error = await refused(door, "acme", 1, 10)
+    assert (error.code, error.retry_after_s) == (Code.UNAVAILABLE, 1.0)
+    assert "has not answered for 2.1 s" in error.message
+    gate.set()
+    assert await append == watch.last == 1
+    assert not door.stalled
+    async with door.admit("acme", 1, 10):
+        pass
