@@ -14,6 +14,8 @@ from services.results.api import MetricServicer, ResultsServicer
 from services.results.application.get_results import Sources
 from services.results.domain.bayes import LiftPrior
 from services.results.settings import Settings
+from shared.identity.reader import IdentityReader
+from shared.identity.store import SqlPolicySource, migrate_identity
 from shared.lake.analyses import Analyses
 from shared.lake.snapshot import EngineLimits, LakeEventTables
 from shared.mutations import Mutations
@@ -26,16 +28,18 @@ def compose(settings: Settings) -> Application:
     """The results service over the state, the event tables and the assignment service."""
     platform = open_platform(settings)
     migrate_metrics(platform.database)
+    migrate_identity(platform.database)
     engine = EngineLimits(
         threads=settings.results_threads, memory_limit_mb=settings.results_memory_mb
     )
     channel = open_channel(settings.address("assignment"), settings.client_tls)
     reader = SqlMetricReader(platform.database)
     writer = SqlMetricWriter(Mutations(platform.database, platform.audit_keys, platform.clock))
+    identities = IdentityReader(SqlPolicySource(platform.database))
     sources = Sources(
         experiments=GrpcExperimentSource(channel),
         metrics=reader,
-        moments=LakeMoments(LakeEventTables(settings.lake_path, engine)),
+        moments=LakeMoments(LakeEventTables(settings.lake_path, engine), identities),
     )
     prior = LiftPrior(settings.results_prior_mean, settings.results_prior_std_dev)
 

@@ -16,6 +16,7 @@ from services.results.domain.bayes import LiftPrior
 from services.results.domain.metric import Direction, MetricDefinition, MetricKind, MetricRole
 from services.results.domain.report import Method
 from shared import errors
+from shared.identity.wire import stitching_of
 from shared.resource_names import require_id, require_parent
 from shared.state.paging import read_page
 
@@ -105,4 +106,5 @@ def decode_get_results(
         experiment_id=require_id(request.experiment, project, "experiments"),
         metric_ids=tuple(require_id(name, project, "metrics") for name in request.metrics),
         method=Method(prior, alpha),
+        stitching=stitching_of(request.stitching),
     )

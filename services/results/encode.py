@@ -10,6 +10,7 @@ from services.results.domain.health import ALERT_BELOW
 from services.results.domain.interval import Interval, Shape
 from services.results.domain.metric import Metric
 from services.results.domain.report import ExperimentReport, MetricReport, RateComparison
+from shared.identity.wire import STITCHING_OF
 from shared.resource_names import resource_name
 
 KIND_OF = {kind: number for number, kind in KINDS.items()}
@@ -70,17 +71,22 @@ def encode_results(
         multiply_exposed_units=seen.multiply_exposed_units,
         unknown_variant_exposures=seen.unknown_variant_exposures,
         provenance=_provenance(report, engine_version),
+        ambiguous_exposures=seen.links.ambiguous_exposures,
+        ambiguous_conversions=seen.links.ambiguous_conversions,
     )
 
 
 def _provenance(report: ExperimentReport, engine_version: str) -> results_pb2.Provenance:
-    cut = report.observation.cut
+    cut, links = report.observation.cut, report.observation.links
     message = results_pb2.Provenance(
         config_version=report.plan.config_version,
         watermark=cut.token,
         engine_version=engine_version,
         alpha=report.method.alpha,
+        identity_version=links.version,
     )
+    if links.version:
+        message.stitching = STITCHING_OF[links.stitching]
     if cut.commit_time is not None:
         message.watermark_time.FromDatetime(cut.commit_time)
     return message

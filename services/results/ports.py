@@ -41,9 +41,11 @@ class MomentsSource(Protocol):
 
         A unit belongs to the arm of its exposures of the experiment; seen in several arms, it
         belongs to none. Events count for the unit of the experiment's unit type that they were
-        logged under or, failing that, linked to. Its events count from
-        its first exposure on. A unit without events counts as zero. The same cut gives the same
-        answer to the last bit, in whatever order the events arrived.
+        logged under or, failing that, linked to by the event itself or, failing that, by the one
+        identity that holds one such unit; where it holds several, the event is counted as
+        ambiguous and left out. A unit's events count from its first exposure on. A unit without
+        events counts as zero. The same cut and the same identity policy give the same answer to
+        the last bit, in whatever order the events arrived.
         """
         ...
 

@@ -25,10 +25,12 @@ from services.results.domain.metric import Measure, Metric, MetricDefinition, Me
 from services.results.domain.moments import Moments
 from services.results.domain.observation import Arm, ExperimentPlan, Observation, Question
 from services.results.domain.report import Method, report_metric
+from shared.identity.reader import IdentityReader
 from shared.lake.layout import TABLES
 from shared.lake.snapshot import EngineLimits, LakeEventTables
 from shared.lake.writer import LakeWriter
 from shared.testing.fakes import FixedClock
+from shared.testing.policies import FixedPolicies
 from tests.bench.report import BenchRow, compared, missing, peer_environment
 
 AREA = "results"
@@ -100,7 +102,7 @@ def write_events(lake: Path) -> None:
 def query(lake: Path) -> BenchRow:
     """GetResults, from files to figures, beside the sums alone written by hand."""
     tables = LakeEventTables(lake, EngineLimits(threads=THREADS))
-    moments = LakeMoments(tables)
+    moments = LakeMoments(tables, IdentityReader(FixedPolicies()))
     ours, seen = best_of(lambda: moments.observe(Question("demo", PLAN, MEASURES)))
     reports_s, _ = best_of(lambda: report(seen))
     files = {

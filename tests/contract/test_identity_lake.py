@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +26,11 @@ from shared.lake.snapshot import LakeEventTables
 from shared.lake.watermark import Watermark, write_watermark
 from shared.lake.writer import LakeWriter
 from shared.testing.fakes import FixedClock
+from shared.testing.policies import FixedPolicies
 
 START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 NOW = dt.datetime(2026, 4, 1, tzinfo=dt.UTC)
 Unit = tuple[str, str]
-
-
-@dataclass
-class Policies:
-    """A policy for every project, and how often it was asked for."""
-
-    stored: StoredPolicy = field(default_factory=StoredPolicy)
-    asked: int = 0
-
-    def current(self, project: str) -> StoredPolicy:
-        self.asked += 1
-        return self.stored
 
 
 class Untouchable(Mapping[str, Any]):
@@ -65,7 +53,7 @@ class Lake:
         self.folder = folder
         self.writer = LakeWriter(folder, "journal", FixedClock(NOW))
         self.tables = LakeEventTables(folder)
-        self.policies = Policies()
+        self.policies = FixedPolicies()
         self.reader = IdentityReader(self.policies)
         self.position = 0
         self.ids = itertools.count()
@@ -149,7 +137,7 @@ def test_only_new_entries_are_read_and_the_answer_is_that_of_a_new_reader(lake: 
             *((("device", f"d{a}"), ("customer", f"c{b}")) for a, b in pairs),
             action="unlink" if generator.random() < 0.2 else None,
         )
-        known, fresh = lake.identity(), lake.identity(reader=IdentityReader(Policies()))
+        known, fresh = lake.identity(), lake.identity(reader=IdentityReader(FixedPolicies()))
         assert known.version == fresh.version
         assert states(known) == states(fresh)
         assert known.log.names.equals(fresh.log.names)

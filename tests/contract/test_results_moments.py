@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,22 @@ import pytest
 
 from services.results.adapters.lake import LakeMoments
 from services.results.domain.metric import Measure, MetricKind
-from services.results.domain.observation import Arm, ExperimentPlan, Observation, Question
+from services.results.domain.observation import (
+    Arm,
+    ExperimentPlan,
+    Links,
+    Observation,
+    Question,
+)
 from shared.errors import DomainError
+from shared.identity.belonging import Stitching
+from shared.identity.reader import IdentityReader
 from shared.lake.rows import table_of
 from shared.lake.snapshot import LakeEventTables
 from shared.lake.watermark import ConsistencyToken
 from shared.lake.writer import LakeWriter
 from shared.testing.fakes import FixedClock
+from shared.testing.policies import FixedPolicies
 
 START = dt.datetime(2026, 3, 1, 23, 59, tzinfo=dt.UTC)
 PLAN = ExperimentPlan("checkout", "user", (Arm("a", 5000), Arm("b", 5000)), "a", 7)
@@ -34,7 +44,8 @@ class Log:
 
     def __init__(self, folder: Path) -> None:
         self.writer = LakeWriter(folder, "journal", FixedClock())
-        self.source = LakeMoments(LakeEventTables(folder))
+        self.policies = FixedPolicies()
+        self.source = LakeMoments(LakeEventTables(folder), IdentityReader(self.policies))
         self.position = 0
         self.ids = itertools.count()
 
@@ -46,8 +57,8 @@ class Log:
         ]
         self.writer.append({table: table_of(table, complete)}, self.position)
 
-    def ask(self, *measures: Measure) -> Observation:
-        return self.source.observe(Question("demo", PLAN, measures))
+    def ask(self, *measures: Measure, **more: Any) -> Observation:
+        return self.source.observe(Question("demo", more.pop("plan", PLAN), measures, **more))
 
 
 @pytest.fixture
@@ -154,6 +165,83 @@ def test_events_of_linked_units_count(log: Log) -> None:
     seen = log.ask(SPEND)
     assert seen.units == (1, 2)
     assert sums(seen, 0) == pytest.approx([11.0, 100.0])
+
+
+DEVICES = replace(PLAN, unit_type="device")
+
+
+def link(device: str, user: str, minutes: float = 0) -> Row:
+    time = START + dt.timedelta(minutes=minutes)
+    other = {"other_unit_type": "user", "other_unit_id": user}
+    return {"unit_type": "device", "unit_id": device, "event_time": time} | other
+
+
+def of_device(row: Row) -> Row:
+    return row | {"unit_type": "device"}
+
+
+def test_a_metric_of_the_user_counts_for_an_experiment_on_devices(log: Log) -> None:
+    log.add("identifies", [link("d1", "u1"), link("d2", "u2")])
+    log.add("exposures", [of_device(exposure("d1", "a")), of_device(exposure("d2", "b"))])
+    log.add(
+        "conversions",
+        [
+            conversion("u1", "purchase", 1, 1.0),
+            conversion("u2", "purchase", 1, 10.0),
+            conversion("u3", "purchase", 1, 100.0),
+            of_device(conversion("d2", "purchase", 2, 1000.0)),
+        ],
+    )
+    seen = log.ask(SPEND, plan=DEVICES)
+    assert seen.units == (1, 1)
+    assert sums(seen, 0) == pytest.approx([1.0, 1010.0])
+    assert seen.links.version.startswith("p0-e1-")
+
+
+def test_events_of_devices_count_for_an_experiment_on_users(log: Log) -> None:
+    log.add("identifies", [link("d1", "u1"), link("d2", "u1"), link("d3", "u3")])
+    log.add("exposures", [exposure("u1", "a"), of_device(exposure("d3", "b"))])
+    bought = [of_device(conversion(f"d{n}", "purchase", 1, 10.0**n)) for n in range(1, 5)]
+    log.add("conversions", bought)
+    seen = log.ask(SPEND)
+    assert seen.units == (1, 1)
+    assert sums(seen, 0) == pytest.approx([110.0, 1000.0])
+    assert (seen.links.ambiguous_exposures, seen.links.ambiguous_conversions) == (0, 0)
+
+
+def test_what_could_be_of_several_units_is_left_out_and_counted(log: Log) -> None:
+    log.add("identifies", [link("d1", "u1"), link("d2", "u1")])
+    log.add("exposures", [of_device(exposure(d, "ab"[n])) for n, d in enumerate(("d1", "d2"))])
+    log.add("exposures", [exposure("u1", "b")])
+    log.add(
+        "conversions",
+        [
+            conversion("u1", "purchase", 1, 1.0),
+            conversion("u1", "purchase", -1, 1.0),
+            of_device(conversion("d1", "purchase", 1, 10.0)),
+        ],
+    )
+    seen = log.ask(SPEND, plan=DEVICES)
+    assert seen.units == (1, 1)
+    assert sums(seen, 0) == pytest.approx([10.0, 0.0])
+    # The one before the first exposure of all is not asked about.
+    assert (seen.links.ambiguous_exposures, seen.links.ambiguous_conversions) == (1, 1)
+
+
+def test_a_link_counts_from_its_time_on_where_that_is_asked_for(log: Log) -> None:
+    log.add("identifies", [link("d1", "u1", 10)])
+    log.add("exposures", [exposure("u1", "a")])
+    bought = [(5, 1.0), (15, 10.0)]
+    log.add("conversions", [of_device(conversion("d1", "purchase", *one)) for one in bought])
+    assert sums(log.ask(SPEND), 0)[0] == pytest.approx(11.0)
+    then = log.ask(SPEND, stitching=Stitching.POINT_IN_TIME)
+    assert sums(then, 0)[0] == pytest.approx(10.0)
+
+
+def test_without_links_nothing_is_asked_of_the_policy_and_nothing_is_said(log: Log) -> None:
+    log.add("exposures", [exposure("u1", "a")])
+    assert log.ask(SPEND).links == Links()
+    assert log.policies.asked == 0
 
 
 def random_events(seed: int) -> tuple[list[Row], list[Row]]:

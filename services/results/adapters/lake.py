@@ -9,15 +9,18 @@ from typing import Any
 import ibis
 from ibis import ir
 
-from services.results.adapters.linked import by_unit
 from services.results.domain.metric import Measure, MetricKind
 from services.results.domain.observation import (
     DataCut,
     ExperimentPlan,
+    Links,
     Observation,
     Question,
     Total,
 )
+from shared.identity.events import OwnedEvents, owned_events
+from shared.identity.ownership import Ownership
+from shared.identity.reader import IdentityReader
 from shared.lake.snapshot import EventTables
 from shared.lake.watermark import Watermark
 
@@ -37,6 +40,7 @@ class LakeMoments:
     """MomentsSource over the event tables."""
 
     tables: EventTables
+    identities: IdentityReader
 
     async def wait_until(self, at_least: str, timeout_s: float) -> None:
         """See MomentsSource."""
@@ -46,12 +50,16 @@ class LakeMoments:
         """See MomentsSource."""
         snapshot = self.tables.snapshot(question.project)
         with snapshot.read() as tables:
-            exposed = _exposed(tables["exposures"], question.plan)
-            unknown = _rows(_unknown(exposed, question.plan))[0]["exposures"]
-            units = _stored("observed_units", _units(exposed, question.plan))
+            identity = self.identities.of(question.project, snapshot.watermark, tables)
+            plan, stitching = question.plan, question.stitching
+            ownership = Ownership(plan.unit_type, identity, stitching, as_key=True)
+            exposed = _exposed(tables["exposures"], plan, ownership)
+            unknown = _rows(_unknown(exposed.rows, plan))[0]["exposures"]
+            units = _stored("observed_units", _units(exposed.rows, plan))
             counts = {row["variant"]: row for row in _rows(_counts(units))}
             start = min((counts[v]["start"] for v in counts if v is not None), default=None)
-            totals = _totals(tables["conversions"], units, question, start)
+            measured = _measured(tables["conversions"], question, start, ownership)
+            totals = _totals(measured, units, question)
         in_arm = {variant: int(row["units"]) for variant, row in counts.items()}
         return Observation(
             units=tuple(in_arm.get(arm.variant, 0) for arm in question.plan.arms),
@@ -59,6 +67,7 @@ class LakeMoments:
             multiply_exposed_units=in_arm.get(None, 0),
             unknown_variant_exposures=unknown,
             cut=_cut(snapshot.watermark),
+            links=Links(identity.version, stitching, exposed.ambiguous, _ambiguous(measured)),
         )
 
 
@@ -79,9 +88,13 @@ def _stored(name: str, expression: ir.Table) -> ir.Table:
     return expression.get_backend().create_table(name, expression, temp=True)
 
 
-def _exposed(exposures: ir.Table, plan: ExperimentPlan) -> ir.Table:
+def _ambiguous(events: OwnedEvents | None) -> int:
+    return 0 if events is None else events.ambiguous
+
+
+def _exposed(exposures: ir.Table, plan: ExperimentPlan, ownership: Ownership) -> OwnedEvents:
     of_experiment = exposures.filter(exposures.experiment == plan.experiment_id)
-    return by_unit(of_experiment, plan.unit_type, ("event_time", "variant"))
+    return owned_events(of_experiment, ("event_time", "variant"), ownership)
 
 
 def _unknown(exposed: ir.Table, plan: ExperimentPlan) -> ir.Table:
@@ -103,19 +116,28 @@ def _counts(units: ir.Table) -> ir.Table:
     return units.group_by("variant").aggregate(units=units.count(), start=units.first.min())
 
 
-def _totals(
-    conversions: ir.Table, units: ir.Table, question: Question, start: dt.datetime | None
-) -> tuple[tuple[Total, ...], ...]:
-    """Totals of each measure and arm; `start` is the first exposure of all, None without any."""
-    variants, measures = [arm.variant for arm in question.plan.arms], question.measures
-    if start is None or not measures:
-        return tuple(tuple(NOTHING for _ in variants) for _ in measures)
+def _measured(
+    conversions: ir.Table, question: Question, start: dt.datetime | None, ownership: Ownership
+) -> OwnedEvents | None:
+    """The events that are measured, from the first exposure of all on; None without one."""
+    if start is None or not question.measures:
+        return None
     events = conversions.filter(
-        conversions.event_name.isin(sorted({m.event_name for m in measures})),
+        conversions.event_name.isin(sorted({m.event_name for m in question.measures})),
         conversions.day >= ibis.literal(start.date()),
         conversions.event_time >= ibis.literal(start),
     )
-    events = by_unit(events, question.plan.unit_type, ("event_time", "event_name", "value"))
+    return owned_events(events, ("event_time", "event_name", "value"), ownership)
+
+
+def _totals(
+    measured: OwnedEvents | None, units: ir.Table, question: Question
+) -> tuple[tuple[Total, ...], ...]:
+    """Totals of each measure and arm."""
+    variants, measures = [arm.variant for arm in question.plan.arms], question.measures
+    if measured is None:
+        return tuple(tuple(NOTHING for _ in variants) for _ in measures)
+    events = measured.rows
     steps = _event_steps(events, measures)
     values = _stored("unit_values", _unit_values(events, units, measures, steps))
     unit_steps = _unit_steps(values, measures)

@@ -12,6 +12,7 @@ from services.results.domain.observation import ExperimentPlan, Question
 from services.results.domain.report import ExperimentReport, Method, report_metric
 from services.results.ports import ExperimentSource, MetricReader, MetricStore, MomentsSource
 from shared.errors import limit_exceeded
+from shared.identity.belonging import Stitching
 
 MAX_METRICS = 200
 
@@ -24,6 +25,7 @@ class GetResults:
     experiment_id: str
     metric_ids: tuple[str, ...]
     method: Method
+    stitching: Stitching = Stitching.RETROACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
     if len(metrics) > MAX_METRICS:
         raise limit_exceeded("metrics in one result", len(metrics), MAX_METRICS)
     measures = tuple(metric.definition.measure for metric in metrics)
-    question = Question(command.project, plan, measures)
+    question = Question(command.project, plan, measures, command.stitching)
     observation = sources.moments.observe(question)
     # Numbers beyond a double become infinite and are reported as such, not warned about.
     with np.errstate(all="ignore"):

@@ -10,6 +10,7 @@ import numpy as np
 from services.results.domain.gaps import FloatArray
 from services.results.domain.metric import Measure
 from services.results.domain.moments import Moments
+from shared.identity.belonging import Stitching
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,21 @@ class DataCut:
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """What links between ids did: the version that was used (empty without links), and the
+    exposures and measured events that could be of several units and are left out.
+    """
+
+    version: str = ""
+    stitching: Stitching = Stitching.RETROACTIVE
+    ambiguous_exposures: int = 0
+    ambiguous_conversions: int = 0
+
+
+NO_LINKS = Links()
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """Counts and exact totals of every arm, in the order of the plan.
 
@@ -71,6 +87,7 @@ class Observation:
     multiply_exposed_units: int
     unknown_variant_exposures: int
     cut: DataCut
+    links: Links = NO_LINKS
 
     def moments(self, measure: int) -> Moments:
         """Centred moments of one measure; batch axis of arms, one column."""
@@ -84,6 +101,7 @@ class Question:
     project: str
     plan: ExperimentPlan
     measures: tuple[Measure, ...]
+    stitching: Stitching = Stitching.RETROACTIVE
 
 
 def centred(units: Sequence[int], totals: Sequence[Total]) -> Moments:
