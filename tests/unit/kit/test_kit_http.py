@@ -34,7 +34,7 @@ def open_door(handlers, tmp_path):
     """Serves the handlers by HTTP too; keyword arguments are settings or limits."""
 
     @asynccontextmanager
-    async def open_door(limits=None, **settings):
+    async def open_door(limits=None, more=(), **settings):
         found = application(tmp_path / "data", handlers.servicers(), **settings)
         door = HttpDoor(
             f"127.0.0.1:{free_port()}",
@@ -42,6 +42,7 @@ def open_door(handlers, tmp_path):
             [
                 HttpRoute("/caller", CALLER, ProtobufCodec()),
                 HttpRoute("/keys", KEYS, ProtobufCodec()),
+                *more,
             ],
             limits or HttpLimits(),
         )
@@ -325,14 +326,15 @@ async def test_header_that_is_too_long_is_refused(open_door):
 
 
 async def test_client_that_takes_no_answers_is_left(open_door):
-    async with open_door(HttpLimits(header_s=0.4)) as door:
+    """Each answer names a very long path, so that a few hundred fill what is between the two."""
+    long = HttpRoute("/" + "x" * 60_000, CALLER, ProtobufCodec())
+    async with open_door(HttpLimits(header_s=0.4), [long]) as door:
         with door.raw() as connection:
-            connection.settimeout(5)
 
             def flood():
                 try:
                     while True:
-                        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
+                        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
                 except TimeoutError:
                     return "it still listens"
                 except OSError:
