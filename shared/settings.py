@@ -25,7 +25,12 @@ def _check_address(value: str) -> str:
     return value
 
 
+def _check_optional_address(value: str) -> str:
+    return _check_address(value) if value else value
+
+
 Address = Annotated[str, AfterValidator(_check_address)]
+OptionalAddress = Annotated[str, AfterValidator(_check_optional_address)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,16 @@ class Settings(BaseSettings):
     audit_key_file: Path | None = Field(
         None, description="Keys of the audit log. Default: audit.key in the data folder, made once."
     )
+    erasures: Path | None = Field(
+        None,
+        description="Folder of the ledger of erasures, which no restored backup may replace. "
+        "Default: erasures in the data folder.",
+    )
     assignment_address: Address = Field("127.0.0.1:7701", description="Where assignment is.")
     events_address: Address = Field("127.0.0.1:7702", description="Where events is.")
+    events_http_address: OptionalAddress = Field(
+        "127.0.0.1:7712", description="Where events takes OTLP over HTTP. Empty: nowhere."
+    )
     results_address: Address = Field("127.0.0.1:7703", description="Where results is.")
     attribution_address: Address = Field("127.0.0.1:7704", description="Where attribution is.")
     tls_ca: Path | None = Field(
@@ -85,6 +98,11 @@ class Settings(BaseSettings):
     def audit_key_path(self) -> Path:
         """The file of the audit log's keys: one a line in hexadecimal, the last one in use."""
         return self.audit_key_file or self.data / "audit.key"
+
+    @property
+    def erasures_path(self) -> Path:
+        """The folder of the ledger of erasures."""
+        return self.erasures or self.data / "erasures"
 
     def address(self, service: str) -> str:
         """The address of a service."""

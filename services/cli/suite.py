@@ -33,6 +33,7 @@ def programs(settings: CliSettings) -> list[Program]:
         "TOUCHSTONE_LAKE": str(settings.lake_path.absolute()),
         "TOUCHSTONE_DATABASE_URL": settings.state_url,
         **{f"TOUCHSTONE_{name.upper()}_ADDRESS": settings.address(name) for name in SERVICES},
+        "TOUCHSTONE_EVENTS_HTTP_ADDRESS": settings.events_http_address,
     }
     return [
         Program(
@@ -72,8 +73,11 @@ def only_supervisor(data: Path) -> Iterator[None]:
 
 def require_free_addresses(settings: CliSettings) -> None:
     """Raises FAILED_PRECONDITION that names the first address that somebody else listens on."""
-    for name in SERVICES:
-        host, _, port = settings.address(name).rpartition(":")
+    addresses = {name: settings.address(name) for name in SERVICES}
+    if settings.events_http_address:
+        addresses["events_http"] = settings.events_http_address
+    for name, address in addresses.items():
+        host, _, port = address.rpartition(":")
         host = host.strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -83,7 +87,7 @@ def require_free_addresses(settings: CliSettings) -> None:
             except OSError as error:
                 # Any other trouble with the address is the service's own to tell.
                 if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                    raise _taken(name, settings.address(name), error) from error
+                    raise _taken(name, address, error) from error
 
 
 def free_addresses(count: int) -> list[str]:
@@ -123,6 +127,6 @@ def health(address: str, tls: ClientTls | None = None, timeout_s: float = _PROBE
 def _taken(name: str, address: str, error: OSError) -> DomainError:
     return failed_precondition(
         "WRONG_STATE",
-        f"{name} cannot listen on {address} ({error.strerror}); end the program that uses the "
-        f"port, or set TOUCHSTONE_{name.upper()}_ADDRESS to a free one",
+        f"{name.partition('_')[0]} cannot listen on {address} ({error.strerror}); end the program "
+        f"that uses the port, or set TOUCHSTONE_{name.upper()}_ADDRESS to a free one",
     )

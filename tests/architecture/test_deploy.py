@@ -69,6 +69,8 @@ def test_every_service_has_an_image_that_starts_and_probes_it(service):
     assert f'ENTRYPOINT ["python", "-m", "services.{service}"]' in text
     assert f'CMD ["python", "-m", "shared.server.probe", "{service}"]' in text
     assert f"EXPOSE {address_port(service)}" in text
+    if service == "events":
+        assert f" {address_port('events_http')}\n" in text
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -103,7 +105,8 @@ def test_compose_runs_every_service_under_its_own_name_and_port(service):
     found = SUITE["services"][service]
     port = address_port(service)
     assert found["build"]["target"] == service
-    assert found["ports"] == [f"127.0.0.1:{port}:{port}"]
+    ports = [port, address_port("events_http")] if service == "events" else [port]
+    assert found["ports"] == [f"127.0.0.1:{port}:{port}" for port in ports]
     for program in (*SERVICES, "cli", "keys"):
         environment = SUITE["services"][program]["environment"]
         assert environment[f"TOUCHSTONE_{service.upper()}_ADDRESS"] == f"{service}:{port}"

@@ -39,6 +39,7 @@ def script(page, addresses):
 def run(text, folder, addresses):
     """Status and output of a script; whatever it started ends with it."""
     environment = {f"TOUCHSTONE_{n.upper()}_ADDRESS": a for n, a in addresses.items()}
+    environment.setdefault("TOUCHSTONE_EVENTS_HTTP_ADDRESS", "")
     (folder / "page.sh").write_text(text)
     log = folder / "page.log"
     with log.open("wb") as output:
@@ -80,7 +81,7 @@ def test_make_run_plays_the_tutorial():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_a_page_run(page, clone):
-    addresses = {name: f"127.0.0.1:{free_port()}" for name in SERVICES}
+    addresses = {name: f"127.0.0.1:{free_port()}" for name in (*SERVICES, "events_http")}
     status, output = run(script(page, addresses), clone, addresses)
     assert status == 0, output[-4000:]
     assert "Traceback" not in output

@@ -40,10 +40,12 @@ class Suite:
             service: f"127.0.0.1:{port}"
             for service, port in zip(SERVICES, free_ports(len(SERVICES)), strict=True)
         }
+        self.otlp_address = f"127.0.0.1:{free_ports(1)[0]}"
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("TOUCHSTONE_")},
             "TOUCHSTONE_DATA": str(data),
             **{f"TOUCHSTONE_{s.upper()}_ADDRESS": a for s, a in self.addresses.items()},
+            "TOUCHSTONE_EVENTS_HTTP_ADDRESS": self.otlp_address,
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._channels: dict[str, grpc.Channel] = {}

@@ -159,6 +159,7 @@ class EventsProcess:
         return kept | {
             "TOUCHSTONE_DATA": str(self.data),
             f"TOUCHSTONE_{self.service.upper()}_ADDRESS": self.address,
+            "TOUCHSTONE_EVENTS_HTTP_ADDRESS": "",
             "TOUCHSTONE_FLUSH_INTERVAL_S": str(self.flush_interval_s),
             "TOUCHSTONE_LOG_LEVEL": "warning",
             **self.more,

@@ -102,6 +102,8 @@ def _settings(data: Path | None) -> CliSettings:
         f"{name}_address": address
         for name, address in zip(SERVICES, free_addresses(len(SERVICES)), strict=True)
     }
+    # Nothing of it comes by HTTP.
+    addresses["events_http_address"] = ""
     folder = {"data": data or _FOLDER, "lake": None, "database_url": "", "api_key": SecretStr("")}
     return read_settings().model_copy(update={**addresses, **folder})
 
