@@ -7,6 +7,8 @@ from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.api import AttributionServicer
 from services.attribution.limits import AttributionLimits
 from services.attribution.settings import Settings
+from shared.identity.reader import IdentityReader
+from shared.identity.store import SqlPolicySource, migrate_identity
 from shared.lake.analyses import Analyses
 from shared.lake.snapshot import EngineLimits, LakeEventTables
 from shared.server.platform import open_platform
@@ -23,7 +25,10 @@ def compose(settings: Settings) -> Application:
         max_touches_per_journey=settings.attribution_max_touches_per_journey,
         max_wait_s=settings.attribution_max_wait_s,
     )
-    log = LakeJourneyLog(LakeEventTables(settings.lake_path, engine))
+    platform = open_platform(settings)
+    migrate_identity(platform.database)
+    identities = IdentityReader(SqlPolicySource(platform.database))
+    log = LakeJourneyLog(LakeEventTables(settings.lake_path, engine), identities)
     analyses = Analyses(settings.attribution_at_once, settings.attribution_in_line)
 
     async def stop() -> None:
@@ -33,7 +38,7 @@ def compose(settings: Settings) -> Application:
     return Application(
         service="attribution",
         settings=settings,
-        platform=open_platform(settings),
+        platform=platform,
         servicers=[
             Servicer(
                 name,

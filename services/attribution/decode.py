@@ -19,6 +19,7 @@ from services.attribution.domain.models import (
     TwoTouchRule,
 )
 from shared.errors import invalid
+from shared.identity.wire import stitching_of
 
 _NANOS_PER_SECOND = 1_000_000_000
 _REPEATS = {
@@ -50,6 +51,7 @@ def decode_definition(message: pb.JourneyDefinition) -> JourneyDefinition:
         if message.HasField("end_time")
         else None,
         repeats=_REPEATS[message.repeat_rule],
+        stitching=stitching_of(message.stitching),
     )
 
 

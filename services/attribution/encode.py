@@ -26,6 +26,7 @@ from services.attribution.domain.models import (
 )
 from services.attribution.domain.sufficiency import Concern, DataWarning
 from services.attribution.domain.totals import ChannelTotals, ModelTotals
+from shared.identity.wire import STITCHING_OF
 from shared.version import VERSION
 
 _REPEATS = {
@@ -68,7 +69,10 @@ def encode_credits(
     """The replies of StreamCredits: the pages, then the summary."""
     for page in credits_.pages:
         yield service_pb.StreamCreditsResponse(
-            credits=[_credit(page, row, definition.unit_type) for row in range(len(page.weights))]
+            credits=[
+                _credit(page, row, definition.unit_type, credits_.identity_version)
+                for row in range(len(page.weights))
+            ]
         )
     yield service_pb.StreamCreditsResponse(
         summary=service_pb.CreditStreamSummary(
@@ -89,6 +93,7 @@ def encode_definition(definition: JourneyDefinition) -> pb.JourneyDefinition:
         start_time=_optional_time(definition.start_us),
         end_time=_optional_time(definition.end_us),
         repeat_rule=_REPEATS[definition.repeats],
+        stitching=STITCHING_OF[definition.stitching],
     )
 
 
@@ -176,7 +181,7 @@ def _warning(warning: DataWarning) -> pb.Warning:
     )
 
 
-def _credit(page: CreditPage, row: int, unit_type: str) -> pb.Credit:
+def _credit(page: CreditPage, row: int, unit_type: str, identity_version: str) -> pb.Credit:
     return pb.Credit(
         conversion_id=page.conversion_ids[row],
         touch_id=page.touch_ids[row],
@@ -186,6 +191,7 @@ def _credit(page: CreditPage, row: int, unit_type: str) -> pb.Credit:
         conversion_time=_time(page.conversion_times[row]),
         weight=page.weights[row],
         value=page.values[row],
+        identity_version=identity_version,
     )
 
 
@@ -197,6 +203,7 @@ def _provenance(
         watermark=answer.watermark,
         watermark_time=_instant(answer.watermark_time),
         engine_version=VERSION,
+        identity_version=answer.identity_version,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from services.attribution.domain.arrays import Integers
 from services.attribution.domain.events import Conversions, Touches
+from shared.identity.belonging import Stitching
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class EventQuery:
 
     `from_us` (inclusive) and `until_us` (exclusive) bound the event time, in microseconds since
     1970-01-01 UTC; None is unbounded. `identified` asks for the ids of events and units too.
+    `stitching` says from when on a link between two ids counts.
     """
 
     project: str
@@ -22,6 +24,7 @@ class EventQuery:
     from_us: int | None = None
     until_us: int | None = None
     identified: bool = False
+    stitching: Stitching = Stitching.RETROACTIVE
 
 
 class Names(Protocol):
@@ -39,7 +42,8 @@ class JourneyEvents:
     `currencies` are the distinct ones of known costs and values, in order. The ids belong to the
     rows of touches and conversions and may be read only when the query asked for them; `unit_ids`
     are those of conversions. `watermark` is the consistency token of the cut, and
-    `watermark_time` is None when nothing was logged yet.
+    `watermark_time` is None when nothing was logged yet. `identity_version` names the policy and
+    the links that were used; it is empty where there are no links.
     """
 
     touches: Touches
@@ -50,6 +54,7 @@ class JourneyEvents:
     unit_ids: Names
     watermark: str
     watermark_time: dt.datetime | None
+    identity_version: str = ""
 
 
 class JourneyLog(Protocol):
@@ -66,9 +71,14 @@ class JourneyLog(Protocol):
     def read(self, query: EventQuery) -> JourneyEvents:
         """The touches and conversions of one cut that the query selects.
 
-        Only rows of the query's project and unit type are read, and conversions of its event
-        name alone. Rows are sorted by unit id (by bytes), then time, then event id; the channel
-        names are sorted and each is used. A value that was not sent is 0, a cost that was not
-        sent is NaN. A project without events gives empty columns.
+        Only rows of the query's project are read, and conversions of its event name alone. A row
+        belongs to its own unit when that is of the query's unit type; otherwise to its first
+        linked unit of the type; otherwise to the first seen unit of the type in the identity of
+        its own unit, then of its linked units in their order. Without any it is left out. Units
+        of the type that are one identity count as the first seen of them.
+
+        Rows are sorted by unit id (by bytes), then time, then event id; the channel names are
+        sorted and each is used. A value that was not sent is 0, a cost that was not sent is NaN.
+        A project without events gives empty columns.
         """
         ...

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,51 @@ from services.attribution.application.questions import JourneyDefinition, Questi
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, JourneyLog
 from shared.errors import Code, DomainError
+from shared.identity.belonging import Stitching
+from shared.identity.identity import Identity
+from shared.identity.log import UnitId, empty_log
+from shared.identity.policy import IdentityPolicy, IdType, StoredPolicy
+from shared.identity.reader import IdentityReader
 from shared.lake.layout import unit_key
 from shared.lake.rows import table_of
 from shared.lake.snapshot import LakeEventTables
 from shared.lake.watermark import ConsistencyToken
 from shared.lake.writer import LakeWriter
 from shared.testing.fakes import FixedClock
+from shared.testing.policies import FixedPolicies
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 START_US = 1_767_225_600_000_000
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 BUY = EventQuery("acme", "buy", "user", identified=True)
 
-MakeLog = Callable[[Sequence[TouchRow], Sequence[ConversionRow]], JourneyLog]
+Row = dict[str, Any]
+MakeLog = Callable[..., JourneyLog]
+# Two users may be one identity, so that the rule for those can be seen.
+POLICY = StoredPolicy(IdentityPolicy((IdType("user", 2),)), 1)
 
 
-def memory_log(_: Path, touches: Sequence[TouchRow], bought: Sequence[ConversionRow]) -> JourneyLog:
-    return MemoryJourneyLog(touches, bought, NOW)
+def memory_log(
+    _: Path,
+    touches: Sequence[TouchRow],
+    bought: Sequence[ConversionRow],
+    links: Sequence[Row] = (),
+) -> JourneyLog:
+    log = empty_log()
+    if links:
+        log = log.extended(table_of("identifies", links))
+    return MemoryJourneyLog(touches, bought, NOW, Identity(log, POLICY))
 
 
 def lake_log(
-    folder: Path, touches: Sequence[TouchRow], bought: Sequence[ConversionRow]
+    folder: Path,
+    touches: Sequence[TouchRow],
+    bought: Sequence[ConversionRow],
+    links: Sequence[Row] = (),
 ) -> JourneyLog:
     writer = LakeWriter(folder, "journal-a", FixedClock(NOW))
     rows = {
+        "identifies": table_of("identifies", links),
         "touchpoints": table_of(
             "touchpoints",
             [
@@ -55,9 +77,9 @@ def lake_log(
             ],
         ),
     }
-    if touches or bought:
+    if touches or bought or links:
         writer.append({name: table for name, table in rows.items() if table.num_rows}, 1)
-    return LakeJourneyLog(LakeEventTables(folder))
+    return LakeJourneyLog(LakeEventTables(folder), IdentityReader(FixedPolicies(POLICY)))
 
 
 def common(row: TouchRow | ConversionRow) -> dict[str, object]:
@@ -67,12 +89,20 @@ def common(row: TouchRow | ConversionRow) -> dict[str, object]:
         "event_time": START + dt.timedelta(microseconds=row.time_us - START_US),
         "unit_type": row.unit_type,
         "unit_id": row.unit_id,
+        "linked_units": [{"type": of, "id": unit_id} for of, unit_id in row.linked] or None,
     }
+
+
+def link(event_id: str, one: UnitId, other: UnitId, second: float, **more: Any) -> Row:
+    ends = {"other_unit_type": other[0], "other_unit_id": other[1]}
+    time = START + dt.timedelta(seconds=second)
+    row = {"event_id": event_id, "project": "acme", "event_time": time}
+    return row | {"unit_type": one[0], "unit_id": one[1]} | ends | more
 
 
 @pytest.fixture(params=[memory_log, lake_log])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> MakeLog:
-    return lambda touches, bought: request.param(tmp_path / "lake", touches, bought)
+    return lambda *rows: request.param(tmp_path / "lake", *rows)
 
 
 def touch(event_id: str, unit: str, second: float, channel: str = "ads", **more: Any) -> TouchRow:
@@ -208,6 +238,68 @@ def test_a_project_without_events_gives_empty_columns(make: MakeLog) -> None:
     assert events.touches.channels == events.currencies == ()
 
 
+def owners(make: MakeLog, stitching: Stitching, *links: Row) -> dict[str, str]:
+    """The unit of each conversion, through all the ways that lead to one."""
+    rows = [
+        conversion("direct", "ann", 50),
+        conversion("early", "phone", 5, unit_type="device"),
+        conversion("late", "phone", 50, unit_type="device"),
+        conversion("said", "phone", 5, unit_type="device", linked=(("user", "bob"),)),
+        conversion("session", "tv", 50, unit_type="device", linked=(("session", "s"),)),
+        conversion("other", "bob", 50),
+    ]
+    events = make([], rows, links).read(replace(BUY, stitching=stitching))
+    every = all_rows(len(events.conversions))
+    names = zip(events.conversion_ids.at(every), events.unit_ids.at(every), strict=True)
+    return dict(names)
+
+
+def test_without_links_an_event_is_its_own_units_or_the_one_that_it_names(make: MakeLog) -> None:
+    expected = {"direct": "ann", "other": "bob", "said": "bob"}
+    for stitching in Stitching:
+        assert owners(make, stitching) == expected
+
+
+def test_links_lead_to_the_unit_of_the_type(make: MakeLog) -> None:
+    links = (
+        link("l1", ("device", "phone"), ("user", "ann"), 10),
+        link("l2", ("session", "s"), ("user", "ann"), 20),
+    )
+    later = {"direct": "ann", "late": "ann", "said": "bob", "session": "ann", "other": "bob"}
+    assert owners(make, Stitching.POINT_IN_TIME, *links) == later
+
+
+def test_links_count_for_what_came_before_unless_a_point_in_time_is_asked_for(
+    make: MakeLog,
+) -> None:
+    link_of_phone = link("l1", ("device", "phone"), ("user", "ann"), 10)
+    found = owners(make, Stitching.RETROACTIVE, link_of_phone)
+    assert found == {"direct": "ann", "early": "ann", "late": "ann", "said": "bob", "other": "bob"}
+
+
+def test_units_of_one_identity_are_one_journey(make: MakeLog) -> None:
+    links = (
+        link("l1", ("device", "phone"), ("user", "bob"), 10),
+        link("l2", ("device", "phone"), ("user", "ann"), 20),
+    )
+    found = owners(make, Stitching.RETROACTIVE, *links)
+    assert set(found.values()) == {"bob"}
+
+
+def test_units_are_one_journey_from_the_link_on_at_a_point_in_time(make: MakeLog) -> None:
+    then = owners(make, Stitching.POINT_IN_TIME, link("l3", ("user", "bob"), ("user", "ann"), 60))
+    assert (then["direct"], then["other"]) == ("ann", "bob")
+
+
+def test_the_identity_that_was_used_is_said(make: MakeLog) -> None:
+    linked = link("l1", ("device", "phone"), ("user", "ann"), 10)
+    assert make([], [conversion("c", "ann", 1)], [linked]).read(BUY).identity_version[:5] == "p1-e1"
+
+
+def test_without_links_no_identity_is_said(make: MakeLog) -> None:
+    assert make([], [conversion("c", "ann", 1)]).read(BUY).identity_version == ""
+
+
 async def test_the_watermark_is_a_token_for_the_same_cut(make: MakeLog) -> None:
     log = make([touch("t1", "a", 1)], [conversion("c1", "a", 2)])
     events = log.read(BUY)
@@ -251,7 +343,8 @@ def test_units_are_told_apart_by_their_ids_not_their_keys(make: MakeLog) -> None
 
 
 def test_a_log_before_its_first_event_has_no_watermark(tmp_path: Path) -> None:
-    for log in (MemoryJourneyLog([], [], NOW), LakeJourneyLog(LakeEventTables(tmp_path))):
+    unwritten = LakeJourneyLog(LakeEventTables(tmp_path), IdentityReader(FixedPolicies()))
+    for log in (memory_log(tmp_path, [], []), unwritten):
         events = log.read(BUY)
         assert (events.watermark, events.watermark_time) == ("", None)
 

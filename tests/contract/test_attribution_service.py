@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.attribution.v1 import attribution_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
+from touchstone.common.v1 import identity_pb2
 
 from services.attribution.composition import compose
 from services.attribution.settings import Settings
@@ -178,7 +179,9 @@ async def test_every_model_answers_with_its_provenance(clients: Clients) -> None
         unit_type="user",
         lookback=Duration(seconds=30 * 86_400),
         repeat_rule=pb.REPEAT_RULE_ALL,
+        stitching=identity_pb2.STITCHING_RETROACTIVE,
     )
+    assert provenance.identity_version == ""
 
 
 async def test_models_come_back_with_their_defaults_filled_in(clients: Clients) -> None:

@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 from services.attribution.domain.arrays import Floats, Integers
 from services.attribution.domain.events import Conversions, Touches
 from services.attribution.ports import EventQuery, JourneyEvents
+from shared.identity.events import owned_events
+from shared.identity.ownership import Ownership
+from shared.identity.reader import IdentityReader
 from shared.lake.snapshot import EventTables
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -32,8 +35,9 @@ class ArrowNames:
 class LakeJourneyLog:
     """See JourneyLog."""
 
-    def __init__(self, tables: EventTables) -> None:
+    def __init__(self, tables: EventTables, identities: IdentityReader) -> None:
         self._tables = tables
+        self._identities = identities
 
     async def wait_until(self, at_least: str, timeout_s: float) -> None:
         """See JourneyLog."""
@@ -43,10 +47,12 @@ class LakeJourneyLog:
         """See JourneyLog."""
         snapshot = self._tables.snapshot(query.project)
         with snapshot.read() as tables:
-            touches = _sorted_rows(tables["touchpoints"], query, ["channel", "cost", "currency"])
-            bought = tables["conversions"]
+            identity = self._identities.of(query.project, snapshot.watermark, tables)
+            owners = Ownership(query.unit_type, identity, query.stitching, merged=True)
+            touched, bought = tables["touchpoints"], tables["conversions"]
+            touches = _sorted_rows(touched, query, owners, ("channel", "cost", "currency"))
             bought = bought.filter(bought["event_name"] == query.event_name)
-            conversions = _sorted_rows(bought, query, ["value", "currency"])
+            conversions = _sorted_rows(bought, query, owners, ("value", "currency"))
         units = _sorted_distinct(touches["unit_id"], conversions["unit_id"])
         channels = _sorted_distinct(touches["channel"])
         mark = snapshot.watermark
@@ -69,12 +75,13 @@ class LakeJourneyLog:
             unit_ids=_names(conversions, "unit_id", query),
             watermark=mark.token() if mark.journal_id else "",
             watermark_time=mark.commit_time if mark.journal_id else None,
+            identity_version=identity.version,
         )
 
 
 def _selected(table: ibis.Table, query: EventQuery) -> ibis.Table:
-    """The rows of the query, with the days stated too: whole files are then left unread."""
-    rows = table.filter(table["unit_type"] == query.unit_type)
+    """The rows of the query's time, its days stated too: whole files are then left unread."""
+    rows = table
     if query.from_us is not None and query.from_us > _FIRST_US:
         start = _instant(query.from_us)
         rows = rows.filter(rows["day"] >= start.date(), rows["event_time"] >= start)
@@ -84,8 +91,11 @@ def _selected(table: ibis.Table, query: EventQuery) -> ibis.Table:
     return rows
 
 
-def _sorted_rows(table: ibis.Table, query: EventQuery, columns: list[str]) -> pa.Table:
-    rows = _selected(table, query)
+def _sorted_rows(
+    table: ibis.Table, query: EventQuery, owners: Ownership, columns: tuple[str, ...]
+) -> pa.Table:
+    wanted = ("event_time", "event_id", *columns)
+    rows = owned_events(_selected(table, query), wanted, owners).rows
     keys = ["unit_id", "event_time", "event_id"]
     kept = [*keys, *columns] if query.identified else [*keys[:2], *columns]
     return rows.order_by(keys).select(*kept).to_pyarrow()

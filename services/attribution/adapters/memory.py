@@ -2,7 +2,8 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from services.attribution.domain.arrays import Integers
 from services.attribution.domain.events import Conversions, Touches
 from services.attribution.ports import EventQuery, JourneyEvents
 from shared.errors import Code, DomainError, shown, unavailable
+from shared.identity.belonging import Stitching
+from shared.identity.identity import Identity, no_identity
+from shared.identity.log import UnitId
 
 _LOG = "memory"
 
@@ -26,6 +30,7 @@ class TouchRow:
     cost: float | None = None
     currency: str | None = None
     unit_type: str = "user"
+    linked: tuple[UnitId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,10 @@ class ConversionRow:
     value: float | None = None
     currency: str | None = None
     unit_type: str = "user"
+    linked: tuple[UnitId, ...] = ()
+
+
+R = TypeVar("R", TouchRow, ConversionRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +70,12 @@ class MemoryJourneyLog:
         touches: Iterable[TouchRow],
         conversions: Iterable[ConversionRow],
         commit_time: dt.datetime,
+        identity: Identity | None = None,
     ) -> None:
-        self._touches = sorted(touches, key=_order)
-        self._conversions = sorted(conversions, key=_order)
+        self._touches = list(touches)
+        self._conversions = list(conversions)
         self._commit_time = commit_time
+        self._identity = identity or no_identity()
 
     async def wait_until(self, at_least: str, timeout_s: float) -> None:  # noqa: ARG002
         """See JourneyLog. What is not here never comes."""
@@ -74,10 +85,11 @@ class MemoryJourneyLog:
         """See JourneyLog."""
         size = len(self._touches) + len(self._conversions)
         selected = _selector(query)
-        touches = [row for row in self._touches if selected(row)]
-        conversions = [
+        touches = self._owned([row for row in self._touches if selected(row)], query)
+        bought = [
             row for row in self._conversions if selected(row) and row.event_name == query.event_name
         ]
+        conversions = self._owned(bought, query)
         ids = {row.unit_id for row in touches} | {row.unit_id for row in conversions}
         units = {unit: position for position, unit in enumerate(sorted(ids, key=str.encode))}
         return JourneyEvents(
@@ -93,7 +105,24 @@ class MemoryJourneyLog:
             unit_ids=ListedNames([row.unit_id for row in conversions]),
             watermark=f"{_LOG}:{size}" if size else "",
             watermark_time=self._commit_time if size else None,
+            identity_version=self._identity.version,
         )
+
+    def _owned(self, rows: Iterable[R], query: EventQuery) -> list[R]:
+        """The rows under the unit that they belong to, sorted."""
+        owned = ((row, self._owner(row, query)) for row in rows)
+        kept = [replace(row, unit_id=owner) for row, owner in owned if owner is not None]
+        return sorted(kept, key=_order)
+
+    def _owner(self, row: TouchRow | ConversionRow, query: EventQuery) -> str | None:
+        units = [(row.unit_type, row.unit_id), *row.linked]
+        named = [unit for unit in units if unit[0] == query.unit_type][:1]
+        as_of_us = row.time_us if query.stitching is Stitching.POINT_IN_TIME else None
+        for identity in self._identity.resolve(named or units, as_of_us):
+            for member in identity.members:
+                if member.unit[0] == query.unit_type:
+                    return member.unit[1]
+        return None
 
 
 def _order(row: TouchRow | ConversionRow) -> tuple[bytes, int, str]:
@@ -104,7 +133,6 @@ def _selector(query: EventQuery) -> Callable[[TouchRow | ConversionRow], bool]:
     def selected(row: TouchRow | ConversionRow) -> bool:
         return (
             row.project == query.project
-            and row.unit_type == query.unit_type
             and (query.from_us is None or row.time_us >= query.from_us)
             and (query.until_us is None or row.time_us < query.until_us)
         )

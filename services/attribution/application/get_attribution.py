@@ -29,6 +29,7 @@ class Attribution:
     warnings: tuple[DataWarning, ...]
     watermark: str
     watermark_time: dt.datetime | None
+    identity_version: str
 
 
 def get_attribution(
@@ -46,4 +47,5 @@ def get_attribution(
         warnings=data_warnings(statistics, cut.events.currencies),
         watermark=cut.events.watermark,
         watermark_time=cut.events.watermark_time,
+        identity_version=cut.events.identity_version,
     )

@@ -13,6 +13,7 @@ from services.attribution.domain.journeys import (
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, JourneyEvents, JourneyLog
 from shared.errors import invalid, limit_exceeded
+from shared.identity.belonging import Stitching
 
 YEAR_1_US = -62_135_596_800_000_000
 YEAR_10000_US = 253_402_300_800_000_000
@@ -23,7 +24,7 @@ class JourneyDefinition:
     """Which conversions are credited to which touches.
 
     `start_us` (inclusive) and `end_us` (exclusive) bound the conversions, in microseconds since
-    1970-01-01 UTC; None is unbounded.
+    1970-01-01 UTC; None is unbounded. `stitching` says from when on a link between ids counts.
     """
 
     event_name: str
@@ -32,6 +33,7 @@ class JourneyDefinition:
     start_us: int | None = None
     end_us: int | None = None
     repeats: Repeats = Repeats.ALL
+    stitching: Stitching = Stitching.RETROACTIVE
 
     def __post_init__(self) -> None:
         for name, time_us in (("start_time", self.start_us), ("end_time", self.end_us)):
@@ -87,6 +89,7 @@ def cut_journeys(
             else definition.start_us - definition.lookback_us,
             until_us=definition.end_us,
             identified=identified,
+            stitching=definition.stitching,
         )
     )
     if len(events.touches.channels) > limits.max_channels:

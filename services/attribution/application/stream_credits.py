@@ -48,6 +48,7 @@ class Credits:
     value: float
     watermark: str
     watermark_time: dt.datetime | None
+    identity_version: str
 
 
 def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionLimits) -> Credits:
@@ -61,6 +62,7 @@ def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionL
         value=float(cut.journeys.values.sum()),
         watermark=cut.events.watermark,
         watermark_time=cut.events.watermark_time,
+        identity_version=cut.events.identity_version,
     )
 
 
