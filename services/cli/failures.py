@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from services.cli.terminal import printable
 from shared.errors import Code, DomainError
@@ -44,6 +45,15 @@ def from_call(error: Any) -> DomainError:
             "TOUCHSTONE_<SERVICE>_ADDRESS to where it runs",
         )
     return found
+
+
+def from_operation(error: status_pb2.Status) -> DomainError:
+    """The error that an operation ended with."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in error.details:
+        detail.Unpack(info)
+    code = Code(code_pb2.Code.Name(code_pb2.Code.ValueType(error.code)))
+    return DomainError(code, info.reason, error.message, metadata=dict(info.metadata))
 
 
 def lines(error: DomainError) -> list[str]:

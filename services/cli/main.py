@@ -12,8 +12,10 @@ from services.cli.commands import (
     assign,
     attribution,
     audit,
+    backup,
     doctor,
     experiment,
+    identity,
     imports,
     keys,
     metric,
@@ -60,9 +62,11 @@ app.add_typer(experiment.app, name="experiment")
 app.add_typer(metric.app, name="metric")
 app.add_typer(results.app, name="results")
 app.add_typer(attribution.app, name="attribution")
+app.add_typer(identity.app, name="identity")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
+app.add_typer(backup.app, name="backup")
 
 
 def run() -> None:

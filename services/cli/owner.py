@@ -46,19 +46,24 @@ def prepare(
         platform.database.close()
 
 
-def find_key(settings: CliSettings) -> tuple[str, str]:
+def find_key(settings: CliSettings, *, operator: bool = False) -> tuple[str, str]:
     """The key to call with, and where it was found. Raises UNAUTHENTICATED when there is none."""
     if text := settings.api_key.get_secret_value():
         return _looking_like_key(text, "TOUCHSTONE_API_KEY"), "TOUCHSTONE_API_KEY"
-    path = settings.owner_key_path
+    path = settings.operator_key_path if operator else settings.owner_key_path
     try:
         return _looking_like_key(path.read_text().strip(), str(path)), str(path)
     except FileNotFoundError as error:
+        advice = (
+            "make it on the machine of the services with `touchstone keys bootstrap --operator`"
+            if operator
+            else "start the services here with `touchstone up`, or name their data folder with "
+            "--data"
+        )
         raise DomainError(
             Code.UNAUTHENTICATED,
             "INVALID_CREDENTIAL",
-            f"no key: TOUCHSTONE_API_KEY is not set and {path} does not exist; start the services "
-            "here with `touchstone up`, or name their data folder with --data",
+            f"no key: TOUCHSTONE_API_KEY is not set and {path} does not exist; {advice}",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DomainError(

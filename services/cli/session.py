@@ -9,12 +9,15 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
 import grpc
+from google.longrunning import operations_pb2_grpc as operations_grpc
 from touchstone.assignment.v1 import assignment_service_pb2_grpc as assignment_grpc
 from touchstone.assignment.v1 import experiment_service_pb2_grpc as experiment_grpc
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
 from touchstone.common.v1 import access_service_pb2 as access_pb
 from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
+from touchstone.events.v1 import backup_service_pb2_grpc as backup_grpc
 from touchstone.events.v1 import events_service_pb2_grpc as events_grpc
+from touchstone.events.v1 import identity_service_pb2_grpc as identity_grpc
 from touchstone.events.v1 import rejected_events_service_pb2_grpc as rejected_grpc
 from touchstone.events.v1.events_service_pb2 import LogEventsResponse
 from touchstone.results.v1 import metric_service_pb2_grpc as metric_grpc
@@ -85,9 +88,9 @@ class _Calls(
 class Session:
     """One user's connection to the suite. Channels open when they are first needed."""
 
-    def __init__(self, settings: CliSettings) -> None:
+    def __init__(self, settings: CliSettings, *, operator: bool = False) -> None:
         self.settings = settings
-        self.key, self.key_source = find_key(settings)
+        self.key, self.key_source = find_key(settings, operator=operator)
         self._channels: dict[ServiceName, grpc.Channel] = {}
 
     def __enter__(self) -> Self:
@@ -138,9 +141,24 @@ class Session:
         )
 
     @property
+    def backups(self) -> backup_grpc.BackupServiceStub:
+        """Backups of the installation."""
+        return self._stub("events", backup_grpc.BackupServiceStub)
+
+    @property
+    def event_operations(self) -> operations_grpc.OperationsStub:
+        """The long-running operations of the events service."""
+        return self._stub("events", operations_grpc.OperationsStub)
+
+    @property
     def rejected(self) -> rejected_grpc.RejectedEventsServiceStub:
         """The events that were rejected."""
         return self._stub("events", rejected_grpc.RejectedEventsServiceStub)
+
+    @property
+    def identity(self) -> identity_grpc.IdentityServiceStub:
+        """Which ids are one thing."""
+        return self._stub("events", identity_grpc.IdentityServiceStub)
 
     @property
     def metrics(self) -> metric_grpc.MetricServiceStub:
@@ -181,3 +199,8 @@ class Session:
 def open_session(data: Path | None = None) -> Session:
     """A session by the settings. Raises UNAUTHENTICATED when no key is found."""
     return Session(read_settings(data))
+
+
+def open_operator_session(data: Path | None = None) -> Session:
+    """A session with the key that looks after the installation."""
+    return Session(read_settings(data), operator=True)

@@ -32,7 +32,7 @@ from shared.backup.manifest import (
     read_manifest,
     require_backup_id,
 )
-from shared.backup.restore import JOURNAL
+from shared.backup.restore import AUDIT_KEY, ERASURES, JOURNAL, REJECTED, STATE
 from shared.errors import Code, DomainError
 from shared.lake.durable import fsync_file, fsync_folder
 from shared.lake.watermark import Watermark, write_watermark
@@ -40,7 +40,6 @@ from shared.state.database import Database
 from shared.version import VERSION
 
 _LOG = logging.getLogger(__name__)
-STATE, REJECTED, AUDIT_KEY, ERASURES = "state.db", "events/rejected.db", "audit.key", "erasures"
 
 
 @dataclass(frozen=True, slots=True)
