@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from tests.robustness.fault import Fault
-from tests.robustness.rows import disk, duplicates, kill, power, replies, steps
+from tests.robustness.rows import (
+    clocks,
+    damage,
+    disk,
+    duplicates,
+    kill,
+    pause,
+    power,
+    replies,
+    steps,
+)
 
 FAULTS: tuple[Fault, ...] = (
     kill.KILL,
@@ -18,5 +28,13 @@ FAULTS: tuple[Fault, ...] = (
     disk.FULL,
     disk.FAILING,
     disk.NO_FILES,
+    damage.DAMAGE,
+    damage.STRANGERS,
     kill.TERMINATE,
+    pause.PAUSED,
+    pause.SLOW,
+    pause.TWO,
+    clocks.CLOCK_STEPS,
+    clocks.TIMES,
+    clocks.ORDERS,
 )

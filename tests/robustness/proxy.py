@@ -57,14 +57,13 @@ class Network:
             _reset(one)
 
     def _accept(self) -> None:
-        while not self._closed:
+        while not self._ended():
             try:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self.server), 5)
             except OSError:
-                if self._closed:
+                if self._ended():
                     return
-                _reset(client)
                 continue
             server.settimeout(None)
             self._sockets += [client, server]
@@ -76,6 +75,9 @@ class Network:
                 threading.Thread(
                     target=self._deliver, args=(pipe, source, target), daemon=True
                 ).start()
+
+    def _ended(self) -> bool:
+        return self._closed
 
     def _receive(
         self, source: socket.socket, pipe: queue.SimpleQueue[tuple[float, bytes]], answers: bool

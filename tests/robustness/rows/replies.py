@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
 from touchstone.assignment.v1 import layer_pb2, layer_service_pb2, layer_service_pb2_grpc
 
+from shared.errors import DomainError
 from shared.server.status import from_rpc_error
 from tests.robustness.fault import PROJECTS, SERVICE, Fault, Play
 from tests.robustness.faults import EventsProcess, make_key
@@ -133,7 +135,7 @@ def _again(process: EventsProcess, layers: Layers, request_id: str) -> layer_pb2
         try:
             answers.append(layers.make(process.port, request_id, "first"))
         except grpc.RpcError as error:
-            what = from_rpc_error(error)
+            what = told(error)
             layers.history.complain("retry", f"{request_id}: {what.reason}: {what.message}")
     if len(answers) == 2 and answers[0] != answers[1]:
         layers.history.complain("reply", f"{answers[0]} is not {answers[1]}")
@@ -145,11 +147,16 @@ def _other_body(process: EventsProcess, layers: Layers, request_id: str) -> None
     try:
         layers.make(process.port, request_id, "second")
     except grpc.RpcError as error:
-        reason = from_rpc_error(error).reason
+        reason = told(error).reason
         if reason != "REQUEST_ID_REUSED" or error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
             layers.history.complain("reused", f"{request_id}: {error.code()} {reason}")
     else:
         layers.history.complain("reused", f"{request_id} was answered with another body")
+
+
+def told(error: Any) -> DomainError:
+    """What a call ended with; an error of gRPC is a call as well, which its type does not say."""
+    return from_rpc_error(error)
 
 
 def _compare(
