@@ -1,10 +1,12 @@
 """What the events service needs from the outside."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from services.events.batch import Batch
+from services.events.domain.erasure import Searched, Target
 from services.events.domain.rejection import KeptEvent, RejectedEvent, Rejection, Wanted
 
 
@@ -190,4 +192,67 @@ class RetentionRules(Protocol):
 
     def oldest_us(self, project: str, table: str) -> int:
         """The time in microseconds since 1970 before which nothing is kept; 0: all is kept."""
+        ...
+
+
+class ErasureStores(Protocol):
+    """Everything that may hold a unit, to be erased from. Work that was done may be done again.
+
+    Every call may be UNAVAILABLE, and may be repeated then. `save` keeps what was done so far.
+    """
+
+    def flush(self, wait: Callable[[float], None]) -> None:
+        """Return when the tables hold everything that the journal held at the call.
+
+        `wait` sleeps for some seconds and may raise to end the waiting.
+        """
+        ...
+
+    def recognise(self, project: str, targets: Sequence[Target]) -> list[Target]:
+        """The targets, each with its unit if there is one of its digest in any store."""
+        ...
+
+    def erase_rows(
+        self, project: str, targets: Sequence[Target], save: Callable[[Sequence[Target]], None]
+    ) -> list[Target]:
+        """Leave no row in the tables that mentions a target; the targets with what was deleted.
+
+        A row that happened and was received after the moment of a target stays. Readers that began
+        before see the rows to their end.
+        """
+        ...
+
+    def erase_rejected(
+        self, project: str, targets: Sequence[Target], save: Callable[[Sequence[Target]], None]
+    ) -> list[Target]:
+        """Leave no rejected event that mentions a target; the targets with how many were deleted.
+
+        One that cannot be read is deleted when it holds the bytes of the id, or the id is unknown.
+        """
+        ...
+
+    def scrub(self) -> None:
+        """Leave no byte of what was deleted in the journal and among the rejected events."""
+        ...
+
+    def reflected(self) -> frozenset[str]:
+        """The erasures that what is stored reflects: those that were marked."""
+        ...
+
+    def mark(self, erasures: Collection[str]) -> None:
+        """Note beside the stores that they reflect these erasures; durable on return."""
+        ...
+
+    def remove_replaced(
+        self, project: str, targets: Sequence[Target], grace: timedelta
+    ) -> tuple[list[Target], timedelta | None]:
+        """Remove the files of older versions that mention a target and were replaced so long ago.
+
+        The targets with how many were removed, and after what time to call again; None: no such
+        file is left.
+        """
+        ...
+
+    def search(self, project: str, targets: Sequence[Target]) -> Searched:
+        """Look for the targets in every file on the disk and every other store."""
         ...

@@ -126,6 +126,13 @@ class SqlOperations:
         """Whether `claim` would find something."""
         return self._connection.execute(_due(kinds, now).limit(1)).first() is not None
 
+    def unfinished(self, kinds: Sequence[str]) -> list[str]:
+        """The ids of the operations of these kinds that have not ended, of every project."""
+        query = sa.select(operations.c.operation_id).where(
+            operations.c.kind.in_(kinds), operations.c.done == sa.false()
+        )
+        return list(self._connection.execute(query).scalars())
+
     def claim(
         self, kinds: Sequence[str], now: dt.datetime, lease: Lease, limit: int
     ) -> list[Operation]:

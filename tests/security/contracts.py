@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 import touchstone
+from google.longrunning import operations_pb2
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
 from services.events.api import otlp
+from shared.operations import servicer as operations
 from shared.server.rules import Rule, rule_of
 
 KEY_ID = "thekey0000"
@@ -48,6 +50,7 @@ VALUES: dict[str, Any] = {
     "layer": "{p}/layers/lay",
     "kind": 1,
     "paths": ["display_name"],
+    "reason": "geheim",
 }
 # What a `name` is of, by the message that it stands in.
 COLLECTIONS = {
@@ -56,11 +59,18 @@ COLLECTIONS = {
     "Metric": "metrics/met",
     "IdentityPolicy": "identityPolicy",
     "Key": f"keys/{KEY_ID}",
+    "Erasure": "erasures/era",
+    "Retention": "retention",
+    "ListOperations": "operations",
+    "Operation": "operations/one",
     "RejectedEvent": "rejectedEvents/1",
 }
 SKIPPED = {"linked_units", "start_time", "end_time"}
 # Modules of contracts that are not ours, with the rules of their RPCs.
-FOREIGN: list[tuple[Any, Mapping[str, Rule]]] = [(logs_service_pb2, otlp.RULES)]
+FOREIGN: list[tuple[Any, Mapping[str, Rule]]] = [
+    (logs_service_pb2, otlp.RULES),
+    (operations_pb2, operations.RULES),
+]
 
 
 @dataclass(frozen=True, slots=True)

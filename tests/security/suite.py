@@ -18,7 +18,12 @@ from google.protobuf.message import Message
 from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2, layer_pb2
 from touchstone.assignment.v1 import layer_service_pb2 as layer_service
 from touchstone.common.v1 import unit_pb2
-from touchstone.events.v1 import event_pb2, events_service_pb2, identity_service_pb2
+from touchstone.events.v1 import (
+    erasure_service_pb2,
+    event_pb2,
+    events_service_pb2,
+    identity_service_pb2,
+)
 from touchstone.results.v1 import metric_pb2, metric_service_pb2
 
 from shared.errors import DomainError
@@ -175,6 +180,9 @@ def populate(suite: Suite) -> None:
             update_mask=field_mask_pb2.FieldMask(paths=["blocked_ids"]),
         ),
         "LogEvents": events_service_pb2.LogEventsRequest(events=list(_events(now))),
+        "EraseUnit": erasure_service_pb2.EraseUnitRequest(
+            parent=parent, unit=unit_pb2.UnitId(type="user", id="nobody"), reason="geheim"
+        ),
     }
     for name, request in requests.items():
         answer = suite.call(by_name[name], request, suite.alpha)

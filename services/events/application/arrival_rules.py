@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.events.batch import EVENT_ID, LINKED_UNITS, SCHEMAS, UNIT_ID, UNIT_TYPE, Portion
+from services.events.batch import LINKED_UNITS, SCHEMAS, UNIT_ID, UNIT_TYPE, Portion
 from services.events.domain.limits import MICROSECONDS
 from services.events.domain.rejection import ERASED, Reason, RejectedEvent, Rejection
 from services.events.ports import ErasedUnits, RetentionRules
@@ -33,10 +33,12 @@ class ArrivalRules:
                 rejected.update(_too_old(portion.where(~young), oldest_us))
                 portion = portion.where(young)
         if len(portion) and self.erased.concern(project):
-            left = np.ones(len(portion), bool)
-            left[self._erased(project, portion)] = False
-            rejected.update(_erased(portion.where(~left)))
-            portion = portion.where(left)
+            erased = self._erased(project, portion)
+            if erased:
+                left = np.ones(len(portion), bool)
+                left[erased] = False
+                rejected.update(_erased(portion.where(~left)))
+                portion = portion.where(left)
         return portion
 
     def keepable(self, project: str, rejected: Sequence[RejectedEvent]) -> list[RejectedEvent]:
@@ -104,7 +106,7 @@ def _too_old(portion: Portion, oldest_us: int) -> dict[int, Rejection]:
 
 
 def _named(portion: Portion) -> list[tuple[int, str]]:
-    return list(zip(portion.places.tolist(), portion.columns[EVENT_ID].to_pylist(), strict=True))
+    return list(zip(portion.places.tolist(), portion.ids, strict=True))
 
 
 class _Nothing:

@@ -23,8 +23,10 @@ from services.events.application.group_commit import GroupCommit
 from services.events.application.log_events import EventLog, Logged, Window
 from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
+from services.events.application.retention import RetentionUpkeep
 from services.events.application.window_upkeep import WindowUpkeep, WindowUpkeepLoop
 from services.events.composition.admission import admission
+from services.events.composition.privacy import Privacy, open_privacy, retention_upkeep
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
 from services.events.ports import EventSink, Journal
@@ -59,6 +61,9 @@ class Core:
     flusher: FlushLoop
     window_upkeep: WindowUpkeepLoop
     intake: Intake
+    privacy: Privacy
+    retention: RetentionUpkeep
+    scrub_journal: Callable[[], None]
 
     async def start(self) -> None:
         """Begin to flush."""
@@ -70,6 +75,7 @@ class Core:
         parts = (self.commits, self.flusher, self.window_upkeep, self.journal, self.rejected)
         for part in parts:
             await asyncio.to_thread(part.close)
+        self.privacy.ledger.close()
 
     def ready(self) -> bool:
         """Ready while an acknowledgement can be given and events become visible."""
@@ -89,7 +95,8 @@ def open_core(
     """
     platform = open_platform(settings)
     limits = Limits(dedupe_window_days=settings.dedupe_window_days)
-    journal = decorate(SqliteJournal(settings.journal_path, platform.ids))
+    stored = SqliteJournal(settings.journal_path, platform.ids)
+    journal = decorate(stored)
     rejected = SqliteRejectedEvents(settings.rejected_path, limits, current_door)
     sink = DeltaSink(settings.lake_path, journal, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
@@ -97,12 +104,15 @@ def open_core(
     watch = JournalWatch(journal, time.monotonic)
     commits = GroupCommit(watch, ArrowCodec(), limits)
     pending = pending_batches(journal, sink, limits)
-    log = EventLog(window, commits, rejected, ReceiveTime(platform.clock), limits, pending)
+    privacy = open_privacy(settings, platform)
+    retention = retention_upkeep(privacy.retention, sink, rejected, platform.clock)
+    received = ReceiveTime(platform.clock)
+    log = EventLog(window, commits, rejected, received, limits, pending, privacy.rules)
     days = WindowUpkeep(window, platform.clock)
     days.turn()
     flusher = FlushLoop(
         step=lambda: flush(journal, sink, limits),
-        tidy=sink.tidy,
+        tidy=lambda: tidy(sink, retention),
         recover=sink.recover,
         interval_s=settings.flush_interval_s,
     )
@@ -128,7 +138,16 @@ def open_core(
         flusher=flusher,
         window_upkeep=WindowUpkeepLoop(days, settings.flush_interval_s),
         intake=intake,
+        privacy=privacy,
+        retention=retention,
+        scrub_journal=stored.scrub,
     )
+
+
+def tidy(sink: EventSink, retention: RetentionUpkeep) -> None:
+    """A turn of upkeep of the tables: what is too old takes no time unless there is some."""
+    retention.turn()
+    sink.tidy()
 
 
 def pending_batches(journal: Journal, sink: EventSink, limits: Limits) -> PendingBatches:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from services.events.composition.core import Core
 from shared.mutations import Mutations
 from shared.operations.runner import Kind, OperationRunner
-from shared.operations.servicer import operations_servicer as servicer_of
+from shared.operations.servicer import operations_servicer
 from shared.operations.store import migrate_operations
 from shared.server.run import Servicer
 
@@ -17,8 +17,8 @@ def open_operations(core: Core, kinds: Sequence[Kind]) -> OperationRunner:
     return OperationRunner(platform.database, platform.clock, platform.ids, kinds, sole=True)
 
 
-def operations_servicer(core: Core, runner: OperationRunner) -> Servicer:
+def events_operations_servicer(core: Core, runner: OperationRunner) -> Servicer:
     """google.longrunning.Operations."""
     platform = core.platform
     mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
-    return servicer_of(platform, mutations, runner)
+    return operations_servicer(platform, mutations, runner)
