@@ -175,7 +175,10 @@ class FolderDraft:
             yield self._written(STATE)
         copied(sources.audit_key, self._place(AUDIT_KEY))
         yield self._written(AUDIT_KEY)
-        for source in sorted(sources.erasures.glob("[!.]*")) if sources.erasures.is_dir() else ():
+        # The ledger and its key, and not the folder of plain ids whose erasure is under way.
+        for source in sorted(sources.erasures.glob("[!.]*")):
+            if not source.is_file():
+                continue
             path = f"{ERASURES}/{source.name}"
             copied(source, self._place(path))
             yield self._written(path)
