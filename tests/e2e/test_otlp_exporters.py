@@ -27,7 +27,6 @@ from opentelemetry.sdk.resources import Resource
 
 from tests.e2e.otlp_process import Running
 
-
 USERS = 200
 
 
