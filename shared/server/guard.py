@@ -95,6 +95,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
         async def call(body: bytes, context: Context) -> Message:
             rpc = self._receive(method, body, context)
+            del body  # the frame of a failed call outlives it; see _Observed
             async with _Observed(self, rpc), asyncio.timeout(self._time_left(rpc)):
                 response: Message = await inner(await self._admit(rpc), context)
                 return response
@@ -105,6 +106,7 @@ class Guard(grpc.aio.ServerInterceptor):
     def _stream(self, method: str, inner: Any) -> Any:
         async def call(body: bytes, context: Context) -> AsyncIterator[Message]:
             rpc = self._receive(method, body, context)
+            del body
             async with _Observed(self, rpc), asyncio.timeout(self._time_left(rpc)):
                 async for response in inner(await self._admit(rpc), context):
                     yield response
@@ -149,7 +151,7 @@ class Guard(grpc.aio.ServerInterceptor):
             f"an unexpected failure; tell the operator the request id {rpc.request_id}",
         )
 
-    def note(self, rpc: Rpc, code: str, elapsed_s: float) -> None:
+    def note(self, rpc: Rpc, code: str, elapsed_s: float, request_bytes: int) -> None:
         """One log line and one measurement of a finished call."""
         self._durations.record(elapsed_s, {"rpc.method": rpc.method, "rpc.status": code})
         caller = rpc.call.caller if rpc.call else None
@@ -159,7 +161,7 @@ class Guard(grpc.aio.ServerInterceptor):
                 "method": rpc.method,
                 "code": code,
                 "duration_ms": round(elapsed_s * 1000, 3),
-                "request_bytes": len(rpc.body),
+                "request_bytes": request_bytes,
                 "request_id": rpc.request_id,
                 "project": caller.project if caller else "",
                 "key": caller.key_id if caller else "",
@@ -175,11 +177,17 @@ class Guard(grpc.aio.ServerInterceptor):
 
 
 class _Observed:
-    """Turns what is raised in its block into a status, and notes how the call ended."""
+    """Turns what is raised in its block into a status, and notes how the call ended.
+
+    grpc keeps the error that ends a call, the error keeps the frames that it passed, and one of
+    them the call: only the garbage collector ends that. A flood of large calls that are refused
+    would fill the memory until then, so that nothing large is left in it.
+    """
 
     def __init__(self, guard: Guard, rpc: Rpc) -> None:
         self._guard = guard
         self._rpc = rpc
+        self._request_bytes = len(rpc.body)
         self._start = time.perf_counter()
         self._span = guard.span(rpc)
 
@@ -196,7 +204,18 @@ class _Observed:
             elif error is not None:
                 failure = await self._guard.fail(rpc, error)
                 code = failure.code.value
+                del trace_
+                _forget_frames(error)
+                rpc.body, rpc.request = b"", None
                 await rpc.context.abort_with_status(to_status(failure, rpc.request_id))
         finally:
             self._span.__exit__(None, None, None)
-            self._guard.note(rpc, code, time.perf_counter() - self._start)
+            elapsed_s = time.perf_counter() - self._start
+            self._guard.note(rpc, code, elapsed_s, self._request_bytes)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of all that ran when the error was raised, and of the errors that came before it."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

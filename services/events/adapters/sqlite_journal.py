@@ -132,7 +132,8 @@ class SqliteJournal:
 
     def _check_usable(self) -> None:
         if self._unusable is not None:
-            raise self._unusable
+            # The one error is raised again and again: it must not remember every time.
+            raise self._unusable.with_traceback(None)
 
     def _failed(self, error: sqlite3.Error) -> DomainError:
         """Decide whether a failed write is known to be undone.

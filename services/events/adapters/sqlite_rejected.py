@@ -259,7 +259,8 @@ class SqliteRejectedEvents:
 
     def _check_open(self) -> None:
         if self._unusable is not None:
-            raise self._unusable
+            # The one error is raised again and again: it must not remember every time.
+            raise self._unusable.with_traceback(None)
 
 
 def _meant(project: str, wanted: Wanted) -> tuple[str, list[object]]:

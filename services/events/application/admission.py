@@ -17,9 +17,9 @@ _NO_END = 1e300
 class AdmissionLimits:
     """How much may be in work at once, in bytes of requests."""
 
-    in_flight_bytes: int = 192 * 1024 * 1024
+    in_flight_bytes: int = 96 * 1024 * 1024
     """All projects together."""
-    project_in_flight_bytes: int = 64 * 1024 * 1024
+    project_in_flight_bytes: int = 32 * 1024 * 1024
     """One project: what it sends must leave room for others."""
     patience_s: float = 8.0
     """How long a call waits for the disk before it is sent away, below any usual deadline."""
