@@ -12,6 +12,7 @@ import typer
 from google.protobuf import json_format
 from touchstone.attribution.v1 import attribution_pb2 as model_pb
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
+from touchstone.common.v1 import identity_pb2
 
 from services.cli.figures import count, share, time_text
 from services.cli.importing.names import require_event_name, require_unit_type
@@ -41,6 +42,9 @@ Lookback = Annotated[float, typer.Option(help="Days before its conversion that a
 Since = Annotated[str, typer.Option(help="Conversions from this time on.", show_default=False)]
 Until = Annotated[str, typer.Option(help="Conversions before this time.", show_default=False)]
 Repeats = Annotated[str, typer.Option(help="Several conversions of a unit: all, first or split.")]
+PointInTime = Annotated[
+    bool, typer.Option("--point-in-time", help="Links between ids count from their time on only.")
+]
 
 COLUMNS = (
     *columns("model", "channel"),
@@ -76,6 +80,7 @@ def show(
     since: Since = "",
     until: Until = "",
     repeats: Repeats = "all",
+    point_in_time: PointInTime = False,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -84,6 +89,8 @@ def show(
     Example: touchstone attribution show --event-name purchase --model linear --model markov
     """
     definition = _definition(event_name, unit_type, lookback_days, (since, until), repeats)
+    if point_in_time:
+        definition.stitching = identity_pb2.STITCHING_POINT_IN_TIME
     request = pb.GetAttributionRequest(
         journeys=definition, models=[model_message(name) for name in model or []]
     )
@@ -103,11 +110,14 @@ def list_credits(
     since: Since = "",
     until: Until = "",
     repeats: Repeats = "all",
+    point_in_time: PointInTime = False,
     data: Data = None,
     output: Output = Format.CSV,
 ) -> None:
     """Print the credit of every touch of every conversion; JSON is one object a line."""
     definition = _definition(event_name, unit_type, lookback_days, (since, until), repeats)
+    if point_in_time:
+        definition.stitching = identity_pb2.STITCHING_POINT_IN_TIME
     request = pb.StreamCreditsRequest(journeys=definition, model=model_message(model))
     with open_session(data) as session:
         parts = session.attribution.StreamCredits(request)
