@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from services.cli.importing.bulk.chunks import Chunk, Unreadable
 from services.cli.importing.bulk.fields import SERVICE_COLUMNS
-from services.cli.importing.bulk.text_columns import as_text
+from services.cli.importing.bulk.text_columns import Places, as_text
 from shared.errors import shown
 
 _SHOWN = 1000
@@ -41,6 +41,19 @@ class JsonLines:
         """The rows of lines, the first of which has the number `first`."""
         numbers = np.arange(first, first + len(lines), dtype=np.int64)
         texts, wrong = as_text(lines)
+        # Most files have nothing else, and then nothing needs to be looked at line by line.
+        if not len(wrong) and pc.all(pc.starts_with(texts, "{")).as_py():
+            try:
+                if not (self._strict and self._strange_names(texts)):
+                    return Chunk(self._transformed(texts), numbers)
+            except duckdb.Error:
+                pass
+        return self._sifted(lines, texts, wrong, numbers)
+
+    def _sifted(
+        self, lines: pa.Array, texts: pa.Array, wrong: Places, numbers: NDArray[np.int64]
+    ) -> Chunk:
+        """The rows of those lines that are good, and what is wrong with each other."""
         filled = pc.not_equal(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0)
         ok: Flags = np.array(self._ask(texts, _IS_OBJECT)["ok"], bool)
         ok[wrong] = False
@@ -53,16 +66,22 @@ class JsonLines:
             ]
             ok[list(strangers)] = False
         kept = texts if ok.all() else texts.filter(pa.array(ok))
-        batch = self._ask(kept, self._cells).combine_chunks()
-        cells = [column.combine_chunks() for column in batch.columns]
-        return Chunk(pa.record_batch(cells, names=batch.column_names), numbers[ok], unreadable)
+        return Chunk(self._transformed(kept), numbers[ok], unreadable)
+
+    def _transformed(self, texts: pa.Array) -> pa.RecordBatch:
+        table = self._ask(texts, self._cells)
+        cells = [column.combine_chunks() for column in table.columns]
+        return pa.record_batch(cells, names=table.column_names)
+
+    def _strange_names(self, texts: pa.Array) -> list[str]:
+        there = self._ask(texts, _KEYS)["key"].to_pylist()
+        return sorted(set(there) - set(self._columns) - SERVICE_COLUMNS)
 
     def _strangers(self, texts: pa.Array, ok: Flags) -> dict[int, list[str]]:
         """The names that are not asked for, by the place of the line."""
         places = np.flatnonzero(ok)
         objects = texts if ok.all() else texts.filter(pa.array(ok))
-        there = self._ask(objects, _KEYS)["key"].to_pylist()
-        strangers = sorted(set(there) - set(self._columns))
+        strangers = self._strange_names(objects)
         if not strangers:
             return {}
         listed = "[" + ", ".join(map(_quoted, strangers)) + "]"
@@ -70,10 +89,9 @@ class JsonLines:
         return {int(place): names for place, names in zip(places, found, strict=True) if names}
 
     def _no_field(self, names: Sequence[str]) -> str:
-        allowed = (name for name in self._columns if name not in SERVICE_COLUMNS)
         return (
             f"the line holds {shown(min(names))}, which is no column of these events; "
-            f"allowed: {', '.join(allowed)}; map it with --map, or pass it over with "
+            f"allowed: {', '.join(self._columns)}; map it with --map, or pass it over with "
             "--ignore-unknown"
         )
 

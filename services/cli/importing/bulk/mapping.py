@@ -43,17 +43,15 @@ class EventMapping:
         not known, stands there twice, or cannot be what it is to be.
         """
         columns = self.columns
-        passed_over = self.ignore_unknown or source.schema is None
         if source.schema is not None:
             self._check_names(source.name, source.schema.names, columns)
             self._check_types(source.name, source.schema, columns)
             there = set(source.schema.names)
             columns = {name: column for name, column in columns.items() if column in there}
-        wanted = list(dict.fromkeys(columns.values()))
-        if source.schema is None and not self.ignore_unknown:
-            wanted += [name for name in sorted(SERVICE_COLUMNS) if name not in wanted]
-            passed_over = False
-        source.want(wanted, strict=not passed_over)
+        if source.schema is None:
+            # A line may say what a constant overrules.
+            columns = {**columns, **{name: name for name in self.constants}}
+        source.want(list(dict.fromkeys(columns.values())), strict=not self.ignore_unknown)
 
     def has_ids(self, source: ChunkSource) -> bool | None:
         """Whether the events of a file have ids of their own; None when each row may."""
