@@ -128,9 +128,11 @@ def _numbered(tokens: pa.Array, known: pa.Array) -> tuple[Integers, Integers]:
         found = pc.index_in(tokens, value_set=known).fill_null(-1)
         codes = found.to_numpy().astype(np.int64)
     unknown = np.flatnonzero(codes < 0)
-    encoded = tokens.take(pa.array(unknown)).dictionary_encode()
-    numbers = encoded.indices.to_numpy().astype(np.int64)
-    _, first = np.unique(numbers, return_index=True)
+    new = tokens if len(unknown) == len(tokens) else tokens.take(pa.array(unknown))
+    # Numbers are given in the order of first mention: a new one is above all before it.
+    numbers = new.dictionary_encode().indices.to_numpy().astype(np.int64)
+    highest = np.maximum.accumulate(numbers)
+    first = np.flatnonzero(np.diff(highest, prepend=-1))
     codes[unknown] = len(known) + numbers
     return codes, unknown[first]
 
