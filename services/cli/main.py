@@ -14,13 +14,16 @@ from services.cli.commands import (
     audit,
     backup,
     doctor,
+    erasure,
     experiment,
     identity,
     imports,
     keys,
     metric,
+    operations,
     rejected,
     results,
+    retention,
     suite,
     tutorial,
 )
@@ -57,6 +60,8 @@ app.command("up")(suite.up)
 app.command("tutorial")(tutorial.tutorial)
 app.command("assign")(assign.assign)
 app.command("doctor")(doctor.doctor)
+app.command("erase")(erasure.erase)
+app.command("erasures")(erasure.erasures)
 app.add_typer(imports.app, name="import")
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(metric.app, name="metric")
@@ -64,6 +69,8 @@ app.add_typer(results.app, name="results")
 app.add_typer(attribution.app, name="attribution")
 app.add_typer(identity.app, name="identity")
 app.add_typer(rejected.app, name="rejected")
+app.add_typer(retention.app, name="retention")
+app.add_typer(operations.app, name="operations")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.app, name="backup")

@@ -16,9 +16,11 @@ from touchstone.attribution.v1 import attribution_service_pb2_grpc as attributio
 from touchstone.common.v1 import access_service_pb2 as access_pb
 from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
 from touchstone.events.v1 import backup_service_pb2_grpc as backup_grpc
+from touchstone.events.v1 import erasure_service_pb2_grpc as erasure_grpc
 from touchstone.events.v1 import events_service_pb2_grpc as events_grpc
 from touchstone.events.v1 import identity_service_pb2_grpc as identity_grpc
 from touchstone.events.v1 import rejected_events_service_pb2_grpc as rejected_grpc
+from touchstone.events.v1 import retention_service_pb2_grpc as retention_grpc
 from touchstone.events.v1.events_service_pb2 import LogEventsResponse
 from touchstone.results.v1 import metric_service_pb2_grpc as metric_grpc
 from touchstone.results.v1 import results_service_pb2_grpc as results_grpc
@@ -154,6 +156,16 @@ class Session:
     def rejected(self) -> rejected_grpc.RejectedEventsServiceStub:
         """The events that were rejected."""
         return self._stub("events", rejected_grpc.RejectedEventsServiceStub)
+
+    @property
+    def erasures(self) -> erasure_grpc.ErasureServiceStub:
+        """What was erased."""
+        return self._stub("events", erasure_grpc.ErasureServiceStub)
+
+    @property
+    def retention(self) -> retention_grpc.RetentionServiceStub:
+        """How long events are kept."""
+        return self._stub("events", retention_grpc.RetentionServiceStub)
 
     @property
     def identity(self) -> identity_grpc.IdentityServiceStub:
