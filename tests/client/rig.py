@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from touchstone.events.v1 import events_service_pb2
 from touchstone_events.transport import Outcome
@@ -13,6 +17,7 @@ from shared.lake.snapshot import LakeEventTables
 from tests.robustness.faults import PROJECT, EventsProcess, make_key
 
 DEADLINE_S = 60.0
+CLIENT = Path(__file__).parents[2] / "clients" / "python"
 
 
 @dataclass
@@ -37,13 +42,9 @@ class Clock:
 class FakeCall:
     events: list[str]
     result: Outcome | None
-    cancelled: bool = False
 
     def outcome(self):
         return self.result
-
-    def cancel(self):
-        self.cancelled = True
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Wire:
     usual: str | None = "OK"
     answers: list[Outcome | None] = field(default_factory=list)
     calls: list[FakeCall] = field(default_factory=list)
-    closed: int = 0
+    disconnected: int = 0
 
     def start(self, body, timeout_s, done):
         sent = ids(body)
@@ -69,13 +70,10 @@ class Wire:
         self.calls.append(call)
         return call
 
-    def call(self, body, timeout_s):
-        made = self.start(body, timeout_s, lambda: None)
-        made.result = made.result or Outcome("DEADLINE_EXCEEDED")
-        return made
+    def disconnect(self):
+        self.disconnected += 1
 
-    def close(self):
-        self.closed += 1
+    quiesce = close = disconnect
 
     @property
     def arrived(self):
@@ -121,3 +119,21 @@ def eventually(check, timeout_s=DEADLINE_S):
         assert time.monotonic() < end, f"still not after {timeout_s} s: {check()!r}"
         time.sleep(0.02)
     return found
+
+
+def python(script, *arguments, **environment):
+    """A Python process in which the client can be imported, as a product's would be."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *(str(each) for each in arguments)],
+        env=os.environ | {"PYTHONPATH": str(CLIENT)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process, timeout_s=DEADLINE_S):
+    """What the process printed; fails when it failed."""
+    out, err = process.communicate(timeout=timeout_s)
+    assert process.returncode == 0, (process.returncode, err)
+    return out, err

@@ -93,7 +93,9 @@ class Delivery:
         return self._flush_to
 
     def close(self, timeout_s: float) -> None:
-        """Come to an end: send what is in memory, at most for so long, and spool the rest."""
+        """Come to an end: send what is in memory, then what is on disk, at most for so long; spool
+        the rest of memory.
+        """
         self._close_by = self._system.monotonic() + timeout_s
         self._buffer.close()
 
@@ -137,11 +139,9 @@ class Delivery:
         return self._next_try if self._close_by is None else self._last_try
 
     def _rest(self) -> None:
-        sending = self._sending
-        if sending is not None:
-            sending.call.cancel()
-            self._take_back(sending)
-        self._transport.close()
+        if self._sending is not None:
+            self._take_back(self._sending)
+        self._transport.quiesce()
         self._parked.set()
 
     def _while_sending(self, sending: Sending, now: float) -> float | None:
@@ -151,7 +151,7 @@ class Delivery:
             return 0.0
         if self._close_by is not None:
             if now >= self._close_by:
-                sending.call.cancel()
+                self._transport.disconnect()
                 self._take_back(sending)
                 return 0.0
             return self._close_by - now
@@ -163,13 +163,11 @@ class Delivery:
         batch, spooling = self._next(now)
         if batch is None:
             return False
-        body, settings = batch.body, self._settings
+        timeout_s = self._settings.deadline_s
+        if self._close_by is not None:
+            timeout_s = min(timeout_s, max(0.001, self._close_by - now))
         try:
-            if self._close_by is None:
-                call = self._transport.start(body, settings.deadline_s, self._buffer.wake)
-            else:
-                left_s = max(0.001, self._close_by - now)
-                call = self._transport.call(body, min(settings.deadline_s, left_s))
+            call = self._transport.start(batch.body, timeout_s, self._buffer.wake)
         except Exception as error:  # noqa: BLE001  the product's key function may raise anything
             self._failed(batch, spooling, Outcome(NO_CALL, f"{type(error).__name__}: {error}"))
         else:
@@ -180,13 +178,14 @@ class Delivery:
         """What to send next, and whether it lies on disk."""
         if self._held:
             return self._held.popleft(), None
-        if self._close_by is not None:
-            return self._buffer.take(now=now, force=True), None
+        closing = self._close_by is not None
+        if closing and (batch := self._buffer.take(now=now, force=True)) is not None:
+            return batch, None
         batch = self.spooling.first_own()
         if batch is not None:
             return batch, self.spooling
         batch = self._buffer.take(now=now, force=self._buffer.first < self._flush_to)
-        if batch is not None:
+        if batch is not None or closing:
             return batch, None
         return self.spooling.first_left_behind(now), self.spooling
 
@@ -287,7 +286,7 @@ class Delivery:
             return True
         if self._failures and self.spooling.usable:
             return True
-        return not self._held and not self._buffer.size[0]
+        return not (self._held or self._buffer.size[0] or self.spooling.events)
 
     def _end(self) -> None:
         """What is left goes to the disk; what finds no room there is lost, and counted."""

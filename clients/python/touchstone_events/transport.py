@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import grpc
@@ -12,6 +16,10 @@ from touchstone_events.settings import Service, Tls
 
 _KEEPALIVE_MS = 60_000
 _RECONNECT_MS = 1000
+_DISCONNECT_S = 0.5
+_TASKS = Path("/proc/self/task")
+_GRPC_THREADS = ("event_engine", "grpc_", "lifeguard")
+_THREADS_END_S, _LOOK_EVERY_S, _BLIND_WAIT_S = 0.25, 0.005, 0.05
 _DETAILS = "grpc-status-details-bin"
 
 
@@ -43,91 +51,138 @@ class Call(Protocol):
         """What came of it; None while it is under way."""
         ...
 
-    def cancel(self) -> None:
-        """Give it up; whether the service had it is then unknown."""
-        ...
-
 
 class Transport(Protocol):
-    """A way to the service. For one thread."""
+    """A way to the service. For one thread, with one call at a time."""
 
     def start(self, body: bytes, timeout_s: float, done: Callable[[], None]) -> Call:
         """Start a call; `done` is called once, from any thread, when it has an outcome."""
         ...
 
-    def call(self, body: bytes, timeout_s: float) -> Call:
-        """A call that is over on return. It starts no thread: for the end of the interpreter."""
+    def disconnect(self) -> None:
+        """Give up a call that is under way, and the connection; the next call makes another one.
+
+        Whether the service had the call is then unknown.
+        """
+        ...
+
+    def quiesce(self) -> None:
+        """Disconnect, and wait a little until nothing is left that a fork would break."""
         ...
 
     def close(self) -> None:
-        """Drop the connection. The next call makes another one."""
+        """Disconnect for good."""
         ...
 
 
 class GrpcTransport:
-    """gRPC. The connection is made by the first call."""
+    """gRPC. The connection is made by the first call.
+
+    Calls run in a thread that waits for them, not as gRPC's futures: those have threads of gRPC,
+    which can be neither joined before a fork nor started while the interpreter ends.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._channel: grpc.Channel | None = None
+        self._requests: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._idle = threading.Event()
+        self._idle.set()
 
     def start(self, body: bytes, timeout_s: float, done: Callable[[], None]) -> Call:
         """See Transport."""
-        future = self._method().future(body, timeout=timeout_s, metadata=self._metadata())
-        future.add_done_callback(lambda _: done())
-        return _Running(future)
+        key = self._service.key
+        text = key if isinstance(key, str) else key()
+        if self._channel is None:
+            self._channel = _open(self._service)
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="touchstone-calls", daemon=True)
+            thread.start()
+            self._thread = thread
+        # Bodies are made and read here: the channel sees bytes only.
+        method = self._channel.unary_unary(LOG_EVENTS)
+        metadata = (("authorization", f"Bearer {text}"),)
+        pending = _Pending(
+            lambda: method(body, timeout=timeout_s, metadata=metadata),
+            done,
+        )
+        self._idle.clear()
+        self._requests.put(pending)
+        return pending
 
-    def call(self, body: bytes, timeout_s: float) -> Call:
-        """See Transport."""
-        try:
-            reply = self._method()(body, timeout=timeout_s, metadata=self._metadata())
-        except grpc.RpcError as error:
-            return _Over(failure(error))
-        return _Over(success(reply))
-
-    def close(self) -> None:
+    def disconnect(self) -> None:
         """See Transport."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
+        self._idle.wait(_DISCONNECT_S)
 
-    def _method(self) -> Any:
-        if self._channel is None:
-            self._channel = _open(self._service)
-        # Bodies are made and read here: the channel sees bytes only.
-        return self._channel.unary_unary(LOG_EVENTS)
+    def quiesce(self) -> None:
+        """See Transport."""
+        if self._channel is not None:
+            self.disconnect()
+            wait_for_grpc_to_end()
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        key = self._service.key
-        text = key if isinstance(key, str) else key()
-        return (("authorization", f"Bearer {text}"),)
+    def close(self) -> None:
+        """See Transport."""
+        self.disconnect()
+        self._requests.put(None)
 
-
-class _Running:
-    def __init__(self, future: Any) -> None:
-        self._future = future
-
-    def outcome(self) -> Outcome | None:
-        if not self._future.done():
-            return None
-        if self._future.cancelled():
-            return Outcome("CANCELLED")
-        error = self._future.exception()
-        return success(self._future.result()) if error is None else failure(error)
-
-    def cancel(self) -> None:
-        self._future.cancel()
+    def _work(self) -> None:
+        while (pending := self._requests.get()) is not None:
+            pending.perform()
+            # Nothing of gRPC may be left in this thread: the process may fork at any time.
+            done = pending.done
+            del pending
+            self._idle.set()
+            done()
 
 
-class _Over:
-    def __init__(self, outcome: Outcome) -> None:
-        self._outcome = outcome
+class _Pending:
+    """A call, and what came of it."""
+
+    def __init__(self, call: Callable[[], bytes], done: Callable[[], None]) -> None:
+        self._call: Callable[[], bytes] | None = call
+        self._outcome: Outcome | None = None
+        self.done = done
 
     def outcome(self) -> Outcome | None:
         return self._outcome
 
-    def cancel(self) -> None:
-        """It is over."""
+    def perform(self) -> None:
+        call, self._call = self._call, None
+        assert call is not None
+        self._outcome = _outcome(call)
+
+
+def _outcome(call: Callable[[], bytes]) -> Outcome:
+    try:
+        return success(call())
+    except grpc.RpcError as error:
+        return failure(error)
+    except Exception as error:  # noqa: BLE001  a closed channel raises ValueError, a bad reply others
+        return Outcome("CANCELLED", f"{type(error).__name__}: {error}")
+
+
+def wait_for_grpc_to_end() -> None:
+    """A child that is made while gRPC has threads cannot use it.
+
+    They end a few milliseconds after the last connection, and nothing tells when. Where the
+    product has other connections they do not end at all, so that the wait is bounded.
+    """
+    end = time.monotonic() + _THREADS_END_S
+    while time.monotonic() < end and any(_is_of_grpc(task) for task in _TASKS.glob("*/comm")):
+        time.sleep(_LOOK_EVERY_S)
+    # The last thread is still unwinding when its name is gone, and not every system has names.
+    time.sleep(_LOOK_EVERY_S if _TASKS.is_dir() else _BLIND_WAIT_S)
+
+
+def _is_of_grpc(task: Path) -> bool:
+    try:
+        return task.read_text().startswith(_GRPC_THREADS)
+    except OSError:
+        return False
 
 
 def success(reply: bytes) -> Outcome:
