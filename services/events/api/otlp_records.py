@@ -1,15 +1,12 @@
 """From OpenTelemetry log records to events, by the rule in docs/how-to/otlp.md."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.logs.v1 import logs_pb2
-from touchstone.common.v1 import unit_pb2
 from touchstone.events.v1 import event_pb2, events_service_pb2
 
 from services.events.domain.flag_evaluation import (
@@ -21,7 +18,9 @@ from services.events.domain.flag_evaluation import (
     FlagEvaluation,
     event_id,
     is_exposure,
+    read_error_message,
     read_evaluation,
+    read_value,
 )
 
 BATCH_EVENTS = 5000
@@ -75,11 +74,11 @@ class ReadRecords:
             "ignored": self.ignored,
         }
 
-    def next_event(self, **fields: Any) -> event_pb2.Event:
-        """One more event, in the last batch that has room."""
-        if not self.batches or len(self.batches[-1].events) >= BATCH_EVENTS:
+    def next_event(self) -> event_pb2.Event:
+        """One more event, in a batch that has room."""
+        if (self.exposures + self.evaluations) % BATCH_EVENTS == 0:
             self.batches.append(events_service_pb2.LogEventsRequest())
-        return self.batches[-1].events.add(**fields)
+        return self.batches[-1].events.add()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +87,19 @@ class _Origin:
 
     source: str
     instance: str
-    evaluator: str
+    sdk: str
     unit_type: str
+    evaluators: dict[str, str] = field(default_factory=dict)
+    """What is written for each provider."""
+
+    def evaluator(self, provider: str) -> str:
+        """The provider, and the library that told of it with its version."""
+        found = self.evaluators.get(provider)
+        if found is None:
+            parts = (provider, f"({self.sdk})" if self.sdk else "")
+            found = clipped(" ".join(part for part in parts if part), _EVALUATOR)
+            self.evaluators[provider] = found
+        return found
 
 
 def read_records(
@@ -119,7 +129,7 @@ def _origin(
     return _Origin(
         source=clipped(text("service.name"), _SOURCE),
         instance=text("service.instance.id") or text("service.name"),
-        evaluator=f"{name} {version}".strip(),
+        sdk=f"{name} {version}".strip(),
         unit_type=text(UNIT_TYPE) or rule.unit_type,
     )
 
@@ -127,41 +137,34 @@ def _origin(
 def _read_record(
     record: logs_pb2.LogRecord, origin: _Origin, rule: RecordRule, read: ReadRecords
 ) -> None:
-    if record.event_name and record.event_name != EVENT_NAME:
+    name = record.event_name
+    if name and name != EVENT_NAME:
         read.ignored += 1
         return
     attributes = _attributes(record.attributes, NAMES)
-    if not record.event_name and attributes.get("event.name") != EVENT_NAME:
+    if not name and attributes.get("event.name") != EVENT_NAME:
         read.ignored += 1
         return
-    body = _python(record.body) if record.HasField("body") else None
-    evaluation = read_evaluation(attributes, body)
+    evaluation = read_evaluation(attributes)
     time_ns = record.time_unix_nano or record.observed_time_unix_nano
     wrong = _wrong(evaluation, time_ns)
     if wrong:
         read.refused[wrong] += 1
         return
-    parts = (
-        origin.instance,
-        evaluation.key,
-        evaluation.context_id,
-        evaluation.variant,
-        evaluation.reason,
-        record.span_id.hex(),
-    )
-    unit_type = attributes.get(UNIT_TYPE) or origin.unit_type
-    event = read.next_event(
-        event_id=event_id(time_ns, parts),
-        event_time=Timestamp(seconds=time_ns // _NANOS, nanos=time_ns % _NANOS),
-        unit=unit_pb2.UnitId(type=str(unit_type), id=evaluation.context_id),
-        source=origin.source,
-    )
+    event = read.next_event()
+    _fill_event(event, evaluation, origin, time_ns, record.span_id)
+    if UNIT_TYPE in attributes:
+        event.unit.type = str(attributes[UNIT_TYPE])
     if is_exposure(evaluation, rule.reasons):
         read.exposures += 1
         _fill_exposure(event, evaluation, origin)
     else:
         read.evaluations += 1
         _fill_evaluation(event, evaluation, origin)
+        body = _python(record.body) if record.HasField("body") else None
+        event.evaluation.value_json = read_value(attributes, body)
+        if message := read_error_message(attributes):
+            _note(event, "error_message", clipped(message, _MESSAGE))
 
 
 def _wrong(evaluation: FlagEvaluation, time_ns: int) -> str:
@@ -172,36 +175,48 @@ def _wrong(evaluation: FlagEvaluation, time_ns: int) -> str:
     return "" if time_ns else NO_TIME
 
 
+def _fill_event(
+    event: event_pb2.Event,
+    evaluation: FlagEvaluation,
+    origin: _Origin,
+    time_ns: int,
+    span_id: bytes,
+) -> None:
+    key, context_id, variant, reason = evaluation[:4]
+    event.event_id = event_id(
+        time_ns, (origin.instance, key, context_id, variant, reason, span_id.hex())
+    )
+    time, unit = event.event_time, event.unit
+    time.seconds, time.nanos = divmod(time_ns, _NANOS)
+    unit.type, unit.id = origin.unit_type, context_id
+    event.source = origin.source
+
+
 def _fill_exposure(event: event_pb2.Event, evaluation: FlagEvaluation, origin: _Origin) -> None:
     version = evaluation.config_version
     exposure = event.exposure
     exposure.experiment, exposure.variant = evaluation.key, evaluation.variant
     exposure.config_version = version
     exposure.reason = clipped(evaluation.reason, _REASON)
-    exposure.evaluator = _evaluator(evaluation, origin)
+    exposure.evaluator = origin.evaluator(evaluation.provider)
     if evaluation.flag_set:
-        event.properties.fields["flag_set"].string_value = clipped(evaluation.flag_set, _FLAG_SET)
+        _note(event, "flag_set", clipped(evaluation.flag_set, _FLAG_SET))
     if evaluation.version and not version:
-        event.properties.fields["version"].string_value = clipped(evaluation.version, _FLAG_SET)
+        _note(event, "version", clipped(evaluation.version, _FLAG_SET))
 
 
 def _fill_evaluation(event: event_pb2.Event, evaluation: FlagEvaluation, origin: _Origin) -> None:
     found = event.evaluation
     found.flag, found.variant = evaluation.key, evaluation.variant
     found.reason = clipped(evaluation.reason, _REASON)
-    found.evaluator = _evaluator(evaluation, origin)
+    found.evaluator = origin.evaluator(evaluation.provider)
     found.flag_set = clipped(evaluation.flag_set, _FLAG_SET)
     found.version = clipped(evaluation.version, _FLAG_SET)
-    found.value_json = evaluation.value_json
     found.error_type = clipped(evaluation.error_type, _ERROR_TYPE)
-    if evaluation.error_message:
-        message = clipped(evaluation.error_message, _MESSAGE)
-        event.properties.fields["error_message"].string_value = message
 
 
-def _evaluator(evaluation: FlagEvaluation, origin: _Origin) -> str:
-    parts = (evaluation.provider, f"({origin.evaluator})" if origin.evaluator else "")
-    return clipped(" ".join(part for part in parts if part), _EVALUATOR)
+def _note(event: event_pb2.Event, name: str, text: str) -> None:
+    event.properties.fields[name].string_value = text
 
 
 def clipped(text: str, max_bytes: int) -> str:
@@ -212,20 +227,23 @@ def clipped(text: str, max_bytes: int) -> str:
 
 
 def _attributes(pairs: Iterable[common_pb2.KeyValue], names: frozenset[str]) -> dict[str, object]:
-    return {pair.key: _python(pair.value) for pair in pairs if pair.key in names}
+    found: dict[str, object] = {}
+    for pair in pairs:
+        key = pair.key
+        if key in names:
+            value = pair.value
+            # Nearly all of them are texts, of which a service reads a million a second.
+            found[key] = value.string_value or _python(value)
+    return found
 
 
 def _python(value: common_pb2.AnyValue) -> object:
     kind = value.WhichOneof("value")
     if kind is None:
         return None
+    if kind == "array_value":
+        return [_python(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {pair.key: _python(pair.value) for pair in value.kvlist_value.values}
     found: object = getattr(value, kind)
-    if isinstance(found, common_pb2.ArrayValue):
-        return _list(found.values)
-    if isinstance(found, common_pb2.KeyValueList):
-        return {pair.key: _python(pair.value) for pair in found.values}
     return found
-
-
-def _list(values: Sequence[common_pb2.AnyValue]) -> list[object]:
-    return [_python(value) for value in values]

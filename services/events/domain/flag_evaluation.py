@@ -23,17 +23,17 @@ _VARIANTS = ("feature_flag.result.variant", "feature_flag.variant")
 _REASONS = ("feature_flag.result.reason", "feature_flag.evaluation.reason")
 _PROVIDERS = ("feature_flag.provider.name", "feature_flag.provider_name")
 _VALUES = ("feature_flag.result.value", "feature_flag.evaluation.value", "feature_flag.value")
-_FLAG_SET = ("feature_flag.set.id",)
-_VERSION = ("feature_flag.version",)
-_ERROR_TYPE = ("error.type",)
+_FLAG_SET = "feature_flag.set.id"
+_VERSION = "feature_flag.version"
+_ERROR_TYPE = "error.type"
 _MESSAGES = (
     "feature_flag.error.message",
     "feature_flag.evaluation.error.message",
     "error.message",
 )
 NAMES = frozenset(
-    {KEY, CONTEXT_ID, UNIT_TYPE, "event.name"}.union(
-        _VARIANTS, _REASONS, _PROVIDERS, _VALUES, _FLAG_SET, _VERSION, _ERROR_TYPE, _MESSAGES
+    {KEY, CONTEXT_ID, UNIT_TYPE, "event.name", _FLAG_SET, _VERSION, _ERROR_TYPE}.union(
+        _VARIANTS, _REASONS, _PROVIDERS, _VALUES, _MESSAGES
     )
 )
 """Every attribute that is read; the others of a record may be left out."""
@@ -53,10 +53,7 @@ class FlagEvaluation(NamedTuple):
     provider: str
     flag_set: str
     version: str
-    value_json: str
-    """Empty also when it takes more than VALUE_BYTES."""
     error_type: str
-    error_message: str
 
     @property
     def config_version(self) -> int:
@@ -64,20 +61,39 @@ class FlagEvaluation(NamedTuple):
         return int(self.version) if _WHOLE.fullmatch(self.version) else 0
 
 
-def read_evaluation(attributes: Mapping[str, object], body: object) -> FlagEvaluation:
-    """The evaluation that a record's attributes and body describe."""
+def read_evaluation(attributes: Mapping[str, object]) -> FlagEvaluation:
+    """The evaluation that a record's attributes describe."""
+    get = attributes.get
     return FlagEvaluation(
-        key=_text(attributes.get(KEY)),
-        context_id=_text(attributes.get(CONTEXT_ID)),
-        variant=_first(attributes, _VARIANTS),
-        reason=_first(attributes, _REASONS).lower(),
-        provider=_first(attributes, _PROVIDERS),
-        flag_set=_first(attributes, _FLAG_SET),
-        version=_first(attributes, _VERSION),
-        value_json=_value(attributes, body),
-        error_type=_first(attributes, _ERROR_TYPE),
-        error_message=_first(attributes, _MESSAGES),
+        _text(get(KEY)),
+        _text(get(CONTEXT_ID)),
+        _text(get(_VARIANTS[0])) or _text(get(_VARIANTS[1])),
+        (_text(get(_REASONS[0])) or _text(get(_REASONS[1]))).lower(),
+        _text(get(_PROVIDERS[0])) or _text(get(_PROVIDERS[1])),
+        _text(get(_FLAG_SET)),
+        _text(get(_VERSION)),
+        _text(get(_ERROR_TYPE)),
     )
+
+
+def read_value(attributes: Mapping[str, object], body: object) -> str:
+    """The value that was served, as JSON, from the attributes or the body.
+
+    Empty when the record tells none, or one that takes more than VALUE_BYTES.
+    """
+    for name in _VALUES:
+        if name in attributes:
+            return _as_json(attributes[name])
+    if isinstance(body, str) and body.startswith("{"):
+        body = _parsed(body)
+    if isinstance(body, dict) and body.get("value") is not None:
+        return _as_json(body["value"])
+    return ""
+
+
+def read_error_message(attributes: Mapping[str, object]) -> str:
+    """What the record says of an error; empty when it says nothing."""
+    return next(filter(None, (_text(attributes.get(name)) for name in _MESSAGES)), "")
 
 
 def is_exposure(evaluation: FlagEvaluation, reasons: frozenset[str]) -> bool:
@@ -98,38 +114,21 @@ def event_id(time_ns: int, parts: Sequence[str]) -> str:
     """An id that is the same whenever the same record comes again: a UUID of version 8.
 
     The first 48 bits are the record's time in milliseconds, because ids in the order of time store
-    best; 74 bits are of blake2b over the time and the parts, each with its length.
+    best; 74 bits are of blake2b over the time, the parts and their lengths, without which two
+    records could be written alike.
     """
-    text = "".join(f"{len(part)}:{part}" for part in (str(time_ns), *parts))
+    lengths = ",".join(map(str, map(len, parts)))
+    text = "\0".join((str(time_ns), lengths, *parts))
     digest = hashlib.blake2b(text.encode(), digest_size=10).digest()
     time, rest = f"{time_ns // 1_000_000:012x}", digest.hex()
     variant = "89ab"[digest[9] & 3]
     return f"{time[:8]}-{time[8:]}-8{rest[:3]}-{variant}{rest[3:6]}-{rest[6:18]}"
 
 
-def _first(attributes: Mapping[str, object], names: Sequence[str]) -> str:
-    for name in names:
-        value = attributes.get(name)
-        if value is not None and value != "":
-            return _text(value)
-    return ""
-
-
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     return "" if value is None else _json(value)
-
-
-def _value(attributes: Mapping[str, object], body: object) -> str:
-    for name in _VALUES:
-        if name in attributes:
-            return _as_json(attributes[name])
-    if isinstance(body, str) and body.startswith("{"):
-        body = _parsed(body)
-    if isinstance(body, Mapping) and body.get("value") is not None:
-        return _as_json(body["value"])
-    return ""
 
 
 def _as_json(value: object) -> str:
@@ -164,7 +163,7 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, bytes):
         return b64encode(value).decode()
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]

