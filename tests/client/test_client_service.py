@@ -287,8 +287,9 @@ def test_no_thread_and_no_connection_before_the_first_event():
 
 def test_what_cannot_be_an_event_is_counted_and_never_raised(caplog):
     sender = EventSender(Service(f"127.0.0.1:{free_port()}", "key"), Settings(event_bytes=1000))
+    number: Any = 5
     bad: list[tuple[Any, Any]] = [
-        (Unit("user", 5), {}),
+        (Unit("user", number), {}),
         (Unit("user", "\ud800"), {}),
         (Unit("user", "u1"), {"value": "much"}),
         (None, {}),

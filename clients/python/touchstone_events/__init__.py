@@ -3,7 +3,7 @@
     with EventSender(Service("127.0.0.1:7702", key="...")) as events:
         events.conversion(Unit("user", "u1"), "purchase", value=19.99, currency="EUR")
 
-`ExposureHook` turns OpenFeature evaluations into exposures, `TrackingProvider` its tracking calls
+`ExposureHook` turns OpenFeature evaluations into exposures, `with_tracking` its tracking calls
 into conversions.
 """
 
@@ -19,7 +19,7 @@ from touchstone_events.hook import ExposureHook, ExposureRule
 from touchstone_events.sender import EventSender
 from touchstone_events.settings import RETRYABLE, Service, Settings, Tls
 from touchstone_events.stats import Problem, Stats
-from touchstone_events.tracking import TrackingProvider
+from touchstone_events.tracking import with_tracking
 
 __all__ = [
     "RETRYABLE",
@@ -36,6 +36,6 @@ __all__ = [
     "Stats",
     "Tls",
     "Touchpoint",
-    "TrackingProvider",
     "Unit",
+    "with_tracking",
 ]

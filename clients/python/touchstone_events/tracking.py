@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import ProviderEvent, ProviderEventDetails
@@ -16,24 +16,24 @@ from touchstone_events.stats import LOG
 
 Emit = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
 
-if TYPE_CHECKING:
-    _Base = FeatureProvider
-else:
-    # The protocol's own methods, which do nothing, would hide those of the provider inside.
-    _Base = object
 
+def with_tracking(
+    provider: FeatureProvider, sender: EventSender, *, unit_type: str = "user"
+) -> FeatureProvider:
+    """The provider with a `track`, which OpenFeature hands to providers, that sends a conversion.
 
-class TrackingProvider(_Base):
-    """A provider whose `track`, which OpenFeature hands to providers, sends a conversion.
-
-    Everything else is the provider's that it is made of. The conversion's unit is the targeting
-    key, its value the details' value, and the other details are its properties; an attribute
-    `currency` is the currency. Without a targeting key nothing is sent.
+    Everything else is the provider's. The conversion's unit is the targeting key, its value the
+    details' value, and the other details are its properties; an attribute `currency` is the
+    currency. Without a targeting key nothing is sent.
     """
+    # It answers to everything that the provider inside answers to, which no type can say.
+    return cast(FeatureProvider, _Tracking(provider, sender, unit_type))
 
-    def __init__(
-        self, provider: FeatureProvider, sender: EventSender, *, unit_type: str = "user"
-    ) -> None:
+
+class _Tracking:
+    """Not a subclass of FeatureProvider: its methods, which do nothing, would hide those inside."""
+
+    def __init__(self, provider: FeatureProvider, sender: EventSender, unit_type: str) -> None:
         self._provider = provider
         self._sender = sender
         self._unit_type = unit_type
@@ -43,7 +43,9 @@ class TrackingProvider(_Base):
 
     def attach(self, on_emit: Emit) -> None:
         """Events of the provider inside are events of this one: OpenFeature knows only it."""
-        self._provider.attach(lambda _, event, details: on_emit(self, event, details))
+        self._provider.attach(
+            lambda _, event, details: on_emit(cast(FeatureProvider, self), event, details)
+        )
 
     def track(
         self,

@@ -101,7 +101,7 @@ class GrpcTransport:
             thread.start()
             self._thread = thread
         # Bodies are made and read here: the channel sees bytes only.
-        method = self._channel.unary_unary(LOG_EVENTS)
+        method: Any = self._channel.unary_unary(LOG_EVENTS)
         metadata = (("authorization", f"Bearer {text}"),)
         pending = _Pending(
             lambda: method(body, timeout=timeout_s, metadata=metadata),
