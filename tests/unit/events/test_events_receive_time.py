@@ -1,0 +1,19 @@
+"""The receive time of the service, over a clock that is set back and forth."""
+
+import datetime as dt
+
+from services.events.application.receive_time import ReceiveTime
+from shared.testing.fakes import FixedClock
+
+
+def test_it_follows_the_clock_and_waits_while_the_clock_is_behind() -> None:
+    clock = FixedClock(dt.datetime(2026, 3, 29, 1, tzinfo=dt.UTC))
+    received = ReceiveTime(clock)
+    first = received.now_us()
+    assert first == 1_774_746_000_000_000
+    seen = [first]
+    for minutes in (1, -61, 30, 30, 1, -24 * 60, 24 * 60, 5):
+        clock.advance(dt.timedelta(minutes=minutes))
+        seen.append(received.now_us())
+    assert seen == sorted(seen)
+    assert [us - first for us in seen[1:]] == [60_000_000] * 7 + [360_000_000]
