@@ -24,7 +24,7 @@ METRICS: Mapping[str, tuple[str, str]] = {
     ),
     "touchstone.events.items": (
         "{event}",
-        "Events answered, by outcome: accepted, duplicate or rejected.",
+        "Events answered, by outcome (accepted, duplicate, rejected), and reason if rejected.",
     ),
     "touchstone.events.otlp.records": (
         "{record}",

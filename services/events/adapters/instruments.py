@@ -1,5 +1,6 @@
 """What the events service measures; without an exporter it costs nothing."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -12,19 +13,21 @@ RECORDS = "touchstone.events.otlp.records"
 
 
 def count_items(meter: Meter) -> Callable[[Logged], None]:
-    """Counts what became of each event of a batch."""
+    """Counts what became of each event of a batch, and why one was rejected."""
     unit, description = METRICS[ITEMS]
     items = meter.create_counter(ITEMS, unit, description)
 
     def count(logged: Logged) -> None:
-        outcomes = {
-            "accepted": logged.accepted,
-            "duplicate": len(logged.duplicates),
-            "rejected": len(logged.rejected),
-        }
-        for outcome, number in outcomes.items():
+        for outcome, number in (
+            ("accepted", logged.accepted),
+            ("duplicate", len(logged.duplicates)),
+        ):
             if number:
                 items.add(number, {"outcome": outcome})
+        if logged.rejected:
+            reasons = Counter(why.reason.value.lower() for _, why in logged.rejected)
+            for reason, number in reasons.items():
+                items.add(number, {"outcome": "rejected", "reason": reason})
 
     return count
 

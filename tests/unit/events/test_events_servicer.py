@@ -154,8 +154,13 @@ async def test_what_became_of_each_event_is_counted(bench: Bench) -> None:
     late = conversion("late")
     late.event_time.FromDatetime(NOW + dt.timedelta(days=2))
     await bench.log(conversion("a"), conversion("b"), late)
-    await bench.log(conversion("a"), conversion("c"))
+    await bench.log(conversion("a"), conversion("c"), conversion("b", x=1))
     assert measured(bench.reader) == {
-        "touchstone.events.items": {"accepted": 3, "rejected": 1, "duplicate": 1},
+        "touchstone.events.items": {
+            "accepted": 3,
+            "rejected,event_time_out_of_range": 1,
+            "rejected,conflicting_duplicate": 1,
+            "duplicate": 1,
+        },
         "touchstone.events.pending": {"": 2},
     }
