@@ -30,7 +30,7 @@ from shared.clock import SystemClock
 
 app = typer.Typer(no_args_is_help=True, help="Replay files through the ingest RPC.")
 
-File = Annotated[Path, typer.Argument(help="A CSV file (UTF-8, with a header) or a Parquet file.")]
+File = Annotated[Path, typer.Argument(help="A CSV file (UTF-8, with a header), Parquet or NDJSON.")]
 Dataset = Annotated[
     str,
     typer.Option(help="Name of the data: with it, a row is one event for ever. [default: stem]"),

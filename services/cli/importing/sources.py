@@ -1,9 +1,10 @@
-"""Rows of CSV and Parquet files, read as a stream."""
+"""Rows of CSV, Parquet and NDJSON files, read as a stream."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self, TextIO, TypeAlias
 
@@ -46,7 +47,7 @@ class Source(Protocol):
 
 
 def open_source(path: Path) -> Source:
-    """The file as rows: Parquet by its ending, otherwise CSV in UTF-8.
+    """The file as rows: Parquet and NDJSON by their endings, otherwise CSV in UTF-8.
 
     Raises INVALID_ARGUMENT when it cannot be read, or not twice, or has no usable header.
     """
@@ -59,6 +60,8 @@ def open_source(path: Path) -> Source:
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
             return ParquetSource(path)
+        if path.suffix.lower() in (".ndjson", ".jsonl"):
+            return NdjsonSource(path)
         return CsvSource(path)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
@@ -186,6 +189,62 @@ class ParquetSource:
         return self._count
 
 
+class NdjsonSource:
+    """A file of one JSON object a line, in UTF-8; its columns are all names that stand in any of
+    them. Lists and objects within are JSON text.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        names: dict[str, None] = {}
+        self._count = 0
+        for row in self._objects():
+            names |= dict.fromkeys(row.found)
+            self._count = row.number
+        self.columns = tuple(names)
+        if not names:
+            raise _unreadable(path, "no line of it is a JSON object with names")
+
+    def rows(self) -> Iterator[SourceRow]:
+        """Every line that is not empty."""
+        for row in self._objects():
+            cells = [_json_cell(row.found.get(name)) for name in self.columns]
+            yield SourceRow(row.number, row.line, cells, row.problem)
+
+    def estimated_rows(self) -> int:
+        """The lines that are not empty."""
+        return self._count
+
+    def _objects(self) -> Iterator[_JsonRow]:
+        number = 0
+        with self._path.open("rb") as file:
+            for line, text in enumerate(file, 1):
+                if text.strip():
+                    number += 1
+                    yield _json_row(number, line, text)
+
+
+class _JsonRow(NamedTuple):
+    number: int
+    line: int
+    found: Mapping[str, object]
+    problem: str = ""
+
+
+def _json_row(number: int, line: int, text: bytes) -> _JsonRow:
+    try:
+        found = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        return _JsonRow(number, line, {}, f"the line is no JSON in UTF-8: {error}")
+    if not isinstance(found, dict):
+        return _JsonRow(number, line, {}, "the line is no JSON object; allowed: one whole object")
+    return _JsonRow(number, line, found)
+
+
+def _json_cell(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+
+
 def require_column(source: Source, name: str, option: str) -> int:
     """The place of a column. Raises INVALID_ARGUMENT that lists the columns there are."""
     try:
@@ -220,4 +279,4 @@ def _checked_columns(path: Path, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _unreadable(path: Path, why: str) -> DomainError:
-    return invalid("FILE", str(path), f"a readable CSV or Parquet file ({why})")
+    return invalid("FILE", str(path), f"a readable CSV, Parquet or NDJSON file ({why})")

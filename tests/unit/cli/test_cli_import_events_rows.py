@@ -345,6 +345,20 @@ def test_rows_that_cannot_be_told_apart_end_the_file(tmp_path: Path) -> None:
     assert "behind line 1: a line is longer" in read.problem.message
 
 
+@pytest.mark.parametrize("torn", ['e3,{0},user,"u,visit,1,EUR,', 'e3,{0},user,u,visit,1,EUR,"'])
+def test_quote_that_is_not_closed_swallows_nothing_unsaid(torn: str, tmp_path: Path) -> None:
+    """Whether or not what it swallows has as many fields as a row."""
+    text = (
+        HEADER + ROW.format(1) + 'e2,{0},user,"u\n2",visit,1,EUR,\n' + torn + "\n" + ROW.format(4)
+    )
+    read = Read(write(tmp_path / "rows.csv", text.replace("{0}", NOON)))
+    assert [event.event_id for event in read.events] == ["e1", "e2"]
+    assert read.reasons[0][0] == 3
+    assert "a quote in the row is not closed" in read.reasons[0][2]
+    whole_text = HEADER + f'e1,{NOON},user,"u\n1",visit,1,EUR,\n'
+    assert len(Read(write(tmp_path / "whole.csv", whole_text)).events) == 1
+
+
 def test_huge_fields(tmp_path: Path) -> None:
     """An event that no request holds is told by its row."""
     rows = ROW.format(1) + ROW.format(2).replace("EUR", "E" * 3_000_000) + ROW.format(3)

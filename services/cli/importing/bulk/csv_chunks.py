@@ -18,6 +18,7 @@ from services.cli.importing.sources import DELIMITERS
 from shared.errors import DomainError, invalid
 
 _SHOWN = 1000
+_NOT_CLOSED = "a quote in the row is not closed; it swallows all rows behind it"
 
 
 class CsvChunks:
@@ -52,6 +53,33 @@ class CsvChunks:
         """Every row, its cells as bytes. Raises INVALID_ARGUMENT where rows cannot be told apart
         any more.
         """
+        last: Chunk | None = None
+        try:
+            for chunk in self._read():
+                if last is not None:
+                    yield last
+                last = chunk
+        except DomainError:
+            if last is not None:
+                yield last
+            raise
+        if last is not None:
+            yield self._closed(last)
+
+    def _closed(self, chunk: Chunk) -> Chunk:
+        """The last chunk, without a last row that a quote which nobody closes runs through."""
+        end = chunk.batch.num_rows - 1
+        if end < 0 or not any(b"\n" in (column[end].as_py() or b"") for column in chunk.batch):
+            return chunk
+        with self._file.open() as stream:
+            quotes = sum(block.count(b'"') for block in iter(lambda: stream.read(CHUNK_BYTES), b""))
+        if quotes % 2 == 0:
+            return chunk
+        text = b",".join(column[end].as_py() or b"" for column in chunk.batch)[:_SHOWN]
+        torn = Unreadable(int(chunk.rows[end]), text.decode(errors="replace"), _NOT_CLOSED)
+        return Chunk(chunk.batch.slice(0, end), chunk.rows[:end], [*chunk.unreadable, torn])
+
+    def _read(self) -> Iterator[Chunk]:
         skipped: list[Unreadable] = []
         places = _Places()
         try:
@@ -83,6 +111,8 @@ class CsvChunks:
         def skip(row: Any) -> str:
             # Arrow counts the header as a row.
             reason = f"the row has {row.actual_columns} fields; allowed: {width}, as in the header"
+            if "\n" in row.text and row.text.count('"') % 2:
+                reason = f"{_NOT_CLOSED}; {reason}"
             skipped.append(Unreadable(row.number - 1, row.text[:_SHOWN], reason))
             return "skip"
 
