@@ -133,3 +133,12 @@ def test_a_rejected_event_that_cannot_be_kept_is_an_error(tmp_path: Path) -> Non
         store.keep([rejected("a", payload=b"x" * 50_000)])
     assert store.count("acme", Wanted(), 0) == 0
     store.close()
+
+
+def test_a_journal_made_anew_goes_on_behind_the_positions_of_another(tmp_path: Path) -> None:
+    first = SqliteJournal(tmp_path / "j.db", CountingIds(), after=41)
+    assert (first.last, first.append(b"a")) == (41, 42)
+    first.close()
+    again = SqliteJournal(tmp_path / "j.db", CountingIds(), after=7)
+    assert (again.last, again.append(b"b")) == (42, 43), "the file itself knows better"
+    again.close()

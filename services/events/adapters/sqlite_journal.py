@@ -21,14 +21,18 @@ _ID_CHARACTERS = 26
 
 
 class SqliteJournal:
-    """See Journal."""
+    """See Journal.
 
-    def __init__(self, path: Path, ids: IdGenerator) -> None:
+    A file that is made anew begins behind the position `after`: those up to it were given by
+    another journal, and what is stored is ordered by position.
+    """
+
+    def __init__(self, path: Path, ids: IdGenerator, after: int = 0) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._unusable: DomainError | None = None
         self._connection = open_file(path, SCHEMA)
-        self._id = self._identity(ids)
+        self._id = self._identity(ids, after)
         self._last = self._newest()
         self._backlog_bytes = self._stored_bytes()
 
@@ -113,11 +117,14 @@ class SqliteJournal:
             )
             self._connection.close()
 
-    def _identity(self, ids: IdGenerator) -> str:
+    def _identity(self, ids: IdGenerator, after: int) -> str:
         row = self._connection.execute("SELECT journal_id FROM identity").fetchone()
         if row is None:
             row = (ids.new(_ID_CHARACTERS),)
+            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("INSERT INTO identity VALUES (?)", row)
+            self._connection.execute("INSERT INTO sqlite_sequence VALUES ('entry', ?)", (after,))
+            self._connection.execute("COMMIT")
         return str(row[0])
 
     def _newest(self) -> int:

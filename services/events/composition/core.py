@@ -32,6 +32,7 @@ from services.events.domain.limits import Limits
 from services.events.ports import EventSink, Journal
 from services.events.settings import Settings
 from services.events.wire.columns import EventDecoder
+from shared.lake.watermark import NOTHING_WRITTEN, read_watermark
 from shared.server.platform import open_platform
 from shared.server.run import Platform
 from shared.server.validation import RequestValidator
@@ -95,7 +96,8 @@ def open_core(
     """
     platform = open_platform(settings)
     limits = Limits(dedupe_window_days=settings.dedupe_window_days)
-    stored = SqliteJournal(settings.journal_path, platform.ids)
+    before = read_watermark(settings.lake_path) or NOTHING_WRITTEN
+    stored = SqliteJournal(settings.journal_path, platform.ids, after=before.position)
     journal = decorate(stored)
     rejected = SqliteRejectedEvents(settings.rejected_path, limits, current_door)
     sink = DeltaSink(settings.lake_path, journal, platform.clock)
