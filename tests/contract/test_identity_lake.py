@@ -158,6 +158,45 @@ def test_the_log_is_ordered_by_position_then_event_time_then_event_id(lake: Lake
     assert states(identity) == ["ACTIVE", "REFUSED_LIMIT", "REFUSED_LIMIT", "ACTIVE"]
 
 
+def test_the_order_in_which_the_rows_of_one_position_are_stored_is_of_no_account(
+    tmp_path: Path,
+) -> None:
+    generator = np.random.default_rng(9)
+    rows = [
+        link(
+            ("device", f"d{generator.integers(9)}"),
+            ("customer", f"c{generator.integers(9)}"),
+            event_id=f"l{number}",
+            event_time=at(int(generator.integers(5))),
+            content_digest=int(generator.integers(2**62)) * int(generator.choice([-1, 1])),
+            action="unlink" if generator.random() < 0.2 else None,
+        )
+        for number in range(40)
+    ]
+    identities = []
+    for name, order in (("one", range(40)), ("other", generator.permutation(40).tolist())):
+        lake = Lake(tmp_path / name)
+        lake.add("identifies", *(rows[number] for number in order))
+        identities.append(lake.identity())
+    one, other = identities
+    assert one.version == other.version
+    assert one.log.event_ids.equals(other.log.event_ids)
+    assert states(one) == states(other)
+    assert one.graph.canonical.tolist() == other.graph.canonical.tolist()
+
+
+def test_projects_that_were_not_asked_about_lately_are_read_again(lake: Lake) -> None:
+    reader = IdentityReader(lake.policies, IdentityLimits(cached_edges=1))
+    lake.link((PHONE, ANN))
+    lake.add("identifies", link(PHONE, BOB), project="other")
+    before = lake.identity(reader=reader)
+    assert members(lake.identity("other", reader), PHONE) == [PHONE, BOB]
+    after = lake.identity(reader=reader)
+    assert after is not before
+    assert (after.version, members(after, PHONE)) == (before.version, [PHONE, ANN])
+    assert lake.identity(reader=reader) is after
+
+
 def test_an_unlink_takes_back_what_came_before_and_a_later_link_counts(lake: Lake) -> None:
     lake.link((PHONE, ANN), (TABLET, ANN))
     assert members(lake.identity(), ANN) == [PHONE, ANN, TABLET]

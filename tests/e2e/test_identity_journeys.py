@@ -211,10 +211,12 @@ def expose(shop: Shop, name: str, unit: str, variant: str) -> None:
     shop.log(unit, 0, exposure=event_pb2.Exposure(experiment=name, variant=variant))
 
 
-def results(shop: Shop, name: str) -> results_pb2.Results:
+def results(shop: Shop, name: str, stitching: int = RETROACTIVE) -> results_pb2.Results:
     stub = results_grpc.ResultsServiceStub(shop.suite.channel("results"))
     request = results_service_pb.GetResultsRequest(
-        experiment=f"{PROJECT}/experiments/{name}", consistency_token=shop.token
+        experiment=f"{PROJECT}/experiments/{name}",
+        consistency_token=shop.token,
+        stitching=stitching,  # type: ignore[arg-type]
     )
     reply: results_service_pb.GetResultsResponse = stub.GetResults(
         request, metadata=shop.suite.metadata
@@ -250,3 +252,6 @@ def test_a_metric_of_devices_judges_an_experiment_on_customers(shop: Shop) -> No
             shop.link(f"device:y{number}{device}", f"customer:y{number}", 5)
             shop.buy(f"device:y{number}{device}", 1 + device, "on-customers", 10.0**number)
     assert sums(results(shop, "on-customers")) == [(1, 2.0), (1, 20.0)]
+    then = results(shop, "on-customers", POINT_IN_TIME)
+    assert sums(then) == [(1, 0.0), (1, 0.0)]
+    assert then.provenance.stitching == POINT_IN_TIME
