@@ -45,6 +45,13 @@ def copied(source: Path, target: Path, told: Told = nobody) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
+def private_folder(folder: Path) -> None:
+    """Make a folder, and those above it, for their owner only."""
+    if not folder.exists():
+        private_folder(folder.parent)
+        folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
+
+
 def written(target: Path, content: bytes) -> None:
     """Write a new file for its owner only. Synced on return, not its folder."""
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.backup.files import PRIVATE_FOLDER, copied, fsync_tree, verify
+from shared.backup.files import PRIVATE_FOLDER, copied, fsync_tree, private_folder, verify
 from shared.backup.manifest import Manifest, damaged, read_manifest
 from shared.errors import DomainError, failed_precondition, invalid
 from shared.ids import IdGenerator
@@ -87,7 +87,7 @@ def _require_empty(data: Path) -> None:
 def _fill(draft: Path, backup: Path, manifest: Manifest) -> None:
     for file in manifest.files:
         target = draft / file.path
-        target.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+        private_folder(target.parent)
         if copied(backup / file.path, target) != (file.size_bytes, file.sha256):
             raise damaged(backup, f"{file.path} changed while it was read")
 

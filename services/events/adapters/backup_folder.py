@@ -20,7 +20,7 @@ from services.events.adapters.backup_parts import Part
 from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
 from services.events.application.create_backup import CreateBackup
 from shared import errors
-from shared.backup.files import PRIVATE_FOLDER, copied, fsync_tree, hashed, written
+from shared.backup.files import PRIVATE_FOLDER, copied, fsync_tree, hashed, private_folder, written
 from shared.backup.manifest import (
     FILE_NAME,
     ID_FORM,
@@ -102,7 +102,7 @@ class BackupFolder:
             raise errors.unavailable("WRONG_STATE", "another backup is being made: it waits", 5.0)
         folder = self._root / f".{request.backup_id}.partial"
         try:
-            self._root.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+            private_folder(self._root)
             if final.exists() or final.is_symlink():
                 raise errors.already_exists("backup", request.backup_id)
             shutil.rmtree(folder, ignore_errors=True)
@@ -238,7 +238,7 @@ class FolderDraft:
 
     def _place(self, path: str) -> Path:
         place = self._folder / path
-        place.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+        private_folder(place.parent)
         return place
 
     def _written(self, path: str) -> int:

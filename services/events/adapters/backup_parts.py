@@ -10,7 +10,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from deltalake import DeltaTable
 
-from services.events.adapters.sqlite_file import open_file
+from services.events.adapters.sqlite_file import VERSION
 from services.events.adapters.sqlite_journal import SCHEMA
 from shared.errors import DomainError, failed_precondition
 from shared.lake.sweep import LOG
@@ -74,7 +74,9 @@ def check_sqlite(source: Path, copy: Path) -> None:
 
 def empty_journal(path: Path, journal_id: str, position: int) -> None:
     """A journal without entries, whose next position follows the one given."""
-    with closing(open_file(path, SCHEMA)) as connection:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(SCHEMA)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("INSERT INTO identity VALUES (?)", (journal_id,))
         connection.execute("INSERT INTO sqlite_sequence VALUES ('entry', ?)", (position,))
 
