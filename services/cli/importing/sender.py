@@ -18,6 +18,7 @@ from services.cli.terminal import say
 from shared.errors import Code, DomainError
 
 _PASSING = frozenset((Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED))
+_RATE_LIMITED = "RATE_LIMITED"
 
 
 class Sendable(Protocol):
@@ -61,6 +62,7 @@ class Sender:
         self._tell = tell
         self._monotonic = monotonic
         self._told = False
+        self._told_pace = False
 
     def send_all(self, batches: Iterable[S]) -> Iterator[tuple[S, LogEventsResponse]]:
         """Each batch with its answer, in order. Raises the error of the first that fails for
@@ -105,7 +107,9 @@ class Sender:
             self._sleep(wait_s)
             if self._stopping.is_set():
                 raise problem
-            waited_s += wait_s
+            # A service that says how fast it may go is there: only silence wears out.
+            if problem.reason != _RATE_LIMITED:
+                waited_s += wait_s
             delay_s = min(2 * delay_s, self._patience.max_delay_s)
 
     def _may_repeat(self, problem: DomainError, waited_s: float) -> bool:
@@ -113,7 +117,10 @@ class Sender:
         return _passes(problem) and patient and not self._stopping.is_set()
 
     def _tell_once(self, problem: DomainError, waited_s: float) -> None:
-        """Busy is no news; no answer is."""
+        """Busy is no news; no answer is, and a limit that sets the pace of all calls."""
+        if problem.reason == _RATE_LIMITED and not self._told_pace:
+            self._told_pace = True
+            self._tell(f"going on as fast as the service allows: {problem.message}")
         if self._told or problem.code is Code.RESOURCE_EXHAUSTED:
             return
         self._told = True
