@@ -18,6 +18,7 @@ from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
 from services.events.adapters.window_rebuild import rebuild
 from services.events.api.door import current_door
 from services.events.api.intake import Intake
+from services.events.application.fair_turns import FairTurns
 from services.events.application.flush import FlushLoop, flush
 from services.events.application.group_commit import GroupCommit
 from services.events.application.log_events import EventLog, Logged, Window
@@ -118,15 +119,6 @@ def open_core(
         recover=sink.recover,
         interval_s=settings.flush_interval_s,
     )
-    validator = RequestValidator()
-    intake = Intake(
-        admission(settings, lambda: watch.waiting_s),
-        log,
-        validator,
-        EventDecoder(limits, validator.violations),
-        instruments(pending),
-        asyncio.Semaphore(limits.threads),
-    )
     return Core(
         settings=settings,
         platform=platform,
@@ -139,10 +131,23 @@ def open_core(
         pending=pending,
         flusher=flusher,
         window_upkeep=WindowUpkeepLoop(days, settings.flush_interval_s),
-        intake=intake,
+        intake=open_intake(settings, log, lambda: watch.waiting_s),
         privacy=privacy,
         retention=retention,
         scrub_journal=stored.scrub,
+    )
+
+
+def open_intake(settings: Settings, log: EventLog, waiting_s: Callable[[], float]) -> Intake:
+    """The way in; `waiting_s` is how long the disk has not answered."""
+    validator = RequestValidator()
+    return Intake(
+        admission(settings, waiting_s),
+        log,
+        validator,
+        EventDecoder(log.limits, validator.violations),
+        instruments(log.pending),
+        asyncio.Semaphore(log.limits.threads),
     )
 
 
