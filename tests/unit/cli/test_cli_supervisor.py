@@ -18,6 +18,7 @@ from services.cli.settings import read_settings
 from services.cli.suite import free_addresses, only_supervisor, programs, require_free_addresses
 from services.cli.supervisor import Policy, Program, Stop, Supervisor, ended
 from shared.errors import DomainError
+from shared.settings import SERVICES
 
 QUICK = Policy(poll_s=0.02, first_delay_s=0.05, max_delay_s=0.2, start_timeout_s=10, grace_s=5)
 # Says that it is up by a file, and leaves one behind when it is asked to end.
@@ -268,6 +269,18 @@ def test_port_in_use_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch)
             require_free_addresses(read_settings())
 
 
+def test_port_in_use_for_http_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        monkeypatch.setenv("TOUCHSTONE_EVENTS_HTTP_ADDRESS", address)
+        for name in SERVICES:
+            monkeypatch.setenv(f"TOUCHSTONE_{name.upper()}_ADDRESS", free_addresses(1)[0])
+        with pytest.raises(DomainError, match=f"events cannot .*{address}.*EVENTS_HTTP_ADDRESS"):
+            require_free_addresses(read_settings())
+
+
 def test_free_addresses_are_different() -> None:
     assert len(set(free_addresses(8))) == 8
 
@@ -276,10 +289,12 @@ def test_services_get_the_settings_but_never_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOUCHSTONE_API_KEY", "ts_secret")
+    monkeypatch.setenv("TOUCHSTONE_EVENTS_HTTP_ADDRESS", "127.0.0.1:1")
     found = programs(read_settings(tmp_path))
     assert [one.name for one in found] == ["assignment", "events", "results", "attribution"]
     assert {one.environment["TOUCHSTONE_API_KEY"] for one in found} == {""}
     assert {one.environment["TOUCHSTONE_DATA"] for one in found} == {str(tmp_path)}
+    assert {one.environment["TOUCHSTONE_EVENTS_HTTP_ADDRESS"] for one in found} == {"127.0.0.1:1"}
 
 
 def test_last_error_finds_the_line_that_says_it(tmp_path: Path) -> None:
