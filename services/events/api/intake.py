@@ -1,12 +1,12 @@
 """The one way for events into the log, whatever door they came through."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from touchstone.events.v1 import events_service_pb2
 
 from services.events.application.admission import Admission
+from services.events.application.fair_turns import FairTurns
 from services.events.application.log_events import EventLog, LogEvents, Logged, beside, log_events
 from services.events.wire.columns import EventDecoder
 from shared.server.validation import RequestValidator
@@ -24,7 +24,7 @@ class Intake:
     validator: RequestValidator
     decoder: EventDecoder
     count: Callable[[Logged], None]
-    turns: asyncio.Semaphore
+    turns: FairTurns
     """One for each heavy request at a time."""
 
     async def log_events(
@@ -42,7 +42,7 @@ class Intake:
             if size <= self.event_log.limits.inline_bytes:
                 logged = await self._log(project, request, heavy=False)
             else:
-                async with self.turns:
+                async with self.turns.of(project):
                     logged = await self._log(project, request, heavy=True)
         self.count(logged)
         return logged

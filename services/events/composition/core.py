@@ -147,7 +147,7 @@ def open_intake(settings: Settings, log: EventLog, waiting_s: Callable[[], float
         validator,
         EventDecoder(log.limits, validator.violations),
         instruments(log.pending),
-        asyncio.Semaphore(log.limits.threads),
+        FairTurns(log.limits.threads),
     )
 
 

@@ -18,6 +18,7 @@ from services.events.adapters.instruments import count_items, show_pending
 from services.events.api.intake import Intake
 from services.events.api.log import EventsServicer
 from services.events.application.admission import open_admission
+from services.events.application.fair_turns import FairTurns
 from services.events.application.group_commit import Durable, GroupCommit
 from services.events.application.log_events import EventLog
 from services.events.application.pending import PendingBatches
@@ -59,7 +60,7 @@ def bench() -> Iterator[Bench]:
     reader = InMemoryMetricReader()
     meter = MeterProvider(metric_readers=[reader]).get_meter("test")
     show_pending(meter, pending.total)
-    turns = asyncio.Semaphore(limits.threads)
+    turns = FairTurns(limits.threads)
     validator = RequestValidator()
     decoder = EventDecoder(limits, validator.violations)
     intake = Intake(open_admission(), log, validator, decoder, count_items(meter), turns)
