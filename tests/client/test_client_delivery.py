@@ -8,7 +8,7 @@ from touchstone_events.contract import contract
 from touchstone_events.delivery import Delivery
 from touchstone_events.events import NOTHING_MORE, Conversion, Stamp, Unit, encode
 from touchstone_events.settings import Settings
-from touchstone_events.stats import Ledger, Problem
+from touchstone_events.stats import Ledger, Problem, ProblemLog
 from touchstone_events.transport import Outcome, Rejection
 
 from tests.client.rig import Clock, Wire, ids
@@ -390,3 +390,14 @@ def test_every_event_is_accounted_for(tmp_path):
         spooled + end.sent + end.duplicates + end.rejected + end.refused + end.lost
     )
     assert rig.buffer.taken + rig.buffer.dropped == 120
+
+
+def test_many_problems_do_not_fill_the_log(caplog):
+    log = ProblemLog()
+    for n in range(2500):
+        log(Problem("rejected", "INVALID_FIELD", "is wrong", event_id=f"e{n}"))
+    log(Problem("refused", "INTERNAL", "an error", 7))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 10 + 2 + 1
+    assert "e0" in lines[0]
+    assert "2000 of this reason" in lines[11]

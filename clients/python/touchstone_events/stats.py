@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 LOG = logging.getLogger("touchstone_events")
+_FIRST_LOGGED, _THEN_ONE_IN = 10, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Ledger:
     """Counts events, and reports what went wrong."""
 
     def __init__(self, report: Report | None) -> None:
-        self._report = report or log_problem
+        self._report = report or ProblemLog()
         self._lock = threading.Lock()
         self._stats = Stats()
         self._warned: set[str] = set()
@@ -104,14 +106,28 @@ class Ledger:
             return self._stats
 
 
-def log_problem(problem: Problem) -> None:
-    """A warning without ids of units: of a rejected event, its own id."""
-    LOG.warning(
-        "%d event(s) %s: %s: %s %s %s",
-        problem.events,
-        problem.kind,
-        problem.reason,
-        problem.event_id,
-        problem.field,
-        problem.message,
-    )
+class ProblemLog:
+    """Problems as warnings: the first ones of each reason, then one in a thousand.
+
+    A line has the event's own id, and no id of a unit. For one thread.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, problem: Problem) -> None:
+        """Log it, or only count it."""
+        key = (problem.kind, problem.reason)
+        self._seen[key] += 1
+        seen = self._seen[key]
+        if seen <= _FIRST_LOGGED or seen % _THEN_ONE_IN == 0:
+            LOG.warning(
+                "%d event(s) %s: %s: %s %s %s (%d of this reason until now)",
+                problem.events,
+                problem.kind,
+                problem.reason,
+                problem.event_id,
+                problem.field,
+                problem.message,
+                seen,
+            )
