@@ -1,14 +1,15 @@
 """The identities of a project: one cut of the edge log under one version of the policy."""
 
 import datetime as dt
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from shared.identity.belonging import Belonging, Stitching, belonging
+from shared.identity.few import Few
 from shared.identity.graph import Identities, Integers, fold
 from shared.identity.log import EdgeLog, UnitId, empty_log
 from shared.identity.policy import StoredPolicy
@@ -16,6 +17,8 @@ from shared.lake.layout import unit_key
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _INSTANT = pa.timestamp("us", tz="UTC")
+MOST_TYPES = 4
+"""For how many types the owners are kept: a project seldom asks about more than one or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,9 @@ class Identity:
         self.log = log
         self.stored = stored
         self.graph: Identities = fold(log.edges, log.units(stored.policy))
-        self._lock = threading.Lock()
-        self._belonging: dict[tuple[str, Stitching], Belonging] = {}
-        self._tables: dict[tuple[str, Stitching, Wanted], pa.Table] = {}
-        self._first_seen: Integers | None = None
+        self._belonging: Few[tuple[str, Stitching], Belonging] = Few(MOST_TYPES)
+        self._tables: Few[tuple[str, Stitching, Wanted], pa.Table] = Few(2 * MOST_TYPES)
+        self._first_seen: Few[None, Integers] = Few(1)
 
     @property
     def version(self) -> str:
@@ -83,25 +85,18 @@ class Identity:
 
     def owners(self, id_type: str, stitching: Stitching) -> Belonging:
         """See `belonging`; no rows where no unit of the type was ever linked."""
-        with self._lock:
-            key = (id_type, stitching)
-            if key not in self._belonging:
-                names = self.log.type_names
-                number = names.index(id_type) if id_type in names else len(names)
-                self._belonging[key] = belonging(self.graph, number, stitching)
-            return self._belonging[key]
+        names = self.log.type_names
+        number = names.index(id_type) if id_type in names else len(names)
+        make = partial(belonging, self.graph, number, stitching)
+        return self._belonging.of((id_type, stitching), make)
 
     def table(self, id_type: str, stitching: Stitching, wanted: Wanted) -> pa.Table:
         """The owners of a type as rows for a query.
 
         Columns: unit_type, unit_id, owner (an id, or a unit_key), several, from_time, until_time.
         """
-        rows = self.owners(id_type, stitching)
-        with self._lock:
-            key = (id_type, stitching, wanted)
-            if key not in self._tables:
-                self._tables[key] = self._table(rows, id_type, wanted)
-            return self._tables[key]
+        make = partial(self._table, self.owners(id_type, stitching), id_type, wanted)
+        return self._tables.of((id_type, stitching, wanted), make)
 
     def _table(self, rows: Belonging, id_type: str, wanted: Wanted) -> pa.Table:
         types, names = self.graph.units.types, self.log.type_names
@@ -139,10 +134,8 @@ class Identity:
         return ResolvedIdentity(self.log.unit(int(graph.canonical[code])), members)
 
     def _seen(self, code: int) -> dt.datetime:
-        with self._lock:
-            if self._first_seen is None:
-                self._first_seen = _first_entries(self.log)
-            return instant(int(self.log.edges.times_us[self._first_seen[code]]))
+        first = self._first_seen.of(None, partial(_first_entries, self.log))
+        return instant(int(self.log.edges.times_us[first[code]]))
 
 
 def instant(time_us: int) -> dt.datetime:

@@ -26,7 +26,8 @@ _EXACT = "decimal(38, 0)"
 
 @dataclass(frozen=True, slots=True)
 class IdentityLimits:
-    """What one process keeps: an entry takes about 200 bytes.
+    """What one process keeps: an entry takes about 250 bytes, and half as much again for each type
+    that was asked about.
 
     `max_edges`: entries of one project; more are RESOURCE_EXHAUSTED. `cached_edges`: entries of
     all projects together that are kept for the next question, those asked last first.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.identity.belonging import Belonging, Stitching, belonging
@@ -21,6 +21,8 @@ from shared.identity.graph import (
 from tests.unit.identity.identity_reference import Entry, columns, slow_fold, slow_owner
 
 MOST_UNITS = 9
+# How fast the machine is says nothing of the fold.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -61,6 +63,7 @@ def plain(count: int, types: list[int] | None = None, limit: int = 100) -> Units
     return Units(held, blocked, np.full(width, limit), np.zeros(width, dtype=np.int64))
 
 
+@patient
 @given(logs())
 def test_the_fold_is_that_of_the_reference(log: tuple[list[Entry], Units]) -> None:
     entries, units = log
@@ -70,6 +73,7 @@ def test_the_fold_is_that_of_the_reference(log: tuple[list[Entry], Units]) -> No
     assert parts(found) == expected.parts
 
 
+@patient
 @given(logs())
 def test_no_identity_is_ever_above_a_limit(log: tuple[list[Entry], Units]) -> None:
     entries, units = log
@@ -78,6 +82,7 @@ def test_no_identity_is_ever_above_a_limit(log: tuple[list[Entry], Units]) -> No
         assert (held <= np.maximum(units.limits, 1)).all()
 
 
+@patient
 @given(logs())
 def test_the_canonical_unit_is_of_the_highest_rank_and_then_the_first_seen(log) -> None:
     entries, units = log
@@ -89,6 +94,7 @@ def test_the_canonical_unit_is_of_the_highest_rank_and_then_the_first_seen(log) 
         assert found.members(best).tolist() == sorted(part)
 
 
+@patient
 @given(logs(), st.randoms(use_true_random=False))
 def test_without_a_refusal_the_order_of_links_is_of_no_account(log, random) -> None:
     entries, units = log
@@ -100,6 +106,7 @@ def test_without_a_refusal_the_order_of_links_is_of_no_account(log, random) -> N
     assert one.canonical.tolist() == other.canonical.tolist()
 
 
+@patient
 @given(logs())
 def test_an_unlink_leaves_what_there_would_be_without_those_links(log) -> None:
     entries, units = log
@@ -114,6 +121,7 @@ def test_an_unlink_leaves_what_there_would_be_without_those_links(log) -> None:
     assert found.canonical.tolist() == rebuilt.canonical.tolist()
 
 
+@patient
 @given(logs(), st.integers(-1, 7))
 def test_identities_as_of_a_time_are_those_of_the_links_until_then(log, time_us: int) -> None:
     entries, units = log
@@ -133,6 +141,7 @@ def owner_at(table: Belonging, unit: int, time_us: int) -> tuple[int, bool] | No
     return None if not len(rows) else (int(table.owners[rows[0]]), bool(table.several[rows[0]]))
 
 
+@patient
 @given(logs(), st.integers(0, 2), st.sampled_from(Stitching))
 def test_events_belong_to_the_first_seen_unit_of_the_type(log, id_type: int, stitching) -> None:
     entries, units = log
