@@ -41,8 +41,6 @@ class LogsServicer(logs_service_pb2_grpc.LogsServiceServicer):
     intake: Intake
     rule: RecordRule
     count: Callable[[Mapping[str, int]], None]
-    turns: asyncio.Semaphore
-    """One for each export at a time that is read in a thread."""
 
     async def Export(
         self,
@@ -52,17 +50,21 @@ class LogsServicer(logs_service_pb2_grpc.LogsServiceServicer):
         ],
     ) -> logs_service_pb2.ExportLogsServiceResponse:
         """Store what the records tell; the answer comes when it is durable."""
-        read = await self._read(request)
         project = current_caller().project
+        read = await self._read(project, request)
         logged = [await self.intake.log_events(project, batch) for batch in read.batches]
         self.count(read.outcomes)
         return encode_export(read, logged)
 
-    async def _read(self, request: logs_service_pb2.ExportLogsServiceRequest) -> ReadRecords:
-        if request.ByteSize() <= _INLINE_BYTES:
-            return read_records(request, self.rule)
-        async with self.turns:
-            return await asyncio.to_thread(read_records, request, self.rule)
+    async def _read(
+        self, project: str, request: logs_service_pb2.ExportLogsServiceRequest
+    ) -> ReadRecords:
+        size = request.ByteSize()
+        with self.intake.admission.room(project, size):
+            if size <= _INLINE_BYTES:
+                return read_records(request, self.rule)
+            async with self.intake.turns.of(project):
+                return await asyncio.to_thread(read_records, request, self.rule)
 
 
 def encode_export(

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from services.events.domain.rate import ProjectRates, Rate
@@ -77,19 +77,31 @@ class Admission:
         wait_s = self._rates.take(project, events, size_bytes, self._monotonic())
         if wait_s > 0:
             raise self._rate_limited(project, events, size_bytes, wait_s)
+        with self.room(project, size_bytes):
+            try:
+                async with asyncio.timeout(self._limits.patience_s) as patience:
+                    yield
+            except TimeoutError as error:
+                if not patience.expired():
+                    raise
+                raise unavailable(
+                    "STORAGE_UNAVAILABLE",
+                    f"the disk did not confirm this batch within {self._limits.patience_s:g} s, so "
+                    "it may or may not be stored: send it again, what is stored is then a "
+                    "duplicate",
+                ) from error
+
+    @contextmanager
+    def room(self, project: str, size_bytes: int) -> Iterator[None]:
+        """Within the block so many bytes are in work, before it is known what events they are.
+
+        RESOURCE_EXHAUSTED before it, with `OVERLOADED`, when too much is in work.
+        """
+        self._check_room(project, size_bytes)
         self._in_flight[project] += size_bytes
         self._total += size_bytes
         try:
-            async with asyncio.timeout(self._limits.patience_s) as patience:
-                yield
-        except TimeoutError as error:
-            if not patience.expired():
-                raise
-            raise unavailable(
-                "STORAGE_UNAVAILABLE",
-                f"the disk did not confirm this batch within {self._limits.patience_s:g} s, so it "
-                "may or may not be stored: send it again, what is stored is then a duplicate",
-            ) from error
+            yield
         finally:
             self._total -= size_bytes
             self._in_flight[project] -= size_bytes

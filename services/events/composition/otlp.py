@@ -1,7 +1,5 @@
 """Choose the parts of the OpenTelemetry door."""
 
-import asyncio
-
 from opentelemetry import metrics
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
 
@@ -19,7 +17,6 @@ def otlp_servicer(core: Core) -> Servicer:
         core.intake,
         RecordRule(core.settings.otlp_unit_type, core.settings.otlp_reasons),
         count_records(metrics.get_meter("touchstone")),
-        asyncio.Semaphore(core.limits.threads),
     )
     add = logs_service_pb2_grpc.add_LogsServiceServicer_to_server
     return Servicer(SERVICE, servicer, add, RULES)

@@ -59,6 +59,17 @@ async def test_a_project_has_a_bounded_share_of_what_is_in_work() -> None:
         pass
 
 
+async def test_what_is_read_before_it_is_known_takes_room_and_no_rate() -> None:
+    door = admission(events_per_s=1, project_in_flight_bytes=60)
+    with door.room("flood", 60):
+        assert (await refused(door, "flood", 1, 1)).reason == "OVERLOADED"
+        with pytest.raises(DomainError, match="60 bytes of batches of project flood"):
+            door.room("flood", 1).__enter__()
+    assert door.in_flight_bytes == 0
+    async with door.admit("flood", 2, 60):
+        pass
+
+
 async def test_all_projects_together_are_bounded() -> None:
     door, end = admission(in_flight_bytes=100, project_in_flight_bytes=60), asyncio.Event()
     tasks = [asyncio.create_task(hold(door, f"p{number}", 20, end)) for number in range(5)]
