@@ -89,6 +89,8 @@ class TableWriter:
             self._handle,
             rows.cast(self._table.schema),
             mode="append",
+            # A newer program may have added columns: they are null in what this one writes.
+            schema_mode="merge",
             writer_properties=COMPRESSION,
             commit_properties=CommitProperties(
                 max_commit_retries=COMMIT_RETRIES,

@@ -1,4 +1,6 @@
-"""A new version of the program adds a column: to tables that have rows, and to a journal in use."""
+"""A new version of the program adds a column or a table: to a lake that has rows, and to a journal
+in use; and the version before comes back.
+"""
 
 import datetime as dt
 import struct
@@ -19,9 +21,11 @@ from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.event import Event
 from services.events.domain.limits import Limits
 from shared.lake.layout import TABLES, EventTable
+from shared.lake.rows import table_of
 from shared.lake.snapshot import LakeEventTables
 from shared.lake.table import TableWriter
 from shared.lake.upkeep import CROWD
+from shared.lake.watermark import Watermark, read_watermark, write_watermark
 from shared.lake.writer import LakeWriter
 from shared.testing.fakes import CountingIds, FixedClock
 from tests.contract.test_lake_tables import conversions
@@ -150,3 +154,84 @@ def test_a_reader_sees_nulls_where_no_file_has_the_column_yet(
         {"event_id": "old", NEW_COLUMN: None}
     ]
     journal.close()
+
+
+def before_evaluations(lake: Path, journal_id: str) -> None:
+    """A lake as the version before wrote it: without evaluations and without unlinks."""
+    names = [name for name in TABLES if name != "evaluations"]
+    tables = {name: TableWriter(lake, without_action(name)) for name in names}
+    tables["conversions"].append(conversions(["a"], 1), journal_id, 1)
+    tables["identifies"].append(links("l1", 1).drop_columns(["action"]), journal_id, 1)
+    versions = {name: table.version for name, table in tables.items()}
+    write_watermark(lake, Watermark(journal_id, 1, versions, NOW))
+
+
+def without_action(name: str) -> EventTable:
+    table = TABLES[name]
+    return EventTable(name, table.meaning, tuple(c for c in table.columns if c.name != "action"))
+
+
+def links(event_id: str, position: int, **extra: object) -> pa.Table:
+    row = {
+        "event_id": event_id,
+        "project": "acme",
+        "event_time": NOW,
+        "unit_id": "u",
+        "other_unit_type": "device",
+        "other_unit_id": "d",
+        "position": position,
+    }
+    return table_of("identifies", [row | extra])
+
+
+def seen(lake: Path, name: str, *columns: str) -> list[dict[str, object]]:
+    with LakeEventTables(lake).snapshot("acme").read() as tables:
+        rows = tables[name].order_by("event_id").select(*columns).to_pyarrow()
+    found: list[dict[str, object]] = rows.to_pylist()
+    return found
+
+
+def test_a_table_that_is_new_comes_to_an_older_lake_with_the_next_commit(tmp_path: Path) -> None:
+    before_evaluations(tmp_path, "journal")
+    assert seen(tmp_path, "evaluations", "event_id") == []
+    assert seen(tmp_path, "identifies", "event_id", "action") == [
+        {"event_id": "l1", "action": None}
+    ]
+    writer = LakeWriter(tmp_path, "journal", FixedClock(NOW))
+    assert seen(tmp_path, "conversions", "event_id") == [{"event_id": "a"}]
+    flag = {"event_id": "f", "project": "acme", "event_time": NOW, "unit_id": "u", "flag": "dark"}
+    rows = {
+        "evaluations": table_of("evaluations", [flag | {"position": 2}]),
+        "identifies": links("l2", 2, action="unlink"),
+    }
+    writer.append(rows, 2)
+    assert seen(tmp_path, "evaluations", "flag") == [{"flag": "dark"}]
+    assert seen(tmp_path, "identifies", "event_id", "action") == [
+        {"event_id": "l1", "action": None},
+        {"event_id": "l2", "action": "unlink"},
+    ]
+
+
+def test_the_version_before_reads_every_row_of_what_the_newer_one_wrote(tmp_path: Path) -> None:
+    """By the watermark's versions, its own tables and the columns that it knows."""
+    before_evaluations(tmp_path, "journal")
+    writer = LakeWriter(tmp_path, "journal", FixedClock(NOW))
+    writer.append({"identifies": links("l2", 2, action="unlink")}, 2)
+    mark = read_watermark(tmp_path)
+    assert mark is not None
+    known = without_action("identifies").schema.names
+    version = mark.table_versions["identifies"]
+    rows = DeltaTable(tmp_path / "identifies", version=version).to_pyarrow_table(columns=known)
+    assert sorted(rows["event_id"].to_pylist()) == ["l1", "l2"]
+
+
+def test_a_program_that_does_not_know_a_column_writes_on(tmp_path: Path) -> None:
+    """After going back to it from a newer one, whose column stays."""
+    TableWriter(tmp_path, TABLES["identifies"]).append(links("new", 1, action="unlink"), "j", 1)
+    older_program = TableWriter(tmp_path, without_action("identifies"))
+    older_program.append(links("old", 2).drop_columns(["action"]), "j", 2)
+    rows = DeltaTable(tmp_path / "identifies").to_pyarrow_table(columns=["event_id", "action"])
+    assert sorted(rows.to_pylist(), key=str) == [
+        {"event_id": "new", "action": "unlink"},
+        {"event_id": "old", "action": None},
+    ]
