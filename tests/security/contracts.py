@@ -54,6 +54,7 @@ VALUES: dict[str, Any] = {
 }
 # What a `name` is of, by the message that it stands in.
 COLLECTIONS = {
+    "Backup": "backups/bak",
     "Experiment": "experiments/exp",
     "Layer": "layers/lay",
     "Metric": "metrics/met",
