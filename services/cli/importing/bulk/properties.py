@@ -8,10 +8,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from google.protobuf.struct_pb2 import Struct
 from touchstone.events.v1.event_pb2 import Event
 
+from services.cli.importing.bulk.flat_properties import flat_properties
 from services.cli.importing.bulk.loops import Wrong, each
 from services.cli.importing.bulk.text_columns import is_text
 from services.cli.importing.cells import RowError
@@ -29,16 +32,18 @@ def encoded_properties(
     kind = column.type
     if not (is_text(kind) or pa.types.is_struct(kind) or pa.types.is_map(kind)):
         raise TypeError(f"is of the type {kind}; allowed: JSON objects as text, structs or maps")
-    known: dict[object, bytes | None] = {}
-
-    def encode(cell: object) -> bytes | None:
-        if not isinstance(cell, str):
-            return _encoded(_plain(cell, kind), cell)
-        if cell not in known:
-            known[cell] = _encoded(_parsed(cell), cell)
-        return known[cell]
-
-    return each(column, encode, pa.binary(), wrong)
+    if not is_text(kind):
+        return each(column, lambda cell: _encoded(_plain(cell, kind), cell), pa.binary(), wrong)
+    flat = flat_properties().encoded(column)
+    rest = pc.and_(flat.is_null(), column.is_valid())
+    if not pc.any(rest).as_py():
+        return flat, wrong
+    places = np.flatnonzero(np.asarray(rest))
+    others, bad = each(
+        column.filter(rest), lambda cell: _encoded(_parsed(str(cell)), cell), pa.binary()
+    )
+    told = [*wrong, *(Wrong(int(places[place]), reason) for place, reason in bad)]
+    return pc.replace_with_mask(flat, rest, others), told
 
 
 def _parsed(text: str) -> object:
