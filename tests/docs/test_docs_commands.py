@@ -63,7 +63,7 @@ def run(text, folder, addresses):
 @pytest.fixture
 def clone(tmp_path):
     """A folder that holds what a command may need of a clone, and no data."""
-    for name in (".venv", "docs", "protos", "deploy"):
+    for name in (".venv", "docs", "protos", "deploy", "clients"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
