@@ -15,6 +15,8 @@ from shared.errors import DomainError, unavailable
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 MAX_BACKOFF_S = 30.0
+HANGS_S = 30.0
+"""A turn that takes longer is one that the disk does not let end."""
 
 
 def flush(journal: Journal, sink: EventSink, limits: Limits) -> bool:
@@ -50,12 +52,15 @@ class FlushLoop:
         tidy: Callable[[], None],
         recover: Callable[[], None],
         interval_s: float,
+        hangs_s: float = HANGS_S,
     ) -> None:
         self._step = step
         self._tidy = tidy
         self._recover = recover
         self._interval_s = interval_s
+        self._hangs_s = hangs_s
         self._failures = 0
+        self._alive_s: float | None = None
         self._next_tidy = 0.0
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -64,8 +69,10 @@ class FlushLoop:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last attempt succeeded."""
-        return self._failures == 0
+        """Whether the last attempt succeeded, and the one in progress does not hang."""
+        alive_s = self._alive_s
+        hangs = alive_s is not None and time.monotonic() - alive_s > self._hangs_s
+        return self._failures == 0 and not hangs
 
     def start(self) -> None:
         """Start the thread."""
@@ -94,8 +101,10 @@ class FlushLoop:
     def _run(self) -> None:
         next_turn = time.monotonic()
         while not self._stop.is_set():
+            self._alive_s = None
             self._wake.wait(max(0.0, next_turn - time.monotonic()))
             self._wake.clear()
+            self._alive_s = time.monotonic()
             self._do_work()
             if time.monotonic() >= next_turn:
                 self._drain()
@@ -127,6 +136,7 @@ class FlushLoop:
         try:
             while self._step():
                 self._failures = 0
+                self._alive_s = time.monotonic()
                 self._tidy_in_turn()
             self._failures = 0
         # The thread must outlive any failure of the disk or of the table library; the events are

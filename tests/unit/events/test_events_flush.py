@@ -1,6 +1,7 @@
 """From the journal to the tables, and back to the window after a restart."""
 
 import datetime as dt
+import threading
 import time
 from pathlib import Path
 
@@ -229,3 +230,31 @@ def test_a_folder_for_tables_that_cannot_be_made_is_named(tmp_path: Path) -> Non
     with pytest.raises(DomainError, match="set TOUCHSTONE_LAKE") as raised:
         DeltaSink(tmp_path / "file" / "lake", fakes.MemoryJournal(), FixedClock(NOW))
     assert raised.value.reason == "STORAGE_UNAVAILABLE"
+
+
+def comes_to_be(loop: FlushLoop, healthy: bool) -> bool:
+    end = time.monotonic() + 5
+    while loop.healthy is not healthy and time.monotonic() < end:
+        time.sleep(0.01)
+    return loop.healthy is healthy
+
+
+def test_a_turn_that_hangs_is_told_and_heals_by_itself() -> None:
+    gate, entered = threading.Event(), threading.Event()
+
+    def step() -> bool:
+        entered.set()
+        assert gate.wait(10)
+        return False
+
+    def nothing() -> None:
+        pass
+
+    loop = FlushLoop(step, tidy=nothing, recover=nothing, interval_s=0.01, hangs_s=0.2)
+    loop.start()
+    assert entered.wait(5)
+    assert loop.healthy
+    assert comes_to_be(loop, healthy=False)
+    gate.set()
+    assert comes_to_be(loop, healthy=True)
+    loop.close()
