@@ -23,6 +23,9 @@ Etag = Annotated[
     str, typer.Option(help="Change it only if it still has this etag.", show_default=False)
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and change nothing.")]
+PointInTime = Annotated[
+    bool, typer.Option("--point-in-time", help="Links between ids count from their time on only.")
+]
 Limit = Annotated[int, typer.Option(min=1, help="The most lines to list.")]
 
 

@@ -16,7 +16,7 @@ from touchstone.common.v1 import identity_pb2
 
 from services.cli.figures import count, share, time_text
 from services.cli.importing.names import require_event_name, require_unit_type
-from services.cli.options import Data, Output, parse_days, parse_time
+from services.cli.options import Data, Output, PointInTime, parse_days, parse_time
 from services.cli.rendering import Cell, Column, Format, View, columns, neutral, write
 from services.cli.session import open_session
 from services.cli.terminal import say, standard_output, warn
@@ -42,9 +42,6 @@ Lookback = Annotated[float, typer.Option(help="Days before its conversion that a
 Since = Annotated[str, typer.Option(help="Conversions from this time on.", show_default=False)]
 Until = Annotated[str, typer.Option(help="Conversions before this time.", show_default=False)]
 Repeats = Annotated[str, typer.Option(help="Several conversions of a unit: all, first or split.")]
-PointInTime = Annotated[
-    bool, typer.Option("--point-in-time", help="Links between ids count from their time on only.")
-]
 
 COLUMNS = (
     *columns("model", "channel"),

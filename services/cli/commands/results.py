@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
+from touchstone.common.v1 import identity_pb2
 from touchstone.results.v1 import metric_pb2
 from touchstone.results.v1 import results_pb2 as model_pb
 from touchstone.results.v1 import results_service_pb2 as pb
 
 from services.cli.figures import count, ends, estimate, last_part, p_value, percent, probability
-from services.cli.options import Data, Output
+from services.cli.options import Data, Output, PointInTime
 from services.cli.rendering import Cell, Column, Format, View, write
 from services.cli.session import open_session
 from services.cli.terminal import say, warn
@@ -35,6 +36,10 @@ COLUMNS = (
     Column("probability_best", probability, right=True),
 )
 
+STITCHINGS = {
+    False: identity_pb2.STITCHING_UNSPECIFIED,
+    True: identity_pb2.STITCHING_POINT_IN_TIME,
+}
 _BRIEF = ("metric", "variant", "units", "mean", "lift", "p_value", "probability_better")
 
 
@@ -47,6 +52,7 @@ def show(
     alpha: Annotated[
         float, typer.Option(min=1e-9, max=0.5, help="Error probability of tests and intervals.")
     ] = 0.05,
+    point_in_time: PointInTime = False,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -61,6 +67,7 @@ def show(
                 experiment=session.name("experiments", experiment),
                 metrics=[session.name("metrics", name) for name in metric or []],
                 alpha=alpha,
+                stitching=STITCHINGS[point_in_time],
             )
         )
     results = reply.results
@@ -152,3 +159,5 @@ def tell_health(results: model_pb.Results) -> None:
         warn(f"{results.multiply_exposed_units} units saw several variants and are left out")
     if results.unknown_variant_exposures:
         warn(f"{results.unknown_variant_exposures} exposures of unknown variants are left out")
+    if ambiguous := results.ambiguous_exposures + results.ambiguous_conversions:
+        warn(f"{ambiguous} events could be of several units by their identity and are left out")
