@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.backup.files import PRIVATE_FOLDER, copied, fsync_tree, private_folder, verify
@@ -13,11 +13,12 @@ from shared.backup.manifest import Manifest, damaged, read_manifest
 from shared.errors import DomainError, failed_precondition, invalid
 from shared.ids import IdGenerator
 from shared.lake.durable import fsync_file, fsync_folder
+from shared.lake.watermark import read_watermark, write_watermark
 from shared.security.audit import AuditKeys
 from shared.security.erasure_ledger import FILE, KEY_FILE, ErasureLedger
 
 STATE, JOURNAL, REJECTED = "state.db", "events/journal.db", "events/rejected.db"
-AUDIT_KEY, ERASURES = "audit.key", "erasures"
+AUDIT_KEY, ERASURES, LAKE = "audit.key", "erasures", "lake"
 """Where the parts of an installation stand in a data folder, and in a backup of it."""
 _ID_CHARACTERS = 26
 
@@ -53,6 +54,7 @@ def restore(backup: Path, data: Path, ids: IdGenerator, erasures: Path | None = 
         draft.mkdir(PRIVATE_FOLDER)
         _fill(draft, backup, manifest)
         journal_id = _renew_journal(draft / JOURNAL, ids)
+        _renew_watermark(draft / LAKE, journal_id)
         later = _merge_erasures(draft, erasures) if erasures else 0
         fsync_tree(draft)
         draft.rename(data)
@@ -119,3 +121,13 @@ def _renew_journal(path: Path, ids: IdGenerator) -> str:
         connection.execute("UPDATE identity SET journal_id = ?", (journal_id,))
     fsync_file(path)
     return journal_id
+
+
+def _renew_watermark(lake: Path, journal_id: str) -> None:
+    """The tables hold the log up to where it goes on under its new id.
+
+    Else whoever waits for the tables to reach the end of the log would wait for the next event.
+    """
+    watermark = read_watermark(lake)
+    if watermark is not None:
+        write_watermark(lake, replace(watermark, journal_id=journal_id))
