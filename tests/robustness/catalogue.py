@@ -11,6 +11,7 @@ from tests.robustness.rows import (
     kill,
     pause,
     power,
+    recovery,
     replies,
     steps,
 )
@@ -37,4 +38,7 @@ FAULTS: tuple[Fault, ...] = (
     clocks.CLOCK_STEPS,
     clocks.TIMES,
     clocks.ORDERS,
+    recovery.ERASED,
+    recovery.BACKUPS,
+    recovery.UPGRADES,
 )

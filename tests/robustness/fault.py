@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.robustness.content import Name
 from tests.robustness.faults import EventsProcess, NotServingError, make_key
 from tests.robustness.history import History
 from tests.robustness.model import Verdict, judge
@@ -75,6 +76,8 @@ class Scene:
     target: Target
     largest: int
     faults: int = 0
+    wanted: Callable[[Name], bool] = field(default=lambda _name: True)
+    """Which events the clients send."""
     _clients: list[Client] = field(default_factory=list)
     _reader: Reader | None = None
 
@@ -82,7 +85,8 @@ class Scene:
         """Let clients send, and a reader read, without rest."""
         for number in range(clients):
             dice = np.random.default_rng([self.play.seed, number])
-            choices = Choices(number, list(self.target.keys), self.largest, dice)
+            projects = list(self.target.keys)
+            choices = Choices(number, projects, self.largest, dice, self.wanted)
             self._clients.append(Client(choices, self.target, self.history))
         if reads:
             self._reader = Reader(self.process.lake, self.history, self.play.seed)

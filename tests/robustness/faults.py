@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from tests.robustness.launcher import Limits, launcher
 
 START_S, STOP_S = 60.0, 60.0
 PROJECT = "robust"
+GENERATED = Path("shared", "gen")
+_ELSEWHERE = "import os, runpy, sys; os.chdir(sys.argv[1]); sys.path[0] = sys.argv[1]; "
+_ELSEWHERE += "runpy.run_module(sys.argv[2], run_name='__main__')"
 
 
 def free_port() -> int:
@@ -58,6 +62,8 @@ class EventsProcess:
     """More of its environment."""
     limits: Limits = field(default_factory=Limits)
     service: str = "events"
+    tree: Path | None = None
+    """The sources of another version of the program to run; None is this one."""
     pid: int = 0
 
     @property
@@ -102,6 +108,9 @@ class EventsProcess:
 
     def begin(self, limits: Limits | None = None) -> None:
         """Start it without waiting for anything."""
+        if self.tree is not None:
+            self.pid = self._begin_other(self.tree)
+            return
         self.pid = launcher().start(
             self.module, self._environment(), self.log_path, limits or self.limits
         )
@@ -147,6 +156,16 @@ class EventsProcess:
         self.pid = 0
         return status
 
+    def _begin_other(self, tree: Path) -> int:
+        """Start the program of another source tree: the launcher has imported this one's."""
+        command = ["-c", _ELSEWHERE, str(tree), self.module]
+        return launcher().start_program(
+            [sys.executable, *command],
+            self._environment()
+            | {"PYTHONPATH": os.pathsep.join([str(tree), str(tree / GENERATED)])},
+            self.log_path,
+        )
+
     def _end(self, number: signal.Signals) -> int:
         if not self.pid:
             return 0
@@ -161,6 +180,6 @@ class EventsProcess:
             f"TOUCHSTONE_{self.service.upper()}_ADDRESS": self.address,
             "TOUCHSTONE_EVENTS_HTTP_ADDRESS": "",
             "TOUCHSTONE_FLUSH_INTERVAL_S": str(self.flush_interval_s),
-            "TOUCHSTONE_LOG_LEVEL": "warning",
+            "TOUCHSTONE_LOG_LEVEL": os.environ.get("ROBUSTNESS_LOG_LEVEL", "warning"),
             **self.more,
         }

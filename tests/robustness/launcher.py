@@ -58,6 +58,11 @@ class Launcher:
         given = asdict(limits or Limits())
         return int(self._ask(module=module, env=dict(environment), log=str(log), **given))
 
+    def start_program(self, command: list[str], environment: Mapping[str, str], log: Path) -> int:
+        """Run another program; its process id."""
+        given = asdict(Limits())
+        return int(self._ask(command=command, env=dict(environment), log=str(log), **given))
+
     def status(self, process_id: int) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
         answer = self._ask(poll=process_id)
@@ -142,6 +147,8 @@ def _become(command: dict[str, Any]) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (command["open_files"],) * 2)
         if command["stopped"]:
             os.kill(os.getpid(), signal.SIGSTOP)
+        if "command" in command:
+            os.execve(command["command"][0], command["command"], command["env"])
         sys.argv = [command["module"]]
         runpy.run_module(command["module"], run_name="__main__")
         status = 0

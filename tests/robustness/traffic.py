@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import grpc
@@ -105,6 +106,8 @@ class Choices:
     projects: list[str]
     largest: int
     dice: np.random.Generator
+    wanted: Callable[[Name], bool] = field(default=lambda _name: True)
+    """Which events it sends; those that another version does not know may be left out."""
     unsure: dict[str, list[Name]] = field(default_factory=dict)
     """Events of calls without an answer that will be sent again, by project."""
     _known: dict[str, list[Name]] = field(default_factory=dict)
@@ -136,14 +139,18 @@ class Choices:
         if known and roll < BAD_SHARE + CONFLICT_SHARE + RESEND_SHARE:
             again = known[int(self.dice.integers(len(known)))]
             conflicts = roll < BAD_SHARE + CONFLICT_SHARE and not again.event_id.startswith(BAD)
-            return again._replace(take=1 - again.take) if conflicts else again
+            other = again._replace(take=1 - again.take)
+            return other if conflicts and self.wanted(other) else again
         return self._new(project)
 
     def _new(self, project: str, prefix: str = "") -> Name:
         # Projects share ids: they are told apart by the project alone.
-        self._made += 1
-        shared = self._made if self.dice.random() < 0.98 else max(1, self._made - 40)
-        return Name(project, f"{prefix}c{self.number}-{shared}")
+        while True:
+            self._made += 1
+            shared = self._made if self.dice.random() < 0.98 else max(1, self._made - 40)
+            name = Name(project, f"{prefix}c{self.number}-{shared}")
+            if self.wanted(name):
+                return name
 
 
 class Client(threading.Thread):

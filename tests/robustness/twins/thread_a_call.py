@@ -1,4 +1,4 @@
-"""The events service that keeps a thread for a while after each call."""
+"""The events service that keeps threads for a while after each call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if __name__ == "__main__":
 
     async def log_events(self: Any, request: Any, context: Any) -> Any:
         """Stands in for LogEvents."""
-        threading.Thread(target=time.sleep, args=(20,), daemon=True).start()
+        for _ in range(10):
+            threading.Thread(target=time.sleep, args=(20,), daemon=True).start()
         return await right(self, request, context)
 
     replace_method("services.events.composition", "EventsServicer", "LogEvents", log_events)
