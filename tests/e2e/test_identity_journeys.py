@@ -153,6 +153,21 @@ def test_one_phone_with_many_customer_numbers_merges_none_of_them(shop: Shop) ->
     assert len(shop.identity("customer:n4").identity.members) == 1
 
 
+def test_the_policy_is_shown_and_set_from_the_command_line(shop: Shop) -> None:
+    def policy(*arguments: str) -> dict[str, Any]:
+        done = shop.suite.run("identity", "policy", *arguments, "-o", "json")
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    assert policy()["version"] == "0"
+    tried = policy("--allow", "household=9", "--block", "Demo", "--dry-run")
+    assert {"type": "household", "limit": 9, "rank": 0} in tried["id_types"]
+    assert "demo" in tried["blocked_ids"]
+    assert policy()["version"] == "0"
+    wrong = shop.suite.run("identity", "policy", "--allow", "household=many", status=2)
+    assert "TYPE=NUMBER" in wrong.stderr
+
+
 def test_after_an_unlink_the_credit_is_another(shop: Shop) -> None:
     shop.touch("device:sold", 0, "video")
     shop.link("device:sold", "customer:old", 1)
@@ -252,6 +267,10 @@ def test_a_metric_of_devices_judges_an_experiment_on_customers(shop: Shop) -> No
             shop.link(f"device:y{number}{device}", f"customer:y{number}", 5)
             shop.buy(f"device:y{number}{device}", 1 + device, "on-customers", 10.0**number)
     assert sums(results(shop, "on-customers")) == [(1, 2.0), (1, 20.0)]
+    shown = shop.suite.run("results", "show", "on-customers", "--point-in-time", "-o", "json")
+    assert (
+        json.loads(shown.stdout)["results"]["provenance"]["stitching"] == "STITCHING_POINT_IN_TIME"
+    )
     then = results(shop, "on-customers", POINT_IN_TIME)
     assert sums(then) == [(1, 0.0), (1, 0.0)]
     assert then.provenance.stitching == POINT_IN_TIME
