@@ -57,14 +57,12 @@ def accounted(stats):
     return stats.taken + stats.recovered == known + stats.rejected + stats.refused + stats.lost
 
 
-@pytest.mark.parametrize("with_spool", [False, True], ids=["memory", "spool"])
-def test_nothing_is_lost_or_doubled_when_the_service_is_killed_while_sending(
-    service, tmp_path, with_spool
-):
+def killed_while_sending(service, settings, rounds):
+    """How many events a product sent while the service was killed again and again, and the stats of
+    its closed sender.
+    """
     chance = random.Random(SEED)
     service.start()
-    folder = tmp_path / "spool" if with_spool else None
-    settings = Settings(batch_events=50, spool_folder=folder, **QUICK)
     sender = EventSender(Service(service.address, service.key), settings)
     stop = threading.Event()
     sent: list[int] = []
@@ -78,7 +76,7 @@ def test_nothing_is_lost_or_doubled_when_the_service_is_killed_while_sending(
     thread = threading.Thread(target=product)
     thread.start()
     try:
-        for _ in range(3):
+        for _ in range(rounds):
             time.sleep(chance.uniform(0.2, 0.6))
             service.kill()
             time.sleep(chance.uniform(0.0, 0.2))
@@ -86,9 +84,17 @@ def test_nothing_is_lost_or_doubled_when_the_service_is_killed_while_sending(
     finally:
         stop.set()
         thread.join()
-    assert sender.close(30.0)
-    count = sum(sent)
-    stats = sender.stats()
+    sender.close(30.0)
+    return sum(sent), sender.stats()
+
+
+@pytest.mark.parametrize("with_spool", [False, True], ids=["memory", "spool"])
+def test_nothing_is_lost_or_doubled_when_the_service_is_killed_while_sending(
+    service, tmp_path, with_spool
+):
+    folder = tmp_path / "spool" if with_spool else None
+    settings = Settings(batch_events=50, spool_folder=folder, **QUICK)
+    count, stats = killed_while_sending(service, settings, rounds=3)
     assert (stats.dropped, stats.lost, stats.refused, stats.rejected) == (0, 0, 0, 0), SEED
     assert stats.failures > 0
     assert accounted(stats), stats
@@ -97,9 +103,18 @@ def test_nothing_is_lost_or_doubled_when_the_service_is_killed_while_sending(
             eventually(lambda: heir.stats().recovered and not heir.stats().spooled)
     assert count > 500
     eventually(lambda: len(stored(service)) >= count)
-    found = stored(service)
-    assert found.keys() == names(count)
-    assert once(found)
+    assert stored(service).keys() == names(count)
+    assert once(stored(service))
+
+
+def test_a_client_that_does_not_repeat_calls_would_be_found_out(service):
+    """The twin of the test above: without retries it must see events lost."""
+    settings = Settings(batch_events=50, retry_codes=frozenset(), **QUICK)
+    count, stats = killed_while_sending(service, settings, rounds=1)
+    assert stats.refused > 0
+    assert accounted(stats), stats
+    eventually(lambda: len(stored(service)) >= stats.sent)
+    assert stored(service).keys() < names(count)
 
 
 def test_away_at_the_start_everything_waits_on_disk_and_is_delivered_when_it_is_back(
