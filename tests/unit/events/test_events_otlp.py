@@ -193,12 +193,24 @@ async def test_empty_export_is_answered(door: Door) -> None:
 
 
 async def test_export_that_comes_again_is_counted_once(door: Door) -> None:
-    request = export(*({**SPLIT, "feature_flag.context.id": f"u{n}"} for n in range(3)))
+    records = [{**SPLIT, "feature_flag.context.id": f"u{n}"} for n in range(3)]
     for _ in range(2):
-        assert (await door.send(request)).error_message == ""
-    other = export(SPLIT, resource={"service.instance.id": "pod-2"})
-    await door.send(other)
-    assert len(await door.rows("exposures", 4)) == 4
+        assert (await door.send(export(*records))).error_message == ""
+    for resource in ({"service.instance.id": "pod-2"}, {"service.name": "other"}):
+        assert (await door.send(export(*records, resource=resource))).error_message == ""
+    assert len(await door.rows("exposures", 9)) == 9
+
+
+async def test_evaluations_of_one_moment_are_told_apart(door: Door) -> None:
+    """A clock of milliseconds, and nothing of them is lost to a conflict."""
+    cached = SPLIT | {"feature_flag.result.reason": "cached"}
+    other = SPLIT | {"feature_flag.result.variant": "control"}
+    request = export(SPLIT, cached, other, time_unix_nano=TIME_NS)
+    in_span = export(SPLIT, time_unix_nano=TIME_NS, span_id=b"12345678")
+    request.resource_logs.extend(in_span.resource_logs)
+    assert (await door.send(request)).error_message == ""
+    assert len(await door.rows("exposures", 3)) == 3
+    assert len(await door.rows("evaluations", 1)) == 1
 
 
 async def test_one_export_may_hold_more_than_a_batch_of_events(door: Door) -> None:
