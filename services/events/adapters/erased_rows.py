@@ -1,6 +1,7 @@
 """Find the rows that mention units, in files of whatever version of the event tables."""
 
 import datetime as dt
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,14 +17,14 @@ _FILES_AT_ONCE = 64
 _DIGESTS_AT_ONCE = 65_536
 _MEMORY_MB = 512
 _NAMED = """
-WITH stored AS (
+WITH stored AS NOT MATERIALIZED (
     SELECT *, filename AS file
     FROM read_parquet($files, filename = true, union_by_name = true, hive_partitioning = false)
-), linked AS (
+), linked AS NOT MATERIALIZED (
     SELECT file, event_id, event_time, receive_time,
            unnest(from_json(linked_units, '[{"type": "VARCHAR", "id": "VARCHAR"}]')) AS unit
     FROM stored WHERE linked_units IS NOT NULL
-), named AS (
+), named AS NOT MATERIALIZED (
     SELECT file, event_id, event_time, receive_time, unit_type AS type, unit_id AS id FROM stored
     UNION ALL SELECT file, event_id, event_time, receive_time, unit.type, unit.id FROM linked
 """
@@ -107,11 +108,18 @@ def _portions(files: Sequence[Path]) -> Iterator[list[str]]:
 
 @contextmanager
 def _engine() -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(
-        config={"threads": 1, "memory_limit": f"{_MEMORY_MB}MB", "temp_directory": ""}
-    ) as engine:
-        engine.execute("SET timezone = 'UTC'")
-        yield engine
+    # Beside the events that come in: little of the machine, and the rest on the disk for as long as
+    # a question takes.
+    with tempfile.TemporaryDirectory(prefix="touchstone-spill-") as spill:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": 1,
+            "memory_limit": f"{_MEMORY_MB}MB",
+            "temp_directory": spill,
+            "preserve_insertion_order": False,
+        }
+        with duckdb.connect(config=config) as engine:
+            engine.execute("SET timezone = 'UTC'")
+            yield engine
 
 
 def bytes_in(files: Sequence[Path], ids: Sequence[str]) -> int:
