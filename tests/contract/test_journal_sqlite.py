@@ -81,11 +81,28 @@ def test_a_second_process_on_the_same_file_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     open_journal(tmp_path / "j.db").close()
     with sqlite3.connect(tmp_path / "j.db") as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(DomainError, match="has version 2; this program reads up to 1") as raised:
+    with pytest.raises(DomainError, match="has version 3; this program reads up to 2") as raised:
         open_journal(tmp_path / "j.db")
     assert (raised.value.code, raised.value.reason) == (Code.FAILED_PRECONDITION, "NEWER_VERSION")
+
+
+def test_an_older_program_may_go_on_until_its_entries_are_gone(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "j.db")
+    position = journal.append(b"a")
+    journal._connection.execute("PRAGMA user_version = 1")
+    journal.close()
+    again = open_journal(tmp_path / "j.db")
+    assert version_of(again) == 1
+    again.trim(position)
+    again.close()
+    assert version_of(open_journal(tmp_path / "j.db")) == 2
+
+
+def version_of(journal: SqliteJournal) -> int:
+    (version,) = journal._connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from deltalake import DeltaTable
 
-from services.events.adapters.sqlite_file import VERSION
-from services.events.adapters.sqlite_journal import SCHEMA
+from services.events.adapters.sqlite_journal import SCHEMA, VERSION
 from shared.errors import DomainError, failed_precondition
 from shared.lake.sweep import LOG
 from shared.lake.upkeep import live_files

@@ -13,8 +13,8 @@ from shared.errors import DomainError, failed_precondition, unavailable
 VERSION = 1
 
 
-def open_file(path: Path, schema: str) -> sqlite3.Connection:
-    """The connection, in WAL mode with a sync in every commit.
+def open_file(path: Path, schema: str, newest: int = VERSION) -> sqlite3.Connection:
+    """The connection, in WAL mode with a sync in every commit. A new file has the newest version.
 
     FAILED_PRECONDITION when a newer program wrote the file or it is not ours; UNAVAILABLE when the
     folder cannot be written, the disk is full or another process holds the file.
@@ -27,7 +27,7 @@ def open_file(path: Path, schema: str) -> sqlite3.Connection:
     except (OSError, sqlite3.OperationalError) as error:
         raise cannot_write(path, error) from error
     try:
-        _prepare(connection, path, schema)
+        _prepare(connection, path, schema, newest)
     except sqlite3.Error as error:
         connection.close()
         raise cannot_write(path, error) from error
@@ -37,23 +37,24 @@ def open_file(path: Path, schema: str) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, schema: str) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, schema: str, newest: int) -> None:
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
     connection.execute("PRAGMA journal_size_limit = 67108864")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
+    if version > newest:
         raise failed_precondition(
             "NEWER_VERSION",
-            f"{path} has version {version}; this program reads up to {VERSION}: run the newer "
+            f"{path} has version {version}; this program reads up to {newest}: run the newer "
             "version of Touchstone that wrote it",
         )
     connection.execute("BEGIN IMMEDIATE")
     for statement in schema.split(";"):
         connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+    if version == 0:
+        connection.execute(f"PRAGMA user_version = {newest}")
     connection.execute("COMMIT")
 
 

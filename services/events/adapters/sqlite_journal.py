@@ -18,6 +18,8 @@ CREATE TABLE IF NOT EXISTS entry (
 )
 """
 _ID_CHARACTERS = 26
+VERSION = 2
+"""2: an entry is written by columns, for tables that hold evaluations and unlinks."""
 
 
 class SqliteJournal:
@@ -31,7 +33,8 @@ class SqliteJournal:
         self._path = path
         self._lock = threading.Lock()
         self._unusable: DomainError | None = None
-        self._connection = open_file(path, SCHEMA)
+        self._connection = open_file(path, SCHEMA, VERSION)
+        self._leave_older_programs()
         self._id = self._identity(ids, after)
         self._last = self._newest()
         self._backlog_bytes = self._stored_bytes()
@@ -126,6 +129,15 @@ class SqliteJournal:
             self._connection.execute("INSERT INTO sqlite_sequence VALUES ('entry', ?)", (after,))
             self._connection.execute("COMMIT")
         return str(row[0])
+
+    def _leave_older_programs(self) -> None:
+        """Once nothing in the file is an older program's, no older program may use it again.
+
+        It could not write the tables as they are now: what it acknowledged would never arrive.
+        """
+        empty = self._connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
+        if empty:
+            self._connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _newest(self) -> int:
         row = self._connection.execute(
