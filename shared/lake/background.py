@@ -29,7 +29,9 @@ class BackgroundJoin:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,
+            # Ctrl-C is for the service, which ends this too. In a session of its own the kernel
+            # may give it an equal share of the processors, whatever its priority.
+            process_group=0,
         )
         job = {
             "table": str(table.resolve()),

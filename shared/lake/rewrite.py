@@ -1,7 +1,7 @@
 """Join files of a table into one: the same rows, in the order of the files.
 
-A large rewrite is a program of its own with the lowest priority of the machine, so that it takes
-from readers and from the service only what they leave. It writes a file and tells of it; only the
+A large rewrite is a program of its own with a low priority, so that it takes from readers and from
+the service little more than what they leave. It writes a file and tells of it; only the
 writer of the tables makes the file a part of a table.
 """
 
@@ -26,7 +26,8 @@ GROUP_BYTES = 64 * 1024 * 1024
 """A row group ends at the first of the two: they bound the memory of a rewrite."""
 STATISTICS_COLUMNS = ("event_time", "receive_time", "position")
 COMPRESSION, COMPRESSION_LEVEL = "zstd", 3
-_LOWEST_PRIORITY = 19
+# Beside a reader that wants every processor it gets a tenth of one: enough to go on for ever.
+_GIVES_WAY = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _shown(value: object, *, up: bool) -> object:
 
 def main() -> None:
     """Do the one job that standard input names, and end at once when the caller is gone."""
-    os.nice(_LOWEST_PRIORITY)
+    os.nice(_GIVES_WAY)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     job = json.loads(sys.stdin.readline())

@@ -171,12 +171,16 @@ async def test_what_was_acknowledged_before_is_there_once_and_the_service_goes_o
 
 async def test_everything_is_for_its_owner_only_and_as_the_manifest_says(service: Service) -> None:
     await service.log("a")
+    (service.data / "erasures" / "pending").mkdir(parents=True, exist_ok=True)
+    (service.data / "erasures" / "pending" / "e1").write_text("user:plain-id")
+    (service.data / "lake" / "_erasures.json").write_text("[]")
     backup = await service.back_up("first")
     verify(backup, read_manifest(backup))
+    names = {path.name for path in backup.rglob("*")}
+    assert not names & {"pending", "e1", "_erasures.json", "erasures.json", "owner.key"}
     assert {path.stat().st_mode & 0o077 for path in (backup, *backup.rglob("*"))} == {0}
     expected = {STATE, JOURNAL, REJECTED, AUDIT_KEY, "lake/_watermark.json"}
     assert expected <= read_manifest(backup).by_path().keys()
-    assert "owner.key" not in {path.name for path in backup.rglob("*")}
 
 
 async def test_an_unchanged_file_is_linked_unless_it_was_damaged(service: Service) -> None:
