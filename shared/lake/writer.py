@@ -50,7 +50,9 @@ class LakeWriter:
             self._watermark = before
         else:
             held = max(table.committed(journal_id) for table in self._tables.values())
-            self._watermark = self._publish(min(settled, held))
+            # A journal that took the place of another begins behind it: what lies before is held.
+            replaced = before.position if before is not None else 0
+            self._watermark = self._publish(min(settled, max(held, replaced)))
         fsync_folder(lake.parent)
 
     @property

@@ -11,6 +11,7 @@ from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.application.flush import flush
 from services.events.domain.limits import Limits
 from shared.errors import DomainError
+from shared.ids import RandomIds
 from shared.lake.layout import TABLES
 from shared.lake.snapshot import LakeEventTables
 from shared.lake.table import TableWriter
@@ -118,3 +119,15 @@ def test_a_damaged_commit_of_rows_that_the_journal_forgot_is_not_undone(tmp_path
     writer(tmp_path, settled=3)
     assert DeltaTable(tmp_path / "conversions").version() == 3
     assert not list((tmp_path / "conversions" / "_delta_log").glob("*.torn"))
+
+
+def test_a_journal_that_begins_behind_another_waits_for_none_of_its_positions(
+    tmp_path: Path, journal: SqliteJournal
+) -> None:
+    lake = tmp_path / "lake"
+    journal.append(entry_of(batch("a")))
+    flush(journal, sink(lake, journal), Limits())
+    behind = SqliteJournal(tmp_path / "new.db", RandomIds(), after=journal.last)
+    assert behind.last == journal.last
+    assert sink(lake, behind).position == behind.last
+    behind.close()
