@@ -21,6 +21,7 @@ _NO_OBJECT = "the line is no JSON object in UTF-8; allowed: one whole object a l
 _IS_OBJECT = """SELECT CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END
 AS ok FROM lines"""
 _KEYS = "SELECT DISTINCT unnest(json_keys(line)) AS key FROM lines"
+_COUNT = "SELECT CAST(sum(len(json_keys(line))) AS BIGINT) AS names FROM lines"
 _STRANGERS = "SELECT list_intersect(json_keys(line), {strangers}) AS found FROM lines"
 
 Flags = NDArray[np.bool_]
@@ -44,8 +45,9 @@ class JsonLines:
         # Most files have nothing else, and then nothing needs to be looked at line by line.
         if not len(wrong) and pc.all(pc.starts_with(texts, "{")).as_py():
             try:
-                if not (self._strict and self._strange_names(texts)):
-                    return Chunk(self._transformed(texts), numbers)
+                batch = self._transformed(texts)
+                if not self._strict or self._holds_all(texts, batch):
+                    return Chunk(batch, numbers)
             except duckdb.Error:
                 pass
         return self._sifted(lines, texts, wrong, numbers)
@@ -72,6 +74,14 @@ class JsonLines:
         table = self._ask(texts, self._cells)
         cells = [column.combine_chunks() for column in table.columns]
         return pa.record_batch(cells, names=table.column_names)
+
+    def _holds_all(self, texts: pa.Array, batch: pa.RecordBatch) -> bool:
+        """Whether the columns hold everything that the lines name."""
+        cells = sum(len(column) - column.null_count for column in batch.columns)
+        # As many cells as names: each name is one of the columns, with a value.
+        if cells == self._ask(texts, _COUNT)["names"][0].as_py():
+            return True
+        return not self._strange_names(texts)
 
     def _strange_names(self, texts: pa.Array) -> list[str]:
         there = self._ask(texts, _KEYS)["key"].to_pylist()

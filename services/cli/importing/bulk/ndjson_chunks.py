@@ -58,7 +58,7 @@ def _blocks(stream: pa.NativeFile) -> Iterator[bytes]:
     while block := stream.read(CHUNK_BYTES):
         end = block.rfind(b"\n") + 1
         if end:
-            yield rest + block[:end]
+            yield b"".join((rest, memoryview(block)[:end]))
         rest = block[end:] if end else rest + block
         if len(rest) > CHUNK_BYTES:
             raise pa.ArrowInvalid(f"a line is longer than {CHUNK_BYTES} bytes")
