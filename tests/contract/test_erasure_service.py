@@ -231,3 +231,20 @@ async def test_erasing_while_events_arrive_loses_none(tmp_path: Path) -> None:
         mine = [row for row in rows if row["unit_id"] == SECRET]
         assert all(row["event_time"] > moment and row["receive_time"] > moment for row in mine)
         assert erasure.proof.tables[0].rows > 0
+
+
+async def test_every_id_of_an_identity_is_erased_together(bench: Bench) -> None:
+    await bench.log(
+        event("l1", SECRET, identify=event_pb2.Identify(other_unit=unit("d1", "device"))),
+        event("l2", "login", identify=event_pb2.Identify(other_unit=unit("d1", "device"))),
+        event("buy", "login"),
+        event("stays", "somebody", identify=event_pb2.Identify(other_unit=unit("d2", "device"))),
+    )
+    begun = await bench.erase(SECRET, whole_identity=True)
+    assert len(begun.linked_erasures) == 2
+    await bench.ended(begun.operation.name)
+    assert await bench.visible() == ["stays"]
+    for one in begun.linked_erasures:
+        found = await bench.erasures("GetErasure", pb.GetErasureRequest(name=one.name))
+        assert found.erasure.state == pb.ERASURE_STATE_PROVED
+    assert (await bench.log(event("late", "login"))).accepted == 0

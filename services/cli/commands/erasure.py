@@ -39,6 +39,9 @@ def erase(
     ],
     *,
     reason: Annotated[str, typer.Option(help="Why, for the record; nothing personal.")] = "",
+    whole_identity: Annotated[
+        bool, typer.Option("--whole-identity", help="All ids that are linked with it, too.")
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the proof, an hour unless set otherwise.")
     ] = False,
@@ -62,12 +65,14 @@ def erase(
                 unit=unit_pb2.UnitId(type=kind, id=id_),
                 reason=reason,
                 validate_only=dry_run,
+                whole_identity=whole_identity,
             )
         )
         found = reply.erasure
         if wait and not dry_run:
             found = _proved(session, reply.operation)
-    write(View(found, _LISTED, [_row(found)]), output)
+    others = [_row(one) for one in reply.linked_erasures]
+    write(View(found, _LISTED, [_row(found), *others]), output)
     if not dry_run and not wait:
         say(f"it goes on by itself: touchstone operations wait {last_part(reply.operation.name)}")
 

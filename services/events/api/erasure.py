@@ -1,6 +1,7 @@
 """ErasureService: decode, handle, encode; and the work of its operations."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import grpc
@@ -32,6 +33,11 @@ from shared.state.paging import read_page
 ERASE, REPLAY = "erase-unit", "replay-erasures"
 _ID_CHARACTERS = 20
 _PLACE = r"([0-9]{1,9})"
+MOST_UNITS = 1000
+"""Ids of an identity that are erased together."""
+
+IdentityOf = Callable[[str, Unit], Awaitable[Sequence[Unit]]]
+"""Every id that is one thing with a unit of a project, by the links acknowledged so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class ErasureServicer(erasure_service_pb2_grpc.ErasureServiceServicer):
     runner: OperationRunner
     clock: Clock
     ids: IdGenerator
+    identity_of: IdentityOf
 
     async def EraseUnit(
         self, request: pb.EraseUnitRequest, context: grpc.ServicerContext
@@ -51,18 +58,23 @@ class ErasureServicer(erasure_service_pb2_grpc.ErasureServiceServicer):
         """Begins to erase a unit."""
         project = current_caller().project
         require_parent(request.parent, project)
-        record = self._record(project, request)
-        name = resource_name(project, COLLECTION, record.erasure_id)
+        unit = Unit(request.unit.type, request.unit.id)
+        units = await self._units(project, unit, request.whole_identity)
+        records = [self._record(project, one, request.reason) for one in units]
+        name = resource_name(project, COLLECTION, records[0].erasure_id)
 
         def work(connection: sa.Connection) -> pb.EraseUnitResponse:
-            if request.validate_only:
-                return pb.EraseUnitResponse(erasure=encode_erasure(record))
-            operation = self.runner.begin(connection, _begin(record, ERASE, record.erasure_id))
-            # The last step, because it cannot be undone: after a crash between the two the units
-            # of the ledger are erased anyway, without an operation of this name.
-            unit = Unit(request.unit.type, request.unit.id)
-            self._write(record, unit)
-            return pb.EraseUnitResponse(operation=operation, erasure=encode_erasure(record))
+            answer = pb.EraseUnitResponse(
+                erasure=encode_erasure(records[0]),
+                linked_erasures=[encode_erasure(record) for record in records[1:]],
+            )
+            if not request.validate_only:
+                begin = _begin(records[0], ERASE, records[0].erasure_id)
+                answer.operation.CopyFrom(self.runner.begin(connection, begin))
+                # The last step, because it cannot be undone: after a crash between the two the
+                # units of the ledger are erased anyway, without an operation of this name.
+                self._write(records, units)
+            return answer
 
         mutation = Mutation(request, name, request.request_id, request.validate_only)
         answer = await asyncio.to_thread(self.mutations.run, mutation, work)
@@ -96,17 +108,28 @@ class ErasureServicer(erasure_service_pb2_grpc.ErasureServiceServicer):
             next_page_token=page.token(str(start)) if start else "",
         )
 
-    def _record(self, project: str, request: pb.EraseUnitRequest) -> ErasureRecord:
-        digest = self.ledger.digest(project, request.unit.type, request.unit.id)
-        moment_us = int(self.clock.now().timestamp() * MICROSECONDS)
-        return ErasureRecord(
-            project, self.ids.new(_ID_CHARACTERS), digest.hex(), moment_us, request.reason
-        )
+    async def _units(self, project: str, unit: Unit, whole_identity: bool) -> list[Unit]:
+        """The unit, then the others of its identity when all are meant."""
+        if not whole_identity:
+            return [unit]
+        others = [one for one in await self.identity_of(project, unit) if one != unit]
+        if len(others) >= MOST_UNITS:
+            raise errors.limit_exceeded("ids of an identity", len(others) + 1, MOST_UNITS)
+        return [unit, *others]
 
-    def _write(self, record: ErasureRecord, unit: Unit) -> None:
-        target = replace(target_of(record), unit=unit)
-        self.pending.save(record.erasure_id, Erasing((target,)))
-        self.ledger.add_tombstone(record, self.clock.now())
+    def _record(self, project: str, unit: Unit, reason: str) -> ErasureRecord:
+        digest = self.ledger.digest(project, *unit)
+        moment_us = int(self.clock.now().timestamp() * MICROSECONDS)
+        return ErasureRecord(project, self.ids.new(_ID_CHARACTERS), digest.hex(), moment_us, reason)
+
+    def _write(self, records: Sequence[ErasureRecord], units: Sequence[Unit]) -> None:
+        targets = tuple(
+            replace(target_of(record), unit=unit)
+            for record, unit in zip(records, units, strict=True)
+        )
+        self.pending.save(records[0].erasure_id, Erasing(targets))
+        for record in records:
+            self.ledger.add_tombstone(record, self.clock.now())
 
 
 def begin_replay(first: ErasureRecord, operation_id: str) -> Begin:

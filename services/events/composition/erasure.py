@@ -1,5 +1,6 @@
 """Choose the parts of ErasureService, and erase again what restored data does not reflect."""
 
+import asyncio
 import datetime as dt
 import threading
 from collections.abc import Sequence
@@ -9,16 +10,22 @@ from touchstone.events.v1 import erasure_service_pb2_grpc
 
 from services.events.adapters.erased_pending import PendingErasures
 from services.events.adapters.erased_stores import LocalErasureStores
-from services.events.api.erasure import ErasureServicer, begin_replay, erasure_kinds
+from services.events.api.erasure import ErasureServicer, IdentityOf, begin_replay, erasure_kinds
 from services.events.application.erase_units import Eraser, target_of
 from services.events.composition.core import Core
-from services.events.domain.erasure import Erasing
+from services.events.domain.erasure import Erasing, Unit
+from shared.identity.reader import IdentityReader
+from shared.identity.store import SqlPolicySource, migrate_identity
+from shared.lake.snapshot import EngineLimits, LakeEventTables
+from shared.lake.watermark import ConsistencyToken
 from shared.mutations import Mutations
 from shared.operations.runner import Kind, OperationRunner
 from shared.operations.store import SqlOperations
 from shared.server.run import Servicer
 
 SERVICE = "touchstone.events.v1.ErasureService"
+_ENGINE = EngineLimits(threads=1, memory_limit_mb=512)
+_LONGEST_WAIT_S = 20.0
 
 
 class Erasures:
@@ -70,6 +77,7 @@ class Erasures:
             runner,
             platform.clock,
             platform.ids,
+            identity_of(self._core),
         )
         add = erasure_service_pb2_grpc.add_ErasureServiceServicer_to_server
         return Servicer(SERVICE, servicer, add)
@@ -112,3 +120,25 @@ class Erasures:
     def _reflected(self, erasures: Sequence[str]) -> None:
         with self._lock:
             self._awaited -= set(erasures)
+
+
+def identity_of(core: Core) -> IdentityOf:
+    """Reads identities from the tables, when they hold every link that is acknowledged."""
+    migrate_identity(core.platform.database)
+    tables = LakeEventTables(core.settings.lake_path, _ENGINE)
+    reader = IdentityReader(SqlPolicySource(core.platform.database))
+
+    async def read(project: str, unit: Unit) -> Sequence[Unit]:
+        token = ConsistencyToken(core.journal.id, core.commits.last)
+        await tables.wait_until(token.encode() if token.position else "", _LONGEST_WAIT_S)
+
+        def members() -> list[Unit]:
+            snapshot = tables.snapshot(project)
+            with snapshot.read() as found:
+                identity = reader.of(project, snapshot.watermark, found)
+            (resolved,) = identity.resolve([(unit.type, unit.id)])
+            return [Unit(*member.unit) for member in resolved.members]
+
+        return await asyncio.to_thread(members)
+
+    return read
