@@ -12,12 +12,10 @@ from pysail.spark import SparkConnectServer
 from services.events.domain.limits import Limits
 from services.events.domain.rejection import Reason
 from services.events.domain.steady_day import CONFIRMED_AFTER_DAYS, MAX_STEP_DAYS
-from services.events.settings import Settings
 from shared.lake.layout import COMMON_COLUMNS, LAYOUT_VERSION, TABLES, Column
 from shared.lake.rows import table_of
 from shared.lake.table import TableWriter
 from shared.lake.writer import LakeWriter
-from shared.settings import ServiceSettings
 from shared.testing.fakes import FixedClock
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -100,11 +98,7 @@ def test_every_engine_gives_the_same_answer(
         names["spark"].stop()
 
 
-def test_every_setting_reason_and_limit_is_described() -> None:
-    own = Settings.model_fields.keys() - ServiceSettings.model_fields.keys()
-    for name in own:
-        field = Settings.model_fields[name]
-        assert f"| `{name.upper()}` | {field.default} | {field.description} |" in EVENTS
+def test_every_reason_and_limit_is_described() -> None:
     for reason in Reason:
         assert f"rejected, `{reason.value}`" in EVENTS
     limits = Limits()

@@ -64,6 +64,10 @@ class DeltaSink:
         """See EventSink."""
         self._writer.reopen()
 
+    def close(self) -> None:
+        """Stop upkeep that is under way. May be called twice."""
+        self._writer.close()
+
 
 def _forgotten(journal: Journal) -> int:
     """The position up to which the journal has no entries any more."""

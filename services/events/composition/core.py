@@ -74,8 +74,8 @@ class Core:
 
     async def stop(self) -> None:
         """End what has a thread or a file, in order."""
-        parts = (self.commits, self.flusher, self.window_upkeep, self.journal, self.rejected)
-        for part in parts:
+        writers = (self.commits, self.flusher, self.window_upkeep)
+        for part in (*writers, self.sink, self.journal, self.rejected):
             await asyncio.to_thread(part.close)
         self.privacy.ledger.close()
 
