@@ -234,10 +234,14 @@ async def test_erasing_while_events_arrive_loses_none(tmp_path: Path) -> None:
 
 
 async def test_every_id_of_an_identity_is_erased_together(bench: Bench) -> None:
+    login = unit("login-1", "login")
+    bought, late = event("buy", "u"), event("late", "u")
+    for one in (bought, late):
+        one.unit.CopyFrom(login)
     await bench.log(
         event("l1", SECRET, identify=event_pb2.Identify(other_unit=unit("d1", "device"))),
-        event("l2", "login", identify=event_pb2.Identify(other_unit=unit("d1", "device"))),
-        event("buy", "login"),
+        event("l2", SECRET, identify=event_pb2.Identify(other_unit=login)),
+        bought,
         event("stays", "somebody", identify=event_pb2.Identify(other_unit=unit("d2", "device"))),
     )
     begun = await bench.erase(SECRET, whole_identity=True)
@@ -247,4 +251,4 @@ async def test_every_id_of_an_identity_is_erased_together(bench: Bench) -> None:
     for one in begun.linked_erasures:
         found = await bench.erasures("GetErasure", pb.GetErasureRequest(name=one.name))
         assert found.erasure.state == pb.ERASURE_STATE_PROVED
-    assert (await bench.log(event("late", "login"))).accepted == 0
+    assert (await bench.log(late)).accepted == 0
