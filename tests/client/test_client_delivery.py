@@ -306,6 +306,29 @@ def test_closing_while_away_without_a_disk_tries_until_the_time_is_over():
     assert (rig.counts.lost, rig.counts.sent) == (7, 0)
 
 
+def test_closing_goes_on_trying_what_finds_no_room_on_disk(tmp_path):
+    rig = Rig(spool_folder=tmp_path, spool_bytes=400)
+    rig.wire.usual = "UNAVAILABLE"
+    taken = rig.put(12)
+    rig.turns()
+    rig.delivery.close(20.0)
+    rig.turns()
+    assert rig.counts.lost == 0
+    rig.wire.usual = "OK"
+    for _ in range(5):
+        rig.later(1.0)
+    assert rig.delivery.finished
+    assert (rig.counts.lost, rig.counts.sent) == (0, 12)
+    assert sorted(rig.wire.arrived) == sorted(taken)
+
+
+def test_a_service_cannot_ask_for_patience_without_end():
+    rig = Rig()
+    rig.wire.answers = [Outcome("UNAVAILABLE", retry_after_s=1e12)]
+    rig.put(3)
+    assert rig.turns() < 700
+
+
 def test_closing_gives_up_a_call_that_hangs(tmp_path):
     rig = Rig(spool_folder=tmp_path)
     rig.wire.usual = None

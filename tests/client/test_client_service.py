@@ -152,7 +152,7 @@ def test_what_a_killed_client_had_spooled_is_delivered_and_a_torn_end_is_left_ou
     killed = python(SENDS, service.address, service.key, spool, 0, 500, "spooled")
     assert killed.wait(60) == -signal.SIGKILL
     killed.communicate()
-    (segment,) = spool.rglob("*.segment")
+    *_, segment = sorted(spool.rglob("*.segment"))
     with segment.open("ab") as file:
         file.write(segment.read_bytes()[8:60])
     service.start()
@@ -331,6 +331,21 @@ def test_a_report_that_raises_does_not_end_the_delivery(service, caplog):
         assert sender.flush(20)
         assert (sender.stats().rejected, sender.stats().sent) == (1, 3)
     assert "the function for problems failed" in caplog.text
+
+
+def test_a_report_may_use_the_sender(service):
+    service.start()
+    seen: list[tuple[int, bool]] = []
+
+    def report(problem):
+        assert sender.conversion(Unit("user", "u1"), "complaint")
+        seen.append((sender.stats().rejected, sender.flush(0.05)))
+
+    with EventSender(Service(service.address, service.key), report=report) as sender:
+        sender.conversion(Unit("user", "u1"), "Not A Name")
+        assert sender.flush(20)
+        eventually(lambda: sender.stats().sent == 1)
+    assert seen == [(1, False)]
 
 
 def test_threads_of_a_product_may_all_send_at_once(service):

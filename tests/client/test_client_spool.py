@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from touchstone_events.buffer import Batch
@@ -229,6 +230,34 @@ def test_a_disk_that_is_full_leaves_a_spool_that_can_be_read(tmp_path):
     spool = claimed(tmp_path, unreadable=lost.append)
     assert [body[:1] for body, _ in drain(spool)] == [b"a", b"c"]
     assert sum(lost) > 0
+
+
+def test_a_segment_that_cannot_be_deleted_is_not_sent_over_and_over(tmp_path):
+    """A folder in its place stands for a disk that does not delete."""
+    spool = claimed(tmp_path, (1 << 20, 10))
+    spool.append(BATCHES[0])
+    spool.append(BATCHES[1])
+    first, _ = segments(tmp_path)
+    assert spool.first() is not None
+    first.unlink()
+    first.mkdir()
+    with pytest.raises(OSError, match=r"directory|permitted"):
+        spool.acknowledge()
+    assert drain(spool) == plain(BATCHES[1:2])
+
+
+def test_a_segment_that_cannot_be_read_is_left_where_it_is(tmp_path):
+    lost: list[int] = []
+    spool = claimed(tmp_path, (1 << 20, 10), lost.append)
+    spool.append(BATCHES[0])
+    spool.append(BATCHES[1])
+    first, _ = segments(tmp_path)
+    first.unlink()
+    first.mkdir()
+    assert drain(spool) == plain(BATCHES[1:2])
+    assert lost
+    assert (spool.events, spool.size_bytes) == (0, 0)
+    assert first.exists()
 
 
 def test_files_are_for_their_owner_only(tmp_path):

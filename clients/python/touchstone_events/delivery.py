@@ -21,6 +21,7 @@ from touchstone_events.transport import Call, Outcome, Transport
 
 CANCELLED = "CANCELLED"
 _LAST_RETRY_S = 1.0
+_LONGEST_PATIENCE_S = 600.0
 NO_CALL = "NO_CALL"
 """Not a gRPC code: the call could not even be made, such as when a certificate cannot be read."""
 
@@ -60,7 +61,8 @@ class Delivery:
         self._close_by: float | None = None
         self._park = False
         self._parked = threading.Event()
-        self._turning = threading.Lock()
+        # Reentrant: the product may ask for a flush while it is told of a problem.
+        self._turning = threading.RLock()
         self.finished = False
         self.spooling = Spooling(settings, ledger, system)
 
@@ -227,7 +229,7 @@ class Delivery:
         doubled = settings.first_retry_s * 2.0 ** min(self._failures - 1, 60)
         # Full jitter: clients that failed together must not come back together.
         jitter = fraction(self._system)
-        soonest = self._system.monotonic() + outcome.retry_after_s
+        soonest = self._system.monotonic() + min(outcome.retry_after_s, _LONGEST_PATIENCE_S)
         self._next_try = soonest + jitter * min(doubled, settings.longest_retry_s)
         self._last_try = soonest + jitter * min(doubled, _LAST_RETRY_S)
         if self._failures == 1:
@@ -251,9 +253,8 @@ class Delivery:
         if self._held:
             return bool(self._failures) and self._spool_one(now, force=True)
         hurried = self._buffer.first < self._flush_to and self.spooling.events > 0
-        if self._failures or hurried or self._buffer.half_full:
-            return self._spool_one(now, force=hurried or self._buffer.half_full)
-        return False
+        force = hurried or self._buffer.half_full or self._close_by is not None
+        return (force or self._failures > 0) and self._spool_one(now, force=force)
 
     def _spool_one(self, now: float, *, force: bool) -> bool:
         if not self.spooling.usable:
@@ -284,9 +285,9 @@ class Delivery:
     def _may_end(self, now: float) -> bool:
         if self._close_by is not None and now >= self._close_by:
             return True
-        if self._failures and self.spooling.usable:
-            return True
-        return not (self._held or self._buffer.size[0] or self.spooling.events)
+        if self._held or self._buffer.size[0]:
+            return False
+        return self._failures > 0 or not self.spooling.events
 
     def _end(self) -> None:
         """What is left goes to the disk; what finds no room there is lost, and counted."""

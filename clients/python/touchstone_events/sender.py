@@ -166,7 +166,7 @@ class EventSender:
         self._closed = True
         self._delivery.close(self._settings.close_s if timeout_s is None else timeout_s)
         thread = self._thread
-        if thread is not None:
+        if thread is not None and thread is not threading.current_thread():
             left_s = self._settings.close_s if timeout_s is None else timeout_s
             thread.join(left_s + _JOIN_MORE_S)
             if thread.is_alive():

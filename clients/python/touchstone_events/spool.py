@@ -13,6 +13,7 @@ is new. A crash may leave the end of a segment unreadable: those batches were ne
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -97,7 +98,8 @@ class Spool:
                 self._forget(number)
                 continue
             if not self._head:
-                self._remove(number)
+                with contextlib.suppress(OSError):
+                    self._remove(number)
         return self._head[0] if self._head else None
 
     def acknowledge(self) -> None:
@@ -150,8 +152,9 @@ class Spool:
             os.close(file)
 
     def _remove(self, number: int) -> None:
-        self._path(number).unlink(missing_ok=True)
+        # A file that cannot be deleted must not be sent again and again.
         self._forget(number)
+        self._path(number).unlink(missing_ok=True)
 
     def _forget(self, number: int) -> None:
         segment = self._segments.pop(number)
