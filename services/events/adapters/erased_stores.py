@@ -47,6 +47,7 @@ SHORTEST_SEARCHED_BYTES = 8
 _REJECTED_AT_ONCE = 200
 _JOURNAL_BYTES = 32 * 1024 * 1024
 _MEMORY_MB = 512
+_LOOK_AGAIN = dt.timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,26 +140,31 @@ class LocalErasureStores(ErasureStores):
         self, project: str, targets: Sequence[Target], grace: dt.timedelta
     ) -> tuple[list[Target], dt.timedelta | None]:
         """See ErasureStores."""
-        done, youngest = list(targets), None
+        done = list(targets)
+        waits: list[dt.timedelta] = []
         with understood(self.lake, _MEMORY_MB):
             for name in TABLES:
                 live = set(self._live(name, project))
                 stale = [path for path in self._on_disk(name, project) if path not in live]
-                broken = [path for path in stale if not _readable(path)]
-                held = mentions(name, [p for p in stale if p not in broken], done)
-                holding = [Path(path) for path in held.events]
+                # A rewrite that is under way holds nobody knows what until it is whole.
+                unfinished = [path for path in stale if not _readable(path)]
+                held = mentions(name, [p for p in stale if p not in unfinished], done)
                 now = self.clock.now()
-                ripe = [p for p in [*holding, *broken] if age(p, now) >= grace]
-                ages = [age(path, now) for path in holding if path not in ripe]
-                youngest = min([*ages, *([youngest] if youngest is not None else [])], default=None)
-                if ripe:
-                    work = _remover(ripe)
-                    self.do(lambda: self.sink.change(name, work)).result()  # noqa: B023  it waits
+                left = {Path(path): grace - age(Path(path), now) for path in held.events}
+                left |= {path: min(grace - age(path, now), _LOOK_AGAIN) for path in unfinished}
+                ripe = [path for path, wait in left.items() if wait <= dt.timedelta(0)]
+                waits += [wait for path, wait in left.items() if path not in ripe]
+                self._remove(name, ripe)
                 for path in ripe:
                     for place in held.rows.get(str(path), {}):
                         removed = done[place].files_removed + 1
                         done[place] = replace(done[place], files_removed=removed)
-        return done, None if youngest is None else grace - youngest
+        return done, max(waits, default=None)
+
+    def _remove(self, name: str, files: Sequence[Path]) -> None:
+        """In the writer's thread: what it was just writing is part of the newest version there."""
+        if files:
+            self.do(lambda: self.sink.change(name, lambda t: remove_files(t, files))).result()
 
     def search(self, project: str, targets: Sequence[Target]) -> Searched:
         """See ErasureStores."""
@@ -250,10 +256,6 @@ class LocalErasureStores(ErasureStores):
             elif one.digest in names:
                 return place
         return None
-
-
-def _remover(files: Sequence[Path]) -> Callable[[TableWriter], int]:
-    return lambda table: remove_files(table, files)
 
 
 def _chunks(files: Sequence[str]) -> Iterator[Sequence[str]]:
