@@ -55,7 +55,8 @@ def find_key(settings: CliSettings, *, operator: bool = False) -> tuple[str, str
         return _looking_like_key(path.read_text().strip(), str(path)), str(path)
     except FileNotFoundError as error:
         advice = (
-            "make it on the machine of the services with `touchstone keys bootstrap --operator`"
+            "make it on the machine of the services with `touchstone keys bootstrap --operator`, "
+            "or name their data folder with --data"
             if operator
             else "start the services here with `touchstone up`, or name their data folder with "
             "--data"

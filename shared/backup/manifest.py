@@ -34,13 +34,15 @@ class BackupFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A backup. `operation` is the resource name of the operation that made it.
+    """A backup. `operation` is the resource name of the operation that made it. Every event that
+    was acknowledged before `begin_time` is in it.
 
     `state` says where the state database is: in the backup (sqlite), or with the operator's own
     tools (postgresql).
     """
 
     backup_id: str
+    begin_time: dt.datetime
     create_time: dt.datetime
     product_version: str
     journal_id: str
@@ -70,6 +72,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """The manifest as it is written, with a checksum of its own."""
     fields = asdict(manifest) | {
         "format_version": FORMAT_VERSION,
+        "begin_time": manifest.begin_time.isoformat(),
         "create_time": manifest.create_time.isoformat(),
     }
     return _encoded(fields | {"sha256": _digest(fields)})
@@ -119,6 +122,7 @@ def _parsed(fields: dict[str, Any]) -> Manifest:
     )
     return Manifest(
         backup_id=str(fields["backup_id"]),
+        begin_time=dt.datetime.fromisoformat(fields["begin_time"]),
         create_time=dt.datetime.fromisoformat(fields["create_time"]),
         product_version=str(fields["product_version"]),
         journal_id=str(fields["journal_id"]),

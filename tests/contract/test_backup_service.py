@@ -150,6 +150,7 @@ async def test_what_was_acknowledged_before_is_there_once_and_the_service_goes_o
     backup = await service.back_up("first")
     await service.log("after")
     manifest = restored(backup, tmp_path / "new")
+    assert NOW < manifest.begin_time < manifest.create_time
     assert stored(tmp_path / "new") == names
     assert manifest.journal_position >= len(names)
     with closing(sqlite3.connect(tmp_path / "new" / REJECTED)) as rejected:
@@ -261,7 +262,7 @@ async def test_a_damaged_backup_is_refused_and_nothing_is_written(
 
 @pytest.mark.parametrize("path", ["../evil", "/etc/evil", "a/../../evil", "", "a//b", "a\\b", "."])
 def test_a_manifest_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
-    manifest = Manifest("x", NOW, "1", "j", 1, "sqlite", "", (BackupFile(path, 0, "0" * 64),))
+    manifest = Manifest("x", NOW, NOW, "1", "j", 1, "sqlite", "", (BackupFile(path, 0, "0" * 64),))
     (tmp_path / "backup").mkdir()
     (tmp_path / "backup" / FILE_NAME).write_bytes(encode_manifest(manifest))
     with pytest.raises(DomainError, match="not as it was written"):

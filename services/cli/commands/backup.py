@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 _COLUMNS = (
-    *columns("backup", "create_time"),
+    *columns("backup", "begin_time", "create_time"),
     Column("position", right=True),
     Column("files", right=True),
     Column("bytes", right=True),
@@ -118,7 +118,7 @@ def restore(
     _show(manifest, output)
     say(
         f"restored into {settings.data}: everything that was acknowledged before "
-        f"{manifest.create_time:%Y-%m-%d %H:%M:%S} UTC, when the backup was complete, up to "
+        f"{manifest.begin_time:%Y-%m-%d %H:%M:%S} UTC, when the backup was begun, and all up to "
         f"position {manifest.journal_position}; the log goes on as {done.journal_id}"
     )
     if erasures is not None:
@@ -156,6 +156,7 @@ def _show(manifest: Manifest, output: Format) -> None:
         size_bytes=manifest.size_bytes,
         has_state=manifest.state == SQLITE,
     )
+    shown.begin_time.FromDatetime(manifest.begin_time)
     shown.create_time.FromDatetime(manifest.create_time)
     write(View(shown, _COLUMNS, [_row(shown)]), output)
 
@@ -163,6 +164,7 @@ def _show(manifest: Manifest, output: Format) -> None:
 def _row(one: pb.Backup) -> tuple[Cell, ...]:
     return (
         last_part(one.name),
+        time_text(one, "begin_time"),
         time_text(one, "create_time"),
         one.journal_position,
         one.file_count,

@@ -18,7 +18,7 @@ from pathlib import Path
 from services.events.adapters import backup_parts as parts
 from services.events.adapters.backup_parts import Part
 from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
-from services.events.application.create_backup import CreateBackup
+from services.events.application.create_backup import CreateBackup, Times
 from shared import errors
 from shared.backup.files import PRIVATE_FOLDER, copied, fsync_tree, hashed, private_folder, written
 from shared.backup.manifest import (
@@ -170,7 +170,8 @@ class FolderDraft:
         if sources.database.is_sqlite:
             live = Path(sources.database.engine.url.database or "")
             parts.copy_sqlite(live, self._place(STATE))
-            response = sources.settled(self._manifest(dt.datetime.now(dt.UTC)))
+            now = dt.datetime.now(dt.UTC)
+            response = sources.settled(self._manifest(Times(now, now)))
             parts.settle_operation(self._place(STATE), self._request.operation, response)
             yield self._written(STATE)
         copied(sources.audit_key, self._place(AUDIT_KEY))
@@ -183,19 +184,20 @@ class FolderDraft:
             copied(source, self._place(path))
             yield self._written(path)
 
-    def complete(self, now: dt.datetime) -> Manifest:
+    def complete(self, times: Times) -> Manifest:
         """See Draft."""
-        manifest = self._manifest(now)
+        manifest = self._manifest(times)
         written(self._folder / FILE_NAME, encode_manifest(manifest))
         fsync_tree(self._folder)
         self._folder.rename(self._final)
         fsync_folder(self._final.parent)
         return manifest
 
-    def _manifest(self, now: dt.datetime) -> Manifest:
+    def _manifest(self, times: Times) -> Manifest:
         return Manifest(
             backup_id=self._request.backup_id,
-            create_time=now,
+            begin_time=times.begin,
+            create_time=times.complete,
             product_version=VERSION,
             journal_id=self._cut.journal_id,
             journal_position=self._cut.position,

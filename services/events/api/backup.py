@@ -127,6 +127,7 @@ def encode_backup(manifest: Manifest, project: str) -> pb.Backup:
         size_bytes=manifest.size_bytes,
         has_state=manifest.state == SQLITE,
     )
+    message.begin_time.FromDatetime(manifest.begin_time)
     message.create_time.FromDatetime(manifest.create_time)
     return message
 

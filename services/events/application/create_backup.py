@@ -22,6 +22,14 @@ class CreateBackup:
     keep: int
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When a backup was begun, before which everything is in it, and when it was complete."""
+
+    begin: dt.datetime
+    complete: dt.datetime
+
+
 class Draft(Protocol):
     """A backup that has no name yet, and is gone when it gets none."""
 
@@ -37,7 +45,7 @@ class Draft(Protocol):
         """Store everything else, as it is after the tables were; yields as `tables`."""
         ...
 
-    def complete(self, now: dt.datetime) -> Manifest:
+    def complete(self, times: Times) -> Manifest:
         """Make it durable and give it its name."""
         ...
 
@@ -101,6 +109,7 @@ def create_backup(request: CreateBackup, of: Installation, watcher: Watcher) -> 
     made = of.backups.find(request.backup_id)
     if made is not None and made.operation == request.operation:
         return made
+    begin = of.now()
     _wait_for_tables(of, watcher)
     with of.backups.draft(request) as draft:
         watcher.began(draft.size_bytes())
@@ -108,7 +117,7 @@ def create_backup(request: CreateBackup, of: Installation, watcher: Watcher) -> 
             watcher.stored(True, size)
         for size in draft.state():
             watcher.stored(False, size)
-        made = draft.complete(of.now())
+        made = draft.complete(Times(begin, of.now()))
     for old in of.backups.newest_first()[request.keep :] if request.keep else ():
         if old.backup_id != made.backup_id:
             of.backups.delete(old.backup_id)
