@@ -177,7 +177,7 @@ STEPS = Fault(
     _every_step,
     twins={"no_transaction": 8},
     short=3,
-    rounds=10_000,
+    rounds=80,
     long_twins=("no_transaction",),
     lacks=cannot_trace,
 )
