@@ -28,6 +28,7 @@ from services.events.settings import Settings
 from shared.backup.files import verify
 from shared.backup.manifest import (
     FILE_NAME,
+    POSTGRESQL,
     BackupFile,
     Manifest,
     encode_manifest,
@@ -42,6 +43,7 @@ from shared.security.erasure_ledger import ErasureLedger, ErasureRecord
 from shared.server.run import RunningServer, start_server
 from shared.server.status import from_rpc_error
 from shared.server.validation import RequestValidator
+from shared.testing.postgres import postgres_server
 from shared.testing.serving import Metadata, add_key, bearer, free_port
 from tests.contract.test_lake_tables import ids
 
@@ -450,3 +452,16 @@ async def test_what_was_erased_after_the_backup_stays_known_as_erased(
     with pytest.raises(DomainError, match="a folder with a ledger"):
         restore(backup, tmp_path / "other", RandomIds(), tmp_path)
     assert not (tmp_path / "other").exists()
+
+
+async def test_the_state_in_postgresql_is_left_to_its_own_tools(tmp_path: Path) -> None:
+    with postgres_server() as server:
+        async with serving(tmp_path / "data", database_url=server.url()) as service:
+            await service.log("a")
+            backup = await service.back_up("first")
+            (listed,) = (await service.listed()).backups
+            assert not listed.has_state
+    manifest = restored(backup, tmp_path / "new")
+    assert manifest.state == POSTGRESQL
+    assert not (tmp_path / "new" / STATE).exists()
+    assert stored(tmp_path / "new") == ["a"]
