@@ -70,7 +70,8 @@ class LakeWriter:
     def change(self, name: str, work: Callable[[TableWriter], T]) -> T:
         """Change a table otherwise than by an append, and let readers see it; durable on return."""
         done = work(self._tables[name])
-        self._watermark = self._publish(self._watermark.position)
+        if self._synced != {name: table.version for name, table in self._tables.items()}:
+            self._watermark = self._publish(self._watermark.position)
         return done
 
     def tidy(self, budget_s: float) -> None:

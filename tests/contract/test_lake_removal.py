@@ -146,3 +146,21 @@ def test_marker_that_is_missing_or_damaged_says_nothing(tmp_path: Path) -> None:
     assert read_marker(path) == {"one", "two"}
     path.write_text("{")
     assert read_marker(path) == frozenset()
+
+
+def test_deletion_that_was_not_published_is_with_the_next_change(tmp_path: Path, writer) -> None:
+    lake = tmp_path / "lake"
+    thinned = thin(lake / "conversions", holding(lake, "acme", "a"), {"a"})
+
+    def cut_off(table) -> None:
+        exchange(table, [thinned], NOW)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writer.change("conversions", cut_off)
+    assert visible(LakeEventTables(lake).snapshot("acme")) == ["a", "b", "c"]
+    writer.change("exposures", lambda table: None)
+    assert visible(LakeEventTables(lake).snapshot("acme")) == ["b", "c"]
+    before = writer.watermark
+    writer.change("exposures", lambda table: None)
+    assert writer.watermark is before, "nothing changed: nothing is written"

@@ -99,6 +99,8 @@ class LocalErasureStores(ErasureStores):
                     for files in _chunks(sorted(found)):
                         done = self._thin(name, files, done)
                         save(done)
+                # A crash may have left a deletion that readers do not see yet.
+                self.do(lambda: self.sink.change(name, _unchanged)).result()  # noqa: B023  it waits
         return done
 
     def erase_rejected(self, project: str, targets: Sequence[Target], save: Save) -> list[Target]:
@@ -256,6 +258,10 @@ class LocalErasureStores(ErasureStores):
             elif one.digest in names:
                 return place
         return None
+
+
+def _unchanged(table: TableWriter) -> None:
+    del table
 
 
 def _chunks(files: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -3,6 +3,7 @@
 import datetime as dt
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,7 @@ from shared.lake.layout import TABLES
 
 _LOG = logging.getLogger(__name__)
 EVERY_S = 3600.0
+BUDGET_S = 0.2
 REJECTED_A_TURN = 2000
 _EPOCH = dt.date(1970, 1, 1)
 
@@ -57,6 +59,7 @@ class RetentionUpkeep:
         self._kept = kept
         self._steady: SteadyDay | None = None
         self._next = 0.0
+        self._left: deque[tuple[Retention, str]] = deque()
         self._told = False
 
     def soon(self) -> None:
@@ -64,14 +67,16 @@ class RetentionUpkeep:
         self._next = 0.0
 
     def turn(self) -> None:
-        """A turn of upkeep; it takes no time unless it is time."""
-        if time.monotonic() < self._next:
-            return
-        rules = self._kept.rules()
-        self._next = time.monotonic() + EVERY_S
-        if rules and self._believes_the_clock():
-            for one in rules:
-                self._apply(one)
+        """A turn of upkeep of about `BUDGET_S` at most; it takes no time unless it is time."""
+        if not self._left and time.monotonic() >= self._next:
+            rules = self._kept.rules()
+            self._next = time.monotonic() + EVERY_S
+            if rules and self._believes_the_clock():
+                kinds = (*TABLES, REJECTED)
+                self._left.extend((one, kind) for one in rules for kind in kinds)
+        until = time.monotonic() + BUDGET_S
+        while self._left and time.monotonic() < until:
+            self._apply(*self._left.popleft())
 
     def _believes_the_clock(self) -> bool:
         if self._steady is None:
@@ -90,15 +95,15 @@ class RetentionUpkeep:
         self._told = not believed
         return believed
 
-    def _apply(self, rules: Retention) -> None:
+    def _apply(self, rules: Retention, kind: str) -> None:
         today = self._kept.clock.now().astimezone(dt.UTC).date()
-        for name in TABLES:
-            day = rules.oldest_day(name, today)
-            if day is not None and (files := self._kept.drop_days(name, rules.project, day)):
-                _LOG.info("dropped %d files of %s before %s", files, name, day)
-        day = rules.oldest_day(REJECTED, today)
-        if day is not None:
+        day = rules.oldest_day(kind, today)
+        if day is None:
+            return
+        if kind == REJECTED:
             self._drop_rejected(rules.project, day)
+        elif files := self._kept.drop_days(kind, rules.project, day):
+            _LOG.info("dropped %d files of %s before %s", files, kind, day)
 
     def _drop_rejected(self, project: str, day: dt.date) -> None:
         before_us = (day - _EPOCH).days * 86_400 * MICROSECONDS
