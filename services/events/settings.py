@@ -54,7 +54,8 @@ class Settings(ServiceSettings):
         ge=0,
         le=7 * 86_400,
         description="Seconds that readers may still hold files that held an erased unit. Longer "
-        "than the longest reading of the tables.",
+        "than the longest reading of the tables, and not below 30 outside of tests: a call that "
+        "was let in just before the erasure may still be storing.",
     )
     backups: Path | None = Field(
         None,

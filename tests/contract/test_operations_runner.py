@@ -91,7 +91,8 @@ def test_operation_of_a_rolled_back_call_never_runs(store):
 
     runner = runner_of(store, Kind("note", note))
     runner.start()
-    pytest.raises(ZeroDivisionError, undone)
+    with pytest.raises(ZeroDivisionError):
+        undone()
     runner.wake()
     time.sleep(0.3)
     runner.close()
