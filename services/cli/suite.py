@@ -73,7 +73,7 @@ def only_supervisor(data: Path) -> Iterator[None]:
 
 def require_free_addresses(settings: CliSettings) -> None:
     """Raises FAILED_PRECONDITION that names the first address that somebody else listens on."""
-    addresses = {name: settings.address(name) for name in SERVICES}
+    addresses: dict[str, str] = {name: settings.address(name) for name in SERVICES}
     if settings.events_http_address:
         addresses["events_http"] = settings.events_http_address
     for name, address in addresses.items():

@@ -22,9 +22,7 @@ def flagd(job: dict[str, Any]) -> Callable[[str], str | None]:
     from openfeature.contrib.tools.flagd.core import (  # type: ignore[import-not-found]
         FlagdCore,
     )
-    from openfeature.evaluation_context import (  # type: ignore[import-not-found]
-        EvaluationContext,
-    )
+    from openfeature.evaluation_context import EvaluationContext
 
     logging.getLogger("openfeature").setLevel(logging.CRITICAL)
     unit = {"var": "targetingKey"}

@@ -32,7 +32,7 @@ def open_journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ope
         journal.close()
 
 
-def everything(journal: Journal) -> list[tuple[int, tuple[bytes, ...]]]:
+def everything(journal: Journal) -> list[tuple[int, bytes]]:
     return [(e.position, e.batches) for e in journal.read(0, 10**9)]
 
 

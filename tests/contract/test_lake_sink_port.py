@@ -14,8 +14,8 @@ from shared.lake.snapshot import LakeEventTables
 from shared.testing.fakes import CountingIds, FixedClock
 from tests.contract.test_lake_tables import ids
 from tests.contract.test_lake_upgrade import NOW, batch
-from tests.unit.events.events_making import entry_of
 from tests.unit.events.events_fakes import MemorySink
+from tests.unit.events.events_making import entry_of
 
 
 @dataclass

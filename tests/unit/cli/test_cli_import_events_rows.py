@@ -171,8 +171,15 @@ def test_bad_lines_of_json_are_told_and_the_rest_goes_on(tmp_path: Path) -> None
 
 def test_names_without_a_value_and_names_of_the_service_are_passed_over(tmp_path: Path) -> None:
     """In lines that are all good, and a name that is neither is told."""
-    good = {"event_id": "e", "event_time": NOON, "unit_type": "user", "unit_id": "u"}
-    good |= {"event_name": "visit", "value": None, "project": "p", "position": 5}
+    good: dict[str, object] = {"event_id": "e", "event_time": NOON}
+    good |= {
+        "unit_type": "user",
+        "unit_id": "u",
+        "event_name": "visit",
+        "value": None,
+        "project": "p",
+        "position": 5,
+    }
     file = write(tmp_path / "rows.ndjson", 3 * (json.dumps(good) + "\n"))
     assert len(Read(file).events) == 3
     write(file, json.dumps(good) + "\n" + json.dumps({**good, "value": None, "plan": None}) + "\n")
