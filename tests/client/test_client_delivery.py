@@ -109,7 +109,7 @@ def test_a_call_that_may_be_repeated_is_the_same_until_it_arrives(code):
     assert (rig.counts.sent, rig.counts.failures, rig.problems) == (3, 3, [])
 
 
-@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "UNAUTHENTICATED", "INTERNAL", "UNKNOWN"])
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "FAILED_PRECONDITION", "INTERNAL", "UNKNOWN"])
 def test_any_other_code_ends_the_batch_and_is_reported(code):
     rig = Rig()
     rig.wire.answers = [Outcome(code, "why")]
@@ -122,15 +122,6 @@ def test_any_other_code_ends_the_batch_and_is_reported(code):
     assert (problem.kind, problem.reason, problem.message, problem.events) == (
         "refused", code, "why", 3,
     )  # fmt: skip
-
-
-def test_a_product_may_hold_events_through_a_change_of_keys():
-    rig = Rig(retry_codes=Settings().retry_codes | {"UNAUTHENTICATED"})
-    rig.wire.answers = [Outcome("UNAUTHENTICATED")]
-    rig.put(3)
-    rig.turns()
-    rig.later(1.0)
-    assert rig.wire.arrived == ["e0", "e1", "e2"]
 
 
 def test_rejected_items_are_reported_one_by_one():

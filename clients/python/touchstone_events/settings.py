@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-RETRYABLE = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED"})
+# A key that is refused is mended by its operator, and events must not be lost until then.
+_OF_THE_KEY = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+RETRYABLE = _OF_THE_KEY | {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED"}
 
 
 @dataclass(frozen=True, slots=True)
