@@ -19,6 +19,7 @@ from tests.robustness.traffic import CALL_S, Choices, Client, Target
 SERVICE = "services.events"
 PROJECTS = ("acme", "rival")
 SETTLE_S = 0.3
+LAST_READS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class Scene:
             client.stop()
         if self._reader is not None:
             self._reader.stop()
+            for call in list(self.history.answered)[-LAST_READS:]:
+                self._reader.read(call)
         self._clients, self._reader = [], None
 
     def verdict(self) -> Verdict:
@@ -125,7 +128,7 @@ def under_traffic(
     play: Play,
     strike: Callable[[Scene], None],
     scene: Scene | None = None,
-    between_s: tuple[float, float] = (0.1, 0.8),
+    between_s: tuple[float, float] = (0.1, 1.2),
 ) -> Verdict:
     """Strike `rounds` times at random moments while clients ingest; then compare."""
     scene = scene or open_scene(play, largest=400 if play.rounds < 5 else 2_000)

@@ -9,10 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 import grpc
+from deltalake import DeltaTable
 from touchstone.events.v1 import event_pb2, events_service_pb2, events_service_pb2_grpc
 
 from shared.lake.watermark import ConsistencyToken
-from tests.robustness.content import Name, Row
+from tests.robustness.content import TABLES, Name, Row
 from tests.robustness.fault import PROJECTS, SERVICE, Fault, Play, Scene, open_scene
 from tests.robustness.faults import EventsProcess
 from tests.robustness.history import ACCEPTED, DUPLICATE
@@ -72,7 +73,8 @@ def _steps(play: Play) -> Verdict:
 
 
 def _complain_of_backward(scene: Scene) -> None:
-    """What was acknowledged later stands at a later position, whatever the clock said."""
+    """What was acknowledged later stands at a later position, whatever the clock said, and was not
+    received earlier unless the process was started in between."""
     positions = [
         ConsistencyToken.decode(call.token).position
         for call in scene.history.calls
@@ -81,6 +83,17 @@ def _complain_of_backward(scene: Scene) -> None:
     backward = sum(later <= sooner for sooner, later in itertools.pairwise(positions))
     if backward:
         scene.history.complain("position", f"goes back: {positions}", backward)
+    received: dict[int, dt.datetime] = {}
+    for table in TABLES:
+        rows = DeltaTable(scene.process.lake / table).to_pyarrow_table(
+            columns=["position", "receive_time"]
+        )
+        columns = rows["position"].to_pylist(), rows["receive_time"].to_pylist()
+        received.update(zip(*columns, strict=True))
+    times = [received[position] for position in sorted(received)]
+    backward = sum(later < sooner for sooner, later in itertools.pairwise(times))
+    if backward > scene.faults // 2:
+        scene.history.complain("receive time", "goes back with the clock", backward)
 
 
 def _times(play: Play) -> Verdict:
@@ -178,7 +191,7 @@ CLOCK_STEPS = Fault(
     "the clock steps an hour, a day, 40 days, back, onto a leap day",
     _steps,
     twins={"believes_clock": 5},
-    short=4,
+    short=2,
     rounds=21,
     long_twins=("believes_clock",),
 )

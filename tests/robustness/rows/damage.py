@@ -235,7 +235,7 @@ DAMAGE = Fault(
     "a file is cut, loses bits, a page or itself while nobody runs",
     _damages,
     twins={"no_checksum": 1},
-    short=4,
+    short=3,
     rounds=120,
 )
 STRANGERS = Fault(
@@ -243,6 +243,5 @@ STRANGERS = Fault(
     "half-written files, without an end, of another schema, lie among the tables",
     _strangers,
     twins={"reads_folder": 1},
-    short=1,
     rounds=6,
 )

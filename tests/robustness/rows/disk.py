@@ -128,6 +128,7 @@ FULL = Fault(
     twins={"early_ack": 1},
     short=1,
     rounds=20,
+    long_twins=("early_ack",),
     lacks=cannot_mount,
 )
 
@@ -147,9 +148,7 @@ FAILING = Fault(
     "the disk gives EIO, or can only be read, while it ingests",
     _failing,
     twins={"unfenced": 1, "skips_failed_flush": 2},
-    short=1,
     rounds=12,
-    long_twins=("skips_failed_flush",),
     lacks=cannot_trace,
 )
 NO_FILES = Fault(
@@ -157,6 +156,5 @@ NO_FILES = Fault(
     "no file can be opened any more while it ingests",
     _no_files,
     twins={"skips_failed_flush": 2},
-    short=1,
     rounds=12,
 )

@@ -35,8 +35,14 @@ KILL = Fault(
     twins={"early_ack": 1, "early_watermark": 2, "lost_batch": 2},
     short=2,
     rounds=100,
-    long_twins=("lost_batch",),
+    long_twins=("lost_batch", "early_watermark"),
 )
 TERMINATE = Fault(
-    16, "SIGTERM while it ingests", _terminations, twins={"early_ack": 1}, short=1, rounds=30
+    16,
+    "SIGTERM while it ingests",
+    _terminations,
+    twins={"early_ack": 1},
+    short=1,
+    rounds=30,
+    long_twins=("early_ack",),
 )

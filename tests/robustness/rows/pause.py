@@ -183,6 +183,5 @@ TWO = Fault(
     "a second process on the same folder; two on one state database",
     _two,
     twins={"no_lock": 1},
-    short=1,
     rounds=6,
 )

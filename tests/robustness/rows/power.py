@@ -131,6 +131,7 @@ POWER = Fault(
     _power_cuts,
     twins={"unsynced_journal": 1, "unsynced_tables": 2},
     short=2,
+    long_twins=("unsynced_tables",),
     rounds=60,
     lacks=cannot_trace,
 )

@@ -183,5 +183,4 @@ OTHER_BODY = Fault(
     "a request id comes again with another body",
     _lost_replies,
     twins={"no_body_digest": 1},
-    short=1,
 )

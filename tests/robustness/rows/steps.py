@@ -12,7 +12,7 @@ import numpy as np
 
 from shared.errors import DomainError
 from tests.robustness.content import Name
-from tests.robustness.fault import SERVICE, Fault, Play, Scene, open_scene
+from tests.robustness.fault import Fault, Play, Scene, open_scene
 from tests.robustness.faults import NotServingError
 from tests.robustness.history import Outcome
 from tests.robustness.model import Verdict, judge, stored_rows
@@ -149,15 +149,12 @@ def _sent(hand: Hand, batch: list[Name]) -> bool:
 def _judge_round(scene: Scene, number: int, point: Point) -> None:
     """Start in peace, stop, and compare what the round sent; each batch is there whole or not."""
     process, history = scene.process, scene.history
-    module, process.module = process.module, SERVICE
     try:
         process.start()
         process.terminate()
     except NotServingError as error:
         history.complain("start", f"{point}: {error}")
         return
-    finally:
-        process.module = module
     stored = stored_rows(process.lake, {"acme", "rival"})
     for call in history.calls:
         new = [n for n in call.names if n.event_id.startswith(f"s{number}-")]
@@ -176,8 +173,6 @@ STEPS = Fault(
     "a crash at the N-th write, sync, rename, link, ... of a thread",
     _every_step,
     twins={"no_transaction": 8},
-    short=3,
     rounds=80,
-    long_twins=("no_transaction",),
     lacks=cannot_trace,
 )
