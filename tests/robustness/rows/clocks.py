@@ -26,6 +26,8 @@ HOUR_S, DAY_S = 3_600, 86_400
 STEPS_S = (HOUR_S, -HOUR_S, -DAY_S, 40 * DAY_S, -40 * DAY_S, 0)
 """Ahead of the right time, one after another; more than the window of ids among them."""
 TIDY_S = 0.3
+VISITS = 8
+"""Who sees a far day twice, with events stored on it, cannot tell it from days that passed."""
 
 
 def _clock_scene(play: Play, ahead_s: float = 0.0) -> tuple[Scene, Path]:
@@ -42,7 +44,7 @@ def _steps(play: Play) -> Verdict:
     leap_day = dt.datetime(2028, 2, 29, 23, 59, 50, tzinfo=dt.UTC).timestamp()
     scene, clock = _clock_scene(play)
     try:
-        for number in range(play.rounds):
+        for number in range(min(play.rounds, VISITS)):
             with by_hand(scene) as hand:
                 hand.expect(names("acme", f"k{number}-", 200), ACCEPTED)
                 step = STEPS_S[number % len(STEPS_S)]
@@ -192,7 +194,7 @@ CLOCK_STEPS = Fault(
     _steps,
     twins={"believes_clock": 5},
     short=2,
-    rounds=21,
+    rounds=VISITS,
     long_twins=("believes_clock",),
 )
 TIMES = Fault(

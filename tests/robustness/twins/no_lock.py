@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from tests.robustness.twins.replaced import replace, serve
+from tests.robustness.twins.replaced import replace, replace_method, serve
 
 
 def open_shared(path: Path, schema: str, *_more: object, **_named: object) -> sqlite3.Connection:
@@ -18,7 +18,12 @@ def open_shared(path: Path, schema: str, *_more: object, **_named: object) -> sq
     return connection
 
 
+def lock_nothing(*_arguments: object) -> None:
+    """Stands in for the lock on the ledger of erasures."""
+
+
 if __name__ == "__main__":
+    replace_method("shared.security.erasure_ledger", "fcntl", "flock", lock_nothing)
     for module in ("sqlite_journal", "sqlite_rejected"):
         replace(f"services.events.adapters.{module}", "open_file", open_shared)
     serve()
