@@ -1,6 +1,7 @@
 """What the SQLite files of the events service do when the disk or the file is not as it should."""
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -158,4 +159,34 @@ def test_a_journal_made_anew_goes_on_behind_the_positions_of_another(tmp_path: P
     first.close()
     again = SqliteJournal(tmp_path / "j.db", CountingIds(), after=7)
     assert (again.last, again.append(b"b")) == (42, 43), "the file itself knows better"
+    again.close()
+
+
+def test_a_write_ahead_log_that_is_gone_is_missed(tmp_path: Path) -> None:
+    """As after kill -9 and a careless clean-up: SQLite alone would lose the entry silently."""
+    live = SqliteJournal(tmp_path / "j.db", CountingIds())
+    live.append(b"acknowledged")
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    for name in ("j.db", "j.db-wal"):
+        shutil.copy(tmp_path / name, crashed / name)
+    live.close()
+    lost = tmp_path / "lost"
+    lost.mkdir()
+    shutil.copy(crashed / "j.db", lost / "j.db")
+    with pytest.raises(DomainError, match=r"write-ahead log .* is gone") as raised:
+        SqliteJournal(lost / "j.db", CountingIds())
+    assert raised.value.code is Code.UNAVAILABLE
+    again = SqliteJournal(crashed / "j.db", CountingIds())
+    assert [entry.batches for entry in again.read(0, 10**9)] == [b"acknowledged"]
+    again.close()
+
+
+def test_a_journal_that_was_closed_needs_no_log(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "j.db", CountingIds())
+    journal.append(b"a")
+    journal.close()
+    assert not (tmp_path / "j.db-wal").exists()
+    again = SqliteJournal(tmp_path / "j.db", CountingIds())
+    assert again.last == 1
     again.close()

@@ -6,11 +6,15 @@ service on the same folder is refused instead of interleaving its writes.
 """
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from shared.errors import DomainError, failed_precondition, unavailable
 
 VERSION = 1
+_IN_USE = 0x54534A4C
+"""The application id of a file whose write-ahead log must be there."""
+_APPLICATION_ID = slice(68, 72)
 
 
 def open_file(path: Path, schema: str, newest: int = VERSION) -> sqlite3.Connection:
@@ -56,6 +60,44 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: str, newest: in
     if version == 0:
         connection.execute(f"PRAGMA user_version = {newest}")
     connection.execute("COMMIT")
+
+
+def require_log(path: Path) -> None:
+    """UNAVAILABLE when the file was not closed and its write-ahead log is gone.
+
+    SQLite would open it without a word, and without what was acknowledged last.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_APPLICATION_ID.stop)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    in_use = int.from_bytes(header[_APPLICATION_ID], "big") == _IN_USE
+    log = path.with_name(path.name + "-wal")
+    if in_use and not log.exists():
+        raise unavailable(
+            "STORAGE_UNAVAILABLE",
+            f"{path} was not closed when it was last used, and its write-ahead log {log} is gone, "
+            "with what was acknowledged last: put the log back, or restore a backup; if neither "
+            f"can be, move {path} away to start a new one without those events",
+            retry_after_s=None,
+        )
+
+
+def mark_in_use(connection: sqlite3.Connection) -> None:
+    """From now on `require_log` misses the write-ahead log."""
+    connection.execute(f"PRAGMA application_id = {_IN_USE}")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def close_marked(connection: sqlite3.Connection) -> None:
+    """Close; the file is then whole without its log."""
+    # On a disk that is full or broken the mark stays, and so does the log.
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA application_id = 0")
+    connection.close()
 
 
 def scrub(connection: sqlite3.Connection) -> None:

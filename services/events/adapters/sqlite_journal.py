@@ -6,7 +6,14 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.events.adapters.sqlite_file import cannot_write, open_file, scrub
+from services.events.adapters.sqlite_file import (
+    cannot_write,
+    close_marked,
+    mark_in_use,
+    open_file,
+    require_log,
+    scrub,
+)
 from services.events.ports import JournalEntry
 from shared.errors import DomainError, unavailable
 from shared.ids import IdGenerator
@@ -33,9 +40,11 @@ class SqliteJournal:
         self._path = path
         self._lock = threading.Lock()
         self._unusable: DomainError | None = None
+        require_log(path)
         self._connection = open_file(path, SCHEMA, VERSION)
         self._leave_older_programs()
         self._id = self._identity(ids, after)
+        mark_in_use(self._connection)
         self._last = self._newest()
         self._backlog_bytes = self._stored_bytes()
 
@@ -118,7 +127,7 @@ class SqliteJournal:
             self._unusable = unavailable(
                 "STORAGE_UNAVAILABLE", "the journal is closed: the events service is shutting down"
             )
-            self._connection.close()
+            close_marked(self._connection)
 
     def _identity(self, ids: IdGenerator, after: int) -> str:
         row = self._connection.execute("SELECT journal_id FROM identity").fetchone()
