@@ -7,12 +7,14 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
+from buf.validate import validate_pb2
 from google.protobuf.message import Message
 from protovalidate import Validator, Violation
 
 from shared.errors import FieldViolation, invalid_fields, shown
 
 ItemViolations = Mapping[int, list[FieldViolation]]
+_SMALL_BYTES = 4096
 _NONE: ItemViolations = MappingProxyType({})
 _ITEMS: ContextVar[ItemViolations] = ContextVar("item_violations", default=_NONE)
 
@@ -26,27 +28,70 @@ def item_violations() -> ItemViolations:
 
 
 class RequestValidator:
-    """Checks requests against the rules of their contracts."""
+    """Checks requests against the rules of their contracts.
+
+    To find everything that is wrong takes time and memory with every element that is wrong, so it
+    is done for small requests only: a few kilobytes can hold thousands of bad elements.
+    """
 
     def __init__(self) -> None:
         self._validator = Validator()
 
-    def violations(self, message: Message) -> list[FieldViolation]:
-        """Everything that is wrong with a message."""
-        return _split(self._validator.collect_violations(message), per_item="")[0]
+    def first_violation(self, message: Message) -> FieldViolation | None:
+        """One thing that is wrong with a message; None when it is well."""
+        found = self._validator.collect_violations(message, fail_fast=True)
+        return _split(found, per_item="")[0][0] if found else None
 
     def check(self, request: Message, per_item: str) -> None:
-        """Raises INVALID_ARGUMENT with every violation, except those within an item of the
-        `per_item` field, which `item_violations` then gives to the handler.
+        """Raises INVALID_ARGUMENT with every violation, of a large request with one, except those
+        within an item of the `per_item` field, which `item_violations` then gives to the handler.
         """
-        violations = self._validator.collect_violations(request)
         _ITEMS.set(_NONE)
-        if not violations:
+        if not self._validator.collect_violations(request, fail_fast=True):
             return
-        whole, items = _split(violations, per_item)
+        too_long = _too_long(request)
+        if too_long:
+            raise invalid_fields(too_long)
+        if request.ByteSize() <= _SMALL_BYTES:
+            whole, items = _split(self._validator.collect_violations(request), per_item)
+        else:
+            whole, items = self._some(request, per_item)
         if whole:
             raise invalid_fields(whole)
         _ITEMS.set(items)
+
+    def _some(
+        self, request: Message, per_item: str
+    ) -> tuple[list[FieldViolation], dict[int, list[FieldViolation]]]:
+        """One violation of the request without its items, and one of each item."""
+        rest = type(request)()
+        rest.CopyFrom(request)
+        items = {}
+        if per_item:
+            rest.ClearField(per_item)
+            for place, item in enumerate(getattr(request, per_item)):
+                violation = self.first_violation(item)
+                if violation is not None:
+                    items[place] = [violation]
+        found = self._validator.collect_violations(rest, fail_fast=True)
+        whole, _ = _split(found, per_item="")
+        # An item too few is seen before: the items were only taken away here.
+        return [violation for violation in whole if violation.field != per_item], items
+
+
+def _too_long(request: Message) -> list[FieldViolation]:
+    """The lists of a request that have more elements than they may."""
+    violations = []
+    for field in request.DESCRIPTOR.fields:
+        most = field.GetOptions().Extensions[validate_pb2.field].repeated.max_items
+        if most and len(getattr(request, field.name)) > most:
+            violations.append(
+                FieldViolation(
+                    field.name,
+                    f"has {len(getattr(request, field.name))} items; allowed: at most {most}",
+                )
+            )
+    return violations
 
 
 def _split(

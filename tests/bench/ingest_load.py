@@ -191,7 +191,7 @@ def _events(prefix: str, count: int) -> list[event_pb2.Event]:
 
 def event_batch(count: int = EVENTS) -> Batch:
     """The same events as they go to the journal."""
-    decoder = EventDecoder(Limits(), RequestValidator().violations)
+    decoder = EventDecoder(Limits(), RequestValidator().first_violation)
     request = events_service_pb2.LogEventsRequest(events=_events("alone", count))
     portions = decoder.decode(request).portions
     return Batch("robust", 0, tuple((portion, portion.digests()) for portion in portions))

@@ -8,7 +8,7 @@ from touchstone.events.v1 import events_service_pb2
 from services.events.application.admission import Admission
 from services.events.application.fair_turns import FairTurns
 from services.events.application.log_events import EventLog, LogEvents, Logged, beside, log_events
-from services.events.wire.columns import EventDecoder
+from services.events.wire.columns import FEW, EventDecoder
 from shared.server.validation import RequestValidator
 
 MOST_EVENTS = 5000
@@ -50,7 +50,15 @@ class Intake:
     async def _log(
         self, project: str, request: events_service_pb2.LogEventsRequest, heavy: bool
     ) -> Logged:
-        decoded = await beside(heavy, lambda: self.decoder.decode(request))
+        decoded = await beside(heavy, lambda: self.decoder.by_columns(request))
+        others = decoded.undecided
+        if others:
+            # Each takes as long as many that are certain.
+            alone = await beside(
+                heavy or len(others) > FEW,
+                lambda: self.decoder.one_by_one(request.events, others),
+            )
+            decoded = decoded.with_others(alone)
 
         def sent(place: int) -> tuple[str, bytes]:
             event = request.events[place]

@@ -145,7 +145,7 @@ def open_intake(settings: Settings, log: EventLog, waiting_s: Callable[[], float
         admission(settings, waiting_s),
         log,
         validator,
-        EventDecoder(log.limits, validator.violations),
+        EventDecoder(log.limits, validator.first_violation),
         instruments(log.pending),
         FairTurns(log.limits.threads),
     )

@@ -43,12 +43,14 @@ from services.events.wire.shape import EventShape
 from shared.errors import FieldViolation
 from shared.lake.layout import INSTANT, TEXT
 
-Violations = Callable[[event_pb2.Event], Sequence[FieldViolation]]
+FirstViolation = Callable[[event_pb2.Event], FieldViolation | None]
 Places = npt.NDArray[np.intp]
 
 FEW = 24
 """Up to so many events are faster one by one."""
 _MAX_LINKED = 16
+_LONGEST_UNIT = 512
+"""Bytes of a unit that keeps its rules, with room to spare: what is longer is not remembered."""
 _NANOS_PER_SECOND = 1_000_000_000
 _REMEMBERED = 16_384
 
@@ -59,14 +61,20 @@ class Decoded:
 
     portions: list[Portion]
     rejected: dict[int, Rejection]
+    undecided: Sequence[int] = ()
+    """The places that were not judged yet."""
+
+    def with_others(self, others: "Decoded") -> "Decoded":
+        """Together with those that were undecided."""
+        return Decoded([*self.portions, *others.portions], self.rejected | others.rejected)
 
 
 class EventDecoder:
-    """Decodes requests; `violations` holds one event against the contract."""
+    """Decodes requests; `first_violation` holds one event against the contract."""
 
-    def __init__(self, limits: Limits, violations: Violations) -> None:
+    def __init__(self, limits: Limits, first_violation: FirstViolation) -> None:
         self._limits = limits
-        self._violations = violations
+        self._first_violation = first_violation
         self._shape = EventShape()
         event = event_pb2.Event.DESCRIPTOR
         self._common = checks_of(event)
@@ -76,9 +84,14 @@ class EventDecoder:
 
     def decode(self, request: events_service_pb2.LogEventsRequest) -> Decoded:
         """The events of a request, each judged by itself."""
+        certain = self.by_columns(request)
+        return certain.with_others(self.one_by_one(request.events, certain.undecided))
+
+    def by_columns(self, request: events_service_pb2.LogEventsRequest) -> Decoded:
+        """The events that keep every rule for certain; the places of the others are undecided."""
         count = len(request.events)
         if count <= FEW:
-            return self._one_by_one(request.events, range(count))
+            return Decoded([], {}, range(count))
         events = _Columns(self._shape.columns(request.SerializeToString()))
         certain = self._certain(events)
         linked, properties = self._linked_units(events, certain), self._properties(events, certain)
@@ -89,8 +102,8 @@ class EventDecoder:
                 portion, kept = self._portion(kind, events, places, (linked, properties))
                 certain[places[~kept]] = False
                 portions.append(portion)
-        others = self._one_by_one(request.events, np.flatnonzero(~certain).tolist())
-        return Decoded([*(p for p in portions if len(p)), *others.portions], others.rejected)
+        undecided = np.flatnonzero(~certain).tolist()
+        return Decoded([portion for portion in portions if len(portion)], {}, undecided)
 
     def _certain(self, events: "_Columns") -> Flags:
         """The events whose common fields keep every rule."""
@@ -111,9 +124,11 @@ class EventDecoder:
         texts: list[str | None] = [None] * len(lists)
         if len(lists.values):
             many = np.diff(lists.offsets.to_numpy())
+            certain &= many <= _MAX_LINKED
             for place in np.flatnonzero(certain & (many > 0)):
-                units = [self._linked(encoded) for encoded in lists[int(place)].as_py()]
-                if len(units) > _MAX_LINKED or None in units:
+                encoded = lists[int(place)].as_py()
+                units = [self._linked(u) if len(u) <= _LONGEST_UNIT else None for u in encoded]
+                if None in units:
                     certain[place] = False
                 else:
                     texts[place] = linked_units_json([unit for unit in units if unit])
@@ -174,14 +189,15 @@ class EventDecoder:
     def _check(self, kind: str, path: tuple[str, ...]) -> Check | None:
         return self._own[kind].get(path[0]) if len(path) == 1 else self._unit.get(path[-1])
 
-    def _one_by_one(self, events: Sequence[event_pb2.Event], places: Iterable[int]) -> Decoded:
+    def one_by_one(self, events: Sequence[event_pb2.Event], places: Iterable[int]) -> Decoded:
+        """The events at these places."""
         good: list[tuple[int, Event]] = []
         rejected: dict[int, Rejection] = {}
         for place in places:
             event = events[place]
-            wrong = self._violations(event)
+            wrong = self._first_violation(event)
             parsed = (
-                invalid(event, wrong[0].field, wrong[0].description)
+                invalid(event, wrong.field, wrong.description)
                 if wrong
                 else decode_event(event, self._limits)
             )

@@ -20,7 +20,7 @@ Check = Callable[[pa.Array], Flags]
 # The one pattern of columns in which every value is different: it is checked by bytes.
 _NO_CONTROLS = "^[^\\x00-\\x1f\\x7f]+$"
 _SPACE, _DELETE = 0x20, 0x7F
-_REMEMBERED = 4096
+_REMEMBERED, _LONGEST_NAME = 4096, 256
 
 
 def text_lengths(column: pa.Array) -> npt.NDArray[np.int32]:
@@ -106,7 +106,9 @@ def _by_value(pattern: str) -> Check:
 
     def check(column: pa.Array) -> Flags:
         coded = column.dictionary_encode()
-        good = np.array([matches(text) is not None for text in coded.dictionary.to_pylist()], bool)
+        texts = coded.dictionary.to_pylist()
+        # What is longer than any name is not worth remembering, and is judged by itself.
+        good = np.array([len(t) <= _LONGEST_NAME and matches(t) is not None for t in texts], bool)
         kept: Flags = good[coded.indices.to_numpy()]
         return kept
 

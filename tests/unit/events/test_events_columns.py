@@ -1,5 +1,7 @@
 """Judging and converting by columns gives what judging and converting one by one gives."""
 
+import gc
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from services.events.wire.columns import FEW, Decoded, EventDecoder
 from services.events.wire.rules import checks_of
 from shared.server.validation import RequestValidator
 
-DECODER = EventDecoder(Limits(), RequestValidator().violations)
+DECODER = EventDecoder(Limits(), RequestValidator().first_violation)
 
 # Text and numbers on both sides of every rule.
 NAMES = st.sampled_from(
@@ -165,7 +167,7 @@ def test_plain_events_are_not_judged_one_by_one() -> None:
 
     def violations(event: event_pb2.Event) -> Any:
         asked.append(event.event_id)
-        return validator.violations(event)
+        return validator.first_violation(event)
 
     kinds = ["exposure", "conversion", "touchpoint", "identify", "evaluation"]
     sent = []
@@ -220,3 +222,30 @@ def _add_with_dependencies(pool: descriptor_pool.DescriptorPool, file: FileDescr
     for dependency in file.dependencies:
         _add_with_dependencies(pool, dependency)
     pool.AddSerializedFile(file.serialized_pb)
+
+
+def test_a_long_text_is_remembered_nowhere() -> None:
+    """A cache by what strangers send would be theirs to fill."""
+    decoder = EventDecoder(Limits(), RequestValidator().first_violation)
+    sent = [plain(f"e{n}") for n in range(FEW + 2)]
+    sent[0].conversion.event_name = "b" * 100_000
+    sent[1].linked_units.add(type="device", id="d" * 100_000)
+    tracemalloc.start()
+    try:
+        for n in range(20):
+            sent[0].conversion.event_name = f"{n}" * 100_000
+            sent[1].linked_units[0].id = f"{n}" * 100_000
+            assert len(decoder.decode(request(sent)).rejected) == 2
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000
+
+
+def test_too_many_linked_units_are_not_read_one_by_one() -> None:
+    event = plain("e")
+    for n in range(20_000):
+        event.linked_units.add(type="device", id=str(n))
+    decoded = DECODER.decode(request([event, *(plain(f"f{n}") for n in range(FEW))]))
+    assert decoded.rejected[0].field.startswith("linked_units")

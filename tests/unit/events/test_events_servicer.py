@@ -62,7 +62,7 @@ def bench() -> Iterator[Bench]:
     show_pending(meter, pending.total)
     turns = FairTurns(limits.threads)
     validator = RequestValidator()
-    decoder = EventDecoder(limits, validator.violations)
+    decoder = EventDecoder(limits, validator.first_violation)
     intake = Intake(open_admission(), log, validator, decoder, count_items(meter), turns)
     servicer = EventsServicer(intake, "memory", lambda: NOTHING_WRITTEN)
     yield Bench(servicer, journal, rejected, reader)

@@ -173,8 +173,8 @@ def test_seconds_that_are_no_date_are_rejected(seconds: int) -> None:
 
 def test_a_violation_becomes_a_rejection_of_that_item_alone() -> None:
     bad = event_pb2.Event(event_id="x" * 500)
-    wrong = [FieldViolation("unit", "required"), FieldViolation("payload", "required")]
-    decoder = EventDecoder(LIMITS, lambda event: wrong if event == bad else [])
+    wrong = FieldViolation("unit", "required")
+    decoder = EventDecoder(LIMITS, lambda event: wrong if event == bad else None)
     request = events_service_pb2.LogEventsRequest(events=[message(), bad, message()])
     answer = decoder.decode(request)
     assert [portion.places.tolist() for portion in answer.portions] == [[0, 2]]
