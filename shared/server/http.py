@@ -85,6 +85,9 @@ class HttpLimits:
     """To say what it wants, from the connection or the first byte; and to take back an answer."""
     idle_s: int = 60
     """Between two requests."""
+    body_part_s: float = 3.0
+    """In each such time `body_part_bytes` of a body must come, or its rest."""
+    body_part_bytes: int = 48 * 1024
     header_bytes: int = 16 * 1024
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
 from shared import errors
-from shared.errors import DomainError
+from shared.errors import Code, DomainError
 from shared.server.rpc import Rpc
 
 Scope = MutableMapping[str, Any]
@@ -31,27 +33,51 @@ class GoneError(asyncio.CancelledError):
     """The client went away before its request was complete."""
 
 
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """What bodies may take."""
+
+    body_bytes: int
+    """Of one body, as it is sent and decompressed."""
+    project_bytes: int
+    """Of all bodies of a project at once: what it sends must leave room for others."""
+    total_bytes: int
+    """Of all bodies at once."""
+    part_s: float
+    """In each such time `part_bytes` must come, or the rest."""
+    part_bytes: int
+
+
 class BodyRoom:
     """The memory that the bodies of all requests take while they are served."""
 
-    def __init__(self, body_bytes: int, total_bytes: int) -> None:
-        self.body_bytes = body_bytes
-        """Of one body, as it is sent and decompressed."""
-        self._left = total_bytes
+    def __init__(self, limits: BodyLimits) -> None:
+        self.limits = limits
+        self._total = 0
+        self._taken: Counter[str] = Counter()
 
-    def take(self, size: int) -> None:
+    def take(self, project: str, size: int) -> None:
         """Raises RESOURCE_EXHAUSTED, with a delay, when there is not as much left."""
-        if size > self._left:
-            raise errors.overloaded(
-                "the requests being served take all the memory that there is for them; nothing "
-                "of this one was done: send it again after the delay",
-                _WAIT_S,
-            )
-        self._left -= size
+        for who, used, most in (
+            (f"of project {project}", self._taken[project], self.limits.project_bytes),
+            ("of all projects", self._total, self.limits.total_bytes),
+        ):
+            if used + size > most:
+                raise errors.overloaded(
+                    f"the bodies of requests {who} that are being served may take {most} bytes, "
+                    "and this one would take more than is left; nothing of it was done: send it "
+                    "again after the delay, or fewer at once",
+                    _WAIT_S,
+                )
+        self._total += size
+        self._taken[project] += size
 
-    def give(self, size: int) -> None:
+    def give(self, project: str, size: int) -> None:
         """Ends what was taken."""
-        self._left += size
+        self._total -= size
+        self._taken[project] -= size
+        if not self._taken[project]:
+            del self._taken[project]
 
 
 class HttpCall:
@@ -59,7 +85,7 @@ class HttpCall:
 
     def __init__(self, scope: Scope, receive: Receive, media_type: str, room: BodyRoom) -> None:
         self._receive, self._media_type, self._room = receive, media_type, room
-        self._taken = 0
+        self._project, self._taken = "", 0
         self._headers: dict[str, str] = {
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
@@ -86,14 +112,16 @@ class HttpCall:
 
     def close(self) -> None:
         """Called when the call has ended."""
-        self._room.give(self._taken)
+        self._room.give(self._project, self._taken)
 
-    async def body(self) -> bytes:
-        """The whole body, decompressed.
+    async def body(self, project: str) -> bytes:
+        """The whole body, decompressed, in the room of the project that sends it.
 
         Raises INVALID_ARGUMENT for what is not of the media type or not decodable,
-        RESOURCE_EXHAUSTED for what is too large, and GoneError.
+        RESOURCE_EXHAUSTED for what is too large, DEADLINE_EXCEEDED for what comes too slowly, and
+        GoneError.
         """
+        self._project = project
         encoding = self._encoding()
         announced = self._headers.get("content-length", "")
         if announced.isascii() and announced.isdigit():
@@ -116,19 +144,30 @@ class HttpCall:
 
     async def _read(self) -> bytes:
         body, more = bytearray(), True
+        limits = self._room.limits
         while more:
-            event = await self._receive()
-            if event["type"] == "http.disconnect":
-                raise GoneError
-            part = event.get("body", b"")
-            self._require_size(len(body) + len(part))
-            self._take(len(part))
-            body += part
-            more = event.get("more_body", False)
+            wanted = len(body) + limits.part_bytes
+            try:
+                async with asyncio.timeout(limits.part_s):
+                    while more and len(body) < wanted:
+                        more = await self._read_into(body)
+            except TimeoutError as error:
+                raise _too_slow(len(body), limits) from error
         return bytes(body)
 
+    async def _read_into(self, body: bytearray) -> bool:
+        """Whether there is more."""
+        event = await self._receive()
+        if event["type"] == "http.disconnect":
+            raise GoneError
+        part = event.get("body", b"")
+        self._require_size(len(body) + len(part))
+        self._take(len(part))
+        body += part
+        return bool(event.get("more_body", False))
+
     def _decompressed(self, body: bytes) -> bytes:
-        limit = self._room.body_bytes
+        limit = self._room.limits.body_bytes
         decoder = zlib.decompressobj(wbits=31)  # gzip, and nothing else
         try:
             found = decoder.decompress(body, limit + 1)
@@ -142,12 +181,12 @@ class HttpCall:
         return found
 
     def _require_size(self, size: int) -> None:
-        limit = self._room.body_bytes
+        limit = self._room.limits.body_bytes
         if size > limit:
             raise self._as(_TOO_LARGE, errors.limit_exceeded("bytes of the body", size, limit))
 
     def _take(self, size: int) -> None:
-        self._room.take(size)
+        self._room.take(self._project, size)
         self._taken += size
 
     def _as(self, http_status: int, error: DomainError) -> DomainError:
@@ -160,7 +199,19 @@ class ReceiveBody:
 
     async def __call__(self, rpc: Rpc) -> None:
         """Raises what HttpCall.body raises."""
-        rpc.body = await rpc.context.body()
+        if rpc.call is None:
+            raise RuntimeError("the body of an unknown caller is not read")
+        rpc.body = await rpc.context.body(rpc.call.caller.project)
+
+
+def _too_slow(size: int, limits: BodyLimits) -> DomainError:
+    return DomainError(
+        Code.DEADLINE_EXCEEDED,
+        "DEADLINE_EXCEEDED",
+        f"the body stopped after {size} bytes: within {limits.part_s:g} s the next "
+        f"{limits.part_bytes} bytes must come, or the rest; send the request again, compressed or "
+        "in smaller parts when the connection is slow",
+    )
 
 
 def _not_gzip(body: bytes) -> DomainError:

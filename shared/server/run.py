@@ -29,7 +29,7 @@ from shared.server.denials import DenialRecorder
 from shared.server.guard import Guard, Policy
 from shared.server.health import NOT_SERVING, SERVING, DrainingHealth
 from shared.server.http import HttpApplication, HttpDoor
-from shared.server.http_call import BodyRoom, ReceiveBody
+from shared.server.http_call import BodyLimits, BodyRoom, ReceiveBody
 from shared.server.http_listener import HttpListener
 from shared.server.options import server_options
 from shared.server.rules import Rule, rule_of
@@ -43,8 +43,8 @@ _LOG = logging.getLogger("touchstone.server")
 _READINESS_INTERVAL_S = 1.0
 _THREADS = 16
 _ALLOCATIONS_PER_COLLECTION = 20_000
-# How many of the largest bodies are in memory at once.
-_HTTP_BODIES = 16
+# How many of the largest bodies are in memory at once, and how many of those are one project's.
+_HTTP_BODIES, _HTTP_BODIES_OF_PROJECT = 16, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +231,14 @@ def _http_application(application: Application, access: Access) -> HttpApplicati
     for route in door.routes:
         service, method = route.rpc.strip("/").split("/")
         handlers[route.rpc] = guard.unary(route.rpc, getattr(served[service], method))
-    room = BodyRoom(settings.max_message_bytes, _HTTP_BODIES * settings.max_message_bytes)
-    return HttpApplication(door.routes, handlers, room, settings.max_concurrent_rpcs)
+    limits = BodyLimits(
+        body_bytes=settings.max_message_bytes,
+        project_bytes=_HTTP_BODIES_OF_PROJECT * settings.max_message_bytes,
+        total_bytes=_HTTP_BODIES * settings.max_message_bytes,
+        part_s=door.limits.body_part_s,
+        part_bytes=door.limits.body_part_bytes,
+    )
+    return HttpApplication(door.routes, handlers, BodyRoom(limits), settings.max_concurrent_rpcs)
 
 
 def _guard(application: Application, access: Access, receiving: Sequence[Check]) -> Guard:

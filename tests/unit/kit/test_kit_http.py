@@ -1,6 +1,7 @@
 """RPCs behind HTTP: the guard of every call, and what a client may not do to a server."""
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import shutil
@@ -29,6 +30,7 @@ from tests.unit.kit.certificates import Authority, install, tls
 CALLER = "/touchstone.common.v1.AccessService/GetCaller"
 KEYS = "/touchstone.common.v1.AccessService/CreateKey"
 PROTOBUF = "application/x-protobuf"
+LARGE = b"\x82\x7d\xf9\x07" + b"x" * 1017  # a field that the contract does not know
 
 
 @pytest.fixture
@@ -99,6 +101,10 @@ class Reply:
         for detail in self.error.details:
             detail.Unpack(info)
         return info.reason
+
+
+def bearer_of(door, project):
+    return f"Bearer {add_key(door.served.platform, project, Role.VIEWER).text}"
 
 
 async def until(condition):
@@ -255,19 +261,68 @@ async def test_one_call_too_many_is_sent_away(open_door, handlers):
 
 
 async def test_bodies_that_wait_take_a_bounded_memory(open_door, handlers):
-    """Sixteen of the largest, whoever sends how many."""
+    """Four of the largest of a project, sixteen of all, whoever sends how many."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(20))
     gate = asyncio.Event()
     handlers.do = gate.wait
-    body = b"\x82\x7d\xf9\x07" + b"x" * 1017  # a field that the contract does not know
     async with open_door(max_message_bytes=1024) as door:
-        waiting = [asyncio.create_task(door.post(body)) for _ in range(16)]
-        await until(lambda: len(handlers.seen) == 16)
-        refused = await door.post(body)
+        keys = [bearer_of(door, f"p{n}") for n in range(5)]
+        waiting, refused = [], []
+        for place, key in enumerate(keys[:4]):
+            waiting += [asyncio.create_task(door.post(LARGE, authorization=key)) for _ in range(4)]
+            await until(lambda place=place: len(handlers.seen) == 4 * (place + 1))
+            refused.append(await door.post(LARGE, authorization=key))
+        refused.append(await door.post(LARGE, authorization=keys[4]))
         gate.set()
         assert {(await one).status for one in waiting} == {200}
-        assert (await door.post(body)).status == 200
-    assert (refused.status, refused.reason) == (429, "OVERLOADED")
+        for key in keys:
+            assert (await door.post(LARGE, authorization=key)).status == 200
+    assert {(reply.status, reply.reason) for reply in refused} == {(429, "OVERLOADED")}
+    assert "of project p3" in refused[3].error.message
+    assert "of all projects" in refused[4].error.message
+
+
+async def test_bodies_that_stop_short_leave_room_for_other_projects(open_door):
+    """One project takes all that it may, by bodies whose last byte does not come."""
+    async with open_door(HttpLimits(body_part_s=60), max_message_bytes=1024) as door:
+        other = bearer_of(door, "other")
+        data = header(door, 1024, f"Authorization: {door.key}") + b"\0" * 1023
+        with contextlib.ExitStack() as stack:
+            for _ in range(17):
+                stack.enter_context(door.raw(data))
+            for _ in range(100):
+                mine = await door.post(LARGE)
+                if mine.status == 429:
+                    break
+            assert (await door.post(LARGE, authorization=other)).status == 200
+    assert (mine.status, mine.reason) == (429, "OVERLOADED")
+
+
+async def test_body_that_stops_is_ended_and_gives_its_room_back(open_door, handlers):
+    async with open_door(
+        HttpLimits(body_part_s=0.3, body_part_bytes=1000), max_message_bytes=1024
+    ) as door:
+        data = header(door, 1024, f"Authorization: {door.key}") + b"\0" * 1023
+        with contextlib.ExitStack() as stack:
+            stopped = [stack.enter_context(door.raw(data)) for _ in range(4)]
+            for connection in stopped:
+                answer = await asyncio.to_thread(connection.recv, 65536)
+                assert answer.startswith(b"HTTP/1.1 504")
+                assert b"in smaller parts" in answer
+            assert handlers.seen == []
+            assert (await door.post(LARGE)).status == 200
+
+
+async def test_body_that_is_slow_but_steady_is_taken(open_door):
+    """Longer than the time of a part, each of which brings as much as it must."""
+    limits = HttpLimits(body_part_s=2, body_part_bytes=10)
+    async with open_door(limits) as door:
+        with door.raw(header(door, 102, f"Authorization: {door.key}")) as connection:
+            body = b"\x82\x7d\x63" + b"x" * 99
+            for place in range(0, 102, 17):
+                connection.sendall(body[place : place + 17])
+                await asyncio.sleep(0.5)
+            assert b" 200 " in await asyncio.to_thread(connection.recv, 65536)
 
 
 async def test_delay_of_an_error_is_told_in_whole_seconds(open_door, handlers):
