@@ -46,6 +46,7 @@ _FIRST_PRINTABLE = 0x20
 _BITS, _DOUBLE = struct.Struct("<q"), struct.Struct("<d")
 _ROW_BYTES = 1024
 """About what an event takes as Python objects, besides its texts."""
+DAY_US = 86_400_000_000
 _NO_PLACES = np.empty(0, np.int64)
 
 
@@ -233,6 +234,15 @@ class Batch:
     def size_bytes(self) -> int:
         """About what it takes in memory and on the disk."""
         return sum(digests.nbytes + portion.size_bytes for portion, digests in self.parts)
+
+    @property
+    def partitions(self) -> set[tuple[str, int]]:
+        """The tables that it goes to, each with a day since 1970."""
+        return {
+            (portion.table, day)
+            for portion, _ in self.parts
+            for day in set((portion.times_us // DAY_US).tolist())
+        }
 
 
 def portions_of(events: Sequence[tuple[int, Event]]) -> list[Portion]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from touchstone.events.v1 import events_service_pb2
 
-from services.events.application.admission import Admission
+from services.events.application.admission import Admission, Begin
 from services.events.application.fair_turns import FairTurns
 from services.events.application.log_events import EventLog, LogEvents, Logged, beside, log_events
 from services.events.wire.columns import FEW, EventDecoder
@@ -37,26 +37,37 @@ class Intake:
         """
         if not 1 <= len(request.events) <= MOST_EVENTS:
             self.validator.check(request, ITEMS)
-        size = request.ByteSize()
-        async with self.admission.admit(project, len(request.events), size):
-            if size <= self.event_log.limits.inline_bytes:
-                logged = await self._log(project, request, heavy=False)
-            else:
-                async with self.turns.of(project):
-                    logged = await self._log(project, request, heavy=True)
+        logged = await self.admission.patiently(
+            lambda begin: self._admitted(project, request, begin)
+        )
         self.count(logged)
         return logged
+
+    async def _admitted(
+        self, project: str, request: events_service_pb2.LogEventsRequest, begin: Begin
+    ) -> Logged:
+        size = request.ByteSize()
+        with self.admission.admit(project, len(request.events), size):
+            if size <= self.event_log.limits.inline_bytes:
+                begin()
+                return await self._log(project, request, heavy=False)
+            async with self.turns.of(project):
+                begin()
+                return await self._log(project, request, heavy=True)
 
     async def _log(
         self, project: str, request: events_service_pb2.LogEventsRequest, heavy: bool
     ) -> Logged:
-        decoded = await beside(heavy, lambda: self.decoder.by_columns(request))
+        # Only heavy batches have waited for their turn at these.
+        threads = self.event_log.threads if heavy else None
+        decoded = await beside(heavy, lambda: self.decoder.by_columns(request), threads)
         others = decoded.undecided
         if others:
             # Each takes as long as many that are certain.
             alone = await beside(
                 heavy or len(others) > FEW,
                 lambda: self.decoder.one_by_one(request.events, others),
+                threads,
             )
             decoded = decoded.with_others(alone)
 

@@ -1,6 +1,5 @@
 """opentelemetry.proto.collector.logs.v1.LogsService: decode, log, encode."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,7 +9,8 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service
 
 from services.events.api.intake import Intake
 from services.events.api.otlp_records import ReadRecords, RecordRule, clipped, read_records
-from services.events.application.log_events import Logged
+from services.events.application.admission import Begin
+from services.events.application.log_events import Logged, beside
 from services.events.domain.flag_evaluation import EVENT_NAME
 from shared.security.caller import Role, current_caller
 from shared.server.rules import Rule
@@ -51,20 +51,24 @@ class LogsServicer(logs_service_pb2_grpc.LogsServiceServicer):
     ) -> logs_service_pb2.ExportLogsServiceResponse:
         """Store what the records tell; the answer comes when it is durable."""
         project = current_caller().project
-        read = await self._read(project, request)
+        read = await self.intake.admission.patiently(
+            lambda begin: self._read(project, request, begin)
+        )
         logged = [await self.intake.log_events(project, batch) for batch in read.batches]
         self.count(read.outcomes)
         return encode_export(read, logged)
 
     async def _read(
-        self, project: str, request: logs_service_pb2.ExportLogsServiceRequest
+        self, project: str, request: logs_service_pb2.ExportLogsServiceRequest, begin: Begin
     ) -> ReadRecords:
         size = request.ByteSize()
         with self.intake.admission.room(project, size):
             if size <= _INLINE_BYTES:
+                begin()
                 return read_records(request, self.rule)
             async with self.intake.turns.of(project):
-                return await asyncio.to_thread(read_records, request, self.rule)
+                threads = self.intake.event_log.threads
+                return await beside(True, lambda: read_records(request, self.rule), threads)
 
 
 def encode_export(

@@ -2,13 +2,17 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from services.events.domain.rate import ProjectRates, Rate
-from shared.errors import Code, DomainError, overloaded, unavailable
+from services.events.batch import Batch
+from services.events.domain.rate import ProjectRates, Rate, Spread
+from shared.errors import Code, DomainError, invalid, overloaded, unavailable
 
+T = TypeVar("T")
+Begin = Callable[[], None]
 _RETRY_S = 0.5
 _NO_END = 1e300
 
@@ -22,9 +26,11 @@ class AdmissionLimits:
     project_in_flight_bytes: int = 32 * 1024 * 1024
     """One project: what it sends must leave room for others."""
     patience_s: float = 8.0
-    """How long a call waits for the disk before it is sent away, below any usual deadline."""
+    """How long a call waits before it is sent away, below any usual deadline."""
     stalled_s: float = 2.0
     """A disk that has not answered for so long gets no more to do."""
+    partitions: int = 1000
+    """How many days of its tables a batch may touch: each is a file of its own in a commit."""
 
 
 class Admission:
@@ -47,6 +53,7 @@ class Admission:
         self._waiting_s = waiting_s
         self._in_flight: defaultdict[str, int] = defaultdict(int)
         self._total = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def in_flight_bytes(self) -> int:
@@ -58,14 +65,13 @@ class Admission:
         """Whether the disk has not answered for too long."""
         return self._waiting_s() > self._limits.stalled_s
 
-    @asynccontextmanager
-    async def admit(self, project: str, events: int, size_bytes: int) -> AsyncIterator[None]:
+    @contextmanager
+    def admit(self, project: str, events: int, size_bytes: int) -> Iterator[None]:
         """Within the block the batch is in work.
 
         RESOURCE_EXHAUSTED before it, with the delay after which the batch fits: `RATE_LIMITED` when
         the project sends too much, `OVERLOADED` when too much is in work. UNAVAILABLE before it
-        while the disk does not answer, and after it when the block took longer than `patience_s`:
-        what it did is then not known.
+        while the disk does not answer.
         """
         if self.stalled:
             raise unavailable(
@@ -74,22 +80,69 @@ class Admission:
                 "is stored; send it again later",
             )
         self._check_room(project, size_bytes)
-        wait_s = self._rates.take(project, events, size_bytes, self._monotonic())
+        now_s = self._monotonic()
+        if debt_s := self._rates.debt_s(project, now_s):
+            raise _in_debt(project, debt_s)
+        wait_s = self._rates.take(project, events, size_bytes, now_s)
         if wait_s > 0:
             raise self._rate_limited(project, events, size_bytes, wait_s)
         with self.room(project, size_bytes):
-            try:
-                async with asyncio.timeout(self._limits.patience_s) as patience:
-                    yield
-            except TimeoutError as error:
-                if not patience.expired():
-                    raise
-                raise unavailable(
-                    "STORAGE_UNAVAILABLE",
-                    f"the disk did not confirm this batch within {self._limits.patience_s:g} s, so "
-                    "it may or may not be stored: send it again, what is stored is then a "
-                    "duplicate",
-                ) from error
+            yield
+
+    async def patiently(self, work: Callable[[Begin], Coroutine[Any, Any, T]]) -> T:
+        """The result of work that calls what it is given when it has its turn.
+
+        Work whose turn does not come within `patience_s` is ended: `OVERLOADED`. Work that began
+        goes on to its end, whatever becomes of its caller, and keeps its room and its turn until
+        then: UNAVAILABLE tells a caller that it takes longer than `patience_s`.
+        """
+        begun = asyncio.Event()
+        task = asyncio.create_task(work(begun.set))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            await asyncio.wait((task,), timeout=self._limits.patience_s)
+        finally:
+            if not begun.is_set():
+                task.cancel()
+        if task.done():
+            return task.result()
+        waited = f"within {self._limits.patience_s:g} s"
+        if not begun.is_set():
+            raise overloaded(
+                f"this batch did not have its turn {waited}, so nothing of it is stored: send it "
+                "again later, or fewer at once",
+                _RETRY_S,
+            )
+        raise unavailable(
+            "STORAGE_UNAVAILABLE",
+            f"this batch is in work and was not on the disk {waited}, so it may or may not be "
+            "stored: send it again, what is stored is then a duplicate",
+        )
+
+    def charge(self, batch: Batch) -> None:
+        """Let a project pay for the days of tables that its batch touches, before it is stored.
+
+        Many of them leave a debt, and until it is paid nothing more of that project is let in.
+        INVALID_ARGUMENT when they are too many for one batch; `RATE_LIMITED` when other batches
+        that were let in with this one left a debt. The batch must not be stored then.
+        """
+        touched = batch.partitions
+        if len(touched) > self._limits.partitions:
+            raise invalid(
+                "events",
+                f"a batch on {len(touched)} days",
+                f"at most {self._limits.partitions}, counted for each kind of event: send fewer "
+                "events at once, and history in the order of time",
+            )
+        if debt_s := self._rates.charge(batch.project, touched, self._monotonic()):
+            raise _in_debt(batch.project, debt_s)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # Its caller may have gone: an error that nobody asks for is no fault of the program.
+        if not task.cancelled():
+            task.exception()
 
     @contextmanager
     def room(self, project: str, size_bytes: int) -> Iterator[None]:
@@ -139,7 +192,18 @@ class Admission:
         )
 
 
+def _in_debt(project: str, debt_s: float) -> DomainError:
+    return DomainError(
+        Code.RESOURCE_EXHAUSTED,
+        "RATE_LIMITED",
+        f"the events of project {project} were spread over so many days that its next batch waits "
+        f"until they are in the tables: send this one again in {debt_s:.3f} s, and history in the "
+        "order of time",
+        retry_after_s=debt_s,
+    )
+
+
 def open_admission() -> Admission:
     """Lets everything in that there is room for: for whoever works without a network before it."""
-    unlimited = Rate(_NO_END, _NO_END)
-    return Admission(ProjectRates(unlimited, {}, 1), AdmissionLimits(), lambda: 0.0, lambda: 0.0)
+    rates = ProjectRates(Rate(_NO_END, _NO_END), {}, 1, Spread(_NO_END, _NO_END, 1.0))
+    return Admission(rates, AdmissionLimits(), lambda: 0.0, lambda: 0.0)

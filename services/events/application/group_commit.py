@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.events.batch import Batch
@@ -11,6 +12,11 @@ from services.events.ports import BatchCodec, Journal
 from shared.errors import DomainError, overloaded, unavailable
 
 Durable = asyncio.Future[int]
+
+
+def free(batch: Batch) -> None:
+    """Let every batch in."""
+    del batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +28,22 @@ class _Waiting:
 
 
 class GroupCommit:
-    """Appends batches to a journal from one thread of its own."""
+    """Appends batches to a journal from one thread of its own.
 
-    def __init__(self, journal: Journal, codec: BatchCodec, limits: Limits) -> None:
+    `charge` is told of each batch that there is room for, and may refuse it with an error.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        codec: BatchCodec,
+        limits: Limits,
+        charge: Callable[[Batch], None] = free,
+    ) -> None:
         self._journal = journal
         self._codec = codec
         self._limits = limits
+        self._charge = charge
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._closing = False
@@ -44,7 +60,8 @@ class GroupCommit:
         """Queue a batch. `durable` gets its position when it is on the disk, or the error.
 
         Call it from the event loop of the future. RESOURCE_EXHAUSTED when too much waits already
-        for the disk or for the tables; UNAVAILABLE after `close`. The batch is then not stored.
+        for the disk or for the tables; UNAVAILABLE after `close`; and what `charge` raises. The
+        batch is then not stored.
         """
         if self._journal.backlog_bytes > self._limits.backlog_bytes:
             raise overloaded(
@@ -63,6 +80,7 @@ class GroupCommit:
                     f"{self._limits.queued_bytes}: send this batch again later",
                     retry_after_s=0.5,
                 )
+            self._charge(batch)
             self._queue.append(_Waiting(batch, size, durable, durable.get_loop()))
             self._queued_bytes += size
             self._changed.notify()

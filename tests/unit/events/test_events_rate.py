@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from services.events.domain.rate import BURST_S, ProjectRates, Rate
+from services.events.domain.rate import BURST_S, ProjectRates, Rate, Spread
 from services.events.settings import Settings, parse_rates
 
 RATE = Rate(events_per_s=100, bytes_per_s=10_000)
@@ -88,6 +88,27 @@ def test_who_sends_is_not_forgotten_for_who_does_not() -> None:
     for number in range(10):
         buckets.take(f"p{number}", 1, 1, 0.0)
         assert buckets.take("flood", 100, 1, 0.0) > 0
+
+
+def test_a_partition_costs_once_in_a_while_and_a_debt_is_paid_with_time() -> None:
+    buckets = ProjectRates(RATE, {}, 10, Spread(per_s=10, burst=20, free_s=5))
+    days = [("conversions", day) for day in range(50)]
+    assert buckets.charge("flood", days, 0.0) == 0
+    assert buckets.debt_s("flood", 0.0) == pytest.approx(3.0)
+    assert buckets.charge("flood", days, 1.0) == 0, "they share a commit"
+    assert buckets.debt_s("flood", 1.0) == pytest.approx(2.0)
+    assert buckets.charge("flood", [("exposures", 1)], 1.0) == pytest.approx(2.0)
+    assert buckets.charge("acme", days[:20], 1.0) == buckets.debt_s("acme", 1.0) == 0
+    assert buckets.charge("flood", days, 5.0) == 0
+    assert buckets.debt_s("flood", 5.0) == pytest.approx(3.0)
+
+
+def test_single_events_on_other_days_pay_as_a_batch_does() -> None:
+    buckets = ProjectRates(RATE, {}, 10, Spread(per_s=10, burst=20, free_s=5))
+    paid = sum(
+        buckets.charge("flood", [("conversions", tick)], tick / 1000) == 0 for tick in range(60_000)
+    )
+    assert paid == pytest.approx(10 * 60 + 20, rel=0.01)
 
 
 def test_rates_of_projects_are_read_from_the_settings() -> None:
