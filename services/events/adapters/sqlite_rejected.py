@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -68,12 +68,11 @@ class _Used(NamedTuple):
 
 
 class SqliteRejectedEvents:
-    """See RejectedEvents. `door` names the way by which an event comes in that does not say so."""
+    """See RejectedEvents."""
 
-    def __init__(self, path: Path, limits: Limits, door: Callable[[], str] = str) -> None:
+    def __init__(self, path: Path, limits: Limits) -> None:
         self._path = path
         self._limits = limits
-        self._door = door
         self._lock = threading.Lock()
         self._unusable: DomainError | None = None
         self._connection = open_file(path, SCHEMA)
@@ -93,9 +92,7 @@ class SqliteRejectedEvents:
     def keep(self, rejected: Sequence[RejectedEvent]) -> None:
         """See RejectedEvents."""
         most = self._limits.kept_payload_bytes
-        kept = [
-            as_kept(replace(event, door=event.door or self._door()), most) for event in rejected
-        ]
+        kept = [as_kept(event, most) for event in rejected]
         with self._change() as used:
             for project, use in self._insert(kept).items():
                 used[project] = self._make_room(project, use)

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from services.events.application.arrival_rules import NO_RULES, ArrivalRules
 from services.events.application.group_commit import Durable, GroupCommit
+from services.events.application.keep_rejected import Keeping
 from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
 from services.events.batch import Batch, Flags, Integers, Portion
@@ -16,11 +19,12 @@ from services.events.domain.dedupe import DedupeWindow, Seen
 from services.events.domain.event import fingerprint_prefix
 from services.events.domain.limits import MICROSECONDS, Limits
 from services.events.domain.rejection import Reason, RejectedEvent, Rejection
-from services.events.ports import RejectedEvents
 from shared.errors import unavailable
 
 Window: TypeAlias = DedupeWindow[Durable]
 Result = TypeVar("Result")
+FEW = 100
+"""Rejected events that may be encoded without a thread, though nothing else goes on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,16 @@ class LogEvents:
     """Whether work on the whole batch takes long enough to stand in the way of other calls."""
 
 
-async def beside(heavy: bool, work: Callable[[], Result]) -> Result:
-    """Do work on a batch: here, or in a thread when the event loop must go on meanwhile."""
-    return await asyncio.to_thread(work) if heavy else work()
+async def beside(
+    heavy: bool, work: Callable[[], Result], threads: Executor | None = None
+) -> Result:
+    """Do work on a batch: here, or in a thread when the event loop must go on meanwhile.
+
+    It is one of the `threads`; None: of those of the event loop.
+    """
+    if not heavy:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(threads, copy_context().run, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +72,13 @@ class EventLog:
 
     window: Window
     commits: GroupCommit
-    rejected: RejectedEvents
+    rejected: Keeping
     received: ReceiveTime
     limits: Limits
     pending: PendingBatches
     rules: ArrivalRules = NO_RULES
+    threads: Executor | None = None
+    """For heavy batches alone, so that nothing else can take their threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,7 @@ async def log_events(command: LogEvents, log: EventLog) -> Logged:
     batch can be sent again, and what was stored is then a duplicate.
     """
     now_us = log.received.now_us()
-    judged = await beside(command.heavy, lambda: _judge(command, now_us, log))
+    judged = await beside(command.heavy, lambda: _judge(command, now_us, log), log.threads)
     durable: Durable = asyncio.get_running_loop().create_future()
     reservation = log.window.reserve(judged.fingerprints, judged.digests, durable)
     new = reservation.outcomes == Seen.NEW
@@ -115,7 +128,7 @@ async def log_events(command: LogEvents, log: EventLog) -> Logged:
         judged.rejected.update(_conflicts(judged, reservation.outcomes == Seen.CONFLICT))
     rejected = tuple(sorted(judged.rejected.items()))
     if rejected:
-        await asyncio.to_thread(lambda: _keep(command, rejected, now_us, log))
+        await _keep(command, rejected, now_us, log)
     # Where the first of a duplicate stands is not remembered, only that it is durable by now. Nor
     # may a call that stores nothing answer with less than the caller's call before it did.
     alone = accepted and not duplicates
@@ -161,7 +174,9 @@ async def _store(
 
     durable.add_done_callback(settle)
     try:
-        batch = await beside(command.heavy, lambda: _batch(command.project, judged, new, now_us))
+        batch = await beside(
+            command.heavy, lambda: _batch(command.project, judged, new, now_us), log.threads
+        )
         log.commits.submit(batch, durable)
     except BaseException:
         durable.cancel()
@@ -194,22 +209,30 @@ async def _others(waits: frozenset[Durable]) -> None:
         )
 
 
-def _keep(
+async def _keep(
     command: LogEvents, rejected: Sequence[tuple[int, Rejection]], now_us: int, log: EventLog
 ) -> None:
-    kept = log.rules.keepable(command.project, _kept(command, rejected, now_us))
+    kept = await beside(
+        command.heavy or len(rejected) > FEW,
+        lambda: _kept(command, rejected, now_us, log.rules),
+        # Only heavy batches have waited for their turn at these.
+        log.threads if command.heavy else None,
+    )
     if kept:
-        log.rejected.keep(kept)
+        await log.rejected.keep(command.project, kept)
 
 
 def _kept(
-    command: LogEvents, rejected: Sequence[tuple[int, Rejection]], now_us: int
+    command: LogEvents,
+    rejected: Sequence[tuple[int, Rejection]],
+    now_us: int,
+    rules: ArrivalRules,
 ) -> list[RejectedEvent]:
     kept = []
     for place, why in rejected:
         source, payload = command.sent(place)
         kept.append(RejectedEvent(command.project, why, now_us, source, payload))
-    return kept
+    return rules.keepable(command.project, kept)
 
 
 def _conflicts(judged: _Judged, conflicting: Flags) -> dict[int, Rejection]:

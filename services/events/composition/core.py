@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from services.events.api.intake import Intake
 from services.events.application.fair_turns import FairTurns
 from services.events.application.flush import FlushLoop, flush
 from services.events.application.group_commit import GroupCommit
+from services.events.application.keep_rejected import GroupKeep
 from services.events.application.log_events import EventLog, Logged, Window
 from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
@@ -59,6 +61,8 @@ class Core:
     sink: DeltaSink
     window: Window
     commits: GroupCommit
+    keeping: GroupKeep
+    threads: ThreadPoolExecutor
     pending: PendingBatches
     flusher: FlushLoop
     window_upkeep: WindowUpkeepLoop
@@ -74,9 +78,10 @@ class Core:
 
     async def stop(self) -> None:
         """End what has a thread or a file, in order."""
-        writers = (self.commits, self.flusher, self.window_upkeep)
+        writers = (self.commits, self.keeping, self.flusher, self.window_upkeep)
         for part in (*writers, self.sink, self.journal, self.rejected):
             await asyncio.to_thread(part.close)
+        await asyncio.to_thread(self.threads.shutdown)
         self.privacy.ledger.close()
 
     def ready(self) -> bool:
@@ -100,7 +105,7 @@ def open_core(
     before = read_watermark(settings.lake_path) or NOTHING_WRITTEN
     stored = SqliteJournal(settings.journal_path, platform.ids, after=before.position)
     journal = decorate(stored)
-    rejected = SqliteRejectedEvents(settings.rejected_path, limits, current_door)
+    rejected = SqliteRejectedEvents(settings.rejected_path, limits)
     sink = DeltaSink(settings.lake_path, journal, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
@@ -110,7 +115,9 @@ def open_core(
     privacy = open_privacy(settings, platform)
     retention = retention_upkeep(privacy.retention, sink, rejected, platform.clock)
     received = ReceiveTime(platform.clock)
-    log = EventLog(window, commits, rejected, received, limits, pending, privacy.rules)
+    keeping = GroupKeep(rejected, limits, current_door)
+    threads = ThreadPoolExecutor(limits.threads, "heavy")
+    log = EventLog(window, commits, keeping, received, limits, pending, privacy.rules, threads)
     days = WindowUpkeep(window, platform.clock)
     days.turn()
     flusher = FlushLoop(
@@ -128,6 +135,8 @@ def open_core(
         sink=sink,
         window=window,
         commits=commits,
+        keeping=keeping,
+        threads=threads,
         pending=pending,
         flusher=flusher,
         window_upkeep=WindowUpkeepLoop(days, settings.flush_interval_s),

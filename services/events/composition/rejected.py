@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import cast
 
 from touchstone.events.v1 import rejected_events_service_pb2_grpc
 
@@ -15,7 +14,7 @@ from services.events.application.log_events import Logged
 from services.events.application.pending import PendingBatches
 from services.events.composition.core import Core
 from services.events.domain.dedupe import DedupeWindow
-from services.events.ports import JournalEntry, RejectedEvents
+from services.events.ports import JournalEntry
 from shared.mutations import Mutations
 from shared.server.run import Servicer
 
@@ -39,12 +38,8 @@ def rejected_servicer(core: Core) -> Servicer:
 class _Nowhere:
     """Keeps no rejected events: they are kept already."""
 
-    def keep(self, rejected: Sequence[object]) -> None:
-        """Forget them."""
-
-
-# Logging asks no more of the port than to keep.
-_NOWHERE = cast(RejectedEvents, _Nowhere())
+    async def keep(self, project: str, rejected: Sequence[object]) -> None:
+        """See Keeping: forget them."""
 
 
 class _Void:
@@ -70,7 +65,7 @@ class _Void:
 
 
 def _keeping_nothing(intake: Intake) -> Intake:
-    return replace(intake, event_log=replace(intake.event_log, rejected=_NOWHERE))
+    return replace(intake, event_log=replace(intake.event_log, rejected=_Nowhere()))
 
 
 @contextmanager
@@ -82,7 +77,7 @@ def storing_nothing(intake: Intake) -> Iterator[Intake]:
         intake.event_log,
         window=DedupeWindow(limits.dedupe_window_days),
         commits=commits,
-        rejected=_NOWHERE,
+        rejected=_Nowhere(),
         pending=PendingBatches(lambda: 0),
     )
 

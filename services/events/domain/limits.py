@@ -25,8 +25,12 @@ class Limits:
     """How many bytes the payloads of a project's rejected events take; its oldest go first."""
     queued_bytes: int = 64 * 1024 * 1024
     """Batches that wait for the disk; more callers are sent away to retry."""
+    queued_rejection_bytes: int = 32 * 1024 * 1024
+    """Rejected events that wait to be kept; more callers are sent away to retry."""
+    project_rejection_bytes: int = 8 * 1024 * 1024
+    """Those of one project: what it sends must leave room for others."""
     group_bytes: int = 8 * 1024 * 1024
-    """Batches that go to the disk in one sync."""
+    """Batches, or rejected events, that go to the disk in one sync."""
     backlog_bytes: int = 4 * 1024 * 1024 * 1024
     """Acknowledged batches that are not in the tables yet; more callers are sent away to retry."""
     flush_bytes: int = 32 * 1024 * 1024

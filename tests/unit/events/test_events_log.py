@@ -9,6 +9,7 @@ import pytest
 
 from services.events.adapters.arrow_codec import ArrowCodec, decode
 from services.events.application.group_commit import Durable, GroupCommit
+from services.events.application.keep_rejected import GroupKeep
 from services.events.application.log_events import EventLog, LogEvents, Logged, log_events
 from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
@@ -44,10 +45,12 @@ def bench() -> Iterator[Bench]:
     window: DedupeWindow[Durable] = DedupeWindow(30)
     commits = GroupCommit(journal, ArrowCodec(), limits)
     pending = PendingBatches(lambda: 0)
-    log = EventLog(window, commits, rejected, ReceiveTime(FixedClock(NOW)), limits, pending)
+    keeping = GroupKeep(rejected, limits)
+    log = EventLog(window, commits, keeping, ReceiveTime(FixedClock(NOW)), limits, pending)
     yield Bench(log, journal, rejected)
     journal.gate.set()
     commits.close()
+    keeping.close()
 
 
 def event(event_id: str, value: float = 1.0, time_us: int = NOW_US) -> Event:

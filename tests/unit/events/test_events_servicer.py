@@ -20,6 +20,7 @@ from services.events.api.log import EventsServicer
 from services.events.application.admission import open_admission
 from services.events.application.fair_turns import FairTurns
 from services.events.application.group_commit import Durable, GroupCommit
+from services.events.application.keep_rejected import GroupKeep
 from services.events.application.log_events import EventLog
 from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
@@ -56,7 +57,8 @@ def bench() -> Iterator[Bench]:
     window: DedupeWindow[Durable] = DedupeWindow(30)
     commits = GroupCommit(journal, ArrowCodec(), limits)
     pending = PendingBatches(lambda: 0)
-    log = EventLog(window, commits, rejected, ReceiveTime(FixedClock(NOW)), limits, pending)
+    keeping = GroupKeep(rejected, limits)
+    log = EventLog(window, commits, keeping, ReceiveTime(FixedClock(NOW)), limits, pending)
     reader = InMemoryMetricReader()
     meter = MeterProvider(metric_readers=[reader]).get_meter("test")
     show_pending(meter, pending.total)
@@ -67,6 +69,7 @@ def bench() -> Iterator[Bench]:
     servicer = EventsServicer(intake, "memory", lambda: NOTHING_WRITTEN)
     yield Bench(servicer, journal, rejected, reader)
     commits.close()
+    keeping.close()
 
 
 def conversion(event_id: str, **properties: Any) -> event_pb2.Event:
