@@ -49,7 +49,9 @@ class Journal(Protocol):
     def append(self, batches: bytes) -> int:
         """Store an entry and return its position once it is on the disk.
 
-        All or nothing: UNAVAILABLE means that it will never be read. Positions ascend.
+        All or nothing, and positions ascend. UNAVAILABLE means that it is not read before the next
+        start. After a write whose outcome is unknown, such as a failed sync, it may be read after
+        that: nobody was told that it is stored, and who sends it again finds a duplicate.
         """
         ...
 
@@ -89,8 +91,9 @@ class EventSink(Protocol):
     def store(self, entries: Sequence[JournalEntry]) -> None:
         """Make entries visible to readers, each event once; durable on return.
 
-        Entries may be handed in again, also after a crash. After an error call `recover`, then
-        hand the same entries in again.
+        The first that are not visible yet: at least one, and not all where that would take long;
+        `position` tells how far it came. Entries may be handed in again, also after a crash. After
+        an error call `recover`, then hand the same entries in again.
         """
         ...
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from services.events.batch import SCHEMAS, Batch, Integers, Portion, joined
+from services.events.batch import DAY_US, SCHEMAS, Batch, Integers, Portion, joined
 from services.events.ports import JournalEntry
 from shared.errors import unavailable
 from shared.lake.layout import DATE, INSTANT, INTEGER, TABLES, TEXT, unit_keys
@@ -84,6 +84,23 @@ def projects_of(entry: JournalEntry) -> list[str]:
     """The project of each batch in the entry."""
     batches = {s.batch: s.project for part in _streams(entry) for s in part.segments}
     return list(batches.values())
+
+
+def partitions_of(entry: JournalEntry) -> set[tuple[str, str, int]]:
+    """The table, the project and the day since 1970 of each partition that the entry touches."""
+    found: set[tuple[str, str, int]] = set()
+    for part in _streams(entry):
+        days = part.rows["event_time"].view(INTEGER).to_numpy() // DAY_US
+        projects = sorted({segment.project for segment in part.segments})
+        place = {project: number for number, project in enumerate(projects)}
+        of_rows = np.repeat(
+            [place[segment.project] for segment in part.segments],
+            [segment.rows for segment in part.segments],
+        )
+        for pair in np.unique(days * len(projects) + of_rows).tolist():
+            day, project = divmod(pair, len(projects))
+            found.add((part.table, projects[project], day))
+    return found
 
 
 def _streams(entry: JournalEntry) -> Iterator[_Stored]:

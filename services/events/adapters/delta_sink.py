@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from deltalake.exceptions import DeltaError
 
-from services.events.adapters.arrow_codec import decode
+from services.events.adapters.arrow_codec import decode, partitions_of
 from services.events.ports import Journal, JournalEntry
 from shared.clock import Clock
 from shared.errors import DomainError, failed_precondition
@@ -17,6 +17,9 @@ from shared.lake.writer import LakeWriter
 T = TypeVar("T")
 # Well below the time within which an acknowledged event becomes readable.
 UPKEEP_S = 0.3
+PARTITIONS_AT_ONCE = 256
+"""Partitions that a commit touches, at most, unless one entry touches more: each is a file of its
+own, so that a step stays short whatever stands in the journal."""
 
 
 class DeltaSink:
@@ -50,7 +53,9 @@ class DeltaSink:
 
     def store(self, entries: Sequence[JournalEntry]) -> None:
         """See EventSink."""
-        self._writer.append(decode(entries), entries[-1].position)
+        first = _leading(entries, self.position)
+        if first:
+            self._writer.append(decode(first), first[-1].position)
 
     def tidy(self) -> None:
         """See EventSink."""
@@ -67,6 +72,20 @@ class DeltaSink:
     def close(self) -> None:
         """Stop upkeep that is under way. May be called twice."""
         self._writer.close()
+
+
+def _leading(entries: Sequence[JournalEntry], stored: int) -> list[JournalEntry]:
+    """The first entries that are not stored, of few enough partitions for one step."""
+    leading: list[JournalEntry] = []
+    touched: set[tuple[str, str, int]] = set()
+    for entry in entries:
+        if entry.position <= stored:
+            continue
+        touched |= partitions_of(entry)
+        if leading and len(touched) > PARTITIONS_AT_ONCE:
+            break
+        leading.append(entry)
+    return leading
 
 
 def _forgotten(journal: Journal) -> int:

@@ -19,6 +19,7 @@ from services.events.adapters.sqlite_rejected import SqliteRejectedEvents
 from services.events.adapters.window_rebuild import rebuild
 from services.events.api.door import current_door
 from services.events.api.intake import Intake
+from services.events.application.admission import Admission
 from services.events.application.fair_turns import FairTurns
 from services.events.application.flush import FlushLoop, flush
 from services.events.application.group_commit import GroupCommit
@@ -110,7 +111,8 @@ def open_core(
     window: Window = DedupeWindow(limits.dedupe_window_days)
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
     watch = JournalWatch(journal, time.monotonic)
-    commits = GroupCommit(watch, ArrowCodec(), limits)
+    door = admission(settings, lambda: watch.waiting_s)
+    commits = GroupCommit(watch, ArrowCodec(), limits, door.charge)
     pending = pending_batches(journal, sink, limits)
     privacy = open_privacy(settings, platform)
     retention = retention_upkeep(privacy.retention, sink, rejected, platform.clock)
@@ -140,18 +142,18 @@ def open_core(
         pending=pending,
         flusher=flusher,
         window_upkeep=WindowUpkeepLoop(days, settings.flush_interval_s),
-        intake=open_intake(settings, log, lambda: watch.waiting_s),
+        intake=open_intake(door, log),
         privacy=privacy,
         retention=retention,
         scrub_journal=stored.scrub,
     )
 
 
-def open_intake(settings: Settings, log: EventLog, waiting_s: Callable[[], float]) -> Intake:
-    """The way in; `waiting_s` is how long the disk has not answered."""
+def open_intake(door: Admission, log: EventLog) -> Intake:
+    """The way in."""
     validator = RequestValidator()
     return Intake(
-        admission(settings, waiting_s),
+        door,
         log,
         validator,
         EventDecoder(log.limits, validator.first_violation),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.events.adapters.delta_sink import DeltaSink
+from services.events.adapters.arrow_codec import partitions_of
+from services.events.adapters.delta_sink import PARTITIONS_AT_ONCE, DeltaSink
 from services.events.adapters.sqlite_journal import SqliteJournal
 from services.events.adapters.window_rebuild import rebuild
 from services.events.application.flush import FlushLoop, flush
@@ -16,6 +17,7 @@ from services.events.batch import Batch
 from services.events.domain.dedupe import DedupeWindow, Seen
 from services.events.domain.event import Event
 from services.events.domain.limits import Limits
+from services.events.ports import JournalEntry
 from shared.errors import DomainError
 from shared.lake.snapshot import LakeEventTables
 from shared.testing.fakes import CountingIds, FixedClock
@@ -148,6 +150,57 @@ def test_a_restart_between_any_two_steps_stores_each_event_once(tmp_path: Path) 
         sink.store(journal.read(0, 10**9))  # everything, also what is stored already
         journal.close()
     assert readable(lake) == sorted(f"{r}-{c}" for r in range(3) for c in "ab")
+
+
+def spread_batch(name: str, days: int, first: int = 0) -> Batch:
+    """An event a day."""
+    return batch_of(
+        *(
+            event(f"{name}{day}")._replace(time_us=NOW_US - (first + day) * DAY_US)
+            for day in range(days)
+        )
+    )
+
+
+def test_a_step_writes_a_bounded_number_of_files_and_says_that_more_waits(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "j.db", CountingIds())
+    sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
+    days = PARTITIONS_AT_ONCE // 2 + 1
+    journal.append(entry_of(spread_batch("a", days)))
+    journal.append(entry_of(spread_batch("b", days)))
+    journal.append(entry_of(spread_batch("c", days, first=days)))
+    assert flush(journal, sink, Limits())
+    # The days of the first two are the same ones.
+    assert (sink.position, len(list((tmp_path / "lake").rglob("*.parquet")))) == (2, days)
+    assert not flush(journal, sink, Limits())
+    assert sink.position == 3
+    journal.close()
+
+
+def test_an_entry_that_touches_more_than_a_step_may_is_stored_by_itself(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "j.db", CountingIds())
+    sink = DeltaSink(tmp_path / "lake", journal, FixedClock(NOW))
+    journal.append(entry_of(batch("a")))
+    journal.append(entry_of(spread_batch("b", 2), spread_batch("c", PARTITIONS_AT_ONCE, 2)))
+    journal.append(entry_of(batch("d")))
+    assert flush(journal, sink, Limits())
+    assert sink.position == 1
+    assert flush(journal, sink, Limits())
+    assert sink.position == 2
+    assert not flush(journal, sink, Limits())
+    assert len(readable(tmp_path / "lake")) == PARTITIONS_AT_ONCE + 4
+    journal.close()
+
+
+def test_partitions_are_told_by_table_project_and_day() -> None:
+    entry = JournalEntry(
+        1, entry_of(spread_batch("a", 3), batch("b", project="rival"), batch("c", project="acme"))
+    )
+    today = NOW_US // DAY_US
+    assert partitions_of(entry) == {
+        *(("conversions", "acme", today - back) for back in range(3)),
+        ("conversions", "rival", today),
+    }
 
 
 def seen(window: DedupeWindow[str], name: str, project: str = "acme") -> Seen:
