@@ -66,18 +66,26 @@ class Mutations:
         except _ValidatedOnly as outcome:
             return outcome.response  # type: ignore[return-value]  # it is what `work` returned
 
+    def earlier(self, mutation: Mutation) -> Message | None:
+        """The first response to a request id that was used in the last seven days, or None.
+
+        For work that takes too long to hold up every other change meanwhile, and does no harm when
+        it is done twice: look here, do it, then `run` what only returns the response. Of two calls
+        with one request id at once both may find None. INVALID_ARGUMENT as for `run`.
+        """
+        with self._database.read() as connection:
+            return _first_response(connection, mutation, body_digest(mutation.request))
+
     def _run(
         self, connection: sa.Connection, mutation: Mutation, work: Callable[[sa.Connection], M]
     ) -> M:
         call = current_call()
         digest = body_digest(mutation.request)
-        key = (call.caller.project, call.method, mutation.request_id)
         # One mutation of a project at a time: of two with one request id the second waits here.
         SqlAuditLog(connection, self._keys).lock(call.caller.project)
-        if mutation.request_id and not mutation.validate_only:
-            stored = _stored_reply(connection, key, digest)
-            if stored is not None:
-                return _parse(call.method, stored)  # type: ignore[return-value]
+        first = _first_response(connection, mutation, digest)
+        if first is not None:
+            return first  # type: ignore[return-value]  # it is what `work` returned then
         response = work(connection)
         if mutation.validate_only:
             raise _ValidatedOnly(response)
@@ -122,6 +130,15 @@ class Mutations:
 def body_digest(request: Message) -> str:
     """The SHA-256 of a message in its deterministic encoding, in hexadecimal."""
     return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _first_response(connection: sa.Connection, mutation: Mutation, digest: str) -> Message | None:
+    if not mutation.request_id or mutation.validate_only:
+        return None
+    call = current_call()
+    key = (call.caller.project, call.method, mutation.request_id)
+    stored = _stored_reply(connection, key, digest)
+    return None if stored is None else _parse(call.method, stored)
 
 
 def _stored_reply(

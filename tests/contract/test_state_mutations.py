@@ -160,3 +160,24 @@ def test_of_calls_at_once_with_one_request_id_one_does_the_work(state, mutations
     assert failures == []
     assert answers == ["made 1"] * 6
     assert len(state_of(state)[1]) == 1
+
+
+def test_the_first_answer_can_be_looked_up_before_long_work(state, mutations):
+    mutation = Mutation(request(), "projects/demo/keys/x", "once")
+    with calling(CREATE_KEY):
+        assert mutations.earlier(mutation) is None
+    first = run(mutations, request(), Work())
+    with calling(CREATE_KEY):
+        assert mutations.earlier(mutation) == first
+        other = Mutation(request(name="for the bank"), mutation.resource, "once")
+        with pytest.raises(DomainError, match="used before"):
+            mutations.earlier(other)
+        for new in (
+            Mutation(request(), mutation.resource, "another"),
+            Mutation(request(), mutation.resource),
+            Mutation(request(), mutation.resource, "once", validate_only=True),
+        ):
+            assert mutations.earlier(new) is None
+    with calling(CREATE_KEY, project="other"):
+        assert mutations.earlier(mutation) is None
+    assert len(state_of(state)[1]) == 1

@@ -1,15 +1,16 @@
 """RejectedEventsService: decode, handle, encode."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from touchstone.events.v1 import events_service_pb2, rejected_events_service_pb2_grpc
 from touchstone.events.v1 import rejected_events_service_pb2 as pb
 
 from services.events.api.intake import Intake
+from services.events.application.fair_turns import FairTurns
 from services.events.application.log_events import Logged
 from services.events.application.replay_rejected import Item, Replay, Replayed, replay_rejected
 from services.events.domain.rejection import Wanted
@@ -30,6 +31,7 @@ from shared.resource_names import require_parent
 from shared.security.caller import current_caller
 from shared.state.paging import Page, read_page
 
+Done = TypeVar("Done")
 MOST_REPLAYED = 500
 _NUMBER = r"([0-9]{1,18})"
 
@@ -66,8 +68,10 @@ class RejectedEventsServicer(rejected_events_service_pb2_grpc.RejectedEventsServ
     journal_id: str
     again: Intake
     trial: Callable[[], AbstractContextManager[Intake]]
-    one: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Replays wait for the log in a thread: one at a time leaves the others to the log itself."""
+    turns: FairTurns = field(default_factory=lambda: FairTurns(1))
+    """Replays wait for the log in a thread of those that all share: one at a time, and the projects
+    take turns.
+    """
 
     async def ListRejectedEvents(
         self, request: pb.ListRejectedEventsRequest, _context: Any
@@ -113,25 +117,26 @@ class RejectedEventsServicer(rejected_events_service_pb2_grpc.RejectedEventsServ
             with self.trial() as intake:
                 return self._replay(selected, IntakeDoor(intake, loop), trial=True)
 
-        async with self.one:
-            return await asyncio.to_thread(self._run, request, work)
+        async with self.turns.of(project):
+            return await _to_its_end(asyncio.to_thread(self._run, request, work))
 
     def _run(
         self,
         request: pb.ReplayRejectedEventsRequest,
         work: Callable[[], tuple[pb.ReplayRejectedEventsResponse, list[str]]],
     ) -> pb.ReplayRejectedEventsResponse:
-        """The mutation. Messages may show values of events: they are told and not remembered."""
-        told: list[str] = []
+        """The mutation. Messages may show values of events: they are told and not remembered.
 
-        def once(_connection: object) -> pb.ReplayRejectedEventsResponse:
-            response, messages = work()
-            told.extend(messages)
-            return response
-
+        Whoever changes the state waits for the record alone, and not for the log.
+        """
         mutation = Mutation(request, request.parent, request.request_id, request.validate_only)
-        response = self.mutations.run(mutation, once)
-        for result, message in zip(response.results, told, strict=False):
+        earlier = self.mutations.earlier(mutation)
+        if earlier is not None:
+            return cast(pb.ReplayRejectedEventsResponse, earlier)
+        response, told = work()
+        if not request.validate_only:
+            self.mutations.run(mutation, lambda _connection: response)
+        for result, message in zip(response.results, told, strict=True):
             result.message = message
         return response
 
@@ -176,6 +181,20 @@ class _Selection:
         response.remaining = self.store.count(self.project, self.wanted, tried[-1].number)
         if response.remaining:
             response.next_page_token = self.page.token(str(tried[-1].number))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, Done]) -> Done:
+    """The result of work in a thread. Whoever gives up waiting for it leaves when it has ended:
+    until then the turn is taken.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((task,))
+        raise
 
 
 def _page_of(request: pb.ReplayRejectedEventsRequest, project: str) -> Page:
