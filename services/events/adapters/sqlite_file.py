@@ -9,6 +9,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
+from services.events.adapters.write_ahead_log import damaged_at
 from shared.errors import DomainError, failed_precondition, unavailable
 
 VERSION = 1
@@ -21,8 +22,10 @@ def open_file(path: Path, schema: str, newest: int = VERSION) -> sqlite3.Connect
     """The connection, in WAL mode with a sync in every commit. A new file has the newest version.
 
     FAILED_PRECONDITION when a newer program wrote the file or it is not ours; UNAVAILABLE when the
-    folder cannot be written, the disk is full or another process holds the file.
+    folder cannot be written, the disk is full, another process holds the file or its write-ahead
+    log is damaged.
     """
+    _check_log(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(
@@ -54,6 +57,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, schema: str, newest: in
             f"{path} has version {version}; this program reads up to {newest}: run the newer "
             "version of Touchstone that wrote it",
         )
+    # What a crash tore off stays behind the log's end until then, and would look like damage.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.execute("BEGIN IMMEDIATE")
     for statement in schema.split(";"):
         connection.execute(statement)
@@ -75,7 +80,7 @@ def require_log(path: Path) -> None:
     except OSError as error:
         raise cannot_write(path, error) from error
     in_use = int.from_bytes(header[_APPLICATION_ID], "big") == _IN_USE
-    log = path.with_name(path.name + "-wal")
+    log = _log_of(path)
     if in_use and not log.exists():
         raise unavailable(
             "STORAGE_UNAVAILABLE",
@@ -84,6 +89,29 @@ def require_log(path: Path) -> None:
             f"can be, move {path} away to start a new one without those events",
             retry_after_s=None,
         )
+
+
+def _check_log(path: Path) -> None:
+    """UNAVAILABLE when SQLite would leave out what stands behind damage in the write-ahead log."""
+    log = _log_of(path)
+    try:
+        damage = damaged_at(log)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise cannot_write(log, error) from error
+    if damage is not None:
+        raise unavailable(
+            "STORAGE_UNAVAILABLE",
+            f"the write-ahead log {log} is damaged at byte {damage}, and what was acknowledged "
+            "after that cannot be read: restore a backup; if there is none, move the log and "
+            f"{path} away to start a new one without what was acknowledged last",
+            retry_after_s=None,
+        )
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
 
 
 def mark_in_use(connection: sqlite3.Connection) -> None:

@@ -62,6 +62,13 @@ def blank(file: Path, dice: np.random.Generator) -> None:
     file.write_bytes(bytes(content))
 
 
+def flip_early(file: Path, dice: np.random.Generator) -> None:
+    """Turn one bit of its first half: many commits stand behind it."""
+    content = bytearray(file.read_bytes())
+    content[int(dice.integers(len(content) // 2))] ^= 1 << int(dice.integers(8))
+    file.write_bytes(bytes(content))
+
+
 def remove(file: Path, _dice: np.random.Generator) -> None:
     """Lose it."""
     file.unlink()
@@ -77,10 +84,14 @@ class Part:
     """Damaged while acknowledged events are in the journal only; else all are in the tables."""
     folded: bool = False
     """The journal's log was folded into its file before."""
+    refused: bool = False
+    """Whether every one of these harms must be refused: nothing else could tell of it."""
 
 
 PARTS = (
     Part("events/journal.db", (flip_event, cut, flip, blank), pending=True, folded=True),
+    # The end of the log is another matter: see the README.
+    Part("events/journal.db-wal", (flip_early, remove), pending=True, refused=True),
     Part("events/journal.db", (cut, flip, blank)),
     Part("events/rejected.db", (cut, flip, blank)),
     # A single bit inside of a page may go unseen: see the track record.
@@ -133,7 +144,8 @@ def _keep(play: Play) -> Kept:
     process.start()
     with by_hand(scene) as hand:
         hand.send(names("acme", "p-", 10))  # the first turn of flushing comes at once
-        hand.send(names("acme", "q-", EVENTS // 3))
+        for start in range(0, EVENTS // 3, 100):
+            hand.send(names("acme", "q-", EVENTS // 3)[start : start + 100])
     process.kill()
     shutil.copytree(process.data, pending)
     process.flush_interval_s = 0.05
@@ -147,6 +159,7 @@ def _damage(kept: Kept, part: Part, harm: Harm, dice: np.random.Generator) -> st
     shutil.copytree(kept.pending if part.pending else kept.settled, process.data)
     if part.folded:
         with sqlite3.connect(process.data / "events" / "journal.db") as connection:
+            connection.execute("PRAGMA application_id = 0")  # as when it is closed
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
     files = sorted(process.data.glob(part.pattern))
@@ -160,6 +173,8 @@ def _damage(kept: Kept, part: Part, harm: Harm, dice: np.random.Generator) -> st
         if "error: " not in str(error):
             scene.history.complain("refusal", f"{what}: no word of what is wrong: {error}")
         return "refused"
+    if part.refused:
+        scene.history.complain("refusal", f"{what}: it starts")
     try:
         return _look(scene, what, part.pending)
     finally:
@@ -235,8 +250,9 @@ DAMAGE = Fault(
     14,
     "a file is cut, loses bits, a page or itself while nobody runs",
     _damages,
-    twins={"no_checksum": 1},
+    twins={"no_checksum": 1, "trusts_log": 2},
     short=3,
+    long_twins=("trusts_log",),
     rounds=120,
 )
 STRANGERS = Fault(
