@@ -29,7 +29,7 @@ from services.events.application.pending import PendingBatches
 from services.events.application.receive_time import ReceiveTime
 from services.events.application.retention import RetentionUpkeep
 from services.events.application.window_upkeep import WindowUpkeep, WindowUpkeepLoop
-from services.events.composition.admission import admission
+from services.events.composition.admission import admission, charging
 from services.events.composition.privacy import Privacy, open_privacy, retention_upkeep
 from services.events.domain.dedupe import DedupeWindow
 from services.events.domain.limits import Limits
@@ -112,7 +112,7 @@ def open_core(
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
     watch = JournalWatch(journal, time.monotonic)
     door = admission(settings, lambda: watch.waiting_s)
-    commits = GroupCommit(watch, ArrowCodec(), limits, door.charge)
+    commits = GroupCommit(watch, ArrowCodec(), limits, charging(door, settings, journal))
     pending = pending_batches(journal, sink, limits)
     privacy = open_privacy(settings, platform)
     retention = retention_upkeep(privacy.retention, sink, rejected, platform.clock)
