@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 
+from shared.security.caller import Role
 from shared.server.run import Application
 from shared.settings import SERVICES
 from shared.testing.serving import free_port
@@ -25,6 +26,15 @@ def test_rpc_has_a_rule_that_admits_somebody(method):
     if method.rule.per_item:
         field = method.descriptor.input_type.fields_by_name[method.rule.per_item]
         assert field.is_repeated
+
+
+def test_whoever_may_do_more_may_read_what_a_viewer_reads():
+    read = [method for method in METHODS if Role.VIEWER in method.rule.roles]
+    events = [method for method in read if method.path.startswith("/touchstone.events.")]
+    assert [m.path for m in read if Role.EXPERIMENTER not in m.rule.roles] == []
+    assert [m.path for m in events if Role.ADMIN not in m.rule.roles] == []
+    assert "/touchstone.events.v1.EventsService/GetWatermark" in {m.path for m in events}
+    assert "/touchstone.events.v1.RetentionService/GetRetention" in {m.path for m in events}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.path)
