@@ -40,9 +40,9 @@ class Service:
         return None
 
 
-def event(event_id: str) -> event_pb2.Event:
+def event(event_id: str, seconds: int = 1_790_000_000) -> event_pb2.Event:
     one = event_pb2.Event(event_id=event_id, unit=unit_pb2.UnitId(type="user", id="u"))
-    one.event_time.FromSeconds(1_790_000_000)
+    one.event_time.FromSeconds(seconds)
     one.conversion.event_name = "buy"
     return one
 
@@ -125,3 +125,25 @@ def latencies(service: Service, channel: grpc.Channel, name: str) -> list[float]
         found.append(time.perf_counter() - began)
         time.sleep(0.01)
     return found
+
+
+def test_who_spreads_events_over_days_waits_and_the_tables_stay_open(service: Service) -> None:
+    with grpc.insecure_channel(service.process.address) as channel:
+        stub = events_service_pb2_grpc.EventsServiceStub(channel)
+        metadata = (("authorization", f"Bearer {service.keys['acme']}"),)
+        accepted, errors = 0, []
+        for call in range(20):
+            days = range(600 * call, 600 * (call + 1))
+            request = events_service_pb2.LogEventsRequest(
+                events=[event(f"{day}", day * 86_400) for day in days]
+            )
+            try:
+                accepted += stub.LogEvents(request, metadata=metadata, timeout=20).accepted
+            except grpc.RpcError as error:
+                errors.append(from_rpc_error(error))  # type: ignore[arg-type]  # it is a Call
+        # What is paid for by then: 250 at once, 50 a second, and one batch that leaves a debt.
+        assert accepted <= 6000
+        assert errors
+        assert {error.reason for error in errors} == {"RATE_LIMITED"}
+        assert all(error.retry_after_s for error in errors)
+        assert service.log(channel, "flood", "other", 1) is None, "another project does not wait"
