@@ -53,7 +53,7 @@ def run(text, folder, addresses):
             start_new_session=True,
         )
     try:
-        process.wait(240)
+        process.wait(280)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import typer
 from google.longrunning import operations_pb2
 from touchstone.events.v1 import backup_service_pb2 as pb
@@ -16,11 +17,11 @@ from services.cli.paging import collect
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import Session, open_operator_session
 from services.cli.settings import read_settings
-from services.cli.terminal import say
+from services.cli.terminal import say, warn
 from shared.backup.files import verify as verify_files
 from shared.backup.manifest import SQLITE, Manifest, read_manifest
-from shared.backup.restore import restore as restore_backup
 from shared.ids import RandomIds
+from shared.security.erasure_ledger import FILE, KEY_FILE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,7 +59,16 @@ def create(
     """
     with open_operator_session(data) as session:
         request = pb.CreateBackupRequest(parent=session.parent, backup_id=backup_id, keep=keep)
-        made = _completed(session, session.backups.CreateBackup(request).operation)
+        operation = session.backups.CreateBackup(request).operation
+        try:
+            made = _completed(session, operation)
+        except (KeyboardInterrupt, grpc.RpcError):
+            say(
+                "the backup was begun, and it may go on, also after a restart of the services; "
+                "look with `touchstone backup list`, or with the operator's key as "
+                f"TOUCHSTONE_API_KEY: `touchstone operations wait {last_part(operation.name)}`"
+            )
+            raise
     write(View(made, _COLUMNS, [_row(made)]), output)
 
 
@@ -112,6 +122,9 @@ def restore(
 
     Example: touchstone backup restore /mnt/backups/nightly-2026-01-31 --data /srv/touchstone
     """
+    # Slow to load, and no other command needs it.
+    from shared.backup.restore import restore as restore_backup
+
     settings = read_settings(data)
     done = restore_backup(folder, settings.data, RandomIds(), erasures)
     manifest = done.manifest
@@ -121,7 +134,14 @@ def restore(
         f"{manifest.begin_time:%Y-%m-%d %H:%M:%S} UTC, when the backup was begun, and all up to "
         f"position {manifest.journal_position}; the log goes on as {done.journal_id}"
     )
-    if erasures is not None:
+    if erasures is None and not (settings.erasures and (settings.erasures / FILE).is_file()):
+        warn(
+            "erasures that were made after the backup are not known here: the units are there "
+            "again. Where a newer ledger is left (erasures in the old data folder, with "
+            f"{FILE} and {KEY_FILE}), do not start the services: remove {settings.data} and "
+            "restore again with --erasures FOLDER; else erase those units anew"
+        )
+    elif erasures is not None:
         say(f"{done.later_erasures} later entries of the ledger of erasures were taken over")
     if manifest.state != SQLITE:
         say("the state is in PostgreSQL: restore it with pg_restore before you start the services")

@@ -20,6 +20,7 @@ from touchstone.events.v1 import rejected_events_service_pb2 as pb
 
 from services.events.composition import compose
 from services.events.settings import Settings
+from shared.clock import SystemClock
 from shared.errors import Code, DomainError
 from shared.lake.snapshot import LakeEventTables
 from shared.security.audit import SqlAuditLog
@@ -146,7 +147,7 @@ async def test_a_rejected_event_is_kept_with_reason_source_door_time_and_payload
     assert one.reason == events_service_pb2.REJECTION_REASON_INVALID_FIELD
     assert one.field == "conversion.event_name"
     assert "NO" in one.message
-    assert abs(one.receive_time.ToDatetime(dt.UTC) - NOW) < dt.timedelta(minutes=5)
+    assert abs(one.receive_time.ToDatetime(dt.UTC) - SystemClock().now()) < dt.timedelta(minutes=5)
     assert one.event == bad
     assert event_pb2.Event.FromString(one.payload) == bad
     assert (listed.payload_bytes, listed.payload) == (len(one.payload), b"")
