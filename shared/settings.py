@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.errors import DomainError, FieldViolation, invalid_fields, shown
+from shared.errors import DomainError, FieldViolation, invalid_fields
 
 ServiceName = Literal["assignment", "events", "results", "attribution"]
 SERVICES: tuple[ServiceName, ...] = ("assignment", "events", "results", "attribution")
@@ -141,12 +141,15 @@ class ServiceSettings(Settings):
 
 
 def settings_error(error: ValidationError) -> DomainError:
-    """The error of settings that do not hold, naming each by its environment variable."""
+    """The error of settings that do not hold, naming each by its environment variable.
+
+    What a setting says of its value is told in full: a validator that quotes the value cuts it.
+    """
     return invalid_fields(
         [
             FieldViolation(
                 f"TOUCHSTONE_{'_'.join(str(part) for part in problem['loc']).upper()}",
-                f"does not hold: {shown(problem['msg'])}",
+                f"does not hold: {problem['msg'].removeprefix('Value error, ')}",
             )
             for problem in error.errors(include_input=False)
         ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from services.events.domain.flag_evaluation import NO_CHOICE
+from shared.errors import shown
 from shared.settings import ServiceSettings
 
 _RATE = re.compile(
@@ -21,8 +22,8 @@ def parse_rates(text: str) -> dict[str, tuple[float, float]]:
         match = _RATE.fullmatch(part)
         if match is None or not int(match["events"]) or not int(match["bytes"]):
             raise ValueError(
-                f"{part!r} is no rate; allowed: PROJECT=EVENTS:BYTES, both a second and above 0, "
-                "separated by commas"
+                f"{shown(part)} is no rate; allowed: PROJECT=EVENTS:BYTES, both a second and above "
+                "0, separated by commas"
             )
         found[match["project"]] = (float(match["events"]), float(match["bytes"]))
     return found
@@ -34,8 +35,8 @@ def parse_reasons(text: str) -> frozenset[str]:
     for reason in reasons:
         if not _REASON.fullmatch(reason) or reason in NO_CHOICE:
             raise ValueError(
-                f"{reason!r} makes no exposure; allowed: words of a to z, 0 to 9 and _, separated "
-                f"by commas, other than {', '.join(sorted(NO_CHOICE))}"
+                f"{shown(reason)} makes no exposure; allowed: words of a to z, 0 to 9 and _, "
+                f"separated by commas, other than {', '.join(sorted(NO_CHOICE))}"
             )
     return reasons
 
@@ -47,7 +48,10 @@ class Settings(ServiceSettings):
         0.5, gt=0, le=60, description="Seconds between commits to the event tables."
     )
     dedupe_window_days: int = Field(
-        30, ge=1, le=3650, description="Days that an event id is remembered; 24 bytes an event."
+        30,
+        ge=30,
+        le=3650,
+        description="Days that an event id is remembered, 30 or more; 24 bytes an event.",
     )
     erasure_grace_s: float = Field(
         3600.0,
