@@ -44,6 +44,7 @@ async def send(
 
 async def test_what_keeps_the_threads_of_all_busy_keeps_no_batch_waiting(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, events_address=f"127.0.0.1:{free_port()}")
+    before = set(threading.enumerate())
     application = compose(settings)
     owner = bearer(add_key(application.platform, "acme", *Role).text)
     running = await start_server(application)
@@ -62,5 +63,5 @@ async def test_what_keeps_the_threads_of_all_busy_keeps_no_batch_waiting(tmp_pat
         listing.set()
         await taken
     await running.drain()
-    names = [thread.name for thread in threading.enumerate()]
+    names = [thread.name for thread in set(threading.enumerate()) - before]
     assert not [name for name in names if name.startswith(("heavy", "rejected"))]
