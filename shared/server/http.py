@@ -159,21 +159,26 @@ def _failure(codec: HttpCodec, ended: grpc.Status, http_status: int) -> _Answer:
     for key, value in ended.trailing_metadata:
         if key == "grpc-status-details-bin":
             status.ParseFromString(value)
+    retry = _retry(status)
     number = http_status or HTTP_STATUS[ended.code.name]
+    if number == 429 and retry is None:
+        number = 413  # a limit that it exceeds however often it is sent
     headers = _headers(codec, ended.trailing_metadata)
     if number in _RETRIED:
-        headers.append((b"retry-after", str(_retry_after_s(status)).encode()))
+        headers.append((b"retry-after", str(_whole_seconds(retry)).encode()))
     if number == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return _Answer(number, headers, codec.error(status))
 
 
-def _retry_after_s(status: status_pb2.Status) -> int:
-    """In whole seconds, which is all that the header can say."""
+def _retry(status: status_pb2.Status) -> error_details_pb2.RetryInfo | None:
     retry = error_details_pb2.RetryInfo()
-    for detail in status.details:
-        detail.Unpack(retry)
-    seconds: float = retry.retry_delay.ToNanoseconds() / 1e9
+    return retry if any(detail.Unpack(retry) for detail in status.details) else None
+
+
+def _whole_seconds(retry: error_details_pb2.RetryInfo | None) -> int:
+    """All that the header can say."""
+    seconds: float = retry.retry_delay.ToNanoseconds() / 1e9 if retry else 0.0
     return max(1, math.ceil(seconds))
 
 

@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from touchstone.common.v1 import access_service_pb2 as pb
 from touchstone.common.v1 import rpc_pb2
 
-from shared.errors import DomainError, overloaded
+from shared.errors import DomainError, limit_exceeded, overloaded
 from shared.security.audit import SqlAuditLog
 from shared.security.caller import Role
 from shared.server.http import HttpDoor, HttpLimits, HttpRoute, ProtobufCodec
@@ -333,6 +333,17 @@ async def test_delay_of_an_error_is_told_in_whole_seconds(open_door, handlers):
     async with open_door() as door:
         reply = await door.post()
     assert (reply.status, reply.headers["retry-after"]) == (429, "3")
+
+
+async def test_limit_that_a_request_exceeds_for_ever_asks_for_no_other_try(open_door, handlers):
+    async def too_many():
+        raise limit_exceeded("records", 3, 2)
+
+    handlers.do = too_many
+    async with open_door() as door:
+        reply = await door.post()
+    assert (reply.status, reply.reason) == (413, "LIMIT_EXCEEDED")
+    assert "retry-after" not in reply.headers
 
 
 async def test_failure_that_nobody_expected_tells_nothing_of_itself(open_door, handlers, log):
