@@ -64,18 +64,17 @@ class Parse:
         self._request_types = request_types
 
     async def __call__(self, rpc: Rpc) -> None:
-        """Raises INVALID_ARGUMENT when the bytes are no message of the RPC's request type."""
+        """Raises INVALID_ARGUMENT when the bytes are no message of the RPC's request type, unless
+        the handler does.
+        """
+        if rpc.rule is not None and rpc.rule.handler_parses:
+            rpc.request = rpc.body
+            return
         request_type = self._request_types[rpc.method]
         try:
             rpc.request = request_type.FromString(rpc.body)
         except (DecodeError, RecursionError) as error:
-            name = request_type.DESCRIPTOR.full_name
-            raise DomainError(
-                Code.INVALID_ARGUMENT,
-                "MALFORMED_REQUEST",
-                f"the {len(rpc.body)} bytes of the request are not a {name} (cut off, nested too "
-                "deeply, of another type, or with text that is not UTF-8)",
-            ) from error
+            raise malformed(len(rpc.body), request_type) from error
 
 
 class Validate:
@@ -89,4 +88,16 @@ class Validate:
         if rpc.request is None or rpc.rule is None:
             raise RuntimeError("validation needs a parsed request of an authorised call")
         if not rpc.rule.handler_validates:
+            if isinstance(rpc.request, bytes):
+                raise TypeError(f"{rpc.method} is parsed by its handler, which must validate too")
             self._validator.check(rpc.request, rpc.rule.per_item)
+
+
+def malformed(size_bytes: int, request_type: type[Message]) -> DomainError:
+    """The bytes of a request are no message of its type."""
+    return DomainError(
+        Code.INVALID_ARGUMENT,
+        "MALFORMED_REQUEST",
+        f"the {size_bytes} bytes of the request are not a {request_type.DESCRIPTOR.full_name} "
+        "(cut off, nested too deeply, of another type, or with text that is not UTF-8)",
+    )

@@ -121,7 +121,7 @@ class Guard(grpc.aio.ServerInterceptor):
         asked = rpc.context.time_remaining()
         return allowed if asked is None else min(allowed, asked)
 
-    async def _admit(self, rpc: Rpc) -> Message:
+    async def _admit(self, rpc: Rpc) -> Message | bytes:
         for check in self._policy.checks:
             await check(rpc)
         if rpc.request is None:

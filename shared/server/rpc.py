@@ -29,7 +29,7 @@ class Rpc:
     request_id: str
     metadata: dict[str, str] = field(default_factory=dict)
     call: Call | None = None
-    request: Message | None = None
+    request: Message | bytes | None = None
 
 
 def receive(method: str, rule: Rule | None, body: bytes, context: Context, ids: IdGenerator) -> Rpc:

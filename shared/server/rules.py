@@ -31,6 +31,10 @@ class Rule:
     per_item: str
     max_duration_s: float | None
     handler_validates: bool = False
+    handler_parses: bool = False
+    """Whether the handler is given the bytes: decoded as a whole, a request of a contract that
+    bounds nothing may take a hundred times its size.
+    """
 
     def admits(self, roles: frozenset[Role]) -> bool:
         """Whether a caller with these roles may call."""

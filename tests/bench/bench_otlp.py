@@ -20,6 +20,7 @@ from touchstone.events.v1 import events_service_pb2
 
 from services.events.api.otlp import SERVICE
 from services.events.api.otlp_records import RecordRule, read_records
+from services.events.api.otlp_wire import EncodedExport
 from tests.bench.ingest_load import METHOD, UNLIMITED, Served
 from tests.bench.report import BUILD, BenchRow, compared
 from tests.robustness.faults import EventsProcess, free_port, make_key
@@ -92,8 +93,10 @@ def export(start_ns: int) -> bytes:
 
 
 def _log_events(body: bytes) -> bytes:
-    read = read_records(logs_service_pb2.ExportLogsServiceRequest.FromString(body), RULE)
-    return read.batches[0].SerializeToString()
+    encoded = EncodedExport(body)
+    encoded.cut()
+    [piece] = encoded.pieces
+    return read_records(body, piece, RULE).request.SerializeToString()
 
 
 @contextmanager

@@ -37,11 +37,7 @@ class Intake:
         """
         if not 1 <= len(request.events) <= MOST_EVENTS:
             self.validator.check(request, ITEMS)
-        logged = await self.admission.patiently(
-            lambda begin: self._admitted(project, request, begin)
-        )
-        self.count(logged)
-        return logged
+        return await self.admission.patiently(lambda begin: self._admitted(project, request, begin))
 
     async def _admitted(
         self, project: str, request: events_service_pb2.LogEventsRequest, begin: Begin
@@ -50,14 +46,15 @@ class Intake:
         with self.admission.admit(project, len(request.events), size):
             if size <= self.event_log.limits.inline_bytes:
                 begin()
-                return await self._log(project, request, heavy=False)
+                return await self.log_admitted(project, request, heavy=False)
             async with self.turns.of(project):
                 begin()
-                return await self._log(project, request, heavy=True)
+                return await self.log_admitted(project, request, heavy=True)
 
-    async def _log(
+    async def log_admitted(
         self, project: str, request: events_service_pb2.LogEventsRequest, heavy: bool
     ) -> Logged:
+        """The same within what was admitted already; `heavy` within a turn of the project."""
         # Only heavy batches have waited for their turn at these.
         threads = self.event_log.threads if heavy else None
         decoded = await beside(heavy, lambda: self.decoder.by_columns(request), threads)
@@ -77,4 +74,6 @@ class Intake:
             return event.source[:128], event.SerializeToString(deterministic=True)
 
         command = LogEvents(project, decoded.portions, decoded.rejected, sent, heavy)
-        return await log_events(command, self.event_log)
+        logged = await log_events(command, self.event_log)
+        self.count(logged)
+        return logged

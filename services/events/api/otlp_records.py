@@ -1,14 +1,14 @@
 """From OpenTelemetry log records to events, by the rule in docs/how-to/otlp.md."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.logs.v1 import logs_pb2
 from touchstone.events.v1 import event_pb2, events_service_pb2
 
+from services.events.api.otlp_wire import Run
 from services.events.domain.flag_evaluation import (
     CONTEXT_ID,
     EVENT_NAME,
@@ -23,8 +23,6 @@ from services.events.domain.flag_evaluation import (
     read_value,
 )
 
-BATCH_EVENTS = 5000
-"""What one LogEvents request holds at most."""
 _NANOS = 1_000_000_000
 _RESOURCE_NAMES = frozenset(
     {
@@ -40,6 +38,10 @@ NO_CONTEXT = f"without {CONTEXT_ID}: set a targeting key in the evaluation conte
 NO_TIME = "without a time: set time_unix_nano or observed_time_unix_nano"
 # The limits of the contract, in bytes, of what describes an event and does not identify it.
 _SOURCE, _REASON, _EVALUATOR, _FLAG_SET, _ERROR_TYPE, _MESSAGE = 128, 64, 128, 128, 128, 1024
+# A resource is written into each of its events; so long a type is none, and is rejected as it is.
+_UNIT_TYPE, _INSTANCE = 64, 4096
+_ATTRIBUTES = 256
+"""So many of a record or resource are read; OpenTelemetry's own limit is half of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,31 +56,15 @@ class RecordRule:
 
 @dataclass(slots=True)
 class ReadRecords:
-    """The events of an export, in batches that may be logged, and what became of the others."""
+    """The events of some records, and what became of the others."""
 
-    batches: list[events_service_pb2.LogEventsRequest] = field(default_factory=list)
+    request: events_service_pb2.LogEventsRequest
     exposures: int = 0
     evaluations: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    """Evaluations that cannot be events, by what is wrong with them."""
+    refused: dict[int, str] = field(default_factory=dict)
+    """What is wrong with the record of an event that cannot be stored, by the event's place."""
     ignored: int = 0
     """Log records of other things."""
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """How many records there were of each outcome."""
-        return {
-            "exposure": self.exposures,
-            "evaluation": self.evaluations,
-            "refused": self.refused.total(),
-            "ignored": self.ignored,
-        }
-
-    def next_event(self) -> event_pb2.Event:
-        """One more event, in a batch that has room."""
-        if (self.exposures + self.evaluations) % BATCH_EVENTS == 0:
-            self.batches.append(events_service_pb2.LogEventsRequest())
-        return self.batches[-1].events.add()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +88,20 @@ class _Origin:
         return found
 
 
-def read_records(
-    request: logs_service_pb2.ExportLogsServiceRequest, rule: RecordRule
-) -> ReadRecords:
-    """Everything that an export holds."""
-    read = ReadRecords()
-    for resource_logs in request.resource_logs:
-        resource = _attributes(resource_logs.resource.attributes, _RESOURCE_NAMES)
-        for scope_logs in resource_logs.scope_logs:
-            origin = _origin(resource, scope_logs.scope, rule)
-            for record in scope_logs.log_records:
-                _read_record(record, origin, rule, read)
+def read_records(body: bytes, runs: Sequence[Run], rule: RecordRule) -> ReadRecords:
+    """Some of the records of an export. Raises DecodeError when they are none."""
+    read = ReadRecords(events_service_pb2.LogEventsRequest())
+    encoded: bytes | None = None
+    resource: Mapping[str, object] = {}
+    for run in runs:
+        if run.resource is not encoded:
+            encoded = run.resource
+            found = logs_pb2.ResourceLogs.FromString(encoded).resource
+            resource = _attributes(found.attributes, _RESOURCE_NAMES)
+        scope = logs_pb2.ScopeLogs.FromString(run.scope).scope
+        origin = _origin(resource, scope, rule)
+        for record in logs_pb2.ScopeLogs.FromString(body[run.start : run.end]).log_records:
+            _read_record(record, origin, rule, read)
     return read
 
 
@@ -128,9 +117,9 @@ def _origin(
         name, version = text("telemetry.sdk.language"), text("telemetry.sdk.version")
     return _Origin(
         source=clipped(text("service.name"), _SOURCE),
-        instance=text("service.instance.id") or text("service.name"),
+        instance=clipped(text("service.instance.id") or text("service.name"), _INSTANCE),
         sdk=f"{name} {version}".strip(),
-        unit_type=text(UNIT_TYPE) or rule.unit_type,
+        unit_type=clipped(text(UNIT_TYPE), _UNIT_TYPE) or rule.unit_type,
     )
 
 
@@ -147,19 +136,20 @@ def _read_record(
         return
     evaluation = read_evaluation(attributes)
     time_ns = record.time_unix_nano or record.observed_time_unix_nano
+    events = read.request.events
     wrong = _wrong(evaluation, time_ns)
     if wrong:
-        read.refused[wrong] += 1
-        return
-    event = read.next_event()
+        # The event lacks what its contract demands, so that it is rejected, and kept as such.
+        read.refused[len(events)] = wrong
+    event = events.add()
     _fill_event(event, evaluation, origin, time_ns, record.span_id)
     if UNIT_TYPE in attributes:
         event.unit.type = str(attributes[UNIT_TYPE])
     if is_exposure(evaluation, rule.reasons):
-        read.exposures += 1
+        read.exposures += not wrong
         _fill_exposure(event, evaluation, origin)
     else:
-        read.evaluations += 1
+        read.evaluations += not wrong
         _fill_evaluation(event, evaluation, origin)
         body = _python(record.body) if record.HasField("body") else None
         event.evaluation.value_json = read_value(attributes, body)
@@ -186,9 +176,9 @@ def _fill_event(
     event.event_id = event_id(
         time_ns, (origin.instance, key, context_id, variant, reason, span_id.hex())
     )
-    time, unit = event.event_time, event.unit
-    time.seconds, time.nanos = divmod(time_ns, _NANOS)
-    unit.type, unit.id = origin.unit_type, context_id
+    if time_ns:
+        event.event_time.seconds, event.event_time.nanos = divmod(time_ns, _NANOS)
+    event.unit.type, event.unit.id = origin.unit_type, context_id
     event.source = origin.source
 
 
@@ -228,7 +218,7 @@ def clipped(text: str, max_bytes: int) -> str:
 
 def _attributes(pairs: Iterable[common_pb2.KeyValue], names: frozenset[str]) -> dict[str, object]:
     found: dict[str, object] = {}
-    for pair in pairs:
+    for pair in islice(pairs, _ATTRIBUTES):
         key = pair.key
         if key in names:
             value = pair.value

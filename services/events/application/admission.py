@@ -89,6 +89,13 @@ class Admission:
         with self.room(project, size_bytes):
             yield
 
+    def owe(self, project: str, events: int) -> None:
+        """Let a project pay for events that were found in what was let in already.
+
+        Many of them leave a debt, and until it is paid nothing more of that project is let in.
+        """
+        self._rates.owe(project, events, self._monotonic())
+
     async def patiently(self, work: Callable[[Begin], Coroutine[Any, Any, T]]) -> T:
         """The result of work that calls what it is given when it has its turn.
 

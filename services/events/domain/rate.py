@@ -115,6 +115,12 @@ class ProjectRates:
         allowance.bytes_.take(size_bytes)
         return 0.0
 
+    def owe(self, project: str, events: int, now_s: float) -> None:
+        """Take what was done already, whatever is left: a debt lets nothing more fit until then."""
+        allowance = self._of(project, now_s)
+        allowance.refill(now_s)
+        allowance.events.take(events)
+
     def debt_s(self, project: str, now_s: float) -> float:
         """Seconds until the partitions that the project touched are paid for; 0.0: they are."""
         allowance = self._of(project, now_s)

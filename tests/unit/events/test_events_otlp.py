@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as collector
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
 from pydantic import ValidationError
+from touchstone.events.v1 import event_pb2, rejected_events_service_pb2_grpc
+from touchstone.events.v1 import rejected_events_service_pb2 as rejected_pb
 
+from services.events.api.otlp_wire import MOST_PARTS, RECORD_BYTES
 from services.events.composition import compose
 from services.events.settings import Settings
 from shared.clock import SystemClock
-from shared.errors import DomainError
+from shared.errors import Code, DomainError
 from shared.lake.snapshot import LakeEventTables
 from shared.security.bootstrap import make_owner_key
 from shared.security.caller import Role
@@ -61,6 +65,23 @@ class Door:
     settings: Settings
     stub: "logs_service_pb2_grpc.LogsServiceStub"
     key: tuple[tuple[str, str], ...]
+    rejected: "rejected_events_service_pb2_grpc.RejectedEventsServiceAsyncStub"
+
+    async def kept(self) -> list[rejected_pb.RejectedEvent]:
+        """The rejected events, the newest first."""
+        request = rejected_pb.ListRejectedEventsRequest(parent="projects/acme")
+        reply = await self.rejected.ListRejectedEvents(request, metadata=self.key)
+        return list(reply.rejected_events)
+
+    async def event(self, name: str) -> event_pb2.Event:
+        request = rejected_pb.GetRejectedEventRequest(name=name)
+        reply = await self.rejected.GetRejectedEvent(request, metadata=self.key)
+        return reply.rejected_event.event
+
+    async def failure(self, request: collector.ExportLogsServiceRequest) -> DomainError:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await self.send(request)
+        return from_rpc_error(raised.value)
 
     async def send(
         self, request: collector.ExportLogsServiceRequest
@@ -85,15 +106,22 @@ def settings(folder: Path, **changes: Any) -> Settings:
     return Settings(data=folder, events_address=address, flush_interval_s=0.05, **changes)
 
 
-@pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    application = compose(settings(tmp_path))
+@asynccontextmanager
+async def opened(folder: Path, **changes: Any) -> AsyncIterator[Door]:
+    application = compose(settings(folder, **changes))
     running = await start_server(application)
-    key = add_key(application.platform, "acme", Role.INGEST)
+    key = add_key(application.platform, "acme", Role.INGEST, Role.EXPERIMENTER)
     async with grpc.aio.insecure_channel(running.address) as channel:
         stub = logs_service_pb2_grpc.LogsServiceStub(channel)
-        yield Door(application.settings, stub, bearer(key.text))  # type: ignore[arg-type]
+        rejected = rejected_events_service_pb2_grpc.RejectedEventsServiceStub(channel)
+        yield Door(application.settings, stub, bearer(key.text), rejected)  # type: ignore[arg-type]
     await running.drain()
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    async with opened(tmp_path) as found:
+        yield found
 
 
 async def test_chosen_variant_becomes_an_exposure(door: Door) -> None:
@@ -178,6 +206,75 @@ async def test_refused_rejected_and_ignored_records_are_told_apart(door: Door) -
     ):
         assert part in partial.error_message
     assert len(await door.rows("exposures", 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "field"),
+    [("key", "evaluation.flag"), ("context.id", "unit.id"), ("time", "event_time")],
+)
+async def test_refused_records_are_kept_once_with_what_they_say(
+    door: Door, missing: str, field: str
+) -> None:
+    record = {k: v for k, v in SPLIT.items() if k != f"feature_flag.{missing}"}
+    times: dict[str, Any] = {"time_unix_nano": 0} if missing == "time" else {}
+    for _ in range(2):
+        assert (await door.send(export(record, **times))).rejected_log_records == 1
+    [kept] = await door.kept()
+    assert (kept.field, kept.source, kept.door) == (field, "shop", "LogsService/Export")
+    event = await door.event(kept.name)
+    assert event.event_id == kept.event_id
+    told = event.exposure if event.HasField("exposure") else event.evaluation
+    assert told.variant == "treatment"
+    assert event.unit.id == ("" if missing == "context.id" else "u1")
+    assert event.HasField("event_time") is (missing != "time")
+
+
+async def test_record_that_is_too_long_is_refused_unread(door: Door) -> None:
+    long = SPLIT | {"feature_flag.result.value": "x" * RECORD_BYTES}
+    partial = await door.send(export(long, SPLIT))
+    assert partial.rejected_log_records == 1
+    assert f"1 refused of more than {RECORD_BYTES} bytes" in partial.error_message
+    assert len(await door.rows("exposures", 1)) == 1
+
+
+@pytest.mark.parametrize("kind", ["ignored", "refused", "stored"])
+async def test_every_record_counts_against_the_rate(tmp_path: Path, kind: str) -> None:
+    record: dict[str, Any] = {} if kind == "refused" else SPLIT
+    name = "exception" if kind == "ignored" else "feature_flag.evaluation"
+    async with opened(tmp_path, rate_events_per_s=10) as door:
+        await door.send(export(*([record] * 40), event_name=name))
+        error = await door.failure(export(record, event_name=name))
+    assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+    assert error.retry_after_s is not None
+
+
+async def test_bytes_count_against_the_rate_before_they_are_read(tmp_path: Path) -> None:
+    async with opened(tmp_path, rate_bytes_per_s=1000) as door:
+        await door.send(export({"a": "x" * 9000}, event_name="exception"))
+        error = await door.failure(export(SPLIT))
+    assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+
+
+async def test_too_many_records_are_told_the_limit_and_count(tmp_path: Path) -> None:
+    """Also when nothing is done with them: to look at them was work."""
+    request = collector.ExportLogsServiceRequest()
+    scoped = request.resource_logs.add().scope_logs.add()
+    for _ in range(MOST_PARTS):
+        scoped.log_records.add()
+    async with opened(tmp_path, rate_events_per_s=1000) as door:
+        error = await door.failure(request)
+        assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
+        assert f"at most {MOST_PARTS}" in error.message
+        assert error.retry_after_s is None
+        assert (await door.failure(export(SPLIT))).reason == "RATE_LIMITED"
+
+
+async def test_export_that_is_large_for_its_rate_is_stored_whole(tmp_path: Path) -> None:
+    """Were its parts charged one by one, it could be sent again for ever."""
+    records = [SPLIT | {"feature_flag.context.id": f"u{n}"} for n in range(2500)]
+    async with opened(tmp_path, rate_events_per_s=100) as door:
+        assert (await door.send(export(*records))).error_message == ""
+        assert len(await door.rows("exposures", 2500)) == 2500
 
 
 async def test_ignored_records_alone_are_no_rejection(door: Door) -> None:
@@ -279,7 +376,8 @@ async def test_retry_after_a_restart_is_a_duplicate(tmp_path: Path) -> None:
         running = await start_server(application)
         async with grpc.aio.insecure_channel(running.address) as channel:
             stub = logs_service_pb2_grpc.LogsServiceStub(channel)
-            door = Door(chosen, stub, bearer(key))
+            rejected = rejected_events_service_pb2_grpc.RejectedEventsServiceStub(channel)
+            door = Door(chosen, stub, bearer(key), rejected)
             partial = await door.send(export(SPLIT))
             assert (partial.rejected_log_records, partial.error_message) == (0, "")
             assert len(await door.rows("exposures", 1)) == 1

@@ -105,6 +105,15 @@ async def test_the_same_export_by_either_encoding_is_counted_once(door: Door) ->
     assert door.running.application.ready()
 
 
+@pytest.mark.parametrize("broken", ["cut", "text"])
+async def test_bytes_that_are_no_export_are_told(door: Door, broken: str) -> None:
+    body = export(SPLIT).SerializeToString()
+    body = body[:-1] if broken == "cut" else body.replace(b"treatment", b"\xff" * 9)
+    reply = await door.post(body)
+    assert (reply.status, reply.reason) == (400, "MALFORMED_REQUEST")
+    assert "ExportLogsServiceRequest" in status_pb2.Status.FromString(reply.body).message
+
+
 async def test_json_is_told_what_is_spoken(door: Door) -> None:
     reply = await door.post(b'{"resourceLogs": []}', content_type="application/json")
     assert (reply.status, reply.reason) == (415, "INVALID_FIELD")
