@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from protovalidate import Validator, Violation
 
 from shared.errors import FieldViolation, invalid_fields, shown
+from shared.server.patterns import allowed
 
 ItemViolations = Mapping[int, list[FieldViolation]]
 _SMALL_BYTES = 4096
@@ -130,6 +131,8 @@ def _path(path: list[Any]) -> str:
 
 def _description(violation: Violation) -> str:
     value = violation.field_value
+    if violation.proto.rule_id == "string.pattern":
+        return f"is {shown(value)}; allowed: {allowed(violation.rule_value)}"
     text = violation.proto.message or violation.proto.rule_id
     if isinstance(value, str | int | float):
         return f"is {shown(value)}: {text}"

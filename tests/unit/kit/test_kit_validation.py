@@ -1,10 +1,16 @@
-"""What a request costs that is wrong in many places."""
+"""What a request costs that is wrong in many places, and what is said of it."""
+
+import re
+from collections.abc import Iterator
 
 import pytest
+from buf.validate import validate_pb2
 from touchstone.assignment.v1 import assignment_service_pb2
-from touchstone.events.v1 import events_service_pb2
+from touchstone.events.v1 import event_pb2, events_service_pb2
 
+from protos.compile import descriptor_set
 from shared.errors import DomainError
+from shared.server.patterns import IN_WORDS
 from shared.server.validation import RequestValidator, item_violations
 
 
@@ -47,3 +53,37 @@ def test_a_large_request_without_items_tells_one_violation() -> None:
     with pytest.raises(DomainError) as raised:
         RequestValidator().check(request, "")
     assert len(raised.value.violations) == 1
+
+
+def patterns(rules: validate_pb2.FieldRules) -> Iterator[str]:
+    """The patterns of a field, of its elements, keys and values."""
+    if rules.string.pattern:
+        yield rules.string.pattern
+    for kind in ("repeated.items", "map.keys", "map.values"):
+        outer, inner = kind.split(".")
+        if rules.HasField(outer):
+            yield from patterns(getattr(getattr(rules, outer), inner))
+
+
+def test_every_pattern_of_the_contracts_is_in_words_with_an_example_that_keeps_it() -> None:
+    found = {
+        pattern
+        for file in descriptor_set(source_info=False).file
+        if file.name.startswith("touchstone/")
+        for message in file.message_type
+        for field in message.field
+        for pattern in patterns(field.options.Extensions[validate_pb2.field])
+    }
+    assert found == set(IN_WORDS)
+    for pattern, words in IN_WORDS.items():
+        assert re.fullmatch(pattern, words.example)
+
+
+def test_a_value_that_breaks_a_pattern_is_told_what_is_allowed_in_words() -> None:
+    event = event_pb2.Event(conversion=event_pb2.Conversion(event_name="order", currency="eur"))
+    with pytest.raises(DomainError) as raised:
+        RequestValidator().check(event, "")
+    told = {v.field: v.description for v in raised.value.violations}
+    assert told["conversion.currency"] == (
+        "is 'eur'; allowed: three capital letters, or empty, such as EUR (^([A-Z]{3})?$)"
+    )

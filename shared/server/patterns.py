@@ -1,0 +1,49 @@
+"""The patterns of the contracts, in words."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """What a pattern allows, and a text that keeps it."""
+
+    meaning: str
+    example: str
+
+
+_LOWER = "a lower case letter, then at most {} of a to z, 0 to 9{}"
+_KEY = "a lower case letter or digit, then at most 62 of a to z, 0 to 9, ., _ and -"
+_ID = _LOWER.format(62, " and -")
+_TYPE = _LOWER.format(31, " and _")
+_EMPTY = ", or empty"
+
+IN_WORDS: Mapping[str, Words] = MappingProxyType(
+    {
+        r"^([A-Z]{3})?$": Words("three capital letters" + _EMPTY, "EUR"),
+        r"^[^\x00-\x1f\x7f]+$": Words("one character or more, and no control characters", "4711"),
+        r"^[a-z][a-z0-9_]{0,31}$": Words(_TYPE, "customer"),
+        r"^([a-z][a-z0-9_]{0,31})?$": Words(_TYPE + _EMPTY, "customer"),
+        r"^[a-z][a-z0-9_.-]{0,62}$": Words(_LOWER.format(62, ", _, . and -"), "order.paid"),
+        r"^[a-z][a-z0-9_-]{0,62}$": Words(_LOWER.format(62, ", _ and -"), "order-value"),
+        r"^[a-z][a-z0-9-]{0,62}$": Words(_ID, "checkout-button"),
+        r"^([a-z0-9][a-z0-9-]{0,62})?$": Words(
+            "a lower case letter or digit, then at most 62 of a to z, 0 to 9 and -" + _EMPTY,
+            "2026-01-31",
+        ),
+        r"^[a-z0-9][a-z0-9._-]{0,62}$": Words(_KEY, "treatment"),
+        r"^([a-z0-9][a-z0-9._-]{0,62})?$": Words(_KEY + _EMPTY, "control"),
+        r"^projects/[a-z][a-z0-9-]{0,62}/metrics/[a-z][a-z0-9_-]{0,62}$": Words(
+            "the resource name of a metric", "projects/acme/metrics/order-value"
+        ),
+    }
+)
+"""By pattern; each pattern of the contracts is here."""
+
+
+def allowed(pattern: str) -> str:
+    """What a pattern allows, with an example and the pattern itself."""
+    words = IN_WORDS.get(pattern)
+    if words is None:
+        return f"what matches {pattern}"
+    return f"{words.meaning}, such as {words.example} ({pattern})"
