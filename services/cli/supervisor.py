@@ -66,6 +66,8 @@ class _Child:
     program: Program
     process: subprocess.Popen[bytes]
     started_s: float
+    # How long the log was before this start.
+    log_bytes: int
     phase: _Phase = _Phase.STARTING
     failures: int = 0
     retry_at_s: float = 0.0
@@ -119,8 +121,9 @@ class Supervisor:
         self._lifeline = os.pipe()
         try:
             for program in programs:
+                size = _size_bytes(program.log)
                 self._children.append(
-                    _Child(program, self._spawn(program), started_s=self._monotonic())
+                    _Child(program, self._spawn(program), self._monotonic(), size)
                 )
             return self._wait_until_serving(stop)
         except BaseException:
@@ -181,7 +184,8 @@ class Supervisor:
         if code is not None:
             raise failed_precondition(
                 "DEPENDENCY_UNAVAILABLE",
-                f"{program.name} could not start ({ended(code)}): {last_error(program.log)}",
+                f"{program.name} could not start ({ended(code)}): "
+                f"{last_error(program.log, child.log_bytes)}",
             )
         if child.phase is _Phase.STARTING and self._serving(program):
             child.phase = _Phase.SERVING
@@ -196,6 +200,7 @@ class Supervisor:
         now = self._monotonic()
         if child.phase is _Phase.WAITING:
             if now >= child.retry_at_s:
+                child.log_bytes = _size_bytes(child.program.log)
                 child.process = self._spawn(child.program)
                 child.started_s, child.phase, child.missed = now, _Phase.STARTING, 0
         elif (code := child.process.poll()) is not None:
@@ -245,8 +250,12 @@ def _given_up(child: _Child, code: int) -> DomainError:
     return failed_precondition(
         "DEPENDENCY_UNAVAILABLE",
         f"{child.program.name} died {child.failures} times in a row (last: {ended(code)}): "
-        f"{last_error(child.program.log)}",
+        f"{last_error(child.program.log, child.log_bytes)}",
     )
+
+
+def _size_bytes(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
 
 
 def ended(code: int) -> str:

@@ -308,5 +308,21 @@ def test_last_error_finds_the_line_that_says_it(tmp_path: Path) -> None:
     assert last_error(log).startswith("ValueError: x (see")
 
 
+def test_error_of_this_start_is_told_and_not_that_of_an_earlier_one(tmp_path: Path) -> None:
+    bad = program(tmp_path, "import sys; sys.exit('error: no room')", "two")
+    bad.log.write_text("error: port 1 is taken\nleaked 2 types, see refleaks.html")
+    with pytest.raises(DomainError, match=r"two could not start .*: no room$"):
+        supervisor(tmp_path, [], QUICK).start([bad], Stop())
+    silent = program(tmp_path, "import sys; sys.exit(1)", "two")
+    with pytest.raises(DomainError, match="it wrote nothing"):
+        supervisor(tmp_path, [], QUICK).start([silent], Stop())
+
+
+def test_error_is_found_behind_text_without_an_end_of_line(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text('leaked, see refleaks.htmlerror: no room\n{"message": "disk error: x"}\n')
+    assert last_error(log) == "no room"
+
+
 def test_end_of_a_process_in_words() -> None:
     assert [ended(1), ended(-9), ended(-200)] == ["exit code 1", "signal SIGKILL", "signal 200"]
