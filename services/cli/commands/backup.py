@@ -21,7 +21,6 @@ from services.cli.terminal import say, warn
 from shared.backup.files import verify as verify_files
 from shared.backup.manifest import SQLITE, Manifest, read_manifest
 from shared.ids import RandomIds
-from shared.security.erasure_ledger import FILE, KEY_FILE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -122,8 +121,9 @@ def restore(
 
     Example: touchstone backup restore /mnt/backups/nightly-2026-01-31 --data /srv/touchstone
     """
-    # Slow to load, and no other command needs it.
+    # Slow to load, and no other command needs them.
     from shared.backup.restore import restore as restore_backup
+    from shared.security.erasure_ledger import FILE, KEY_FILE
 
     settings = read_settings(data)
     done = restore_backup(folder, settings.data, RandomIds(), erasures)
