@@ -50,9 +50,9 @@ def tell(report: Report) -> None:
     if report.outcome.resumed_after_row:
         say(f"went on after row {report.outcome.resumed_after_row:,} of an interrupted import")
     if counts.events_duplicate and not counts.events_accepted:
-        say(f"nothing changed: all {counts.events_duplicate:,} events were there already")
+        say(all_known(counts.events_duplicate))
     elif counts.events_duplicate:
-        say(f"{counts.events_duplicate:,} events were there already and count once")
+        say(f"{counts.events_duplicate:,} event ids were accepted before and count once")
     advice = f"{report.rejects_path} has the line and reason of each: mend them in the file"
     if counts.rows_rejected:
         warn(
@@ -63,6 +63,14 @@ def tell(report: Report) -> None:
         warn(f"{counts.rows_partly:,} rows went in without one or more of their values; {advice}")
     if not counts.rows_read:
         warn(f"{report.file} has no rows")
+
+
+def all_known(count: int) -> str:
+    """What to say when no event of a file was new to the service."""
+    return (
+        f"nothing was stored: all {count:,} event ids were accepted before; what retention "
+        "deleted since is not stored again while its id is remembered"
+    )
 
 
 def _has_rejects(counts: Counts) -> bool:

@@ -17,6 +17,7 @@ from services.cli.importing.bulk.mapping import read_mapping
 from services.cli.importing.bulk.opening import FileFormat, found_files
 from services.cli.importing.bulk.parts import EventFile
 from services.cli.importing.bulk.tally import RejectedRow, Tally
+from services.cli.importing.report import all_known
 from services.cli.importing.runs import wait_until_visible
 from services.cli.importing.sender import Sender
 from services.cli.progress import share_bar
@@ -133,7 +134,7 @@ def _tell(wanted: EventImport, report: EventReport) -> None:
     if report.stopped:
         warn(f"stopped: more than {wanted.max_errors:,} rows (--max-errors) did not go in")
     if tally.duplicates and not tally.accepted:
-        say(f"nothing changed: all {tally.duplicates:,} events were there already")
+        say(all_known(tally.duplicates))
     if not tally.rows and report.problem is None:
         warn("the files have no rows")
 
