@@ -15,6 +15,12 @@ FAILED = 1
 USAGE = 2
 REJECTED = 3
 _SHOWN_VIOLATIONS = 20
+# As the services say it of a call that is for the operator alone.
+_FOR_OPERATORS = "needs one of the roles operator;"
+_OPERATOR_NEXT = (
+    "no project's admin can give that role: run `touchstone keys bootstrap --operator` on the "
+    "machine of the services, and call with the key in operator.key"
+)
 
 NEXT = {
     Code.UNAUTHENTICATED: "set TOUCHSTONE_API_KEY to a valid key, or name the data folder that "
@@ -67,6 +73,8 @@ def lines(error: DomainError) -> list[str]:
             shown.append(f"  and {rest} more")
     if error.retry_after_s is not None:
         shown.append(f"  next: try again in {error.retry_after_s:g} s")
+    elif error.code is Code.PERMISSION_DENIED and _FOR_OPERATORS in error.message:
+        shown.append(f"  next: {_OPERATOR_NEXT}")
     elif error.code in NEXT and "--data" not in error.message:
         shown.append(f"  next: {NEXT[error.code]}")
     elif error.code is Code.INTERNAL and (request_id := error.metadata.get("request_id")):

@@ -57,6 +57,14 @@ def test_every_violation_is_shown() -> None:
     [
         (DomainError(Code.UNAUTHENTICATED, "INVALID_CREDENTIAL", "no"), "TOUCHSTONE_API_KEY"),
         (DomainError(Code.PERMISSION_DENIED, "MISSING_ROLE", "no"), "keys create --role"),
+        (
+            DomainError(
+                Code.PERMISSION_DENIED,
+                "MISSING_ROLE",
+                "/a.B/C needs one of the roles operator; this key holds admin",
+            ),
+            "keys bootstrap --operator",
+        ),
         (DomainError(Code.ABORTED, "STALE_ETAG", "no"), "read it again"),
         (DomainError(Code.RESOURCE_EXHAUSTED, "OVERLOADED", "no", retry_after_s=2), "in 2 s"),
         (DomainError(Code.INTERNAL, "INTERNAL", "no", metadata={"request_id": "r7"}), "r7"),
