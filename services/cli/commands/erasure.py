@@ -71,9 +71,11 @@ def erase(
         found = reply.erasure
         if wait and not dry_run:
             found = _proved(session, reply.operation)
-    others = [_row(one) for one in reply.linked_erasures]
-    write(View(found, _LISTED, [_row(found), *others]), output)
-    if not dry_run and not wait:
+    rows = [_row(one, trial=dry_run) for one in (found, *reply.linked_erasures)]
+    write(View(found, _LISTED, rows), output)
+    if dry_run:
+        say("a trial: nothing was erased; without --dry-run it is erased for good")
+    elif not wait:
         say(f"it goes on by itself: touchstone operations wait {last_part(reply.operation.name)}")
 
 
@@ -103,11 +105,11 @@ def _proved(session: Session, operation: operations_pb2.Operation) -> pb.Erasure
     return found
 
 
-def _row(one: pb.Erasure) -> tuple[Cell, ...]:
+def _row(one: pb.Erasure, *, trial: bool = False) -> tuple[Cell, ...]:
     proved = one.HasField("proof")
     return (
         last_part(one.name),
-        enum_text(one, "state", "ERASURE_STATE_"),
+        "not erased" if trial else enum_text(one, "state", "ERASURE_STATE_"),
         one.unit_digest,
         one.reason,
         time_text(one, "erase_time"),

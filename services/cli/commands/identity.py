@@ -24,6 +24,8 @@ _MEMBERS = columns("type", "id", "first_seen_time", "canonical")
 _EDGES = columns(
     "event_id", "event_time", "type", "id", "other_type", "other_id", "state", "reason"
 )
+# Of a limit and of a rank, by the contract.
+_HIGHEST = 1000
 _POLICY = (*columns("type"), Column("limit", right=True), Column("rank", right=True))
 
 
@@ -141,8 +143,15 @@ def _policy(session: Session) -> pb.IdentityPolicy:
 
 def _set_type(types: dict[str, pb.IdTypePolicy], field: str, option: str, pair: str) -> None:
     name, value = parse_pair(pair, option, "customer=4")
-    if not value.isdecimal() or len(value) > 4:
-        raise typer.BadParameter(f"{option} is {pair!r}; allowed: TYPE=NUMBER, such as customer=4")
+    # A limit of 0 would be the default, and not none at all.
+    lowest = 1 if field == "limit" else 0
+    digits = value.isascii() and value.isdecimal() and len(value) <= len(str(_HIGHEST))
+    if not digits or not lowest <= int(value) <= _HIGHEST:
+        raise typer.BadParameter(
+            f"{option} is {pair!r}; allowed: TYPE=NUMBER with a number from {lowest} to "
+            f"{_HIGHEST}, such as customer=4"
+            + ("; to let an id never link, use --block" if field == "limit" else "")
+        )
     setattr(types.setdefault(name, pb.IdTypePolicy(type=name)), field, int(value))
 
 

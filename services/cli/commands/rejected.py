@@ -81,6 +81,7 @@ def show(
     data: Data = None,
 ) -> None:
     """Show one rejected event with its payload, as JSON."""
+    _require_number(number)
     with open_session(data) as session:
         name = session.name(_COLLECTION, number)
         reply = session.rejected.GetRejectedEvent(pb.GetRejectedEventRequest(name=name))
@@ -116,6 +117,8 @@ def replay(
         raise typer.BadParameter("name events by their numbers, or give options, or give --all")
     if event is not None and len(number or []) != 1:
         raise typer.BadParameter("--event corrects one event: give one number with it")
+    for one in number or []:
+        _require_number(one)
     corrected = None if event is None else _read_event(event)
     with open_session(data) as session:
         if number:
@@ -181,6 +184,12 @@ def _summarise(reply: pb.ReplayRejectedEventsResponse, dry_run: bool) -> None:
 def _filter(
     reasons: list[ReasonName] | None, source: str, event_id: str, start: str, end: str
 ) -> pb.RejectedEventsFilter:
+    start_time = parse_time(start, "--start") if start else None
+    end_time = parse_time(end, "--end") if end else None
+    if start_time and end_time and start_time.ToNanoseconds() >= end_time.ToNanoseconds():
+        raise typer.BadParameter(
+            f"--start is {start!r} and --end is {end!r}; allowed: a --start before --end"
+        )
     return pb.RejectedEventsFilter(
         reasons=[
             events_service_pb2.RejectionReason.Value(f"REJECTION_REASON_{one.name}")
@@ -188,8 +197,18 @@ def _filter(
         ],
         source=source,
         event_id=event_id,
-        start_time=parse_time(start, "--start") if start else None,
-        end_time=parse_time(end, "--end") if end else None,
+        start_time=start_time,
+        end_time=end_time,
+    )
+
+
+def _require_number(text: str) -> str:
+    number = last_part(text)
+    if number.isascii() and number.isdecimal():
+        return text
+    raise typer.BadParameter(
+        f"NUMBER is {text!r}; allowed: the number of a rejected event, such as 17, as `touchstone "
+        "rejected list` shows it; --event-id of that list finds one by the id of the event"
     )
 
 
