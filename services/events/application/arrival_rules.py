@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.events.batch import LINKED_UNITS, SCHEMAS, UNIT_ID, UNIT_TYPE, Portion
-from services.events.domain.limits import MICROSECONDS
+from services.events.domain.instant import rfc3339
 from services.events.domain.rejection import ERASED, Reason, RejectedEvent, Rejection
 from services.events.ports import ErasedUnits, RetentionRules
 from shared.lake.layout import IDENTIFIES
@@ -97,9 +97,9 @@ def _too_old(portion: Portion, oldest_us: int) -> dict[int, Rejection]:
             event_id,
             Reason.EVENT_TIME_OUT_OF_RANGE,
             "event_time",
-            f"is {time_us // MICROSECONDS} s after 1970, before what the project keeps of "
-            f"{portion.table}; allowed: from {oldest_us // MICROSECONDS} s after 1970: leave the "
-            "event out, or keep events for longer with UpdateRetention",
+            f"is {rfc3339(time_us)}, before what the project keeps of {portion.table}; allowed: "
+            f"from {rfc3339(oldest_us)}: leave the event out, or keep events for longer with "
+            "UpdateRetention",
         )
         for (place, event_id), time_us in zip(_named(portion), times, strict=True)
     }

@@ -17,6 +17,7 @@ from services.events.application.receive_time import ReceiveTime
 from services.events.batch import Batch, Flags, Integers, Portion
 from services.events.domain.dedupe import DedupeWindow, Seen
 from services.events.domain.event import fingerprint_prefix
+from services.events.domain.instant import rfc3339
 from services.events.domain.limits import MICROSECONDS, Limits
 from services.events.domain.rejection import Reason, RejectedEvent, Rejection
 from shared.errors import unavailable
@@ -255,15 +256,15 @@ def _in_range(portion: Portion, now_us: int, limits: Limits) -> Flags:
 
 
 def _out_of_range(portion: Portion, now_us: int, limits: Limits) -> dict[int, Rejection]:
-    latest_s = now_us / MICROSECONDS + limits.event_lead_s
+    latest = rfc3339(now_us + limits.event_lead_s * MICROSECONDS)
     return {
         place: Rejection(
             event_id,
             Reason.EVENT_TIME_OUT_OF_RANGE,
             "event_time",
-            f"is {time_us / MICROSECONDS:.0f} s after 1970; allowed: from 0 to "
-            f"{limits.event_lead_s} s after it is received, now {latest_s:.0f} s: send the time "
-            "when it happened, in UTC",
+            f"is {rfc3339(time_us)}; allowed: from {rfc3339(0)} to {limits.event_lead_s // 3600} "
+            f"hours after it is received, for this batch {latest}: send the time when it happened, "
+            "in UTC",
         )
         for (place, event_id), time_us in zip(_named(portion), portion.times_us, strict=True)
     }

@@ -10,6 +10,7 @@ from touchstone.events.v1 import event_pb2
 
 from services.events.batch import linked_units_json
 from services.events.domain.event import Event, Value
+from services.events.domain.instant import rfc3339
 from services.events.domain.limits import MICROSECONDS, Limits
 from services.events.domain.rejection import Reason, Rejection
 from shared.lake.layout import COMMON_COLUMNS, TABLES
@@ -194,10 +195,14 @@ def invalid(event: event_pb2.Event, field: str, message: str) -> Rejection:
 
 
 def _no_date(event: event_pb2.Event) -> Rejection:
+    seconds = event.event_time.seconds
+    meant = ""
+    if FIRST_SECOND <= seconds // 1000 <= LAST_SECOND:
+        meant = f" (as milliseconds it is {rfc3339(seconds * 1000)})"
     return Rejection(
         event.event_id,
         Reason.EVENT_TIME_OUT_OF_RANGE,
         "event_time",
-        f"is {event.event_time.seconds} s after 1970, in no year from 1 to 9999; allowed: from 0 "
+        f"is {seconds} s after 1970, in no year from 1 to 9999{meant}; allowed: from {rfc3339(0)} "
         "to 25 hours after it is received: send the time when it happened, in UTC and in seconds",
     )

@@ -97,6 +97,17 @@ def test_what_is_older_than_is_kept_of_its_kind_is_refused(ledger) -> None:
     assert reasons == {0: Reason.EVENT_TIME_OUT_OF_RANGE}
 
 
+def test_what_is_too_old_is_told_as_a_date(ledger) -> None:
+    rules = ArrivalRules(LedgerErasedUnits(ledger), FixedRetention(conversions=86_400_000_000))
+    rejected: dict[int, Rejection] = {}
+    for portion in portions_of([(0, event("old", time_us=1_000_000))]):
+        rules.apply("acme", portion, rejected)
+    assert rejected[0].message.startswith(
+        "is 1970-01-01T00:00:01Z, before what the project keeps of conversions; allowed: from "
+        "1970-01-02T00:00:00Z: "
+    )
+
+
 def test_too_old_and_erased_is_refused_once(ledger) -> None:
     rules = ArrivalRules(LedgerErasedUnits(ledger), FixedRetention(conversions=100))
     assert judged(rules, event("both", "gone", 5))[0] == []

@@ -248,6 +248,15 @@ async def test_event_times_from_1970_to_25_hours_ahead(
     assert [w.reason for _, w in logged.rejected] == [Reason.EVENT_TIME_OUT_OF_RANGE] * (not stored)
 
 
+async def test_an_event_time_that_is_out_of_range_is_told_as_a_date(bench: Bench) -> None:
+    logged = await send(bench, event("a", time_us=NOW_US + 26 * HOUR_US))
+    ((_, why),) = logged.rejected
+    assert why.message == (
+        "is 2026-06-02T14:00:00Z; allowed: from 1970-01-01T00:00:00Z to 25 hours after it is "
+        "received, for this batch 2026-06-02T13:00:00Z: send the time when it happened, in UTC"
+    )
+
+
 async def test_many_callers_share_a_sync(bench: Bench) -> None:
     bench.journal.gate.clear()
     tasks = [asyncio.create_task(send(bench, event(str(i)))) for i in range(100)]

@@ -171,6 +171,14 @@ def test_seconds_that_are_no_date_are_rejected(seconds: int) -> None:
     assert str(seconds) in item.message
 
 
+def test_milliseconds_in_the_place_of_seconds_are_told_apart() -> None:
+    event = message()
+    event.event_time.seconds = 1_780_315_200_000
+    item = decode(event)
+    assert isinstance(item, Rejection)
+    assert "(as milliseconds it is 2026-06-01T12:00:00Z)" in item.message
+
+
 def test_a_violation_becomes_a_rejection_of_that_item_alone() -> None:
     bad = event_pb2.Event(event_id="x" * 500)
     wrong = FieldViolation("unit", "required")
