@@ -45,7 +45,7 @@ app = typer.Typer(
 @app.callback()
 def _root() -> None:
     # Data goes to standard output, messages to standard error. Exit codes: 0 done, 1 failed,
-    # 2 wrong usage. The help text above stands for this.
+    # 2 wrong usage, 3 some of it did not go in. The help text above stands for this.
     pass
 
 

@@ -54,7 +54,7 @@ def test_rejected_events_are_listed_shown_corrected_and_replayed(
     assert "a trial, nothing was stored: 1 accepted" in trial.stderr
     real = suite.run("rejected", "replay", number, "--event", str(corrected), "-o", "json")
     assert outcomes(real.stdout) == ["REPLAY_OUTCOME_ACCEPTED"]
-    rest = suite.run("rejected", "replay", "--source", "till", "-o", "json")
+    rest = suite.run("rejected", "replay", "--source", "till", "-o", "json", status=3)
     assert outcomes(rest.stdout) == ["REPLAY_OUTCOME_REJECTED"]
     assert "1 rejected" in rest.stderr
     assert [one["event_id"] for one in listed(suite)] == ["till-2"]

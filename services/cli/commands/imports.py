@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from services.cli.commands.import_events import import_event_files
-from services.cli.failures import FAILED
+from services.cli.failures import FAILED, REJECTED
 from services.cli.importing.experiments import ExperimentFile, import_experiment
 from services.cli.importing.journey_rows import JourneyMapping, JourneyRows
 from services.cli.importing.names import (
@@ -217,5 +217,8 @@ def _finish(report: Report, output: Format) -> None:
     names = (*columns("what"), Column("value", right=True))
     write(View(document(report), names, rows), output)
     tell(report)
+    counts = report.outcome.counts
     if report.stored == 0:
         raise typer.Exit(FAILED)
+    if counts.rows_rejected or counts.rows_partly:
+        raise typer.Exit(REJECTED)

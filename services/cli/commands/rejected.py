@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from touchstone.events.v1 import event_pb2, events_service_pb2
 from touchstone.events.v1 import rejected_events_service_pb2 as pb
 
+from services.cli.failures import REJECTED
 from services.cli.figures import enum_text, last_part, time_text
 from services.cli.options import Data, DryRun, Limit, Output, parse_time
 from services.cli.paging import collect
@@ -30,6 +31,7 @@ _LISTED = (
     Column("truncated"),
 )
 _REPLAYED = columns("number", "outcome", "reason", "field", "message")
+_DONE = (pb.REPLAY_OUTCOME_ACCEPTED, pb.REPLAY_OUTCOME_DUPLICATE)
 _PAGE = 500
 
 
@@ -127,6 +129,8 @@ def replay(
             reply = _replay_filter(session, wanted, dry_run)
     write(View(reply, _REPLAYED, [_result_row(one) for one in reply.results]), output)
     _summarise(reply, dry_run)
+    if any(one.outcome not in _DONE for one in reply.results):
+        raise typer.Exit(REJECTED)
 
 
 def _replay_named(

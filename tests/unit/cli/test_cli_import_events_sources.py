@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from touchstone.events.v1.event_pb2 import Event
+from touchstone.events.v1.events_service_pb2 import LogEventsRequest
 
+from services.cli.importing.bulk.encoding import EventEncoder
+from services.cli.importing.bulk.fields import kind_of
+from services.cli.importing.bulk.importing import EventImport, plan
+from services.cli.importing.bulk.instants import InstantRules
+from services.cli.importing.bulk.mapping import read_mapping
+from services.cli.importing.bulk.parts import Parts
 from services.cli.importing.journey_rows import JourneyMapping, JourneyRows
 from services.cli.importing.sources import open_source
 from shared.errors import DomainError
@@ -79,3 +87,36 @@ def test_lines_that_are_no_objects_are_problems_of_their_rows(tmp_path: Path) ->
     (tmp_path / "none.ndjson").write_text("\n")
     with pytest.raises(DomainError, match="no line of it is a JSON object"):
         open_source(tmp_path / "none.ndjson")
+
+
+def sent(path: Path, text: str, *, constants: tuple[str, ...] = ()) -> list[str]:
+    """The sources of the events that a file makes."""
+    path.write_text(text)
+    mapping = read_mapping(
+        kind_of("conversions"), InstantRules(), (), constants, ignore_unknown=False
+    )
+    wanted = EventImport((str(path),), None, mapping, "", 0, Path("unused"))
+    parts = Parts(plan(wanted), EventEncoder(mapping.kind))
+    return [one.source for part in parts for one in LogEventsRequest.FromString(part.body).events]
+
+
+HEADER = "event_id,event_time,unit_type,unit_id,event_name"
+CELLS = "2026-03-02,user,u,buy"
+
+
+def test_events_of_a_file_without_a_column_of_sources_are_from_import(tmp_path: Path) -> None:
+    rows = f"{HEADER}\na,{CELLS}\nb,{CELLS}\n"
+    assert sent(tmp_path / "x.csv", rows) == ["import", "import"]
+    assert sent(tmp_path / "x.csv", rows, constants=("source=till",)) == ["till", "till"]
+    lines = [
+        dict(zip(HEADER.split(","), [name, *CELLS.split(",")], strict=True)) for name in ("a", "b")
+    ]
+    lines[1]["source"] = "till"
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    assert sent(tmp_path / "x.ndjson", text) == ["", "till"]
+
+
+def test_column_of_sources_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Files of the event tables stay the same events."""
+    rows = f"{HEADER},source\na,{CELLS},\nb,{CELLS},till\n"
+    assert sent(tmp_path / "x.csv", rows) == ["", "till"]

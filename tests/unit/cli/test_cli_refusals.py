@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 from touchstone.events.v1 import erasure_service_pb2 as pb
+from touchstone.events.v1.identity_service_pb2 import IdTypePolicy
 
 from services.cli.commands import erasure, identity, rejected
 
@@ -16,7 +17,7 @@ def test_limit_of_a_type_that_cannot_be(number: str) -> None:
 
 
 def test_lowest_and_highest_limit_and_rank_are_taken() -> None:
-    types: dict[str, identity.pb.IdTypePolicy] = {}
+    types: dict[str, IdTypePolicy] = {}
     identity._set_type(types, "limit", "--allow", "customer=1")
     identity._set_type(types, "rank", "--rank", "customer=0")
     identity._set_type(types, "limit", "--allow", "device=1000")

@@ -43,10 +43,18 @@ class EventColumns:
 class Conversion:
     """Turns the chunks of one file into events. `ids` names those that have none of their own."""
 
-    def __init__(self, file: str, mapping: EventMapping, ids: EventIds | None) -> None:
+    def __init__(
+        self,
+        file: str,
+        mapping: EventMapping,
+        ids: EventIds | None,
+        defaults: Mapping[str, pa.Scalar] | None = None,
+    ) -> None:
+        """`defaults` are of fields that the file has no column of."""
         self._file = file
         self._mapping = mapping
         self._ids = ids
+        self._defaults = defaults or {}
 
     def events(self, chunk: Chunk) -> EventColumns:
         """The events of a chunk."""
@@ -75,7 +83,8 @@ class Conversion:
             if field.name == "event_id":
                 return self._derived(chunk)
             if not field.required:
-                return None
+                default = self._defaults.get(field.name)
+                return None if default is None else pa.repeat(default, count)
             given = pa.nulls(count)
         else:
             given = chunk.batch.column(name)

@@ -91,7 +91,10 @@ def _prepared(wanted: EventImport, file: str) -> EventFile:
     source = open_chunks(file, wanted.file_format)
     wanted.mapping.fit(source)
     stamp = file_stamp(source.name)
-    conversion = Conversion(source.name, wanted.mapping, _ids(wanted, source))
+    # Lines that name their own fields are taken as they are: whether another one names a source
+    # must not change what they say.
+    defaults = {} if source.schema is None else wanted.mapping.defaults
+    conversion = Conversion(source.name, wanted.mapping, _ids(wanted, source), defaults)
     return EventFile(source, conversion, stamp)
 
 

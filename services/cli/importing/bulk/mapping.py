@@ -14,11 +14,15 @@ from services.cli.importing.bulk.instants import InstantRules
 from services.cli.options import parse_pair
 from shared.errors import invalid, shown
 
+# What an event says sent it when its file does not.
+_SOURCE = "import"
+
 
 @dataclass(frozen=True, slots=True)
 class EventMapping:
     """What a file means: `named` are the columns of fields that are called otherwise, `constants`
     the values of fields that are the same in every row. A constant goes before a column.
+    `defaults` are of fields that a file with columns has no column of.
     """
 
     kind: Kind
@@ -26,6 +30,7 @@ class EventMapping:
     named: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, pa.Scalar] = field(default_factory=dict)
     ignore_unknown: bool = False
+    defaults: Mapping[str, pa.Scalar] = field(default_factory=dict)
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -132,7 +137,8 @@ def read_mapping(
         if wrong:
             raise invalid("--set", text, wrong[0].reason.rpartition("allowed: ")[2])
         values[name] = column[0]
-    return EventMapping(kind, rules, named, values, ignore_unknown)
+    defaults = {"source": pa.scalar(_SOURCE)}
+    return EventMapping(kind, rules, named, values, ignore_unknown, defaults)
 
 
 def _field_name(kind: Kind, name: str, option: str) -> str:
