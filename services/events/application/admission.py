@@ -190,7 +190,8 @@ class Admission:
             "RATE_LIMITED",
             f"project {project} may send {rate.events_per_s:.15g} events and "
             f"{rate.bytes_per_s:.15g} bytes a second, and this batch of {events} events and "
-            f"{size_bytes} bytes is beyond that: send it again in {wait_s:.3f} s, or ask the operator for a higher rate",
+            f"{size_bytes} bytes is beyond that: send it again in {wait_s:.3f} s, or ask the "
+            "operator for a higher rate",
             metadata={
                 "events_per_s": f"{rate.events_per_s:.15g}",
                 "bytes_per_s": f"{rate.bytes_per_s:.15g}",
