@@ -74,8 +74,11 @@ def import_event_files(
         int, typer.Option(min=0, help="Stop when more rows than this do not go in.")
     ] = 1000,
     rejects: Annotated[
-        Path, typer.Option(help="Where the rows that do not go in are told.")
-    ] = Path("events.rejected.csv"),
+        Path | None,
+        typer.Option(
+            help="Where the rows that do not go in are told. [default: a new events.rejected.csv]"
+        ),
+    ] = None,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:

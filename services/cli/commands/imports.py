@@ -37,7 +37,7 @@ Dataset = Annotated[
 ]
 Rejects = Annotated[
     Path | None,
-    typer.Option(help="Where bad rows go. [default: STEM.rejected.csv in this folder]"),
+    typer.Option(help="Where bad rows go. [default: a new STEM.rejected.csv in this folder]"),
 ]
 Restart = Annotated[
     bool, typer.Option("--restart", help="Begin again where an interrupted import would go on.")
@@ -204,12 +204,13 @@ def _run(file: Path, dataset: str, rejects: Path | None, *, restart: bool, again
     path = rejects or Path(f"{file.stem}.rejected.csv")
     if path.absolute() == file.absolute():
         raise typer.BadParameter("--rejects is the file to import; name another one")
-    require_ours(path)
+    if rejects is not None:
+        require_ours(path)
     source = open_source(file)
     mark = getattr(source, "delimiter", ",")
     if mark != ",":
         say(f"{file.name} is read with a {DELIMITERS[mark]} between its cells, as in its header")
-    return Run(file, source, dataset, path, restart, again)
+    return Run(file, source, dataset, path, restart, again, rejects is not None)
 
 
 def _finish(report: Report, output: Format) -> None:

@@ -22,6 +22,7 @@ class Counts:
     rows_rejected: int = 0
     rows_partly: int = 0
     rejects_bytes: int = 0
+    rejects_file: str = ""
 
 
 class Checkpoint:

@@ -20,7 +20,7 @@ _LONGEST_HEADER = 1000
 
 class RejectsFile:
     """Is made when the first rejection comes; what an earlier import left there is replaced,
-    unless `keep_bytes` of it belong to the part that is already in.
+    unless `keep_bytes` of it belong to the part that is already in. See `free_path`.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], keep_bytes: int = 0) -> None:
@@ -88,6 +88,15 @@ class RejectsFile:
         if len(cells) != len(self._columns):
             return json.dumps([_text(cell) for cell in cells])
         return json.dumps(dict(zip(self._columns, map(_text, cells), strict=True)))
+
+
+def free_path(path: Path) -> Path:
+    """The path; where something is there already, the first of `x-2`, `x-3` and so on."""
+    found, number = path, 1
+    while os.path.lexists(found):
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
 
 
 def require_ours(path: Path, header: Sequence[str] = _HEADER) -> None:

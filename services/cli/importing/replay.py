@@ -60,6 +60,7 @@ def run_replay(replay: Replay, sender: Sender, on_rows: Callable[[int], None]) -
     When it raises, everything acknowledged so far is remembered, and the next run goes on there.
     """
     counts = Counts() if replay.restart else replay.checkpoint.load()
+    counts = replace(counts, rejects_file=str(replay.rejects_path.absolute()))
     resumed, token = counts.rows_read, ""
     batches = in_batches(replay.source.rows(), replay.rows.events, resumed)
     keep = counts.rejects_bytes if resumed else 0

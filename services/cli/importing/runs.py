@@ -9,10 +9,11 @@ from typing import TypeAlias
 
 from touchstone.events.v1.events_service_pb2 import GetWatermarkRequest
 
-from services.cli.importing.checkpoint import Checkpoint
+from services.cli.importing.checkpoint import Checkpoint, Counts
 from services.cli.importing.experiment_rows import ExperimentMapping
 from services.cli.importing.finished import Finished, digest_of
 from services.cli.importing.journey_rows import JourneyMapping
+from services.cli.importing.rejects import free_path
 from services.cli.importing.replay import Replay, Rows, run_replay
 from services.cli.importing.report import Report
 from services.cli.importing.sender import Sender
@@ -31,7 +32,9 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A file to import."""
+    """A file to import. Rejects go to `rejects_path` or, unless the user `rejects_named` it, to a
+    free name beside it.
+    """
 
     file: Path
     source: Source
@@ -39,6 +42,7 @@ class Run:
     rejects_path: Path
     restart: bool
     again: bool = False
+    rejects_named: bool = False
 
 
 def require_new(session: Session, run: Run, mapping: Mapping) -> None:
@@ -65,9 +69,9 @@ def run(session: Session, run: Run, rows: Rows, mapping: Mapping) -> Report:
     """Imports the file. `mapping` is what makes the import this one: with another mapping an
     interrupted import does not go on but begins.
     """
-    replay = Replay(
-        run.source, rows, run.rejects_path, _checkpoint(session, run, mapping), run.restart
-    )
+    checkpoint = _checkpoint(session, run, mapping)
+    rejects_path = rejects_path_of(run, Counts() if run.restart else checkpoint.load())
+    replay = Replay(run.source, rows, rejects_path, checkpoint, run.restart)
     stub = session.events
     sender = Sender(lambda request: stub.LogEvents(request, timeout=_CALL_S))
     with progress_bar() as progress:
@@ -83,7 +87,18 @@ def run(session: Session, run: Run, rows: Rows, mapping: Mapping) -> Report:
         progress.update(task, total=outcome.counts.rows_read)
     _finished(session, run, mapping).add(run.dataset)
     wait_until_visible(session)
-    return Report(run.dataset, run.file, run.rejects_path, outcome)
+    return Report(run.dataset, run.file, rejects_path, outcome)
+
+
+def rejects_path_of(run: Run, known: Counts) -> Path:
+    """Where rejects go: no file of an earlier import is replaced that the user did not name. An
+    import that goes on keeps to its own.
+    """
+    if run.rejects_named:
+        return run.rejects_path
+    if known.rejects_bytes:
+        return Path(known.rejects_file) if known.rejects_file else run.rejects_path
+    return free_path(run.rejects_path)
 
 
 def _checkpoint(session: Session, run: Run, mapping: Mapping) -> Checkpoint:

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -27,6 +28,7 @@ from services.cli.importing.checkpoint import Checkpoint, Counts
 from services.cli.importing.finished import Finished
 from services.cli.importing.rejects import require_ours
 from services.cli.importing.replay import Outcome, Replay, run_replay
+from services.cli.importing.runs import Run, rejects_path_of
 from services.cli.importing.sender import Patience, Sender
 from services.cli.importing.sources import SourceRow, open_source
 from shared.errors import DomainError
@@ -250,6 +252,37 @@ def test_file_of_rejected_rows_is_of_the_last_import(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("a\nu0\nu1\n")
     replay(tmp_path, EventLog(), "")
     assert not (tmp_path / "in.rejected.csv").exists()
+
+
+def test_no_file_that_the_user_did_not_name_is_overwritten(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("a\n")
+    wanted = tmp_path / "in.rejected.csv"
+    job = Run(source, open_source(source), "d", wanted, restart=False)
+    assert rejects_path_of(job, Counts()) == wanted
+    wanted.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in.rejected-2.csv").write_text("")
+    assert rejects_path_of(job, Counts()) == tmp_path / "in.rejected-3.csv"
+    assert rejects_path_of(replace(job, rejects_named=True), Counts()) == wanted
+    # One that goes on keeps to the file that it began.
+    began = Counts(rows_read=2, rejects_bytes=9, rejects_file=str(wanted))
+    assert rejects_path_of(job, began) == wanted
+    assert rejects_path_of(job, replace(began, rejects_bytes=0)) == tmp_path / "in.rejected-3.csv"
+
+
+def test_checkpoint_knows_the_file_of_rejects(tmp_path: Path) -> None:
+    log = EventLog()
+
+    def break_second(call: int) -> None:
+        if call == 2:
+            raise FailedCall(grpc.StatusCode.PERMISSION_DENIED)
+
+    log.before = break_second
+    with pytest.raises(DomainError):
+        replay(tmp_path, log, "a\nwrong\n" + MANY.removeprefix("a\n"))
+    known = Checkpoint(tmp_path / "imports", "d", {"file": str(tmp_path / "in.csv")}).load()
+    assert known.rejects_file == str(tmp_path / "in.rejected.csv")
+    assert known.rejects_bytes == (tmp_path / "in.rejected.csv").stat().st_size
 
 
 def test_rejected_rows_of_the_first_part_stay_when_an_import_goes_on(tmp_path: Path) -> None:

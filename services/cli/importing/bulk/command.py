@@ -17,6 +17,7 @@ from services.cli.importing.bulk.mapping import read_mapping
 from services.cli.importing.bulk.opening import FileFormat, found_files
 from services.cli.importing.bulk.parts import EventFile
 from services.cli.importing.bulk.tally import RejectedRow, Tally
+from services.cli.importing.rejects import free_path
 from services.cli.importing.report import all_known
 from services.cli.importing.runs import wait_until_visible
 from services.cli.importing.sender import Sender
@@ -43,7 +44,7 @@ class EventOptions:
     time_zone: str
     epoch: str
     max_errors: int
-    rejects: Path
+    rejects: Path | None
 
 
 def run_event_import(options: EventOptions, data: Path | None, output: Format) -> None:
@@ -80,7 +81,7 @@ def _wanted(options: EventOptions) -> EventImport:
         mapping=mapping,
         id_prefix=options.id_prefix,
         max_errors=options.max_errors,
-        rejects=options.rejects,
+        rejects=options.rejects or free_path(Path("events.rejected.csv")),
     )
 
 
