@@ -1,5 +1,7 @@
 """What the settings of the events service allow, and how they say so."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -7,7 +9,7 @@ from services.events.settings import Settings
 from shared.settings import settings_error
 
 
-def told(**values: object) -> str:
+def told(**values: Any) -> str:
     """What a person reads who sets this."""
     with pytest.raises(ValidationError) as raised:
         Settings(**values)

@@ -59,10 +59,11 @@ def patterns(rules: validate_pb2.FieldRules) -> Iterator[str]:
     """The patterns of a field, of its elements, keys and values."""
     if rules.string.pattern:
         yield rules.string.pattern
-    for kind in ("repeated.items", "map.keys", "map.values"):
-        outer, inner = kind.split(".")
-        if rules.HasField(outer):
-            yield from patterns(getattr(getattr(rules, outer), inner))
+    if rules.HasField("repeated"):
+        yield from patterns(rules.repeated.items)
+    if rules.HasField("map"):
+        yield from patterns(rules.map.keys)
+        yield from patterns(rules.map.values)
 
 
 def test_every_pattern_of_the_contracts_is_in_words_with_an_example_that_keeps_it() -> None:
