@@ -32,7 +32,7 @@ def open_backups(core: Core) -> BackupFolder:
 def backup_kind(core: Core, backups: BackupFolder) -> Kind:
     """The work of CreateBackup."""
     installation = Installation(
-        acknowledged=lambda: core.commits.last,
+        acknowledged=lambda: core.log.commits.last,
         visible=lambda: core.sink.position,
         backups=backups,
         now=core.platform.clock.now,

@@ -57,20 +57,30 @@ class Core:
     settings: Settings
     platform: Platform
     limits: Limits
-    journal: Journal
-    rejected: SqliteRejectedEvents
-    sink: DeltaSink
-    window: Window
-    commits: GroupCommit
+    files: "Files"
+    log: EventLog
     keeping: GroupKeep
     threads: ThreadPoolExecutor
-    pending: PendingBatches
     flusher: FlushLoop
     window_upkeep: WindowUpkeepLoop
     intake: Intake
     privacy: Privacy
     retention: RetentionUpkeep
-    scrub_journal: Callable[[], None]
+
+    @property
+    def journal(self) -> Journal:
+        """The journal."""
+        return self.files.journal
+
+    @property
+    def rejected(self) -> SqliteRejectedEvents:
+        """The rejected events."""
+        return self.files.rejected
+
+    @property
+    def sink(self) -> DeltaSink:
+        """The tables, as their one writer sees them."""
+        return self.files.sink
 
     async def start(self) -> None:
         """Begin to flush."""
@@ -79,7 +89,7 @@ class Core:
 
     async def stop(self) -> None:
         """End what has a thread or a file, in order."""
-        writers = (self.commits, self.keeping, self.flusher, self.window_upkeep)
+        writers = (self.log.commits, self.keeping, self.flusher, self.window_upkeep)
         for part in (*writers, self.sink, self.journal, self.rejected):
             await asyncio.to_thread(part.close)
         await asyncio.to_thread(self.threads.shutdown)
@@ -89,6 +99,17 @@ class Core:
         """Ready while an acknowledgement can be given and events become visible."""
         usable = self.journal.usable and self.rejected.usable
         return usable and self.flusher.healthy and not self.intake.admission.stalled
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What is stored, and the window of ids that was filled from it."""
+
+    journal: Journal
+    scrub_journal: Callable[[], None]
+    rejected: SqliteRejectedEvents
+    sink: DeltaSink
+    window: Window
 
 
 def open_core(
@@ -103,6 +124,49 @@ def open_core(
     """
     platform = open_platform(settings)
     limits = Limits(dedupe_window_days=settings.dedupe_window_days)
+    files = open_files(settings, platform, limits, decorate, fill_window)
+    privacy = open_privacy(settings, platform)
+    retention = retention_upkeep(privacy.retention, files.sink, files.rejected, platform.clock)
+    watch = JournalWatch(files.journal, time.monotonic)
+    door = admission(settings, lambda: watch.waiting_s)
+    keeping = GroupKeep(files.rejected, limits, current_door)
+    threads = ThreadPoolExecutor(limits.threads, "heavy")
+    log = EventLog(
+        files.window,
+        GroupCommit(watch, ArrowCodec(), limits, charging(door, settings, files.journal)),
+        keeping,
+        ReceiveTime(platform.clock),
+        limits,
+        pending_batches(files.journal, files.sink, limits),
+        privacy.rules,
+        threads,
+    )
+    days = WindowUpkeep(files.window, platform.clock)
+    days.turn()
+    return Core(
+        settings=settings,
+        platform=platform,
+        limits=limits,
+        files=files,
+        log=log,
+        keeping=keeping,
+        threads=threads,
+        flusher=open_flusher(settings, files, limits, retention),
+        window_upkeep=WindowUpkeepLoop(days, settings.flush_interval_s),
+        intake=open_intake(door, log),
+        privacy=privacy,
+        retention=retention,
+    )
+
+
+def open_files(
+    settings: Settings,
+    platform: Platform,
+    limits: Limits,
+    decorate: Callable[[Journal], Journal],
+    fill_window: FillWindow,
+) -> Files:
+    """Journal, rejected events and tables, in the order in which they need each other."""
     before = read_watermark(settings.lake_path) or NOTHING_WRITTEN
     stored = SqliteJournal(settings.journal_path, platform.ids, after=before.position)
     journal = decorate(stored)
@@ -110,42 +174,18 @@ def open_core(
     sink = DeltaSink(settings.lake_path, journal, platform.clock)
     window: Window = DedupeWindow(limits.dedupe_window_days)
     fill_window(window, settings.lake_path, journal, limits, platform.clock.now())
-    watch = JournalWatch(journal, time.monotonic)
-    door = admission(settings, lambda: watch.waiting_s)
-    commits = GroupCommit(watch, ArrowCodec(), limits, charging(door, settings, journal))
-    pending = pending_batches(journal, sink, limits)
-    privacy = open_privacy(settings, platform)
-    retention = retention_upkeep(privacy.retention, sink, rejected, platform.clock)
-    received = ReceiveTime(platform.clock)
-    keeping = GroupKeep(rejected, limits, current_door)
-    threads = ThreadPoolExecutor(limits.threads, "heavy")
-    log = EventLog(window, commits, keeping, received, limits, pending, privacy.rules, threads)
-    days = WindowUpkeep(window, platform.clock)
-    days.turn()
-    flusher = FlushLoop(
-        step=lambda: flush(journal, sink, limits),
-        tidy=lambda: tidy(sink, retention),
-        recover=sink.recover,
+    return Files(journal, stored.scrub, rejected, sink, window)
+
+
+def open_flusher(
+    settings: Settings, files: Files, limits: Limits, retention: RetentionUpkeep
+) -> FlushLoop:
+    """The one writer of the tables."""
+    return FlushLoop(
+        step=lambda: flush(files.journal, files.sink, limits),
+        tidy=lambda: tidy(files.sink, retention),
+        recover=files.sink.recover,
         interval_s=settings.flush_interval_s,
-    )
-    return Core(
-        settings=settings,
-        platform=platform,
-        limits=limits,
-        journal=journal,
-        rejected=rejected,
-        sink=sink,
-        window=window,
-        commits=commits,
-        keeping=keeping,
-        threads=threads,
-        pending=pending,
-        flusher=flusher,
-        window_upkeep=WindowUpkeepLoop(days, settings.flush_interval_s),
-        intake=open_intake(door, log),
-        privacy=privacy,
-        retention=retention,
-        scrub_journal=stored.scrub,
     )
 
 

@@ -41,7 +41,7 @@ class Erasures:
             lake=settings.lake_path,
             marker=settings.erasures_marker_path,
             journal=core.journal,
-            scrub_journal=core.scrub_journal,
+            scrub_journal=core.files.scrub_journal,
             sink=core.sink,
             rejected=core.rejected,
             do=core.flusher.do,
@@ -129,7 +129,7 @@ def identity_of(core: Core) -> IdentityOf:
     reader = IdentityReader(SqlPolicySource(core.platform.database))
 
     async def read(project: str, unit: Unit) -> Sequence[Unit]:
-        token = ConsistencyToken(core.journal.id, core.commits.last)
+        token = ConsistencyToken(core.journal.id, core.log.commits.last)
         await tables.wait_until(token.encode() if token.position else "", _LONGEST_WAIT_S)
 
         def members() -> list[Unit]:
