@@ -26,9 +26,7 @@ class Disk:
     def lets_in(self) -> bool:
         try:
             self.room.check(BATCH)
-        except DomainError as error:
-            assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "OVERLOADED")
-            assert error.retry_after_s == 5.0
+        except DomainError:
             return False
         return True
 
@@ -49,6 +47,14 @@ def test_a_reserve_and_what_waits_stay_free(
     free: int, total: int, waiting: int, let_in: bool
 ) -> None:
     assert Disk(free, total, waiting).lets_in() is let_in
+
+
+def test_whoever_is_sent_away_is_told_when_to_come_again() -> None:
+    with pytest.raises(DomainError, match="0 bytes are free on the disk") as raised:
+        Disk(0, 1000 * MIB).room.check(BATCH)
+    error = raised.value
+    assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert error.retry_after_s == 5.0
 
 
 def test_it_heals_when_the_tables_took_what_waits() -> None:
