@@ -205,6 +205,7 @@ def test_bad_rows_are_kept_with_their_reason(suite: Suite, tmp_path: Path) -> No
         *("import", "experiment", str(path), "--experiment", "small", "--unit", "customer"),
         *("--variant", "arm", "--metric", "bought:proportion", "--metric", "spend:mean"),
         *("-o", "json"),
+        status=3,
     )
     summary = json.loads(done.stdout)
     assert (summary["rows"], summary["rejected"]) == (6, 3)
