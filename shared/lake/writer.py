@@ -6,7 +6,7 @@ once. An append returns only when files, log and folders are on the disk.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,9 +107,3 @@ class LakeWriter:
         new = Watermark(self._journal_id, position, dict(self._synced), self._clock.now())
         write_watermark(self._lake, new)
         return new
-
-
-def concatenate(name: str, parts: Iterable[pa.Table]) -> pa.Table:
-    """The parts of one table, one after another; the empty table when there are none."""
-    schema = TABLES[name].schema
-    return pa.concat_tables([schema.empty_table(), *(part.cast(schema) for part in parts)])
