@@ -123,8 +123,10 @@ def _client(
             call(request_of(f"{name}-warm-{n}", load.events))
         ready.wait(READY_S)  # type: ignore[attr-defined]  # a barrier of another process
         start = time.perf_counter()
+        pace_s = _pace(load)
+        # Callers that keep a pace are not in step with each other.
         work = [
-            pool.submit(_calls, call, bodies[n::callers], start, _pace(load))
+            pool.submit(_calls, call, bodies[n::callers], start + pace_s * n / callers, pace_s)
             for n in range(callers)
         ]
         latencies = [latency for future in work for latency in future.result()]
