@@ -14,6 +14,7 @@ from touchstone.assignment.v1 import (
     layer_service_pb2,
 )
 from touchstone.common.v1 import unit_pb2
+from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.application.assign import AssignUnits
 from services.assignment.application.create_experiment import CreateExperiment
@@ -21,7 +22,6 @@ from services.assignment.application.create_layer import CreateLayer
 from services.assignment.application.update_experiment import UpdateExperiment
 from services.assignment.domain.experiment import AssignmentSource, Variant
 from shared import errors, resource_names
-from shared.bucketing import HashVersion
 
 _HASH = {
     experiment_pb2.HASH_VERSION_UNSPECIFIED: None,

@@ -7,10 +7,10 @@ from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.assignment.v1 import experiment_pb2, layer_pb2
+from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.domain.experiment import AssignmentSource, Experiment, State, Variant
 from services.assignment.domain.layer import Layer, SlotRange
-from shared.bucketing import HashVersion
 from shared.resource_names import resource_name
 
 _STATE = {

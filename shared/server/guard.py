@@ -30,6 +30,7 @@ from shared.server.public import PublicStreams
 from shared.server.rpc import Context, Rpc, receive
 from shared.server.rules import PUBLIC, Rule
 from shared.server.status import REQUEST_ID, to_status
+from shared.server.watch import watched
 from shared.telemetry import duration_histogram
 
 _ACCESS = logging.getLogger("touchstone.access")
@@ -46,6 +47,10 @@ class Policy:
     checks: Sequence[Check]
     rules: dict[str, Rule | None]
     default_call_s: float
+    draining: asyncio.Event
+    """Set when the server shuts down: watches end then."""
+    rechecks: Sequence[Check] = ()
+    """Those of the checks that a watch has to pass again and again."""
 
 
 class Guard(grpc.aio.ServerInterceptor):
@@ -108,22 +113,33 @@ class Guard(grpc.aio.ServerInterceptor):
             rpc = self._receive(method, body, context)
             del body
             async with _Observed(self, rpc), asyncio.timeout(self._time_left(rpc)):
-                async for response in inner(await self._admit(rpc), context):
+                responses = inner(await self._admit(rpc), context)
+                if rpc.rule and rpc.rule.watch:
+                    responses = watched(
+                        responses, self._policy.draining, lambda: self._check(rpc, rechecks)
+                    )
+                async for response in responses:
                     yield response
 
+        rechecks = self._policy.rechecks
         return call
 
     def _receive(self, method: str, body: bytes, context: Context) -> Rpc:
         return receive(method, self._policy.rules.get(method), body, context, self._ids)
 
-    def _time_left(self, rpc: Rpc) -> float:
+    def _time_left(self, rpc: Rpc) -> float | None:
+        asked: float | None = rpc.context.time_remaining()
+        if rpc.rule and rpc.rule.watch:
+            return asked
         allowed = (rpc.rule and rpc.rule.max_duration_s) or self._policy.default_call_s
-        asked = rpc.context.time_remaining()
         return allowed if asked is None else min(allowed, asked)
 
-    async def _admit(self, rpc: Rpc) -> Message | bytes:
-        for check in self._policy.checks:
+    async def _check(self, rpc: Rpc, checks: Sequence[Check]) -> None:
+        for check in checks:
             await check(rpc)
+
+    async def _admit(self, rpc: Rpc) -> Message | bytes:
+        await self._check(rpc, self._policy.checks)
         if rpc.request is None:
             raise RuntimeError("no check parsed the request")
         return rpc.request

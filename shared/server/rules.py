@@ -35,6 +35,8 @@ class Rule:
     """Whether the handler is given the bytes: decoded as a whole, a request of a contract that
     bounds nothing may take a hundred times its size.
     """
+    watch: bool = False
+    """Whether it is a stream without an end of its own."""
 
     def admits(self, roles: frozenset[Role]) -> bool:
         """Whether a caller with these roles may call."""
@@ -54,4 +56,5 @@ def rule_of(descriptor: MethodDescriptor) -> Rule | None:
         per_item=rule.per_item,
         max_duration_s=rule.max_duration_ms / 1000 or None,
         handler_validates=rule.handler_validates,
+        watch=rule.watch,
     )

@@ -182,8 +182,8 @@ async def start_server(application: Application) -> RunningServer:
     )
     # A port that is not to be had is found out before anything else is made.
     http = HttpListener(application.http, settings) if application.http else None
-    server = make_server(application, access)
     draining = asyncio.Event()
+    server = make_server(application, access, draining)
     health = DrainingHealth(draining)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = [servicer.name for servicer in application.servicers]
@@ -199,7 +199,7 @@ async def start_server(application: Application) -> RunningServer:
         await application.start()
     await server.start()
     if http:
-        await http.start(_http_application(application, access))
+        await http.start(_http_application(application, access, draining))
     _LOG.info(
         "listening",
         extra={"address": address, "http": http.address if http else "", "version": VERSION},
@@ -208,11 +208,13 @@ async def start_server(application: Application) -> RunningServer:
     return RunningServer(application, server, access, health, draining, readiness, address, http)
 
 
-def make_server(application: Application, access: Access) -> grpc.aio.Server:
+def make_server(
+    application: Application, access: Access, draining: asyncio.Event
+) -> grpc.aio.Server:
     """A server of these servicers, guarded, with every option set. It has no port yet."""
     settings = application.settings
     server = grpc.aio.server(
-        interceptors=[_guard(application, access, [])],
+        interceptors=[_guard(application, access, draining, [])],
         options=server_options(settings.max_message_bytes),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )
@@ -221,11 +223,13 @@ def make_server(application: Application, access: Access) -> grpc.aio.Server:
     return server
 
 
-def _http_application(application: Application, access: Access) -> HttpApplication:
+def _http_application(
+    application: Application, access: Access, draining: asyncio.Event
+) -> HttpApplication:
     """The same servicers behind HTTP, as far as the application's door has routes to them."""
     settings, door = application.settings, application.http
     assert door is not None
-    guard = _guard(application, access, [ReceiveBody()])
+    guard = _guard(application, access, draining, [ReceiveBody()])
     served = {servicer.name: servicer.implementation for servicer in application.servicers}
     handlers = {}
     for route in door.routes:
@@ -241,19 +245,26 @@ def _http_application(application: Application, access: Access) -> HttpApplicati
     return HttpApplication(door.routes, handlers, BodyRoom(limits), settings.max_concurrent_rpcs)
 
 
-def _guard(application: Application, access: Access, receiving: Sequence[Check]) -> Guard:
+def _guard(
+    application: Application,
+    access: Access,
+    draining: asyncio.Event,
+    receiving: Sequence[Check],
+) -> Guard:
     """The guard of every call. `receiving` is for a transport that hands over the body later."""
     methods = _methods(application.servicers)
+    admitting: list[Check] = [Authenticate(access.authenticator), Authorise()]
     policy = Policy(
         checks=[
-            Authenticate(access.authenticator),
-            Authorise(),
+            *admitting,
             *receiving,
             Parse({name: request for name, (request, _) in methods.items()}),
             Validate(),
         ],
         rules={name: rule for name, (_, rule) in methods.items()},
         default_call_s=application.settings.default_call_s,
+        draining=draining,
+        rechecks=admitting,
     )
     return Guard(policy, access.denials, application.platform.ids)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmh3 import mmh3_32_uintdigest
+from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.domain.compile import Snapshot, compile_snapshot
 from services.assignment.domain.experiment import (
@@ -22,7 +23,6 @@ from services.assignment.domain.experiment import (
 )
 from services.assignment.domain.layer import Layer
 from services.assignment.domain.revision import Revision
-from shared.bucketing import HashVersion
 from tests.bench.assignment_wire import assign_beside_echo
 from tests.bench.report import BenchRow, compared, missing, peer_environment
 

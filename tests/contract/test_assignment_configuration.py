@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
+from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.adapters.sql import (
     SqlConfiguration,
@@ -26,7 +27,6 @@ from services.assignment.domain.layer import Layer
 from services.assignment.domain.limits import LIMITS
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration, ExperimentCursor
-from shared.bucketing import HashVersion
 from shared.errors import Code, DomainError
 from shared.state.database import Database
 

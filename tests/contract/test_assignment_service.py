@@ -27,11 +27,11 @@ from touchstone.assignment.v1 import (
     layer_service_pb2_grpc,
 )
 from touchstone.common.v1.unit_pb2 import UnitId
+from touchstone_assignment.bucketing import HashVersion, bucketer, unit_bytes
 
 from services.assignment.adapters.sql import migrate_assignment
 from services.assignment.composition import assemble
 from services.assignment.settings import Settings
-from shared.bucketing import HashVersion, bucketer, unit_bytes
 from shared.errors import Code, DomainError
 from shared.ids import RandomIds
 from shared.security.caller import Role

@@ -54,7 +54,13 @@ SALTED = [
 
 def rows() -> list[dict[str, object]]:
     """Every vector, computed by the code as it is now."""
-    from shared.bucketing import HashVersion, bucket_of, bucketing_key, encode_unit, hash_key
+    from touchstone_assignment.bucketing import (
+        HashVersion,
+        bucket_of,
+        bucketing_key,
+        encode_unit,
+        hash_key,
+    )
 
     cases: list[tuple[str | None, str | None, str]] = [(None, None, key) for key in RAW_KEYS]
     cases += [(salt, unit, bucketing_key(salt, unit)) for salt, unit in SALTED]
@@ -77,7 +83,7 @@ def identity(row: dict[str, object]) -> tuple[object, ...]:
 
 def main() -> int:
     """Check every existing row, then append those that are new."""
-    sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(ROOT / "clients" / "python"))
     existing = json.loads(FILE.read_text("utf-8")) if FILE.exists() else []
     current = {identity(row): row for row in rows()}
     changed = [row for row in existing if current.get(identity(row)) != row]

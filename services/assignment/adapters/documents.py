@@ -4,6 +4,8 @@ import json
 from datetime import datetime
 from typing import Any
 
+from touchstone_assignment.bucketing import HashVersion
+
 from services.assignment.domain.design_rules import require_sound
 from services.assignment.domain.experiment import (
     AssignmentSource,
@@ -12,7 +14,6 @@ from services.assignment.domain.experiment import (
     State,
     Variant,
 )
-from shared.bucketing import HashVersion
 from shared.errors import failed_precondition
 
 FORMAT = 1

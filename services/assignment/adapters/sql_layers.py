@@ -7,11 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
+from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.adapters.tables import LAYERS, SLOT_RANGES
 from services.assignment.domain.layer import Layer, SlotRange
 from shared import errors
-from shared.bucketing import HashVersion
 
 _LAYER = LAYERS.c
 _RANGE = SLOT_RANGES.c

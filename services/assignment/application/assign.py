@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from touchstone_assignment.bucketing import unit_bytes
+
 from services.assignment.domain.compile import (
     MISSING_UNIT,
     UNKNOWN_EXPERIMENT,
@@ -14,7 +16,6 @@ from services.assignment.domain.decision import Decision, Trace
 from services.assignment.domain.explain import trace, trace_unknown
 from services.assignment.domain.limits import LIMITS
 from shared import errors
-from shared.bucketing import unit_bytes
 
 T = TypeVar("T")
 

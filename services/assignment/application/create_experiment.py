@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from touchstone_assignment.bucketing import HashVersion
+
 from services.assignment.application.create_layer import CreateLayer, empty_layer
 from services.assignment.application.find import find_layer
 from services.assignment.domain.design_rules import require_valid
@@ -20,7 +22,6 @@ from services.assignment.domain.layer import Layer
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration
 from shared import errors
-from shared.bucketing import HashVersion
 from shared.ids import IdGenerator
 
 

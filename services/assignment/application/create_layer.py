@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from touchstone_assignment.bucketing import HashVersion
+
 from services.assignment.domain.experiment import require_id, require_unit_type
 from services.assignment.domain.layer import Layer
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration
-from shared.bucketing import HashVersion
 from shared.ids import IdGenerator
 
 

@@ -17,6 +17,8 @@ caller's default is what everybody gets, and units come back to their own varian
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from touchstone_assignment.bucketing import Bucketer, bucketer, unit_bytes
+
 from services.assignment.domain.decision import Decision, Reason
 from services.assignment.domain.experiment import (
     TOTAL_WEIGHT,
@@ -26,7 +28,6 @@ from services.assignment.domain.experiment import (
     State,
 )
 from services.assignment.domain.layer import TOTAL_SLOTS, Layer
-from shared.bucketing import Bucketer, bucketer, unit_bytes
 
 Decide = Callable[[bytes], Decision]
 """From a unit as `unit_bytes` gives it to its decision."""

@@ -9,6 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from touchstone_assignment.bucketing import require_salt
+
 from services.assignment.domain.experiment import (
     ID,
     ID_RULE,
@@ -22,7 +24,6 @@ from services.assignment.domain.experiment import (
 )
 from services.assignment.domain.limits import LIMITS, Limits
 from shared import errors
-from shared.bucketing import require_salt
 from shared.errors import FieldViolation
 
 _VARIANT_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

@@ -5,8 +5,9 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
+from touchstone_assignment.bucketing import HashVersion
+
 from shared import errors
-from shared.bucketing import HashVersion
 
 TOTAL_WEIGHT = 10_000
 """Variant weights are basis points of the enrolled units and sum to exactly this."""

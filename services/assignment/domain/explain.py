@@ -1,5 +1,7 @@
 """How a decision came about, in numbers and in words."""
 
+from touchstone_assignment.bucketing import unit_bytes
+
 from services.assignment.domain.compile import (
     MISSING_UNIT,
     UNKNOWN_EXPERIMENT,
@@ -9,7 +11,6 @@ from services.assignment.domain.compile import (
 )
 from services.assignment.domain.decision import Decision, Reason, Trace
 from services.assignment.domain.layer import Layer
-from shared.bucketing import unit_bytes
 
 
 def trace_unknown(experiment_id: str) -> Trace:

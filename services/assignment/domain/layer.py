@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from touchstone_assignment.bucketing import HashVersion
+
 from services.assignment.domain.revision import Revision
-from shared.bucketing import HashVersion
 from shared.errors import Code, DomainError
 
 TOTAL_SLOTS = 10_000

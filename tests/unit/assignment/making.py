@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from touchstone_assignment.bucketing import HashVersion
+
 from services.assignment.domain.experiment import (
     AssignmentSource,
     Design,
@@ -13,7 +15,6 @@ from services.assignment.domain.experiment import (
 )
 from services.assignment.domain.layer import Layer
 from services.assignment.domain.revision import Revision
-from shared.bucketing import HashVersion
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

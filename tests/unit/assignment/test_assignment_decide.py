@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from touchstone_assignment.bucketing import HashVersion, bucketer, unit_bytes
 
 from services.assignment.domain.compile import (
     EXTERNAL,
@@ -24,7 +25,6 @@ from services.assignment.domain.decision import Decision, Reason
 from services.assignment.domain.experiment import Experiment, State, Variant
 from services.assignment.domain.explain import trace, trace_unknown
 from services.assignment.domain.layer import Layer
-from shared.bucketing import HashVersion, bucketer, unit_bytes
 from tests.unit.assignment.making import Make
 
 UNITS = [b"user-%d" % number for number in range(20_000)]

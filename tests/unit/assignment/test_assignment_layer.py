@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.domain.layer import TOTAL_SLOTS, Layer, SlotRange
 from services.assignment.domain.revision import Revision
-from shared.bucketing import HashVersion
 from shared.errors import Code, DomainError
 from tests.unit.assignment.making import Make
 

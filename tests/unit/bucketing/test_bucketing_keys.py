@@ -7,9 +7,8 @@ from urllib.parse import quote, unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from shared.bucketing import bucketing_key, encode_unit, unit_bytes
-from shared.bucketing.hashes import cbor_text
+from touchstone_assignment.bucketing import bucketing_key, encode_unit, unit_bytes
+from touchstone_assignment.bucketing.hashes import cbor_text
 
 UNITS = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 SALTS = st.text(alphabet=string.ascii_letters + string.digits + "._/-", min_size=1, max_size=30)

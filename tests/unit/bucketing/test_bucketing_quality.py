@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from scipy import stats
-
-from shared.bucketing import HashVersion, bucketer
-from shared.bucketing.bucketer import MAX_BUCKETS
+from touchstone_assignment.bucketing import HashVersion, bucketer
+from touchstone_assignment.bucketing.bucketer import MAX_BUCKETS
 
 UNITS = [b"user-%d" % number for number in range(200_000)]
 # 24 tests below this level would reject a perfect hash about once in 40,000 runs of new salts.

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from shared.bucketing import (
+from touchstone_assignment.bucketing import (
     HashVersion,
     bucket_of,
     bucketer,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from mmh3 import mmh3_32_uintdigest as murmur3_x86_32
 
-from shared.bucketing.hashes import HashVersion, cbor_text_head
-from shared.bucketing.keys import require_salt
+from touchstone_assignment.bucketing.hashes import HashVersion, cbor_text_head
+from touchstone_assignment.bucketing.keys import require_salt
 
 MAX_BUCKETS = 2**31 - 1
 _PREPARED_UNIT_BYTES = 128
