@@ -1,1 +1,1 @@
-"""Decides which variant a unit gets, from rules in memory: as the server does it, and products may."""
+"""Decides which variant a unit gets, from rules in memory: in the service and in a product alike."""
