@@ -1,1 +1,1 @@
-"""Decides which variant a unit gets, from rules in memory: in the service and in a product alike."""
+"""Decides which variant a unit gets, from rules in memory: in the service and in products alike."""
