@@ -21,6 +21,8 @@ from grpc_tools import protoc
 from protovalidate._gen.buf.validate import validate_pb
 
 PROTOS = Path(__file__).parent
+# Our own contracts, and those of flagd that its clients speak, declared from what is on the wire.
+ROOTS = ("touchstone/", "flagd/")
 VALIDATE = "buf/validate/validate.proto"
 WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
 # buf marks a file of an image as an import in field 8042 of the file, a message whose field 1 is
@@ -30,7 +32,8 @@ IMPORT_MARK = bytes([0xD2, 0xF6, 0x03, 0x02, 0x08, 0x01])
 
 def contracts() -> list[str]:
     """The contract files, as protoc names them, sorted."""
-    return sorted(p.relative_to(PROTOS).as_posix() for p in PROTOS.glob("touchstone/**/*.proto"))
+    found = (path for root in ROOTS for path in PROTOS.glob(f"{root}**/*.proto"))
+    return sorted(path.relative_to(PROTOS).as_posix() for path in found)
 
 
 def validate_descriptor() -> FileDescriptorProto:
@@ -111,7 +114,7 @@ def write_image(out: Path, files: list[FileDescriptorProto]) -> None:
     image = b""
     for file in files:
         data = file.SerializeToString()
-        if not file.name.startswith("touchstone/"):
+        if not file.name.startswith(ROOTS):
             data += IMPORT_MARK
         image += FileDescriptorSet(file=[FileDescriptorProto.FromString(data)]).SerializeToString()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +132,7 @@ def main(command: str, target: str) -> None:
             own = [
                 f
                 for f in descriptor_set(source_info=False).file
-                if f.name.startswith("touchstone/")
+                if f.name.startswith(ROOTS)
             ]
             Path(target).write_bytes(FileDescriptorSet(file=own).SerializeToString())
         case "released-image":
@@ -137,7 +140,7 @@ def main(command: str, target: str) -> None:
             imports = [
                 f
                 for f in descriptor_set(source_info=False).file
-                if not f.name.startswith("touchstone/")
+                if not f.name.startswith(ROOTS)
             ]
             write_image(Path(target), [*imports, *released.file])
         case _:
