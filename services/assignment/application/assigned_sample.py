@@ -1,0 +1,82 @@
+"""A sample of the different units that were assigned, to test their proportions."""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+EVERY = 16
+"""Of so many calls one is looked at: a look costs about as much as the decisions themselves."""
+MOST_UNITS = 20_000
+"""Different units that are kept for an experiment: enough to see a ratio that is off by a
+hundredth, and less than half a megabyte."""
+MOST_EXPERIMENTS = 1_000
+
+
+@dataclass(slots=True)
+class _Seen:
+    config_version: int
+    units: set[int] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """How many different units got each variant at a configuration version of the experiment."""
+
+    config_version: int
+    counts: Mapping[str, int]
+
+
+class AssignedSample:
+    """Counts different units by variant, from some of the calls. Safe to use from several threads.
+
+    Which units are looked at depends on nothing that they got, so that their proportions are those
+    of the design. Only what the split decided is counted. A new version of an experiment begins
+    anew.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._seen: dict[tuple[str, str], _Seen] = {}
+
+    def due(self) -> bool:
+        """Whether this call is one to look at."""
+        self._calls += 1
+        return self._calls % EVERY == 0
+
+    def note(
+        self, project: str, experiment: tuple[str, int], served: Iterable[tuple[bytes, str]]
+    ) -> None:
+        """Count the units of a call that the split of an experiment, with its version, served."""
+        experiment_id, version = experiment
+        with self._lock:
+            seen = self._seen.get((project, experiment_id))
+            if seen is None or seen.config_version < version:
+                if len(self._seen) >= MOST_EXPERIMENTS and seen is None:
+                    return
+                seen = self._seen[project, experiment_id] = _Seen(version)
+            if seen.config_version > version:
+                return
+            for unit, variant in served:
+                name = hash(unit)
+                if name not in seen.units and len(seen.units) < MOST_UNITS:
+                    seen.units.add(name)
+                    seen.counts[variant] = seen.counts.get(variant, 0) + 1
+
+    def of(self, project: str, experiment_id: str) -> Assigned:
+        """What was seen; nothing at version 0 when nothing was."""
+        with self._lock:
+            seen = self._seen.get((project, experiment_id))
+            return Assigned(seen.config_version, dict(seen.counts)) if seen else Assigned(0, {})
+
+
+def served_by_split(
+    units: Sequence[bytes | None], variants: Sequence[str | None]
+) -> Iterable[tuple[bytes, str]]:
+    """The units that got a variant, each with it."""
+    return (
+        (unit, variant)
+        for unit, variant in zip(units, variants, strict=True)
+        if unit is not None and variant is not None
+    )
