@@ -1,0 +1,48 @@
+"""Whom a decision is about: ids, attributes and the time."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from touchstone_assignment.bucketing import unit_bytes
+
+if TYPE_CHECKING:
+    from touchstone_assignment.decision import Decision
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+class Subject:
+    """One unit with its ids by type, what targeting may read of it, and the time in seconds.
+
+    It remembers what it was asked, so make one for each unit and moment, and change nothing of it.
+    A plain class: a frozen one takes longer to make than to decide about.
+    """
+
+    __slots__ = ("_units", "attributes", "decided", "ids", "now_s")
+
+    def __init__(
+        self,
+        ids: Mapping[str, str],
+        attributes: Mapping[str, object] = _NOTHING,
+        now_s: float = 0.0,
+    ) -> None:
+        self.ids = ids
+        self.attributes = attributes
+        self.now_s = now_s
+        """Seconds since 1970-01-01 UTC."""
+        self._units: dict[str, bytes | None] = {}
+        self.decided: dict[Callable[[Subject], Decision], Decision] | None = None
+        """What experiments that others need decided about it; None before the first."""
+
+    def unit(self, unit_type: str) -> bytes | None:
+        """The bytes that end the keys of its id of this type (`unit_bytes`); None without one.
+
+        ValueError when the id cannot be a key.
+        """
+        units = self._units
+        if unit_type in units:
+            return units[unit_type]
+        unit_id = self.ids.get(unit_type)
+        encoded = units[unit_type] = None if unit_id is None else unit_bytes(unit_id)
+        return encoded
