@@ -129,18 +129,12 @@ def main(command: str, target: str) -> None:
         case "image":
             write_image(Path(target), list(descriptor_set(source_info=True).file))
         case "release":
-            own = [
-                f
-                for f in descriptor_set(source_info=False).file
-                if f.name.startswith(ROOTS)
-            ]
+            own = [f for f in descriptor_set(source_info=False).file if f.name.startswith(ROOTS)]
             Path(target).write_bytes(FileDescriptorSet(file=own).SerializeToString())
         case "released-image":
             released = FileDescriptorSet.FromString((PROTOS / "released.binpb").read_bytes())
             imports = [
-                f
-                for f in descriptor_set(source_info=False).file
-                if not f.name.startswith(ROOTS)
+                f for f in descriptor_set(source_info=False).file if not f.name.startswith(ROOTS)
             ]
             write_image(Path(target), [*imports, *released.file])
         case _:
