@@ -13,13 +13,10 @@ from services.assignment.adapters.sql import (
     SqlConfigurationWriter,
     migrate_assignment,
 )
-from services.assignment.api import (
-    AssignmentServicer,
-    Backend,
-    ExperimentServicer,
-    LayerServicer,
-)
+from services.assignment.api import AssignmentServicer, LayerServicer
+from services.assignment.api_experiments import ExperimentServicer
 from services.assignment.application.snapshots import Snapshots
+from services.assignment.backend import Backend
 from services.assignment.settings import Settings
 from shared.mutations import Mutations
 from shared.server.access import access_servicers

@@ -4,12 +4,24 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.assignment.v1 import experiment_pb2, layer_pb2
 from touchstone_assignment.bucketing import HashVersion
 
-from services.assignment.domain.experiment import AssignmentSource, Experiment, State, Variant
+from services.assignment.condition_text import named_condition
+from services.assignment.domain.experiment import (
+    NOTHING_SCHEDULED,
+    Allocation,
+    AssignmentSource,
+    Experiment,
+    Prerequisite,
+    Schedule,
+    State,
+    Switchback,
+    ValueType,
+    Variant,
+)
 from services.assignment.domain.layer import Layer, SlotRange
 from shared.resource_names import resource_name
 
@@ -23,6 +35,18 @@ _STATE = {
 _SOURCE = {
     AssignmentSource.SLOTS: experiment_pb2.ASSIGNMENT_SOURCE_SLOTS,
     AssignmentSource.EXTERNAL: experiment_pb2.ASSIGNMENT_SOURCE_EXTERNAL,
+}
+_VALUE_TYPE = {
+    ValueType.KEY: experiment_pb2.VALUE_TYPE_KEY,
+    ValueType.BOOLEAN: experiment_pb2.VALUE_TYPE_BOOLEAN,
+    ValueType.STRING: experiment_pb2.VALUE_TYPE_STRING,
+    ValueType.INTEGER: experiment_pb2.VALUE_TYPE_INTEGER,
+    ValueType.FLOAT: experiment_pb2.VALUE_TYPE_FLOAT,
+    ValueType.OBJECT: experiment_pb2.VALUE_TYPE_OBJECT,
+}
+_ALLOCATION = {
+    Allocation.FIXED: experiment_pb2.ALLOCATION_FIXED,
+    Allocation.BANDIT: experiment_pb2.ALLOCATION_BANDIT,
 }
 _HASH = {
     HashVersion.FLAGD_V2: experiment_pb2.HASH_VERSION_FLAGD_V2,
@@ -60,6 +84,26 @@ def experiment(found: Experiment) -> experiment_pb2.Experiment:
         update_time=_time(found.update_time),
         start_time=_time(found.start_time),
         stop_time=_time(found.stop_time),
+        value_type=_VALUE_TYPE[design.value_type],
+        targeting=named_condition(design.targeting, found.project) if design.targeting else None,
+        prerequisites=[_prerequisite(found.project, needed) for needed in design.prerequisites],
+        sticky=design.sticky,
+        anonymous_unit_type=design.anonymous_unit_type,
+        schedule=_schedule(design.schedule) if design.schedule != NOTHING_SCHEDULED else None,
+        switchback=_switchback(design.switchback) if design.switchback else None,
+        allocation=_ALLOCATION[design.allocation],
+        observed_unit_type=design.observed_unit_type,
+        killed=found.killed,
+        kill_reason=found.kill_reason,
+    )
+
+
+def _switchback(found: Switchback) -> experiment_pb2.Switchback:
+    """The windows as they are sent."""
+    return experiment_pb2.Switchback(
+        window_s=found.window_s,
+        washout_s=found.washout_s,
+        region_attribute=found.region_attribute,
     )
 
 
@@ -84,12 +128,35 @@ def payload(text: str | None) -> Struct | None:
     return None if text is None else json_format.Parse(text, Struct())
 
 
+def value(text: str | None) -> Value | None:
+    """A variant's value as it is sent."""
+    return None if text is None else json_format.Parse(text, Value())
+
+
 def _variant(variant: Variant) -> experiment_pb2.Variant:
     return experiment_pb2.Variant(
         key=variant.key,
         display_name=variant.display_name,
         weight=variant.weight,
         payload=payload(variant.payload),
+        value=value(variant.value),
+        dropped=variant.dropped,
+    )
+
+
+def _prerequisite(project: str, needed: Prerequisite) -> experiment_pb2.Prerequisite:
+    name = resource_name(project, "experiments", needed.experiment_id)
+    return experiment_pb2.Prerequisite(experiment=name, variants=needed.variants)
+
+
+def _schedule(found: Schedule) -> experiment_pb2.Schedule:
+    return experiment_pb2.Schedule(
+        start_time=_time(found.start_time),
+        stop_time=_time(found.stop_time),
+        ramp=[
+            experiment_pb2.RampStage(time=_time(stage.time), traffic_slots=stage.traffic_slots)
+            for stage in found.ramp
+        ],
     )
 
 

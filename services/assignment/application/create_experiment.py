@@ -10,10 +10,16 @@ from services.assignment.application.find import find_layer
 from services.assignment.domain.design_rules import require_valid
 from services.assignment.domain.experiment import (
     MAX_TRAFFIC_SLOTS,
+    NOTHING_SCHEDULED,
+    Allocation,
     AssignmentSource,
     Design,
     Experiment,
+    Prerequisite,
+    Schedule,
     State,
+    Switchback,
+    ValueType,
     Variant,
     require_id,
     require_unit_type,
@@ -44,6 +50,15 @@ class CreateExperiment:
     metrics: tuple[str, ...] = ()
     start_time: datetime | None = None
     stop_time: datetime | None = None
+    value_type: ValueType = ValueType.KEY
+    targeting: str | None = None
+    prerequisites: tuple[Prerequisite, ...] = ()
+    sticky: bool = False
+    anonymous_unit_type: str = ""
+    schedule: Schedule = NOTHING_SCHEDULED
+    switchback: Switchback | None = None
+    allocation: Allocation = Allocation.FIXED
+    observed_unit_type: str = ""
 
 
 def create_experiment(
@@ -106,6 +121,15 @@ def _design(command: CreateExperiment, unit_type: str, layer: Layer | None, salt
         variants=command.variants,
         control=command.control or (command.variants[0].key if command.variants else ""),
         metrics=command.metrics,
+        value_type=command.value_type,
+        targeting=command.targeting,
+        prerequisites=command.prerequisites,
+        sticky=command.sticky,
+        anonymous_unit_type=command.anonymous_unit_type,
+        schedule=command.schedule,
+        switchback=command.switchback,
+        allocation=command.allocation,
+        observed_unit_type=command.observed_unit_type,
     )
     return require_valid(design)
 

@@ -39,14 +39,79 @@ class AssignmentSource(enum.StrEnum):
     """Another system, or a file of a finished experiment: no slots, no decision here."""
 
 
+class ValueType(enum.StrEnum):
+    """What the variants of an experiment stand for."""
+
+    KEY = "KEY"
+    """Their key."""
+    BOOLEAN = "BOOLEAN"
+    STRING = "STRING"
+    INTEGER = "INTEGER"
+    FLOAT = "FLOAT"
+    OBJECT = "OBJECT"
+    """Their payload."""
+
+
+class Allocation(enum.StrEnum):
+    """How the weights of the variants come about."""
+
+    FIXED = "FIXED"
+    """By the design, for good."""
+    BANDIT = "BANDIT"
+    """Set anew while it runs: a unit may change its variant."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One arm; `weight` in basis points of the enrolled units, `payload` a JSON object or None."""
+    """One arm; `weight` in basis points of the enrolled units, `payload` a JSON object or None.
+
+    `value` is a JSON text of the experiment's value type, None where that is KEY or OBJECT. The
+    units of a `dropped` variant get none, and those of the others stay where they are.
+    """
 
     key: str
     weight: int
     display_name: str = ""
     payload: str | None = None
+    value: str | None = None
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prerequisite:
+    """A unit must get one of these variants (none named: any) of another experiment, by its id."""
+
+    experiment_id: str
+    variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RampStage:
+    """The slots that the experiment has from a time on."""
+
+    time: datetime
+    traffic_slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What is to happen by itself; None: when a verb says so."""
+
+    start_time: datetime | None = None
+    stop_time: datetime | None = None
+    ramp: tuple[RampStage, ...] = ()
+
+
+NOTHING_SCHEDULED = Schedule()
+
+
+@dataclass(frozen=True, slots=True)
+class Switchback:
+    """Windows of time, counted from 1970, that get a variant as a whole, each region by itself."""
+
+    window_s: int
+    washout_s: int = 0
+    region_attribute: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +131,18 @@ class Design:
     control: str
     metrics: tuple[str, ...] = ()
     """Ids of the metrics that it is judged by; none: every metric of the project."""
+    value_type: ValueType = ValueType.KEY
+    targeting: str | None = None
+    """The condition as canonical JSON with audiences by their ids (see `condition_text`)."""
+    prerequisites: tuple[Prerequisite, ...] = ()
+    sticky: bool = False
+    anonymous_unit_type: str = ""
+    """The type of the id that stands for a unit until it has one of its own; empty: none does."""
+    schedule: Schedule = NOTHING_SCHEDULED
+    switchback: Switchback | None = None
+    allocation: Allocation = Allocation.FIXED
+    observed_unit_type: str = ""
+    """The type of the unit that is observed where that is finer than the one randomised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +158,9 @@ class Experiment:
     update_time: datetime
     start_time: datetime | None = None
     stop_time: datetime | None = None
+    killed: bool = False
+    """The kill switch is on: nobody gets a variant, whatever the state."""
+    kill_reason: str = ""
 
     @property
     def etag(self) -> str:
