@@ -2,18 +2,24 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from services.assignment.domain.attribute import Attribute
+from services.assignment.domain.domain import Domain
 from services.assignment.domain.experiment import Experiment, State
+from services.assignment.domain.holdout import Holdout
 from services.assignment.domain.layer import Layer
+from services.assignment.domain.resource import Resource
 from services.assignment.domain.revision import Revision
+from services.assignment.domain.unit_type import UnitType
 from shared.mutations import Mutation
 
 M = TypeVar("M", bound=Message)
+R = TypeVar("R", bound=Resource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,10 @@ class ProjectConfig:
     config_version: int
     experiments: Mapping[str, Experiment]
     layers: Mapping[str, Layer]
+    unit_types: Mapping[str, UnitType] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    holdouts: Mapping[str, Holdout] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,45 @@ class LayerStore(Protocol):
         ...
 
 
+class ResourceStore(Protocol[R]):
+    """The resources of one kind of all projects, inside one transaction.
+
+    Ids are compared exactly. What a project does not have is absent, whatever others have.
+    """
+
+    def get(self, project: str, resource_id: str) -> R | None:
+        """The resource as it is now, or None."""
+        ...
+
+    def insert(self, resource: R) -> None:
+        """Keep a new resource; ALREADY_EXISTS when the id is taken now. A deleted id is free."""
+        ...
+
+    def replace(self, old: R, new: R) -> None:
+        """Put `new` in the place of `old`; ABORTED when what is stored is not `old` any more."""
+        ...
+
+    def delete(self, old: R, at: Revision) -> None:
+        """Take it away from this version on; ABORTED when what is stored is not `old` any more."""
+        ...
+
+    def page(self, project: str, after: str, limit: int) -> Sequence[R]:
+        """At most `limit` resources with ids above `after`, ascending by code point."""
+        ...
+
+    def all_now(self, project: str) -> Mapping[str, R]:
+        """Every resource of the project as it is now, by id in ascending order."""
+        ...
+
+    def all_as_of(self, project: str, config_version: int) -> Mapping[str, R]:
+        """Every resource of the project as it was at a configuration version, by id.
+
+        One that was deleted at that version or before is absent; one that was made again later is
+        what it was then.
+        """
+        ...
+
+
 class Configuration(Protocol):
     """One transaction over everything that assignment keeps."""
 
@@ -93,6 +142,26 @@ class Configuration(Protocol):
     @property
     def layers(self) -> LayerStore:
         """The layers."""
+        ...
+
+    @property
+    def unit_types(self) -> ResourceStore[UnitType]:
+        """The unit types that projects declare."""
+        ...
+
+    @property
+    def attributes(self) -> ResourceStore[Attribute]:
+        """The attributes that projects declare."""
+        ...
+
+    @property
+    def domains(self) -> ResourceStore[Domain]:
+        """The domains, released ones among them."""
+        ...
+
+    @property
+    def holdouts(self) -> ResourceStore[Holdout]:
+        """The holdouts, ended ones among them."""
         ...
 
     def next_revision(self, project: str, now: datetime) -> Revision:

@@ -10,9 +10,12 @@ import sqlalchemy as sa
 from google.protobuf.message import Message
 from sqlalchemy.dialects import postgresql, sqlite
 
+from services.assignment.adapters import resource_documents
 from services.assignment.adapters.sql_experiments import SqlExperimentStore
 from services.assignment.adapters.sql_layers import SqlLayerStore
+from services.assignment.adapters.sql_resources import SqlResourceStore
 from services.assignment.adapters.tables import CONFIG
+from services.assignment.domain.resource import Resource
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration, ProjectConfig
 from shared.mutations import Mutation, Mutations
@@ -20,6 +23,7 @@ from shared.state.database import Database
 from shared.state.migrate import migrate
 
 M = TypeVar("M", bound=Message)
+R = TypeVar("R", bound=Resource)
 
 
 class SqlConfiguration:
@@ -29,6 +33,10 @@ class SqlConfiguration:
         self._connection = connection
         self.experiments = SqlExperimentStore(connection)
         self.layers = SqlLayerStore(connection)
+        self.unit_types = SqlResourceStore(connection, resource_documents.UNIT_TYPES)
+        self.attributes = SqlResourceStore(connection, resource_documents.ATTRIBUTES)
+        self.domains = SqlResourceStore(connection, resource_documents.DOMAINS)
+        self.holdouts = SqlResourceStore(connection, resource_documents.HOLDOUTS)
 
     def next_revision(self, project: str, now: datetime) -> Revision:
         """See Configuration: the row's lock is held until the transaction ends."""
@@ -60,7 +68,21 @@ class SqlConfiguration:
         else:
             experiments = self.experiments.all_as_of(project, as_of)
             version = as_of
-        return ProjectConfig(version, experiments, self.layers.all_as_of(project, version))
+
+        def every(store: SqlResourceStore[R]) -> Mapping[str, R]:
+            if version == newest:
+                return store.all_now(project)
+            return store.all_as_of(project, version)
+
+        return ProjectConfig(
+            config_version=version,
+            experiments=experiments,
+            layers=self.layers.all_as_of(project, version),
+            unit_types=every(self.unit_types),
+            attributes=every(self.attributes),
+            domains=every(self.domains),
+            holdouts=every(self.holdouts),
+        )
 
 
 class SqlConfigurationReader:

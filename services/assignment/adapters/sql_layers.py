@@ -1,5 +1,6 @@
-"""Layers and their slot ledgers in SQL."""
+"""Layers, their slot ledgers and every set of parameters that they ever had, in SQL."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,12 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from touchstone_assignment.bucketing import HashVersion
 
-from services.assignment.adapters.tables import LAYERS, SLOT_RANGES
-from services.assignment.domain.layer import Layer, SlotRange
+from services.assignment.adapters.tables import LAYERS, RESOURCE_VERSIONS, SLOT_RANGES
+from services.assignment.domain.layer import Layer, LayerKind, SlotRange
+from services.assignment.domain.parameter import Parameter
 from shared import errors
 
 _LAYER = LAYERS.c
 _RANGE = SLOT_RANGES.c
+_KEPT = RESOURCE_VERSIONS.c
+_PARAMETERS = "LAYER_PARAMETERS"
 Ledgers = dict[str, tuple[SlotRange, ...]]
 
 
@@ -47,11 +51,17 @@ class SqlLayerStore:
                     config_version=layer.config_version,
                     create_version=layer.config_version,
                     create_time=layer.create_time,
+                    kind=layer.kind.value,
+                    domain_id=layer.domain,
+                    parameters=_parameters_text(layer),
                 )
             )
         except IntegrityError as error:
             raise errors.already_exists("layer", layer.layer_id) from error
         self._append(layer, 0)
+        # No row stands for no parameters: so are the layers of older programs.
+        if layer.parameters:
+            self._keep_parameters(layer)
 
     def replace(self, old: Layer, new: Layer) -> None:
         """See LayerStore."""
@@ -62,7 +72,11 @@ class SqlLayerStore:
                 _LAYER.layer_id == old.layer_id,
                 _LAYER.config_version == old.config_version,
             )
-            .values(config_version=new.config_version)
+            .values(
+                config_version=new.config_version,
+                display_name=new.display_name,
+                parameters=_parameters_text(new),
+            )
         )
         if result.rowcount != 1:
             current = self.get(old.project, old.layer_id)
@@ -73,6 +87,8 @@ class SqlLayerStore:
             if before != after:
                 self._release(new, position, after)
         self._append(new, len(old.ledger))
+        if old.parameters != new.parameters:
+            self._keep_parameters(new)
 
     def page(self, project: str, after: str, limit: int) -> Sequence[Layer]:
         """See LayerStore."""
@@ -86,7 +102,7 @@ class SqlLayerStore:
         return [_layer(row, ledgers) for row in rows]
 
     def all_as_of(self, project: str, config_version: int) -> dict[str, Layer]:
-        """Every layer of the project with the ranges that were held at a version, as held."""
+        """Every layer of the project with what was held at a version, as held, and set then."""
         rows = self._connection.execute(
             sa.select(LAYERS)
             .where(_LAYER.project == project, _LAYER.create_version <= config_version)
@@ -99,7 +115,39 @@ class SqlLayerStore:
                 project, None, _RANGE.since_version <= config_version, held
             ).items()
         }
-        return {row.layer_id: _layer(row, ledgers) for row in rows}
+        parameters = self._parameters_as_of(project, config_version)
+        return {
+            row.layer_id: replace(_layer(row, ledgers), parameters=parameters.get(row.layer_id, ()))
+            for row in rows
+        }
+
+    def _parameters_as_of(
+        self, project: str, config_version: int
+    ) -> dict[str, tuple[Parameter, ...]]:
+        rows = self._connection.execute(
+            sa.select(_KEPT.resource_id, _KEPT.document)
+            .where(
+                _KEPT.project == project,
+                _KEPT.kind == _PARAMETERS,
+                _KEPT.config_version <= config_version,
+            )
+            .order_by(_KEPT.resource_id, _KEPT.config_version)
+        )
+        # Ascending versions: the last ones of each layer are what it had.
+        return {row.resource_id: _parameters(row.document) for row in rows}
+
+    def _keep_parameters(self, layer: Layer) -> None:
+        self._connection.execute(
+            sa.insert(RESOURCE_VERSIONS).values(
+                project=layer.project,
+                kind=_PARAMETERS,
+                resource_id=layer.layer_id,
+                config_version=layer.config_version,
+                create_time=layer.create_time,
+                deleted=False,
+                document=_parameters_text(layer),
+            )
+        )
 
     def _ledgers(
         self, project: str, layer_ids: Sequence[str] | None, *conditions: sa.ColumnElement[bool]
@@ -121,6 +169,7 @@ class SqlLayerStore:
                 "first_slot": row.first,
                 "end_slot": row.end,
                 "experiment_id": row.experiment_id,
+                "domain_id": row.domain_id,
                 "since_version": row.since_version,
                 **_release_columns(row),
             }
@@ -164,7 +213,17 @@ def _slot_range(row: sa.Row[Any]) -> SlotRange:
         release_version=row.release_version,
         release_time=row.release_time,
         reusable_time=row.reusable_time,
+        domain_id=row.domain_id,
     )
+
+
+def _parameters_text(layer: Layer) -> str:
+    rows = [[found.key, found.default, found.description] for found in layer.parameters]
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def _parameters(text: str) -> tuple[Parameter, ...]:
+    return tuple(Parameter(*row) for row in json.loads(text))
 
 
 def _layer(row: sa.Row[Any], ledgers: Ledgers) -> Layer:
@@ -178,4 +237,7 @@ def _layer(row: sa.Row[Any], ledgers: Ledgers) -> Layer:
         config_version=row.config_version,
         create_time=row.create_time,
         ledger=ledgers.get(row.layer_id, ()),
+        kind=LayerKind(row.kind),
+        domain=row.domain_id,
+        parameters=_parameters(row.parameters),
     )

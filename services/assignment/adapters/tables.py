@@ -45,6 +45,9 @@ LAYERS = sa.Table(
     sa.Column("config_version", sa.BigInteger, nullable=False),
     sa.Column("create_version", sa.BigInteger, nullable=False),
     sa.Column("create_time", UtcTime(), nullable=False),
+    sa.Column("kind", text(16), nullable=False, server_default="EXPERIMENT"),
+    sa.Column("domain_id", text(64), nullable=False, server_default=""),
+    sa.Column("parameters", sa.Text, nullable=False, server_default="[]"),
 )
 
 SLOT_RANGES = sa.Table(
@@ -60,4 +63,28 @@ SLOT_RANGES = sa.Table(
     sa.Column("release_version", sa.BigInteger),
     sa.Column("release_time", UtcTime()),
     sa.Column("reusable_time", UtcTime()),
+    sa.Column("domain_id", text(64), nullable=False, server_default=""),
+)
+
+RESOURCES = sa.Table(
+    "assignment_resources",
+    METADATA,
+    sa.Column("project", text(64), primary_key=True),
+    sa.Column("kind", text(32), primary_key=True),
+    sa.Column("resource_id", text(640), primary_key=True),
+    sa.Column("config_version", sa.BigInteger, nullable=False),
+    sa.Column("create_time", UtcTime(), nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+RESOURCE_VERSIONS = sa.Table(
+    "assignment_resource_versions",
+    METADATA,
+    sa.Column("project", text(64), primary_key=True),
+    sa.Column("kind", text(32), primary_key=True),
+    sa.Column("resource_id", text(640), primary_key=True),
+    sa.Column("config_version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("create_time", UtcTime(), nullable=False),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
 )

@@ -2,27 +2,53 @@
 
 Experiments in one layer exclude each other; experiments in different layers overlap
 independently, because every layer has a salt of its own. A ledger row never changes its range or
-owner: growing appends rows, releasing writes its times once.
+owner: growing appends rows, releasing writes its times once. A row belongs to one experiment or to
+one domain, whose units layers of its own cut again.
 """
 
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from touchstone_assignment.bucketing import HashVersion
 
+from services.assignment.domain.parameter import Parameter
 from services.assignment.domain.revision import Revision
 from shared.errors import Code, DomainError
 
 TOTAL_SLOTS = 10_000
 
 
+class LayerKind(enum.StrEnum):
+    """What a layer is for."""
+
+    EXPERIMENT = "EXPERIMENT"
+    """Comparisons of variants."""
+    LAUNCH = "LAUNCH"
+    """Roll-outs of what is decided: its values stand behind those of EXPERIMENT layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds slots: an experiment or a domain, the other one being empty."""
+
+    experiment_id: str = ""
+    domain_id: str = ""
+
+    def __str__(self) -> str:
+        """As messages name it."""
+        if self.domain_id:
+            return f"domain {self.domain_id!r}"
+        return f"experiment {self.experiment_id!r}"
+
+
 @dataclass(frozen=True, slots=True)
 class SlotRange:
-    """The slots [first, end) of one experiment, from one configuration version to another.
+    """The slots [first, end) of one experiment or domain, between two configuration versions.
 
-    A released range may be given again from `reusable_time` on. The three release fields are
-    written together, once.
+    Exactly one of `experiment_id` and `domain_id` is not empty. A released range may be given again
+    from `reusable_time` on. The three release fields are written together, once.
     """
 
     first: int
@@ -32,6 +58,12 @@ class SlotRange:
     release_version: int | None = None
     release_time: datetime | None = None
     reusable_time: datetime | None = None
+    domain_id: str = ""
+
+    @property
+    def holder(self) -> Holder:
+        """Whose the range is, or was."""
+        return Holder(self.experiment_id, self.domain_id)
 
     @property
     def slots(self) -> int:
@@ -45,7 +77,10 @@ class SlotRange:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Slots and their ledger; `config_version` is the one that its last change made."""
+    """Slots and their ledger; `config_version` is the one that its last change made.
+
+    `domain` is the id of the domain whose units it cuts, empty for all units.
+    """
 
     project: str
     layer_id: str
@@ -56,6 +91,9 @@ class Layer:
     config_version: int
     create_time: datetime
     ledger: tuple[SlotRange, ...] = ()
+    kind: LayerKind = LayerKind.EXPERIMENT
+    domain: str = ""
+    parameters: tuple[Parameter, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -64,10 +102,12 @@ class Layer:
 
     def owned_by(self, experiment_id: str) -> tuple[SlotRange, ...]:
         """The ranges that the experiment owns now, in the order in which it got them."""
+        return self.held_by(Holder(experiment_id=experiment_id))
+
+    def held_by(self, holder: Holder) -> tuple[SlotRange, ...]:
+        """The ranges that an experiment or a domain holds now, in the order of giving."""
         return tuple(
-            row
-            for row in self.ledger
-            if row.experiment_id == experiment_id and row.release_time is None
+            row for row in self.ledger if row.holder == holder and row.release_time is None
         )
 
     def free(self, now: datetime) -> Iterator[tuple[int, int]]:
@@ -86,26 +126,42 @@ class Layer:
         return sum(end - first for first, end in self.free(now))
 
     def allocate(self, experiment_id: str, slots: int, at: Revision) -> "Layer":
-        """The layer with ranges appended until the experiment owns `slots`; never fewer than now.
+        """See `give`, to an experiment."""
+        return self.give(Holder(experiment_id=experiment_id), slots, at)
+
+    def give(self, holder: Holder, slots: int, at: Revision) -> "Layer":
+        """The layer with ranges appended until the holder has `slots`; never fewer than now.
 
         FAILED_PRECONDITION with LAYER_FULL when too few slots are free.
         """
-        wanted = slots - sum(row.slots for row in self.owned_by(experiment_id))
+        wanted = slots - sum(row.slots for row in self.held_by(holder))
         if wanted <= 0:
             return self
         if wanted > self.free_slots(at.time):
-            raise self._too_full(experiment_id, wanted, at.time)
+            raise self._too_full(holder, wanted, at.time)
         rows: list[SlotRange] = []
         for first, end in self.free(at.time):
             size = min(end - first, wanted)
             if size:
-                rows.append(SlotRange(first, first + size, experiment_id, at.config_version))
+                rows.append(
+                    SlotRange(
+                        first,
+                        first + size,
+                        holder.experiment_id,
+                        at.config_version,
+                        domain_id=holder.domain_id,
+                    )
+                )
             wanted -= size
         return replace(self, ledger=self.ledger + tuple(rows), config_version=at.config_version)
 
     def release(self, experiment_id: str, cool_down: timedelta, at: Revision) -> "Layer":
-        """The layer with the experiment's ranges released; they rest for the cool-down."""
-        owned = frozenset(self.owned_by(experiment_id))
+        """See `take_back`, from an experiment."""
+        return self.take_back(Holder(experiment_id=experiment_id), cool_down, at)
+
+    def take_back(self, holder: Holder, cool_down: timedelta, at: Revision) -> "Layer":
+        """The layer with the holder's ranges released; they rest for the cool-down."""
+        owned = frozenset(self.held_by(holder))
         if not owned:
             return self
         return replace(
@@ -124,7 +180,7 @@ class Layer:
             config_version=at.config_version,
         )
 
-    def _too_full(self, experiment_id: str, wanted: int, now: datetime) -> DomainError:
+    def _too_full(self, holder: Holder, wanted: int, now: datetime) -> DomainError:
         free = self.free_slots(now)
         resting = [
             row.reusable_time
@@ -132,12 +188,13 @@ class Layer:
             if row.reusable_time is not None and row.reusable_time > now
         ]
         wait = f", or wait: slots rest until {min(resting).isoformat()}" if resting else ""
-        owners = sorted({row.experiment_id for row in self.ledger if row.release_time is None})
+        holders = sorted({str(row.holder) for row in self.ledger if row.release_time is None})
+        held = ", ".join(holders[:10]) or "nobody"
         return DomainError(
             Code.FAILED_PRECONDITION,
             "LAYER_FULL",
-            f"experiment {experiment_id!r} needs {wanted} more slots of layer {self.layer_id!r}, "
-            f"of which {free} of {TOTAL_SLOTS} are free; held by {owners[:10]}; lower "
+            f"{holder} needs {wanted} more slots of layer {self.layer_id!r}, "
+            f"of which {free} of {TOTAL_SLOTS} are free; held by {held}; lower "
             f"traffic_slots, stop an experiment that holds slots, create another layer{wait}",
             metadata={"layer": self.layer_id, "wanted": str(wanted), "free": str(free)},
         )

@@ -37,7 +37,8 @@ def test_a_full_layer_says_who_holds_it(make: Make) -> None:
     with pytest.raises(DomainError) as caught:
         layer.allocate("b", 1001, make.at(3))
     assert (caught.value.code, caught.value.reason) == (Code.FAILED_PRECONDITION, "LAYER_FULL")
-    for part in ("needs 1001", "1000 of 10000 are free", "['a']", "create another layer"):
+    held = "held by experiment 'a'"
+    for part in ("needs 1001", "1000 of 10000 are free", held, "create another layer"):
         assert part in caught.value.message
     assert layer.allocate("b", 1000, make.at(3)).free_slots(make.start) == 0
 
