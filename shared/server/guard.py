@@ -90,7 +90,7 @@ class Guard(grpc.aio.ServerInterceptor):
             )
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
-                self._stream(method, handler.unary_stream),
+                self.stream(method, handler.unary_stream),
                 response_serializer=handler.response_serializer,
             )
         raise TypeError(f"{method} streams requests; the suite has no such RPC")
@@ -108,7 +108,9 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _stream(self, method: str, inner: Any) -> Any:
+    def stream(self, method: str, inner: Any) -> Any:
+        """The same of a handler that answers with many messages."""
+
         async def call(body: bytes, context: Context) -> AsyncIterator[Message]:
             rpc = self._receive(method, body, context)
             del body

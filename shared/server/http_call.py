@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 import grpc
 
@@ -19,6 +20,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _TOO_LARGE, _UNSUPPORTED = 413, 415
 _WAIT_S = 1.0
+_KEY, _BEARER = "x-api-key", "authorization"
 
 
 class EndedError(Exception):
@@ -81,12 +83,19 @@ class BodyRoom:
 
 
 class HttpCall:
-    """One request. `close` gives back the memory that it took."""
+    """One request. `close` gives back the memory that it took.
 
-    def __init__(self, scope: Scope, receive: Receive, media_type: str, room: BodyRoom) -> None:
+    `part` is what stands in its path for a {}. Without a media type it has no body.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, media_type: str, room: BodyRoom, part: str = ""
+    ) -> None:
         self._receive, self._media_type, self._room = receive, media_type, room
         self._project, self._taken = "", 0
-        self._headers: dict[str, str] = {
+        self._query: bytes = scope["query_string"]
+        self.part = part
+        self.headers: Mapping[str, str] = {
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
         self.metadata: Sequence[tuple[str, str | bytes]] = ()
@@ -95,8 +104,16 @@ class HttpCall:
         """Of a failure for which HTTP has a better word than for its code; else 0."""
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        """The headers."""
-        return tuple(self._headers.items())
+        """The headers. A key may come by itself as well, as X-API-Key."""
+        key = self.headers.get(_KEY)
+        bearer = () if key is None or _BEARER in self.headers else ((_BEARER, f"Bearer {key}"),)
+        return (*self.headers.items(), *bearer)
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of the URL, each with its last value."""
+        text = self._query.decode("latin-1")
+        return dict(parse_qsl(text, keep_blank_values=True)) if text else {}
 
     def time_remaining(self) -> float | None:
         """HTTP names no deadline."""
@@ -121,21 +138,23 @@ class HttpCall:
         RESOURCE_EXHAUSTED for what is too large, DEADLINE_EXCEEDED for what comes too slowly, and
         GoneError.
         """
+        if not self._media_type:
+            return b""
         self._project = project
         encoding = self._encoding()
-        announced = self._headers.get("content-length", "")
+        announced = self.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit():
             self._require_size(int(announced))
         body = await self._read()
         return self._decompressed(body) if encoding == "gzip" else body
 
     def _encoding(self) -> str:
-        media_type = self._headers.get("content-type", "").partition(";")[0].strip().lower()
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != self._media_type:
             raise self._as(
                 _UNSUPPORTED, errors.invalid("content-type", media_type, self._media_type)
             )
-        encoding = self._headers.get("content-encoding", "identity").strip().lower()
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"identity", "gzip"}:
             raise self._as(
                 _UNSUPPORTED, errors.invalid("content-encoding", encoding, "gzip, or none")

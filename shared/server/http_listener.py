@@ -11,7 +11,8 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from shared.server.http import HttpApplication, HttpDoor, HttpLimits
+from shared.server.http import HttpDoor, HttpLimits
+from shared.server.http_application import HttpApplication
 from shared.server.tls import port_taken, split_address, ssl_context
 from shared.settings import ServiceSettings
 

@@ -28,9 +28,11 @@ from shared.server.checks import Authenticate, Authorise, Check, Parse, Validate
 from shared.server.denials import DenialRecorder
 from shared.server.guard import Guard, Policy
 from shared.server.health import NOT_SERVING, SERVING, DrainingHealth
-from shared.server.http import HttpApplication, HttpDoor
+from shared.server.http import HttpDoor
+from shared.server.http_application import HttpApplication
 from shared.server.http_call import BodyLimits, BodyRoom, ReceiveBody
 from shared.server.http_listener import HttpListener
+from shared.server.http_places import places
 from shared.server.options import server_options
 from shared.server.rules import Rule, rule_of
 from shared.server.tls import add_port
@@ -231,10 +233,10 @@ def _http_application(
     assert door is not None
     guard = _guard(application, access, draining, [ReceiveBody()])
     served = {servicer.name: servicer.implementation for servicer in application.servicers}
-    handlers = {}
+    rpcs = {}
     for route in door.routes:
         service, method = route.rpc.strip("/").split("/")
-        handlers[route.rpc] = guard.unary(route.rpc, getattr(served[service], method))
+        rpcs[route.rpc] = getattr(served[service], method)
     limits = BodyLimits(
         body_bytes=settings.max_message_bytes,
         project_bytes=_HTTP_BODIES_OF_PROJECT * settings.max_message_bytes,
@@ -242,7 +244,8 @@ def _http_application(
         part_s=door.limits.body_part_s,
         part_bytes=door.limits.body_part_bytes,
     )
-    return HttpApplication(door.routes, handlers, BodyRoom(limits), settings.max_concurrent_rpcs)
+    behind = places(door, rpcs, guard)
+    return HttpApplication(behind, BodyRoom(limits), settings.max_concurrent_rpcs)
 
 
 def _guard(
@@ -253,6 +256,8 @@ def _guard(
 ) -> Guard:
     """The guard of every call. `receiving` is for a transport that hands over the body later."""
     methods = _methods(application.servicers)
+    rules: dict[str, Rule | None] = {name: rule for name, (_, rule) in methods.items()}
+    rules |= application.http.rules if application.http else {}
     admitting: list[Check] = [Authenticate(access.authenticator), Authorise()]
     policy = Policy(
         checks=[
@@ -261,7 +266,7 @@ def _guard(
             Parse({name: request for name, (request, _) in methods.items()}),
             Validate(),
         ],
-        rules={name: rule for name, (_, rule) in methods.items()},
+        rules=rules,
         default_call_s=application.settings.default_call_s,
         draining=draining,
         rechecks=admitting,
