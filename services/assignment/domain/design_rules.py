@@ -15,12 +15,26 @@ from services.assignment.domain.experiment import (
     ID,
     ID_RULE,
     MAX_TRAFFIC_SLOTS,
+    NOTHING_SCHEDULED,
     TOTAL_WEIGHT,
     UNIT_TYPE,
     UNIT_TYPE_RULE,
+    Allocation,
     AssignmentSource,
     Design,
     Variant,
+)
+from services.assignment.domain.feature_rules import (
+    drop_faults,
+    external_faults,
+    fault,
+    new_stage_faults,
+    prerequisite_faults,
+    schedule_faults,
+    switchback_faults,
+    unit_type_faults,
+    value_faults,
+    variant_key_faults,
 )
 from services.assignment.domain.limits import LIMITS, Limits
 from shared import errors
@@ -34,13 +48,17 @@ _MOST_VARIANTS = 256
 
 def require_valid(design: Design, limits: Limits = LIMITS) -> Design:
     """The design as it stands, or INVALID_ARGUMENT with every fault at once."""
-    return _without((*_unsound(design), *_beyond(design, limits)), design)
+    stages = new_stage_faults(NOTHING_SCHEDULED, design)
+    return _without(
+        (*_unsound(design), *_beyond(design, limits), *stages, *drop_faults(design)), design
+    )
 
 
 def require_valid_change(old: Design, new: Design, limits: Limits = LIMITS) -> Design:
     """The new design, or INVALID_ARGUMENT with every fault that the old one does not have."""
     had = {*_unsound(old), *_beyond(old, limits)}
-    faults = (*_unsound(new), *_beyond(new, limits))
+    stages = new_stage_faults(old.schedule, new) if old.schedule != new.schedule else ()
+    faults = (*_unsound(new), *_beyond(new, limits), *stages)
     return _without(tuple(fault for fault in faults if fault not in had), new)
 
 
@@ -58,10 +76,6 @@ def _without(faults: tuple[FieldViolation, ...], design: Design) -> Design:
     return design
 
 
-def _fault(field: str, value: object, allowed: str) -> FieldViolation:
-    return FieldViolation(field, f"is {errors.shown(value)}; allowed: {allowed}")
-
-
 def _unsound(design: Design) -> Iterator[FieldViolation]:
     """What would make decisions impossible or wrong."""
     try:
@@ -75,30 +89,31 @@ def _unsound(design: Design) -> Iterator[FieldViolation]:
         if count > 1:
             yield FieldViolation("variants", f"hold the key {key!r} {count} times; use it once")
     if len(keys) > _MOST_VARIANTS:
-        yield _fault("variants", f"{len(keys)} variants", f"at most {_MOST_VARIANTS}")
+        yield fault("variants", f"{len(keys)} variants", f"at most {_MOST_VARIANTS}")
     if design.control not in keys:
-        yield _fault("control_variant", design.control, f"the key of a variant, one of {keys[:10]}")
+        yield fault("control_variant", design.control, f"the key of a variant, one of {keys[:10]}")
 
 
 def _source_faults(design: Design) -> Iterator[FieldViolation]:
     if design.source is AssignmentSource.EXTERNAL:
         none = "none, because an EXTERNAL experiment owns no slots"
         if design.layer:
-            yield _fault("layer", design.layer, none)
+            yield fault("layer", design.layer, none)
         if design.traffic_slots:
-            yield _fault("traffic_slots", design.traffic_slots, none)
+            yield fault("traffic_slots", design.traffic_slots, none)
         return
     if not design.layer:
-        yield _fault("layer", design.layer, ID_RULE)
+        yield fault("layer", design.layer, ID_RULE)
     if not 1 <= design.traffic_slots <= MAX_TRAFFIC_SLOTS:
-        yield _fault("traffic_slots", design.traffic_slots, f"1 to {MAX_TRAFFIC_SLOTS}")
+        yield fault("traffic_slots", design.traffic_slots, f"1 to {MAX_TRAFFIC_SLOTS}")
 
 
 def _weight_faults(design: Design) -> Iterator[FieldViolation]:
     weights = [variant.weight for variant in design.variants]
+    least = 0 if design.allocation is Allocation.BANDIT else 1
     for index, weight in enumerate(weights):
-        if not 1 <= weight <= TOTAL_WEIGHT:
-            yield _fault(f"variants[{index}].weight", weight, f"1 to {TOTAL_WEIGHT}")
+        if not least <= weight <= TOTAL_WEIGHT:
+            yield fault(f"variants[{index}].weight", weight, f"{least} to {TOTAL_WEIGHT}")
     # Whoever assigned an EXTERNAL experiment may have split it in thirds: only ratios count there.
     if design.source is AssignmentSource.SLOTS and sum(weights) != TOTAL_WEIGHT:
         yield FieldViolation(
@@ -111,19 +126,20 @@ def _weight_faults(design: Design) -> Iterator[FieldViolation]:
 def _beyond(design: Design, limits: Limits) -> Iterator[FieldViolation]:
     """What is not allowed to anyone who makes or changes a design now."""
     if UNIT_TYPE.fullmatch(design.unit_type) is None:
-        yield _fault("unit_type", design.unit_type, UNIT_TYPE_RULE)
+        yield fault("unit_type", design.unit_type, UNIT_TYPE_RULE)
     if design.layer and ID.fullmatch(design.layer) is None:
-        yield _fault("layer", design.layer, ID_RULE)
+        yield fault("layer", design.layer, ID_RULE)
     least, most = limits.min_variants, limits.max_variants
     if not least <= len(design.variants) <= most:
-        yield _fault("variants", f"{len(design.variants)} variants", f"{least} to {most} variants")
+        yield fault("variants", f"{len(design.variants)} variants", f"{least} to {most} variants")
     for index, variant in enumerate(design.variants):
         if _VARIANT_KEY.fullmatch(variant.key) is None:
-            yield _fault(f"variants[{index}].key", variant.key, _VARIANT_RULE)
+            yield fault(f"variants[{index}].key", variant.key, _VARIANT_RULE)
         size = _payload_bytes(variant)
         if size > limits.max_payload_bytes:
             allowed = f"{limits.max_payload_bytes} bytes as JSON"
-            yield _fault(f"variants[{index}].payload", f"{size} bytes", allowed)
+            yield fault(f"variants[{index}].payload", f"{size} bytes", allowed)
+    yield from _feature_faults(design, limits)
     in_all = sum(map(_payload_bytes, design.variants))
     if in_all > limits.max_payload_bytes_in_all:
         yield FieldViolation(
@@ -134,5 +150,15 @@ def _beyond(design: Design, limits: Limits) -> Iterator[FieldViolation]:
         )
 
 
+def _feature_faults(design: Design, limits: Limits) -> Iterator[FieldViolation]:
+    yield from value_faults(design)
+    yield from variant_key_faults(design)
+    yield from prerequisite_faults(design, limits)
+    yield from schedule_faults(design.schedule, limits)
+    yield from switchback_faults(design)
+    yield from unit_type_faults(design)
+    yield from external_faults(design)
+
+
 def _payload_bytes(variant: Variant) -> int:
-    return len((variant.payload or "").encode())
+    return len((variant.payload or "").encode()) + len((variant.value or "").encode())
