@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from services.assignment.domain.attribute import Attribute
 from services.assignment.domain.domain import Domain
 from services.assignment.domain.experiment import Experiment, State
+from services.assignment.domain.forced import ForcedVariant
 from services.assignment.domain.holdout import Holdout
 from services.assignment.domain.layer import Layer
 from services.assignment.domain.resource import Resource
@@ -33,6 +34,7 @@ class ProjectConfig:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     domains: Mapping[str, Domain] = field(default_factory=dict)
     holdouts: Mapping[str, Holdout] = field(default_factory=dict)
+    forced: Mapping[str, ForcedVariant] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class ExperimentStore(Protocol):
         limit: int,
     ) -> Sequence[Experiment]:
         """At most `limit` experiments in one of the states, newest first, ties from z to a."""
+        ...
+
+    def all_now(self, project: str) -> Mapping[str, Experiment]:
+        """Every experiment of the project as it is now, by id in ascending order."""
         ...
 
 
@@ -162,6 +168,11 @@ class Configuration(Protocol):
     @property
     def holdouts(self) -> ResourceStore[Holdout]:
         """The holdouts, ended ones among them."""
+        ...
+
+    @property
+    def forced(self) -> ResourceStore[ForcedVariant]:
+        """The forced variants of all experiments."""
         ...
 
     def next_revision(self, project: str, now: datetime) -> Revision:

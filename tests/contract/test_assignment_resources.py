@@ -20,6 +20,7 @@ from services.assignment.adapters.sql import (
 from services.assignment.adapters.tables import RESOURCES
 from services.assignment.domain.attribute import Attribute, AttributeType
 from services.assignment.domain.domain import Domain
+from services.assignment.domain.forced import ForcedVariant
 from services.assignment.domain.holdout import Holdout
 from services.assignment.domain.layer import Holder, Layer, LayerKind
 from services.assignment.domain.parameter import Parameter
@@ -77,6 +78,17 @@ KINDS = [
             display_name="Q1",
             description="all of it",
             end_time=START + timedelta(days=90),
+        ),
+    ),
+    Kind(
+        "forced",
+        partial(
+            ForcedVariant,
+            experiment_id="button",
+            unit_type="user",
+            unit_id="Ünit 7",
+            variant="green",
+            note="Ada's phone",
         ),
     ),
 ]

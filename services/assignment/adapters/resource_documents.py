@@ -1,4 +1,4 @@
-"""How unit types, attributes, domains and holdouts are stored."""
+"""How unit types, attributes, domains, holdouts and forced variants are stored."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,6 +9,7 @@ from touchstone_assignment.bucketing import HashVersion
 from services.assignment.adapters.sql_resources import Codec
 from services.assignment.domain.attribute import Attribute, AttributeType
 from services.assignment.domain.domain import Domain
+from services.assignment.domain.forced import ForcedVariant
 from services.assignment.domain.holdout import Holdout
 from services.assignment.domain.unit_type import UnitType
 
@@ -80,7 +81,28 @@ def _read_holdout(fields: Fields) -> Fields:
     }
 
 
+def _write_forced(found: ForcedVariant) -> Fields:
+    return {
+        "experiment": found.experiment_id,
+        "unit_type": found.unit_type,
+        "unit_id": found.unit_id,
+        "variant": found.variant,
+        "note": found.note,
+    }
+
+
+def _read_forced(fields: Fields) -> Fields:
+    return {
+        "experiment_id": fields["experiment"],
+        "unit_type": fields["unit_type"],
+        "unit_id": fields["unit_id"],
+        "variant": fields["variant"],
+        "note": fields["note"],
+    }
+
+
 UNIT_TYPES: Final = Codec("UNIT_TYPE", "unit type", _write_unit_type, _read_unit_type, UnitType)
 ATTRIBUTES: Final = Codec("ATTRIBUTE", "attribute", _write_attribute, _read_attribute, Attribute)
 DOMAINS: Final = Codec("DOMAIN", "domain", _write_domain, _read_domain, Domain)
 HOLDOUTS: Final = Codec("HOLDOUT", "holdout", _write_holdout, _read_holdout, Holdout)
+FORCED: Final = Codec("FORCED", "forced variant", _write_forced, _read_forced, ForcedVariant)

@@ -37,6 +37,7 @@ class SqlConfiguration:
         self.attributes = SqlResourceStore(connection, resource_documents.ATTRIBUTES)
         self.domains = SqlResourceStore(connection, resource_documents.DOMAINS)
         self.holdouts = SqlResourceStore(connection, resource_documents.HOLDOUTS)
+        self.forced = SqlResourceStore(connection, resource_documents.FORCED)
 
     def next_revision(self, project: str, now: datetime) -> Revision:
         """See Configuration: the row's lock is held until the transaction ends."""
@@ -82,6 +83,7 @@ class SqlConfiguration:
             attributes=every(self.attributes),
             domains=every(self.domains),
             holdouts=every(self.holdouts),
+            forced=every(self.forced),
         )
 
 
