@@ -22,6 +22,18 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "s",
         "Age of the configuration that assignment decides by.",
     ),
+    "touchstone.assignment.config.refused": (
+        "{configuration}",
+        "Configurations of a project that could not be used; the one before goes on deciding.",
+    ),
+    "touchstone.assignment.sticky.skipped": (
+        "{unit}",
+        "Units that were decided without what they were served before: its store was away.",
+    ),
+    "touchstone.assignment.watches": (
+        "{stream}",
+        "Open WatchConfig streams.",
+    ),
     "touchstone.events.items": (
         "{event}",
         "Events answered, by outcome (accepted, duplicate, rejected), and reason if rejected.",
