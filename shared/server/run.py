@@ -74,9 +74,23 @@ class Platform:
 
 
 @dataclass(frozen=True, slots=True)
+class SideDoor:
+    """A port of its own for clients that cannot present a credential. It serves these servicers
+    and nothing else; `admit` says whose call it is instead, from the request that it can see.
+    """
+
+    address: str
+    setting: str
+    """The setting that the address comes from."""
+    servicers: Sequence[Servicer]
+    admit: Check
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
     """A composed service. `start` runs before the first call, `stop` after the last one; `ready`
-    tells whether the service can keep its promise at this moment. `http` is its door for HTTP.
+    tells whether the service can keep its promise at this moment. `http` is its door for HTTP,
+    `side_door` the one without credentials.
     """
 
     service: ServiceName
@@ -87,6 +101,7 @@ class Application:
     stop: Callable[[], Awaitable[None]] | None = None
     ready: Callable[[], bool] = field(default=lambda: True)
     http: HttpDoor | None = None
+    side_door: SideDoor | None = None
 
 
 def run(compose: Callable[[], Application]) -> None:
@@ -151,6 +166,8 @@ class RunningServer:
     readiness: asyncio.Task[None]
     address: str
     http: HttpListener | None = None
+    side_server: grpc.aio.Server | None = None
+    side_address: str = ""
 
     async def drain(self) -> None:
         """Stops without losing a call: not ready at once, no new calls after the lame-duck time,
@@ -163,7 +180,9 @@ class RunningServer:
         await asyncio.sleep(settings.drain_lame_duck_s)
         self.draining.set()
         await asyncio.gather(
-            self.server.stop(settings.drain_grace_s), *([self.http.stop()] if self.http else [])
+            self.server.stop(settings.drain_grace_s),
+            *([self.http.stop()] if self.http else []),
+            *([self.side_server.stop(settings.drain_grace_s)] if self.side_server else []),
         )
         if self.application.stop:
             await self.application.stop()
@@ -191,8 +210,10 @@ async def start_server(application: Application) -> RunningServer:
     names = [servicer.name for servicer in application.servicers]
     health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], server)
+    door = application.side_door
+    side = _side_server(application, door, access, draining) if door else None
     try:
-        address = add_port(server, settings, application.service)
+        address, side_address = _take_ports(application, server, side)
     except DomainError:
         if http:
             http.release()
@@ -200,27 +221,77 @@ async def start_server(application: Application) -> RunningServer:
     if application.start:
         await application.start()
     await server.start()
+    if side:
+        await side.start()
     if http:
         await http.start(_http_application(application, access, draining))
     _LOG.info(
         "listening",
-        extra={"address": address, "http": http.address if http else "", "version": VERSION},
+        extra={
+            "address": address,
+            "http": http.address if http else "",
+            "side": side_address,
+            "version": VERSION,
+        },
     )
-    readiness = asyncio.create_task(_watch_readiness(application, health, ["", *names]))
-    return RunningServer(application, server, access, health, draining, readiness, address, http)
+    return RunningServer(
+        application=application,
+        server=server,
+        access=access,
+        health=health,
+        draining=draining,
+        readiness=asyncio.create_task(_watch_readiness(application, health, ["", *names])),
+        address=address,
+        http=http,
+        side_server=side,
+        side_address=side_address,
+    )
+
+
+def _take_ports(
+    application: Application, server: grpc.aio.Server, side: grpc.aio.Server | None
+) -> tuple[str, str]:
+    settings, service, door = application.settings, application.service, application.side_door
+    address = add_port(server, settings, settings.address(service), f"{service}_address")
+    if side is None or door is None:
+        return address, ""
+    return address, add_port(side, settings, door.address, door.setting)
 
 
 def make_server(
     application: Application, access: Access, draining: asyncio.Event
 ) -> grpc.aio.Server:
     """A server of these servicers, guarded, with every option set. It has no port yet."""
-    settings = application.settings
+    guard = _guard(application, access, draining, [])
+    return _guarded_server(application.settings, guard, application.servicers)
+
+
+def _side_server(
+    application: Application, door: SideDoor, access: Access, draining: asyncio.Event
+) -> grpc.aio.Server:
+    """The server of a side door: no health, no reflection, and no more calls than elsewhere."""
+    methods = _methods(door.servicers)
+    parse = Parse({name: request for name, (request, _) in methods.items()})
+    policy = Policy(
+        # Whose call it is may stand in the request.
+        checks=[parse, door.admit, Authorise(), Validate()],
+        rules={name: rule for name, (_, rule) in methods.items()},
+        default_call_s=application.settings.default_call_s,
+        draining=draining,
+    )
+    guard = Guard(policy, access.denials, application.platform.ids)
+    return _guarded_server(application.settings, guard, door.servicers)
+
+
+def _guarded_server(
+    settings: ServiceSettings, guard: Guard, servicers: Sequence[Servicer]
+) -> grpc.aio.Server:
     server = grpc.aio.server(
-        interceptors=[_guard(application, access, draining, [])],
+        interceptors=[guard],
         options=server_options(settings.max_message_bytes),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
     )
-    for servicer in application.servicers:
+    for servicer in servicers:
         servicer.register(servicer.implementation, server)
     return server
 

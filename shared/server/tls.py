@@ -63,13 +63,13 @@ class Certificates(Generic[Loaded]):
         return loaded
 
 
-def add_port(server: grpc.aio.Server, settings: ServiceSettings, service: str) -> str:
-    """Listens where the settings say and returns the address.
+def add_port(server: grpc.aio.Server, settings: ServiceSettings, address: str, setting: str) -> str:
+    """Listens at the address, on the interface that the settings say, and returns where that is.
 
-    Raises FAILED_PRECONDITION when the port is taken, when certificates cannot be read, and when
-    plaintext would leave the machine.
+    `setting` names the setting of the address. Raises FAILED_PRECONDITION when the port is taken,
+    when certificates cannot be read, and when plaintext would leave the machine.
     """
-    host, port = split_address(settings, settings.address(service))
+    host, port = split_address(settings, address)
     address = f"{host}:{port}"
     credentials = _credentials(settings, host)
     try:
@@ -78,7 +78,7 @@ def add_port(server: grpc.aio.Server, settings: ServiceSettings, service: str) -
         else:
             server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        raise port_taken(address, f"{service}_address") from error
+        raise port_taken(address, setting) from error
     return address
 
 
