@@ -1,0 +1,57 @@
+"""How units are cut: into the slots of a layer, the buckets of a holdout and of a split."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from touchstone_assignment.bucketing import Bucketer, HashVersion, bucketer
+
+if TYPE_CHECKING:
+    from touchstone.assignment.v1.ruleset_pb2 import Slots
+
+TOTAL_SLOTS = 10_000
+"""The slots of a layer, the buckets of a holdout and the sum of the weights of a split."""
+
+_HASH = {1: HashVersion.FLAGD_V2, 2: HashVersion.FLAGD_V3}
+Owns = Callable[[int], bool]
+"""Whether a slot is one of some."""
+
+
+def hash_version(number: int) -> HashVersion:
+    """The hash version of touchstone.assignment.v1.HashVersion; ValueError for an unknown one."""
+    if number not in _HASH:
+        raise ValueError(f"hash version {number} is not known; known are {sorted(_HASH)}")
+    return _HASH[number]
+
+
+def cut(version: int, salt: str) -> Bucketer:
+    """From the bytes of a unit to its slot or bucket, from 0 to 9,999."""
+    return bucketer(hash_version(version), salt, TOTAL_SLOTS)
+
+
+def edges_of(slots: Iterable["Slots"]) -> list[int]:
+    """Where runs of slots start and end, ascending, with neighbours joined.
+
+    ValueError when a run is empty, out of range or meets another.
+    """
+    edges: list[int] = []
+    for first, end in sorted((run.first, run.end) for run in slots):
+        if not 0 <= first < end <= TOTAL_SLOTS or (edges and first < edges[-1]):
+            raise ValueError(
+                f"the slots [{first}, {end}) are empty, outside 0 to {TOTAL_SLOTS}, or held twice"
+            )
+        if edges and edges[-1] == first:
+            edges[-1] = end
+        else:
+            edges += (first, end)
+    return edges
+
+
+def owns(edges: list[int]) -> Owns:
+    """Whether a slot lies between a start and an end of `edges_of`."""
+    if not edges:
+        return lambda _slot: False
+    if len(edges) == 2:
+        first, end = edges
+        return lambda slot: first <= slot < end
+    return lambda slot: bisect_right(edges, slot) & 1 == 1
