@@ -10,12 +10,20 @@ from touchstone.assignment.v1 import experiment_service_pb2 as pb
 from services.assignment import decode_experiment, encode
 from services.assignment.application.create_experiment import create_experiment
 from services.assignment.application.find import find_experiment
+from services.assignment.application.forced_variants import SORT_KEY as FORCED_SORT_KEY
+from services.assignment.application.forced_variants import (
+    clear_forced_variant,
+    list_forced_variants,
+    set_forced_variant,
+)
+from services.assignment.application.kill_experiment import kill_experiment, revive_experiment
 from services.assignment.application.list_experiments import (
     SORT_KEY,
     ListExperiments,
     list_experiments,
 )
 from services.assignment.application.move_experiment import MoveExperiment, move_experiment
+from services.assignment.application.set_weights import SetWeights, set_weights
 from services.assignment.application.update_experiment import update_experiment
 from services.assignment.backend import Backend
 from services.assignment.domain.experiment import State
@@ -32,6 +40,7 @@ Verb = (
     | pb.StopExperimentRequest
     | pb.ArchiveExperimentRequest
 )
+Named = Verb | pb.KillExperimentRequest | pb.ReviveExperimentRequest | pb.SetVariantWeightsRequest
 
 
 class ExperimentServicer:
@@ -125,6 +134,92 @@ class ExperimentServicer:
             request, lambda c: pb.ArchiveExperimentResponse(experiment=moved(c))
         )
 
+    async def KillExperiment(
+        self, request: pb.KillExperimentRequest, _context: Any
+    ) -> pb.KillExperimentResponse:
+        """Turns the kill switch on."""
+        backend, project = self._backend, current_caller().project
+        key = require_id(request.name, project, "experiments")
+
+        def work(configuration: Configuration) -> pb.KillExperimentResponse:
+            now = backend.clock.now()
+            found = kill_experiment(configuration, project, key, request.reason, now)
+            return pb.KillExperimentResponse(experiment=encode.experiment(found))
+
+        return await self._write(request, work)
+
+    async def ReviveExperiment(
+        self, request: pb.ReviveExperimentRequest, _context: Any
+    ) -> pb.ReviveExperimentResponse:
+        """Turns the kill switch off."""
+        backend, project = self._backend, current_caller().project
+        key = require_id(request.name, project, "experiments")
+
+        def work(configuration: Configuration) -> pb.ReviveExperimentResponse:
+            now = backend.clock.now()
+            found = revive_experiment(configuration, project, key, request.etag, now)
+            return pb.ReviveExperimentResponse(experiment=encode.experiment(found))
+
+        return await self._write(request, work)
+
+    async def SetVariantWeights(
+        self, request: pb.SetVariantWeightsRequest, _context: Any
+    ) -> pb.SetVariantWeightsResponse:
+        """Sets the weights of a bandit."""
+        backend, project = self._backend, current_caller().project
+        key = require_id(request.name, project, "experiments")
+        command = SetWeights(project, key, dict(request.weights), request.etag)
+
+        def work(configuration: Configuration) -> pb.SetVariantWeightsResponse:
+            found = set_weights(command, configuration, backend.clock.now())
+            return pb.SetVariantWeightsResponse(experiment=encode.experiment(found))
+
+        return await self._write(request, work)
+
+    async def SetForcedVariant(
+        self, request: pb.SetForcedVariantRequest, _context: Any
+    ) -> pb.SetForcedVariantResponse:
+        """Gives a unit a variant whatever the rules say."""
+        backend, project = self._backend, current_caller().project
+        sent = request.forced_variant
+        unit = decode_experiment.forced_unit(request.experiment, sent.unit, project)
+
+        def work(configuration: Configuration) -> pb.SetForcedVariantResponse:
+            now = backend.clock.now()
+            found = set_forced_variant(unit, sent.variant, sent.note, configuration, now)
+            return pb.SetForcedVariantResponse(forced_variant=encode.forced_variant(found))
+
+        return await self._write_forced(request, work)
+
+    async def ClearForcedVariant(
+        self, request: pb.ClearForcedVariantRequest, _context: Any
+    ) -> pb.ClearForcedVariantResponse:
+        """Takes a forced variant back."""
+        backend, project = self._backend, current_caller().project
+        unit = decode_experiment.forced_unit(request.experiment, request.unit, project)
+
+        def work(configuration: Configuration) -> pb.ClearForcedVariantResponse:
+            clear_forced_variant(unit, configuration, backend.clock.now())
+            return pb.ClearForcedVariantResponse()
+
+        return await self._write_forced(request, work)
+
+    async def ListForcedVariants(
+        self, request: pb.ListForcedVariantsRequest, _context: Any
+    ) -> pb.ListForcedVariantsResponse:
+        """Lists the forced variants of an experiment, by unit."""
+        project = current_caller().project
+        key = require_id(request.experiment, project, "experiments")
+        page = read_page(request, project)
+        place = page.place(FORCED_SORT_KEY)
+        found, last = await self._backend.read(
+            lambda c: list_forced_variants(c, project, key, page.size, place)
+        )
+        return pb.ListForcedVariantsResponse(
+            forced_variants=[encode.forced_variant(forced) for forced in found],
+            next_page_token=page.token(last) if last else "",
+        )
+
     def _move(
         self, request: Verb, to: State
     ) -> Callable[[Configuration], experiment_pb2.Experiment]:
@@ -135,6 +230,14 @@ class ExperimentServicer:
             move_experiment(command, configuration, backend.cool_down, backend.clock.now())
         )
 
-    async def _write(self, request: Verb, work: Callable[[Configuration], M]) -> M:
+    async def _write(self, request: Named, work: Callable[[Configuration], M]) -> M:
         mutation = Mutation(request, request.name, request.request_id, request.validate_only)
+        return await self._backend.write(mutation, work)
+
+    async def _write_forced(
+        self,
+        request: pb.SetForcedVariantRequest | pb.ClearForcedVariantRequest,
+        work: Callable[[Configuration], M],
+    ) -> M:
+        mutation = Mutation(request, request.experiment, request.request_id, request.validate_only)
         return await self._backend.write(mutation, work)

@@ -9,9 +9,11 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2
+from touchstone.common.v1 import unit_pb2
 from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.application.create_experiment import CreateExperiment
+from services.assignment.application.forced_variants import ForcedUnit
 from services.assignment.application.update_experiment import UpdateExperiment
 from services.assignment.condition_text import condition_text
 from services.assignment.domain.experiment import (
@@ -104,6 +106,13 @@ def update_experiment(
         field, read = _FIELDS[path]
         changes[field] = read(sent, project)
     return UpdateExperiment(project, experiment_id, changes, sent.etag)
+
+
+def forced_unit(name: str, unit: unit_pb2.UnitId, project: str) -> ForcedUnit:
+    """The unit in an experiment that the request names."""
+    return ForcedUnit(
+        project, resource_names.require_id(name, project, "experiments"), unit.type, unit.id
+    )
 
 
 def _metrics(sent: _Sent, project: str) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from datetime import datetime
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
-from touchstone.assignment.v1 import experiment_pb2, layer_pb2
+from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2, layer_pb2
+from touchstone.common.v1 import unit_pb2
 from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.condition_text import named_condition
@@ -22,6 +23,7 @@ from services.assignment.domain.experiment import (
     ValueType,
     Variant,
 )
+from services.assignment.domain.forced import ForcedVariant
 from services.assignment.domain.layer import Layer, SlotRange
 from shared.resource_names import resource_name
 
@@ -104,6 +106,16 @@ def _switchback(found: Switchback) -> experiment_pb2.Switchback:
         window_s=found.window_s,
         washout_s=found.washout_s,
         region_attribute=found.region_attribute,
+    )
+
+
+def forced_variant(found: ForcedVariant) -> experiment_service_pb2.ForcedVariant:
+    """The forced variant as it is sent."""
+    return experiment_service_pb2.ForcedVariant(
+        unit=unit_pb2.UnitId(type=found.unit_type, id=found.unit_id),
+        variant=found.variant,
+        note=found.note,
+        create_time=_time(found.create_time),
     )
 
 

@@ -25,6 +25,7 @@ from services.assignment.domain.experiment import (
     require_unit_type,
 )
 from services.assignment.domain.layer import Layer
+from services.assignment.domain.prerequisites import require_prerequisites
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration
 from shared import errors
@@ -91,6 +92,8 @@ def create_experiment(
         start_time=command.start_time,
         stop_time=command.stop_time,
     )
+    if command.prerequisites:
+        require_prerequisites(experiment, configuration.experiments.all_now(command.project))
     configuration.experiments.insert(experiment)
     return experiment
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from services.assignment.application.find import find_experiment, find_layer, require_etag
 from services.assignment.domain.experiment import AssignmentSource, Experiment, State
 from services.assignment.domain.lifecycle import move
+from services.assignment.domain.prerequisites import require_not_needed
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration
 
@@ -26,12 +27,14 @@ def move_experiment(
     """The experiment in its new state: starting takes its slots, stopping releases them.
 
     NOT_FOUND, ABORTED on a stale etag, FAILED_PRECONDITION when the state does not allow the
-    step or the layer is full.
+    step, the layer is full, or one to be archived is needed by others.
     """
     revision = configuration.next_revision(command.project, now)
     old = find_experiment(configuration, command.project, command.experiment_id)
     require_etag(old, command.etag)
     new = move(old, command.to, revision)
+    if new.state is State.ARCHIVED:
+        require_not_needed(old, configuration.experiments.all_now(command.project))
     configuration.experiments.replace(old, new)
     if new.design.source is AssignmentSource.SLOTS:
         _move_slots(new, configuration, cool_down, revision)

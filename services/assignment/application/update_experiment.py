@@ -6,8 +6,9 @@ from datetime import datetime
 
 from services.assignment.application.find import find_experiment, find_layer, require_etag
 from services.assignment.domain.design_rules import require_valid_change
-from services.assignment.domain.experiment import AssignmentSource, Experiment, State
+from services.assignment.domain.experiment import AssignmentSource, Design, Experiment, State
 from services.assignment.domain.lifecycle import revise
+from services.assignment.domain.prerequisites import require_offered, require_prerequisites
 from services.assignment.ports import Configuration
 
 
@@ -36,6 +37,10 @@ def update_experiment(
     if design == old.design:
         return old
     new = revise(old, require_valid_change(old.design, design), revision)
+    if design.prerequisites != old.design.prerequisites or _keys(design) != _keys(old.design):
+        others = configuration.experiments.all_now(command.project)
+        require_prerequisites(new, others)
+        require_offered(new, others)
     configuration.experiments.replace(old, new)
     holds_slots = new.state in (State.RUNNING, State.PAUSED)
     if design.source is AssignmentSource.SLOTS and holds_slots:
@@ -44,3 +49,7 @@ def update_experiment(
         if grown is not layer:
             configuration.layers.replace(layer, grown)
     return new
+
+
+def _keys(design: Design) -> list[str]:
+    return [variant.key for variant in design.variants]
