@@ -50,7 +50,7 @@ def to_ruleset(config: ProjectConfig, project: str) -> ruleset_pb2.Ruleset:
         if config.experiments[key].state is not State.ARCHIVED
     ]
     domains = [found for _, found in sorted(config.domains.items()) if not found.released]
-    facts = _Facts(config.layers, _held_slots(config.layers.values()), _forced(config))
+    facts = _Facts(_held_slots(config.layers.values()), _forced(config))
     return ruleset_pb2.Ruleset(
         format=FORMAT,
         project=project,
@@ -68,7 +68,6 @@ def to_ruleset(config: ProjectConfig, project: str) -> ruleset_pb2.Ruleset:
 class _Facts:
     """What the rules of all experiments draw on."""
 
-    layers: Mapping[str, Layer]
     held: Mapping[Holder, Sequence[ruleset_pb2.Slots]]
     forced: Mapping[str, Sequence[ForcedVariant]]
     """By experiment, in the order of their resource ids."""
@@ -111,8 +110,7 @@ def _needed(
 
 
 def _experiment(found: Experiment, facts: _Facts) -> ruleset_pb2.ExperimentRule:
-    design, layer = found.design, facts.layers.get(found.design.layer)
-    parameters = frozenset(p.key for p in layer.parameters) if layer else frozenset()
+    design = found.design
     forced = facts.forced.get(found.experiment_id, ())
     return ruleset_pb2.ExperimentRule(
         experiment=found.experiment_id,
@@ -123,7 +121,7 @@ def _experiment(found: Experiment, facts: _Facts) -> ruleset_pb2.ExperimentRule:
         slots=facts.held.get(Holder(experiment_id=found.experiment_id), ()),
         salt=design.salt,
         hash_version=_HASH[design.hash_version],
-        variants=[_variant(variant, design.value_type, parameters) for variant in design.variants],
+        variants=[_variant(variant, design.value_type) for variant in design.variants],
         value_type=_VALUE_TYPE[design.value_type],
         targeting=None if design.targeting is None else kept_condition(design.targeting),
         prerequisites=[
@@ -155,9 +153,7 @@ def _decided_by_server(design: Design) -> bool:
     )
 
 
-def _variant(
-    variant: Variant, value_type: ValueType, parameters: frozenset[str]
-) -> ruleset_pb2.VariantRule:
+def _variant(variant: Variant, value_type: ValueType) -> ruleset_pb2.VariantRule:
     rule = ruleset_pb2.VariantRule(key=variant.key, weight=variant.weight, dropped=variant.dropped)
     payload = json.loads(variant.payload) if variant.payload else {}
     match value_type:
@@ -167,9 +163,8 @@ def _variant(
             rule.value.struct_value.update(payload)
         case _:
             rule.value.CopyFrom(_value(variant.value))
-    set_here = {key: value for key, value in payload.items() if key in parameters}
-    if set_here:
-        rule.parameters.update(set_here)
+    if variant.payload is not None and value_type is not ValueType.OBJECT:
+        rule.payload.update(payload)
     return rule
 
 

@@ -13,7 +13,7 @@ from touchstone_assignment.holdouts import CompiledHoldout
 from touchstone_assignment.layers import CompiledLayer
 from touchstone_assignment.origin import Origin
 from touchstone_assignment.split import choose_of
-from touchstone_assignment.values import plain_struct
+from touchstone_assignment.values import plain
 
 if TYPE_CHECKING:
     from touchstone.assignment.v1.condition_pb2 import Condition
@@ -56,14 +56,23 @@ def compile_experiment(
         layer=around.layer,
         decide=decide,
         metadata=_metadata(around.project, own, version),
-        sets={
-            variant.key: plain_struct(variant.parameters)
-            for variant in own.variants
-            if variant.HasField("parameters")
-        },
+        sets=_sets(own, around.layer.parameters) if around.layer else {},
         serves=own.serving == RUNNING,
         origin=origin,
     )
+
+
+def _sets(rule: "ExperimentRule", parameters: frozenset[str]) -> Mapping[str, Mapping[str, object]]:
+    """What each variant sets of these parameters, by the fields of its payload."""
+    if not parameters:
+        return {}
+    found: dict[str, Mapping[str, object]] = {}
+    for variant in rule.variants:
+        payload = variant.payload if variant.HasField("payload") else variant.value.struct_value
+        found[variant.key] = {
+            key: plain(value) for key, value in payload.fields.items() if key in parameters
+        }
+    return found
 
 
 def _metadata(

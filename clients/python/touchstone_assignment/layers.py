@@ -23,6 +23,7 @@ class CompiledLayer:
     layer_id: str
     unit_type: str
     domain: str
+    parameters: frozenset[str]
     slot: Bucketer
     inside: Inside | None
     origin: Origin
@@ -54,6 +55,7 @@ def compile_layers(
             layer_id=layer_id,
             unit_type=rule.unit_type,
             domain=rule.domain,
+            parameters=frozenset(parameter.key for parameter in rule.parameters),
             slot=cut(rule.hash_version, rule.salt),
             inside=_inside(rule, domain, parent),
             origin=origin,
