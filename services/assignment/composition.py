@@ -1,5 +1,7 @@
 """The only place that chooses the adapters of assignment."""
 
+import asyncio
+
 from touchstone.assignment.v1 import (
     assignment_service_pb2_grpc,
     experiment_service_pb2_grpc,
@@ -15,8 +17,10 @@ from services.assignment.adapters.sql import (
 )
 from services.assignment.api import AssignmentServicer, LayerServicer
 from services.assignment.api_experiments import ExperimentServicer
+from services.assignment.application.assigned_sample import AssignedSample
 from services.assignment.application.snapshots import Snapshots
 from services.assignment.backend import Backend
+from services.assignment.composition_checks import CheckedStore, open_checks
 from services.assignment.settings import Settings
 from shared.mutations import Mutations
 from shared.server.access import access_servicers
@@ -45,13 +49,28 @@ def assemble(settings: Settings, platform: Platform) -> Application:
         cool_down=settings.assignment_cool_down,
     )
     poller = SnapshotPoller(snapshots, settings.assignment_poll_s, settings.assignment_stale_s)
+    store = CheckedStore(reader, backend.writer, snapshots.refresh)
+    checks = open_checks(platform, mutations, store, AssignedSample(), settings.lake_path)
+
+    async def start() -> None:
+        await poller.start()
+        checks.runner.start()
+
+    async def stop() -> None:
+        await poller.stop()
+        await asyncio.to_thread(checks.runner.close)
+
     return Application(
         service="assignment",
         settings=settings,
         platform=platform,
-        servicers=[*_servicers(backend), *access_servicers(platform, mutations)],
-        start=poller.start,
-        stop=poller.stop,
+        servicers=[
+            *_servicers(backend),
+            *checks.servicers,
+            *access_servicers(platform, mutations),
+        ],
+        start=start,
+        stop=stop,
         ready=lambda: poller.ready,
     )
 
@@ -60,7 +79,7 @@ def _servicers(backend: Backend) -> list[Servicer]:
     return [
         Servicer(
             "touchstone.assignment.v1.AssignmentService",
-            AssignmentServicer(backend.snapshots),
+            AssignmentServicer(backend.snapshots, backend.clock),
             assignment_service_pb2_grpc.add_AssignmentServiceServicer_to_server,
         ),
         Servicer(
