@@ -46,9 +46,9 @@ def digest_of(fingerprints: bytes) -> str:
 class IdSet:
     """Whether an id is in the set: `unit_id in ids`.
 
-    A sorted array with an index over the first 16 bits. Measured with a million ids, it takes 8.3
-    bytes an id and about 0.4 microseconds a look-up with the hash; a frozenset takes 70 bytes and
-    saves half of that time, a plain binary search costs three times as much.
+    A sorted array with an index over the first 16 bits. Of a million ids it takes 8.8 bytes an id
+    and answers in 0.4 microseconds, the hash included; a frozenset of the same integers takes 70
+    bytes an id and answers in half the time, a search of the whole array takes three times as long.
     """
 
     __slots__ = ("_fingerprints", "_starts", "digest")
