@@ -15,6 +15,7 @@ from services.assignment.application.list_layers import ListLayers, list_layers
 from services.assignment.application.snapshots import Snapshots
 from services.assignment.backend import Backend
 from services.assignment.ports import Configuration
+from shared.clock import Clock
 from shared.mutations import Mutation
 from shared.resource_names import require_id, require_parent, resource_name
 from shared.security.caller import current_caller
@@ -24,8 +25,9 @@ from shared.state.paging import read_page
 class AssignmentServicer:
     """touchstone.assignment.v1.AssignmentService."""
 
-    def __init__(self, snapshots: Snapshots) -> None:
+    def __init__(self, snapshots: Snapshots, clock: Clock) -> None:
         self._snapshots = snapshots
+        self._clock = clock
 
     async def Assign(
         self, request: assignment_pb.AssignRequest, _context: Any
@@ -35,10 +37,11 @@ class AssignmentServicer:
         snapshot = self._snapshots.known(project)
         if snapshot is None:
             snapshot = await asyncio.to_thread(self._snapshots.of, project)
-        command, units = decode.assign(request), len(request.units)
+        command = decode.assign(request, self._clock.now().timestamp())
+        units = len(request.units)
         if request.explain:
-            return encode_decisions.explained(snapshot, units, explain(command, snapshot))
-        return encode_decisions.assigned(snapshot, units, assign(command, snapshot))
+            return encode_decisions.explained(snapshot, units, explain(command, snapshot.evaluator))
+        return encode_decisions.assigned(snapshot, units, assign(command, snapshot.evaluator))
 
 
 class LayerServicer:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from touchstone.assignment.v1 import assignment_service_pb2, layer_service_pb2
 from touchstone.common.v1 import unit_pb2
 from touchstone_assignment.bucketing import HashVersion
+from touchstone_assignment.subject import Subject
+from touchstone_assignment.values import plain_struct
 
 from services.assignment.application.assign import AssignUnits
 from services.assignment.application.create_layer import CreateLayer
@@ -23,17 +25,19 @@ def create_layer(request: layer_service_pb2.CreateLayerRequest, project: str) ->
     )
 
 
-def assign(request: assignment_service_pb2.AssignRequest) -> AssignUnits:
+def assign(request: assignment_service_pb2.AssignRequest, now_s: float) -> AssignUnits:
     """The command: the ids of each unit by their type, which may stand once."""
-    units: list[Mapping[str, str]] = []
+    units: list[Subject] = []
     for unit in request.units:
         # Each access to a message's field makes an object: with thousands of units that counts.
         ids = unit.ids
         if len(ids) == 1:
             only = ids[0]
-            units.append({only.type: only.id})
+            found: Mapping[str, str] = {only.type: only.id}
         else:
-            units.append(_ids(len(units), ids))
+            found = _ids(len(units), ids)
+        attributes = plain_struct(unit.attributes) if unit.HasField("attributes") else {}
+        units.append(Subject(found, attributes, now_s))
     return AssignUnits(units, tuple(request.experiments))
 
 

@@ -9,21 +9,13 @@ and joined from then on, and each experiment is encoded when it is compiled.
 from collections.abc import Iterable, Sequence
 
 from touchstone.assignment.v1 import assignment_service_pb2 as pb
+from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
+from touchstone_assignment.decision import Decision, Reason, Trace
 
-from services.assignment import encode
 from services.assignment.application.assign import Column
-from services.assignment.domain.compile import Snapshot
-from services.assignment.domain.decision import Decision, Reason, Trace
-from services.assignment.domain.experiment import Experiment
+from services.assignment.application.snapshots import Snapshot
 
-_REASON = {
-    Reason.SPLIT: pb.DECISION_REASON_SPLIT,
-    Reason.NOT_IN_SLOTS: pb.DECISION_REASON_NOT_IN_SLOTS,
-    Reason.NOT_RUNNING: pb.DECISION_REASON_NOT_RUNNING,
-    Reason.UNKNOWN_EXPERIMENT: pb.DECISION_REASON_UNKNOWN_EXPERIMENT,
-    Reason.MISSING_UNIT: pb.DECISION_REASON_MISSING_UNIT,
-    Reason.EXTERNAL: pb.DECISION_REASON_EXTERNAL,
-}
+_REASON = {reason: pb.DecisionReason.Value(f"DECISION_REASON_{reason.value}") for reason in Reason}
 
 
 def assigned(
@@ -31,12 +23,15 @@ def assigned(
 ) -> pb.AssignResponse:
     """The reply: one row for each of the `units`, one decision a column."""
     response = pb.AssignResponse(config_version=snapshot.config_version)
-    # A variant that is served differs from every reason, so one of the two names the decision.
-    cells = [[cell.variant or cell.reason for cell in column.cells] for column in columns]
-    rows = list(zip(*cells, strict=True)) if cells else [()] * units
-    encoded = {key: _row(key) for key in set(rows)}
-    experiments = [_experiment(column) for column in columns]
-    response.MergeFromString(b"".join([*experiments, *(encoded[key] for key in rows)]))
+    # Equal decisions of an experiment are one object, and its identity is faster than its fields.
+    keys: list[tuple[int, ...]] = [()] * units
+    rows: list[tuple[Decision, ...]] = [()] * units
+    if columns:
+        keys = list(zip(*[map(id, column.cells) for column in columns], strict=True))
+        rows = list(zip(*[column.cells for column in columns], strict=True))
+    encoded = {key: _row(row) for key, row in dict(zip(keys, rows, strict=True)).items()}
+    experiments = [_experiment(snapshot, column) for column in columns]
+    response.MergeFromString(b"".join([*experiments, *(encoded[key] for key in keys)]))
     return response
 
 
@@ -51,50 +46,66 @@ def explained(
         config_version=snapshot.config_version,
         units=[pb.UnitAssignment(decisions=[_explained(cell) for cell in row]) for row in rows],
     )
-    response.MergeFromString(b"".join([_experiment(column) for column in columns]))
+    response.MergeFromString(b"".join([_experiment(snapshot, column) for column in columns]))
     return response
 
 
-def description(found: Experiment) -> bytes:
+def description(rule: ruleset_pb2.ExperimentRule) -> bytes:
     """The bytes of a reply that holds nothing but what it says of this experiment."""
-    assigned_ = pb.AssignedExperiment(
-        experiment=found.experiment_id,
-        config_version=found.config_version,
-        variants=[
-            pb.AssignedVariant(key=variant.key, payload=encode.payload(variant.payload))
-            for variant in found.design.variants
-        ],
-        layer=found.design.layer,
+    described = pb.AssignedExperiment(
+        experiment=rule.experiment,
+        config_version=rule.config_version,
+        variants=[_variant(variant, rule.value_type) for variant in rule.variants],
+        layer=rule.layer,
+        hash_version=rule.hash_version,
+        value_type=rule.value_type,
     )
-    return pb.AssignResponse(experiments=[assigned_]).SerializeToString()
+    return pb.AssignResponse(experiments=[described]).SerializeToString()
 
 
-def _row(key: tuple[str | Reason, ...]) -> bytes:
+def _variant(
+    variant: ruleset_pb2.VariantRule, value_type: experiment_pb2.ValueType.ValueType
+) -> pb.AssignedVariant:
+    if value_type == experiment_pb2.VALUE_TYPE_OBJECT:
+        return pb.AssignedVariant(key=variant.key, payload=variant.value.struct_value)
+    return pb.AssignedVariant(
+        key=variant.key,
+        payload=variant.payload if variant.HasField("payload") else None,
+        value=None if value_type == experiment_pb2.VALUE_TYPE_KEY else variant.value,
+    )
+
+
+def _row(row: tuple[Decision, ...]) -> bytes:
     """The bytes of a reply that holds nothing but this row."""
-    decisions = [
-        pb.Decision(reason=_REASON[cell])
-        if isinstance(cell, Reason)
-        else pb.Decision(variant=cell, reason=pb.DECISION_REASON_SPLIT)
-        for cell in key
-    ]
+    decisions = [_decision(decision) for decision in row]
     return pb.AssignResponse(units=[pb.UnitAssignment(decisions=decisions)]).SerializeToString()
 
 
-def _explained(trace: Trace) -> pb.Decision:
+def _decision(decision: Decision) -> pb.Decision:
     return pb.Decision(
-        variant=trace.decision.variant or "",
-        reason=_REASON[trace.decision.reason],
-        explanation=pb.Explanation(
+        variant=decision.variant or "",
+        reason=_REASON[decision.reason],
+        propensity=decision.propensity,
+        because_of=decision.because_of,
+        tainted=decision.tainted,
+    )
+
+
+def _explained(trace: Trace) -> pb.Decision:
+    sent = _decision(trace.decision)
+    sent.explanation.CopyFrom(
+        pb.Explanation(
             slot=trace.slot,
             split_bucket=trace.split_bucket,
             unit_id=trace.unit,
             detail=trace.detail,
-        ),
+        )
     )
+    return sent
 
 
-def _experiment(column: Column[Decision] | Column[Trace]) -> bytes:
+def _experiment(snapshot: Snapshot, column: Column[Decision] | Column[Trace]) -> bytes:
     if column.compiled is not None:
-        return column.compiled.description
+        return snapshot.descriptions[column.experiment_id]
     unknown = pb.AssignedExperiment(experiment=column.experiment_id)
     return pb.AssignResponse(experiments=[unknown]).SerializeToString()

@@ -1,18 +1,69 @@
 """The compiled configuration of every project, in memory and kept when the store is away."""
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.assignment.domain.compile import (
-    Describe,
-    Snapshot,
-    compile_snapshot,
-    undescribed,
-)
+from touchstone.assignment.v1.ruleset_pb2 import ExperimentRule, Ruleset
+from touchstone_assignment.compile import compile_ruleset
+from touchstone_assignment.compiled import Evaluator
+from touchstone_assignment.conditions import IdSet
+
 from services.assignment.ports import ConfigurationReader
+from services.assignment.ruleset import to_ruleset
 from shared.clock import Clock
 from shared.errors import Code, DomainError
+
+Describe = Callable[[ExperimentRule], bytes]
+"""From an experiment to what every reply says of it, as replies send it."""
+IdSets = Callable[[str], IdSet]
+"""From the digest of an id list to its content; LookupError without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A project's rules at one configuration version, ready to decide and to be sent."""
+
+    ruleset: Ruleset
+    evaluator: Evaluator
+    descriptions: Mapping[str, bytes]
+    """What replies say of each experiment, by id."""
+
+    @property
+    def config_version(self) -> int:
+        """The configuration version that every decision is taken at."""
+        return self.evaluator.config_version
+
+
+def undescribed(_rule: ExperimentRule) -> bytes:
+    """For decisions that nobody is told of in a reply."""
+    return b""
+
+
+def no_id_sets(digest: str) -> IdSet:
+    """For projects without id lists."""
+    raise LookupError(f"the id list {digest!r} is not at hand")
+
+
+def compile_snapshot(
+    ruleset: Ruleset,
+    previous: Snapshot | None = None,
+    describe: Describe = undescribed,
+    id_sets: IdSets = no_id_sets,
+) -> Snapshot:
+    """Compile and describe, taking over from `previous` what has not changed.
+
+    Descriptions are made here, once: payloads are large, and a call must not pay for them again.
+    """
+    evaluator = compile_ruleset(ruleset, id_sets, previous.evaluator if previous else None)
+    known = previous.evaluator.experiments if previous else {}
+    told = previous.descriptions if previous else {}
+    descriptions = {
+        key: told[key] if known.get(key) is compiled else describe(compiled.rule)
+        for key, compiled in evaluator.experiments.items()
+    }
+    return Snapshot(ruleset, evaluator, descriptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +82,16 @@ class Snapshots:
     """
 
     def __init__(
-        self, reader: ConfigurationReader, clock: Clock, describe: Describe = undescribed
+        self,
+        reader: ConfigurationReader,
+        clock: Clock,
+        describe: Describe = undescribed,
+        id_sets: IdSets = no_id_sets,
     ) -> None:
         self._reader = reader
         self._clock = clock
         self._describe = describe
+        self._id_sets = id_sets
         self._lock = threading.Lock()
         self._state = _State({}, None)
 
@@ -58,9 +114,8 @@ class Snapshots:
             old = self._state.snapshots.get(project)
             if old is not None and old.config_version >= config.config_version:
                 return old
-            new = compile_snapshot(
-                config.config_version, config.experiments, config.layers, old, self._describe
-            )
+            ruleset = to_ruleset(config, project)
+            new = compile_snapshot(ruleset, old, self._describe, self._id_sets)
             self._state = _State({**self._state.snapshots, project: new}, self._state.confirmed)
             return new
 
