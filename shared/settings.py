@@ -128,6 +128,9 @@ class ServiceSettings(Settings):
     )
     drain_grace_s: float = Field(10.0, ge=0, le=300, description="Seconds for calls in flight.")
     max_concurrent_rpcs: int = Field(1000, ge=1, description="Calls served at once.")
+    max_watches: int = Field(
+        20_000, ge=0, description="Streams without an end that are open at once, besides calls."
+    )
     max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest message.")
     default_call_s: float = Field(
         30.0, gt=0, le=3600, description="Longest duration of a call whose rule names none."

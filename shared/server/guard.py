@@ -24,6 +24,7 @@ from opentelemetry import propagate, trace
 
 from shared.errors import Code, DomainError
 from shared.ids import IdGenerator
+from shared.server.capacity import Capacity
 from shared.server.checks import Check
 from shared.server.denials import DenialRecorder
 from shared.server.public import PublicStreams
@@ -49,6 +50,7 @@ class Policy:
     default_call_s: float
     draining: asyncio.Event
     """Set when the server shuts down: watches end then."""
+    capacity: Capacity
     rechecks: Sequence[Check] = ()
     """Those of the checks that a watch has to pass again and again."""
 
@@ -86,24 +88,25 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
                 self.unary(method, handler.unary_unary),
-                response_serializer=handler.response_serializer,
+                response_serializer=_bytes_or(handler.response_serializer),
             )
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
                 self.stream(method, handler.unary_stream),
-                response_serializer=handler.response_serializer,
+                response_serializer=_bytes_or(handler.response_serializer),
             )
         raise TypeError(f"{method} streams requests; the suite has no such RPC")
 
     def unary(self, method: str, inner: Any) -> Any:
         """The guarded form of a handler: called with the request's bytes and the call's context."""
 
-        async def call(body: bytes, context: Context) -> Message:
+        async def call(body: bytes, context: Context) -> Message | bytes:
             rpc = self._receive(method, body, context)
             del body  # the frame of a failed call outlives it; see _Observed
             async with _Observed(self, rpc), asyncio.timeout(self._time_left(rpc)):
-                response: Message = await inner(await self._admit(rpc), context)
-                return response
+                with self._policy.capacity.one(rpc.rule):
+                    response: Message | bytes = await inner(await self._admit(rpc), context)
+                    return response
             raise AssertionError("an observed call returns or raises")
 
         return call
@@ -111,17 +114,18 @@ class Guard(grpc.aio.ServerInterceptor):
     def stream(self, method: str, inner: Any) -> Any:
         """The same of a handler that answers with many messages."""
 
-        async def call(body: bytes, context: Context) -> AsyncIterator[Message]:
+        async def call(body: bytes, context: Context) -> AsyncIterator[Message | bytes]:
             rpc = self._receive(method, body, context)
             del body
             async with _Observed(self, rpc), asyncio.timeout(self._time_left(rpc)):
-                responses = inner(await self._admit(rpc), context)
-                if rpc.rule and rpc.rule.watch:
-                    responses = watched(
-                        responses, self._policy.draining, lambda: self._check(rpc, rechecks)
-                    )
-                async for response in responses:
-                    yield response
+                with self._policy.capacity.one(rpc.rule):
+                    responses = inner(await self._admit(rpc), context)
+                    if rpc.rule and rpc.rule.watch:
+                        responses = watched(
+                            responses, self._policy.draining, lambda: self._check(rpc, rechecks)
+                        )
+                    async for response in responses:
+                        yield response
 
         rechecks = self._policy.rechecks
         return call
@@ -230,6 +234,13 @@ class _Observed:
             self._span.__exit__(None, None, None)
             elapsed_s = time.perf_counter() - self._start
             self._guard.note(rpc, code, elapsed_s, self._request_bytes)
+
+
+def _bytes_or(serialize: Callable[[Message], bytes] | None) -> Any:
+    """The serializer, for handlers that may answer with a message that is serialized already."""
+    if serialize is None:
+        return None
+    return lambda response: response if isinstance(response, bytes) else serialize(response)
 
 
 def _forget_frames(error: BaseException | None) -> None:

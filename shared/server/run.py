@@ -24,6 +24,7 @@ from shared.errors import DomainError
 from shared.ids import IdGenerator
 from shared.security.audit import AuditKeys
 from shared.security.authentication import Authenticator
+from shared.server.capacity import Capacity
 from shared.server.checks import Authenticate, Authorise, Check, Parse, Validate
 from shared.server.denials import DenialRecorder
 from shared.server.guard import Guard, Policy
@@ -278,6 +279,7 @@ def _side_server(
         rules={name: rule for name, (_, rule) in methods.items()},
         default_call_s=application.settings.default_call_s,
         draining=draining,
+        capacity=_capacity(application.settings),
     )
     guard = Guard(policy, access.denials, application.platform.ids)
     return _guarded_server(application.settings, guard, door.servicers)
@@ -289,11 +291,15 @@ def _guarded_server(
     server = grpc.aio.server(
         interceptors=[guard],
         options=server_options(settings.max_message_bytes),
-        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+        maximum_concurrent_rpcs=_capacity(settings).transport,
     )
     for servicer in servicers:
         servicer.register(servicer.implementation, server)
     return server
+
+
+def _capacity(settings: ServiceSettings) -> Capacity:
+    return Capacity(settings.max_concurrent_rpcs, settings.max_watches)
 
 
 def _http_application(
@@ -340,6 +346,7 @@ def _guard(
         rules=rules,
         default_call_s=application.settings.default_call_s,
         draining=draining,
+        capacity=_capacity(application.settings),
         rechecks=admitting,
     )
     return Guard(policy, access.denials, application.platform.ids)
