@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import pytest
 from touchstone_assignment.bucketing import HashVersion
+from touchstone_assignment.subject import Subject
 
 from services.assignment.adapters.sql import (
     SqlConfiguration,
     SqlConfigurationReader,
     migrate_assignment,
 )
-from services.assignment.domain.compile import compile_snapshot
+from services.assignment.application.snapshots import compile_snapshot
 from services.assignment.domain.experiment import (
     AssignmentSource,
     Design,
@@ -27,6 +28,7 @@ from services.assignment.domain.layer import Layer
 from services.assignment.domain.limits import LIMITS
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration, ExperimentCursor
+from services.assignment.ruleset import to_ruleset
 from shared.errors import Code, DomainError
 from shared.state.database import Database
 
@@ -261,8 +263,8 @@ def test_a_project_can_be_loaded_as_it_was_at_any_version(store: Database) -> No
         with reading(store) as configuration:
             found = configuration.load("acme", as_of=version)
         assert found.config_version == version
-        snapshot = compile_snapshot(found.config_version, found.experiments, found.layers)
-        reasons.append(snapshot.decide("button", {"user": "u1"}).reason.value)
+        evaluator = compile_snapshot(to_ruleset(found, "acme")).evaluator
+        reasons.append(evaluator.decide("button", Subject({"user": "u1"})).reason.value)
     assert reasons == ["UNKNOWN_EXPERIMENT", "NOT_RUNNING", "SPLIT", "NOT_RUNNING"]
     now = read(store, lambda c: c.load("acme"))
     assert now.config_version == 3

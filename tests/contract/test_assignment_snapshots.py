@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
+from touchstone_assignment.decision import Reason
+from touchstone_assignment.subject import Subject
 
 from services.assignment.adapters.poller import SnapshotPoller
 from services.assignment.adapters.sql import (
@@ -19,7 +21,6 @@ from services.assignment.adapters.tables import EXPERIMENTS
 from services.assignment.application.create_experiment import CreateExperiment, create_experiment
 from services.assignment.application.move_experiment import MoveExperiment, move_experiment
 from services.assignment.application.snapshots import Snapshots
-from services.assignment.domain.decision import Reason
 from services.assignment.domain.experiment import State, Variant
 from services.assignment.ports import Configuration, ConfigurationReader
 from shared.errors import Code, DomainError
@@ -56,7 +57,9 @@ class World:
     def reasons(self, key: str = "button", project: str = "demo") -> set[Reason]:
         snapshot = self.snapshots.known(project)
         assert snapshot is not None
-        return {snapshot.decide(key, {"user": f"u{n}"}).reason for n in range(50)}
+        return {
+            snapshot.evaluator.decide(key, Subject({"user": f"u{n}"})).reason for n in range(50)
+        }
 
 
 @pytest.fixture
@@ -92,11 +95,11 @@ def test_what_did_not_change_is_not_compiled_again(world: World) -> None:
     world.move(State.RUNNING, "two")
     second = world.snapshots.refresh("demo")
     assert second.config_version > first.config_version
-    assert second.experiments["two"] is not first.experiments["two"]
+    assert second.evaluator.experiments["two"] is not first.evaluator.experiments["two"]
     world.write(lambda c: c.next_revision("demo", world.clock.now()))
     third = world.snapshots.refresh("demo")
-    assert third.experiments["one"] is second.experiments["one"]
-    assert third.experiments["two"] is second.experiments["two"]
+    for key in ("one", "two"):
+        assert third.evaluator.experiments[key] is second.evaluator.experiments[key]
 
 
 def test_a_neighbours_growth_leaves_decisions_alone(world: World) -> None:
@@ -107,8 +110,8 @@ def test_a_neighbours_growth_leaves_decisions_alone(world: World) -> None:
     world.move(State.RUNNING, "two")
     second = world.snapshots.refresh("demo")
     for number in range(500):
-        unit = {"user": f"u{number}"}
-        assert first.decide("one", unit) == second.decide("one", unit)
+        unit = Subject({"user": f"u{number}"})
+        assert first.evaluator.decide("one", unit) == second.evaluator.decide("one", unit)
 
 
 class PinnedReader:

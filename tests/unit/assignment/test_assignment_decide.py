@@ -11,31 +11,49 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from touchstone_assignment.bucketing import HashVersion, bucketer, unit_bytes
-
-from services.assignment.domain.compile import (
+from touchstone_assignment.compile import compile_ruleset
+from touchstone_assignment.compiled import Evaluator
+from touchstone_assignment.conditions import IdSet
+from touchstone_assignment.decision import (
     EXTERNAL,
     MISSING_UNIT,
     NOT_IN_SLOTS,
     NOT_RUNNING,
     UNKNOWN_EXPERIMENT,
-    compile_experiment,
-    compile_snapshot,
+    Decision,
+    Reason,
 )
-from services.assignment.domain.decision import Decision, Reason
+from touchstone_assignment.subject import Subject
+
 from services.assignment.domain.experiment import Experiment, State, Variant
-from services.assignment.domain.explain import trace, trace_unknown
 from services.assignment.domain.layer import Layer
+from services.assignment.ports import ProjectConfig
+from services.assignment.ruleset import to_ruleset
 from tests.unit.assignment.making import Make
 
-UNITS = [b"user-%d" % number for number in range(20_000)]
+UNITS = [f"user-{number}" for number in range(20_000)]
 THREE = (Variant("a", 3334), Variant("b", 3333), Variant("c", 3333))
 
 
 def decide_all(
-    experiment: Experiment, layer: Layer | None, units: Sequence[bytes] = UNITS
+    experiment: Experiment, layer: Layer, units: Sequence[str] = UNITS
 ) -> list[Decision]:
-    decide = compile_experiment(experiment, layer).decide
-    return [decide(unit) for unit in units]
+    decide = evaluator_of(experiment, layer).experiments[experiment.experiment_id].decide
+    return [decide(Subject({"user": unit})) for unit in units]
+
+
+def evaluator_of(experiment: Experiment, *layers: Layer) -> Evaluator:
+    experiments = {experiment.experiment_id: experiment}
+    config = ProjectConfig(9, experiments, {layer.layer_id: layer for layer in layers})
+    return compile_ruleset(to_ruleset(config, "acme"), no_lists)
+
+
+def no_lists(digest: str) -> IdSet:
+    raise LookupError(digest)
+
+
+def in_split(variant: str) -> Decision:
+    return Decision(variant, Reason.SPLIT, variant)
 
 
 def test_a_whole_layer_enrols_everyone_at_the_weights(make: Make) -> None:
@@ -55,11 +73,12 @@ def test_slot_and_split_follow_their_own_salts(make: Make, version: HashVersion)
     slot = bucketer(version, "layer/checkout", 10_000)
     split = bucketer(version, "split/button", 10_000)
     for unit, decision in zip(UNITS, decide_all(running, layer), strict=True):
-        if slot(unit) >= 2500:
+        key = unit_bytes(unit)
+        if slot(key) >= 2500:
             assert decision == NOT_IN_SLOTS
         else:
-            variant = "control" if split(unit) < 5000 else "green"
-            assert decision == Decision(variant, Reason.SPLIT)
+            variant = "control" if split(key) < 5000 else "green"
+            assert decision == in_split(variant)
 
 
 def test_enrolment_says_nothing_about_the_variant(make: Make) -> None:
@@ -103,7 +122,7 @@ def test_no_enrolled_unit_changes_variant_under_any_ramp_up(
     )
     running = make.experiment(State.RUNNING, variants=variants, control="v0")
     layer, units = make.layer(), UNITS[:2000]
-    before: dict[bytes, Decision] = {}
+    before: dict[str, Decision] = {}
     for step, slots in enumerate(ramp, start=2):
         free = 10_000 - (neighbour if step > 2 else 0)
         layer = layer.allocate("button", min(slots, free), make.at(step))
@@ -129,12 +148,12 @@ def test_scaling_weights_instead_of_slots_would_reshuffle(make: Make) -> None:
     moved = [
         unit
         for unit in UNITS
-        if arm(split(unit), 1000) and arm(split(unit), 1000) != arm(split(unit), 2000)
+        if (low := arm(split(unit_bytes(unit)), 1000)) and low != arm(split(unit_bytes(unit)), 2000)
     ]
     assert len(moved) > 1000
 
 
-@pytest.mark.parametrize("state", [State.DRAFT, State.PAUSED, State.STOPPED, State.ARCHIVED])
+@pytest.mark.parametrize("state", [State.DRAFT, State.PAUSED, State.STOPPED])
 def test_an_experiment_that_does_not_run_serves_nobody(make: Make, state: State) -> None:
     layer = make.layer().allocate("button", 10_000, make.at(2))
     assert set(decide_all(make.experiment(state), layer, UNITS[:10])) == {NOT_RUNNING}
@@ -149,53 +168,60 @@ def test_a_resumed_experiment_gives_everyone_their_variant_back(make: Make) -> N
     assert decide_all(replace(paused, state=State.RUNNING), layer) == before
 
 
-def test_a_snapshot_answers_for_what_it_has_and_what_it_has_not(make: Make) -> None:
+def test_an_archived_experiment_is_not_in_the_ruleset(make: Make) -> None:
+    evaluator = evaluator_of(make.experiment(State.ARCHIVED), make.layer())
+    assert evaluator.decide("button", Subject({"user": "u"})) == UNKNOWN_EXPERIMENT
+
+
+def test_an_evaluator_answers_for_what_it_has_and_what_it_has_not(make: Make) -> None:
     layer = make.layer().allocate("button", 10_000, make.at(2))
     external = replace(
         make.experiment(State.RUNNING, "mail"), design=make.external(unit_type="device")
     )
-    snapshot = compile_snapshot(
-        9,
-        {"button": make.experiment(State.RUNNING), "mail": external},
-        {"checkout": layer},
+    config = ProjectConfig(
+        9, {"button": make.experiment(State.RUNNING), "mail": external}, {"checkout": layer}
     )
-    assert snapshot.config_version == 9
-    assert snapshot.decide("button", {"user": "u"}).reason is Reason.SPLIT
-    assert snapshot.decide("button", {"device": "u"}) == MISSING_UNIT
-    assert snapshot.decide("mail", {"device": "u"}) == EXTERNAL
-    assert snapshot.decide("none", {"user": "u"}) == UNKNOWN_EXPERIMENT
+    evaluator = compile_ruleset(to_ruleset(config, "acme"), no_lists)
+    assert (evaluator.project, evaluator.config_version) == ("acme", 9)
+    assert evaluator.decide("button", Subject({"user": "u"})).reason is Reason.SPLIT
+    assert evaluator.decide("button", Subject({"device": "u"})) == MISSING_UNIT
+    assert evaluator.decide("mail", Subject({"device": "u"})) == EXTERNAL
+    assert evaluator.decide("none", Subject({"user": "u"})) == UNKNOWN_EXPERIMENT
 
 
-def test_a_snapshot_encodes_ids_outside_printable_ascii(make: Make) -> None:
+def test_ids_outside_printable_ascii_are_encoded(make: Make) -> None:
     layer = make.layer().allocate("button", 10_000, make.at(2))
-    snapshot = compile_snapshot(1, {"button": make.experiment(State.RUNNING)}, {"checkout": layer})
-    compiled = snapshot.experiments["button"]
+    evaluator = evaluator_of(make.experiment(State.RUNNING), layer)
+    split = bucketer(HashVersion.FLAGD_V2, "split/button", 10_000)
     for unit in ("café", "用户", "50%"):
-        split = bucketer(HashVersion.FLAGD_V2, "split/button", 10_000)
         encoded = {"café": b"caf%C3%A9", "用户": b"%E7%94%A8%E6%88%B7", "50%": b"50%25"}[unit]
         expected = "control" if split(encoded) < 5000 else "green"
-        assert snapshot.decide("button", {"user": unit}).variant == expected
-        assert trace(compiled, unit).split_bucket == split(encoded)
+        assert evaluator.decide("button", Subject({"user": unit})).variant == expected
+        assert evaluator.explain("button", Subject({"user": unit})).split_bucket == split(encoded)
 
 
 def test_a_trace_shows_slot_bucket_and_words(make: Make) -> None:
     layer = make.layer().allocate("button", 5000, make.at(2)).allocate("x", 2000, make.at(3))
-    compiled = compile_experiment(make.experiment(State.RUNNING, traffic_slots=5000), layer)
+    button = make.experiment(State.RUNNING, traffic_slots=5000)
+    other = make.experiment(State.RUNNING, "x", traffic_slots=2000)
+    config = ProjectConfig(9, {"button": button, "x": other}, {"checkout": layer})
+    evaluator = compile_ruleset(to_ruleset(config, "acme"), no_lists)
     slot = bucketer(HashVersion.FLAGD_V2, "layer/checkout", 10_000)
     seen = set()
     for number in range(200):
         unit = f"user-{number}"
-        found = trace(compiled, unit)
-        assert found.slot == slot(unit_bytes(unit))
+        found = evaluator.explain("button", Subject({"user": unit}))
+        assert found.decision == evaluator.decide("button", Subject({"user": unit}))
+        assert (found.unit, found.slot) == (unit, slot(unit_bytes(unit)))
         assert (found.split_bucket is None) is (found.decision == NOT_IN_SLOTS)
         seen.add(found.detail.partition("belongs to ")[2].partition(",")[0])
     assert seen == {"the experiment", "experiment 'x'", "nobody"}
-    assert "none was given" in trace(compiled, None).detail
-    paused = compile_experiment(make.experiment(State.PAUSED), layer)
-    assert trace(paused, "u").detail == "the experiment is PAUSED"
-    assert "no experiment 'zzz'" in trace_unknown("zzz").detail
+    assert "none was given" in evaluator.explain("button", Subject({})).detail
+    paused = evaluator_of(make.experiment(State.PAUSED), layer)
+    assert paused.explain("button", Subject({"user": "u"})).detail == "the experiment does not run"
+    assert "no experiment 'zzz'" in evaluator.explain("zzz", Subject({"user": "u"})).detail
 
 
 def test_a_running_experiment_without_its_layer_cannot_be_compiled(make: Make) -> None:
-    with pytest.raises(ValueError, match="without layer 'checkout'"):
-        compile_experiment(make.experiment(State.RUNNING), None)
+    with pytest.raises(ValueError, match=r"'button': runs without layer 'checkout'"):
+        evaluator_of(make.experiment(State.RUNNING))
