@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import subprocess
 import time
@@ -11,25 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from mmh3 import mmh3_32_uintdigest
-from touchstone_assignment.bucketing import HashVersion
+from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
+from touchstone_assignment.compile import compile_ruleset
+from touchstone_assignment.compiled import Evaluator
+from touchstone_assignment.conditions import IdSet
+from touchstone_assignment.subject import Subject
 
-from services.assignment.domain.compile import Snapshot, compile_snapshot
-from services.assignment.domain.experiment import (
-    AssignmentSource,
-    Design,
-    Experiment,
-    State,
-    Variant,
-)
-from services.assignment.domain.layer import Layer
-from services.assignment.domain.revision import Revision
 from tests.bench.assignment_wire import assign_beside_echo
 from tests.bench.report import BenchRow, compared, missing, peer_environment
 
 AREA = "assignment"
 LAYER_SALT, SPLIT_SALT = "layer/bench", "split/bench"
 UNITS = [f"user-{number}" for number in range(20_000)]
-START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 # Short passes, and many: on a busy machine a long one is never left alone.
 TIMED = UNITS[:1000]
 PASSES = 200
@@ -41,7 +33,7 @@ PEERS = {
 
 def run() -> list[BenchRow]:
     """Every comparison of assignment."""
-    ours, limit = _microseconds(_decide(HashVersion.FLAGD_V2), _two_hashes)
+    ours, limit = _microseconds(_decide(experiment_pb2.HASH_VERSION_FLAGD_V2), _two_hashes)
     rows = [
         compared(
             AREA,
@@ -64,7 +56,11 @@ def _beside(
     requirements: Sequence[str],
     goal: str,
 ) -> list[BenchRow]:
-    decide = _decide(HashVersion.FLAGD_V3 if peer == "flagd" else HashVersion.FLAGD_V2)
+    decide = _decide(
+        experiment_pb2.HASH_VERSION_FLAGD_V3
+        if peer == "flagd"
+        else experiment_pb2.HASH_VERSION_FLAGD_V2
+    )
     (ours,) = _microseconds(decide)
     title = f"decide: layer and split, beside {peer}"
     python, reason = peer_environment(peer, requirements)
@@ -128,30 +124,39 @@ def _run_peer(python: Path, peer: str) -> tuple[dict[str, Any] | None, str]:
     return json.loads(done.stdout), ""
 
 
-def _decide(version: HashVersion) -> Callable[[str], str | None]:
-    snapshot = _snapshot(version)
-    return lambda unit: snapshot.decide("button", {"user": unit}).variant
+def _decide(version: experiment_pb2.HashVersion.ValueType) -> Callable[[str], str | None]:
+    evaluator = _evaluator(version)
+    return lambda unit: evaluator.decide("button", Subject({"user": unit})).variant
 
 
-def _snapshot(version: HashVersion) -> Snapshot:
-    layer = Layer("bench", "bench", "", "user", LAYER_SALT, version, 1, START).allocate(
-        "button", 5000, Revision(2, START)
+def _evaluator(version: experiment_pb2.HashVersion.ValueType) -> Evaluator:
+    layer = ruleset_pb2.LayerRule(
+        layer="bench", unit_type="user", salt=LAYER_SALT, hash_version=version
     )
-    design = Design(
-        display_name="",
-        hypothesis="",
-        owner="",
+    experiment = ruleset_pb2.ExperimentRule(
+        experiment="button",
+        config_version=2,
+        serving=ruleset_pb2.SERVING_RUNNING,
         unit_type="user",
         layer="bench",
-        source=AssignmentSource.SLOTS,
-        hash_version=version,
+        slots=[ruleset_pb2.Slots(first=0, end=5000)],
         salt=SPLIT_SALT,
-        traffic_slots=5000,
-        variants=(Variant("control", 5000), Variant("green", 5000)),
+        hash_version=version,
+        variants=[
+            ruleset_pb2.VariantRule(key="control", weight=5000),
+            ruleset_pb2.VariantRule(key="green", weight=5000),
+        ],
+        value_type=experiment_pb2.VALUE_TYPE_KEY,
         control="control",
     )
-    experiment = Experiment("bench", "button", design, State.RUNNING, 2, START, START)
-    return compile_snapshot(2, {"button": experiment}, {"bench": layer})
+    ruleset = ruleset_pb2.Ruleset(
+        format=1, project="bench", config_version=2, experiments=[experiment], layers=[layer]
+    )
+    return compile_ruleset(ruleset, _no_lists)
+
+
+def _no_lists(digest: str) -> IdSet:
+    raise LookupError(digest)
 
 
 def _two_hashes(unit: str) -> None:
