@@ -4,7 +4,7 @@ DomainError
 |- made by: invalid, malformed        INVALID_ARGUMENT
 |           not_found                 NOT_FOUND
 |           already_exists            ALREADY_EXISTS
-|           wrong_state               FAILED_PRECONDITION
+|           wrong_state, in_use       FAILED_PRECONDITION
 |           stale_etag                ABORTED
 |           limit_exceeded            RESOURCE_EXHAUSTED
 |           overloaded                RESOURCE_EXHAUSTED, with a delay
@@ -135,6 +135,16 @@ def wrong_state(name: str, state: str, verb: str, allowed: str) -> DomainError:
         "WRONG_STATE",
         f"{shown(name)} is {state}: {verb} needs {allowed}",
         metadata={"state": state},
+    )
+
+
+def in_use(name: str, users: Sequence[str]) -> DomainError:
+    """Others need the resource as it is; they are named."""
+    more = f" and {len(users) - 10} more" if len(users) > 10 else ""
+    return DomainError(
+        Code.FAILED_PRECONDITION,
+        "IN_USE",
+        f"{shown(name)} is used by {', '.join(users[:10])}{more}: end or change these first",
     )
 
 

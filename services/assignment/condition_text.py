@@ -51,6 +51,14 @@ def audience_ids(text: str) -> frozenset[str]:
     )
 
 
+def attribute_names(text: str) -> frozenset[str]:
+    """The names of the attributes that a condition asks for."""
+    found = kept_condition(text)
+    return frozenset(
+        part.compare.attribute for part in _parts(found) if part.WhichOneof("kind") == "compare"
+    )
+
+
 def _rename(condition: Condition, name: Callable[[str], str]) -> None:
     for part in _parts(condition):
         if part.WhichOneof("kind") == "audience":

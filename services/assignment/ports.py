@@ -16,6 +16,7 @@ from services.assignment.domain.holdout import Holdout
 from services.assignment.domain.layer import Layer
 from services.assignment.domain.resource import Resource
 from services.assignment.domain.revision import Revision
+from services.assignment.domain.salt_checks import Salt
 from services.assignment.domain.unit_type import UnitType
 from shared.mutations import Mutation
 
@@ -77,6 +78,10 @@ class ExperimentStore(Protocol):
         """Every experiment of the project as it is now, by id in ascending order."""
         ...
 
+    def due(self, now: datetime) -> Sequence[tuple[str, str]]:
+        """Project and id of each experiment whose schedule may have a step due, earliest first."""
+        ...
+
 
 class LayerStore(Protocol):
     """The layers of all projects with their ledgers, inside one transaction."""
@@ -95,6 +100,10 @@ class LayerStore(Protocol):
 
     def page(self, project: str, after: str, limit: int) -> Sequence[Layer]:
         """At most `limit` layers with ids above `after`, ascending by code point."""
+        ...
+
+    def all_now(self, project: str) -> Mapping[str, Layer]:
+        """Every layer of the project as it is now with its whole ledger, by id."""
         ...
 
 
@@ -181,6 +190,13 @@ class Configuration(Protocol):
 
     def versions(self) -> Mapping[str, int]:
         """The configuration version of every project that ever had one."""
+        ...
+
+    def salts(self, project: str) -> Sequence[Salt]:
+        """The salt of every layer, experiment and holdout that there ever was, newest first.
+
+        By creation; of those made at one moment in no certain order.
+        """
         ...
 
     def load(self, project: str, as_of: int | None = None) -> ProjectConfig:

@@ -25,6 +25,7 @@ from services.assignment.domain.experiment import (
     ValueType,
     Variant,
 )
+from services.assignment.domain.salt_checks import Salt
 from shared.errors import failed_precondition
 
 FORMAT = 2
@@ -152,6 +153,12 @@ def from_document(text: str) -> Experiment:
         killed=found.get("killed", False),
         kill_reason=found.get("kill_reason", ""),
     )
+
+
+def salt_of(text: str) -> Salt:
+    """The salt of the split, whichever program wrote the document."""
+    design = json.loads(text)["design"]
+    return Salt(design["salt"], HashVersion(design["hash_version"]))
 
 
 def _design(found: dict[str, Any]) -> Design:

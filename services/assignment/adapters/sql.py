@@ -1,6 +1,6 @@
 """The configuration in the state database."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -11,12 +11,14 @@ from google.protobuf.message import Message
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.assignment.adapters import resource_documents
+from services.assignment.adapters.documents import salt_of
 from services.assignment.adapters.sql_experiments import SqlExperimentStore
 from services.assignment.adapters.sql_layers import SqlLayerStore
 from services.assignment.adapters.sql_resources import SqlResourceStore
-from services.assignment.adapters.tables import CONFIG
+from services.assignment.adapters.tables import CONFIG, EXPERIMENTS
 from services.assignment.domain.resource import Resource
 from services.assignment.domain.revision import Revision
+from services.assignment.domain.salt_checks import Salt
 from services.assignment.ports import Configuration, ProjectConfig
 from shared.mutations import Mutation, Mutations
 from shared.state.database import Database
@@ -56,6 +58,28 @@ class SqlConfiguration:
         """See Configuration."""
         rows = self._connection.execute(sa.select(CONFIG.c.project, CONFIG.c.version))
         return {row.project: row.version for row in rows}
+
+    def salts(self, project: str) -> Sequence[Salt]:
+        """See Configuration."""
+        found = [
+            *self.layers.salts(project),
+            *self._experiment_salts(project),
+            *(
+                (holdout.create_time, Salt(holdout.salt, holdout.hash_version))
+                for holdout in self.holdouts.all_now(project).values()
+            ),
+        ]
+        found.sort(key=lambda made: made[0], reverse=True)
+        return [salt for _, salt in found]
+
+    def _experiment_salts(self, project: str) -> list[tuple[datetime, Salt]]:
+        rows = self._connection.execute(
+            sa.select(EXPERIMENTS.c.create_time, EXPERIMENTS.c.document).where(
+                EXPERIMENTS.c.project == project
+            )
+        )
+        # Of thousands of experiments only this much is read: it happens within a change.
+        return [(row.create_time, salt_of(row.document)) for row in rows]
 
     def load(self, project: str, as_of: int | None = None) -> ProjectConfig:
         """See Configuration."""

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from touchstone_assignment.bucketing import HashVersion
 from services.assignment.adapters.tables import LAYERS, RESOURCE_VERSIONS, SLOT_RANGES
 from services.assignment.domain.layer import Layer, LayerKind, SlotRange
 from services.assignment.domain.parameter import Parameter
+from services.assignment.domain.salt_checks import Salt
 from shared import errors
 
 _LAYER = LAYERS.c
@@ -100,6 +102,23 @@ class SqlLayerStore:
         ).all()
         ledgers = self._ledgers(project, [row.layer_id for row in rows])
         return [_layer(row, ledgers) for row in rows]
+
+    def all_now(self, project: str) -> dict[str, Layer]:
+        """See LayerStore."""
+        rows = self._connection.execute(
+            sa.select(LAYERS).where(_LAYER.project == project).order_by(_LAYER.layer_id)
+        ).all()
+        ledgers = self._ledgers(project, None)
+        return {row.layer_id: _layer(row, ledgers) for row in rows}
+
+    def salts(self, project: str) -> list[tuple[datetime, Salt]]:
+        """The salt of every layer of the project, with the time of its creation."""
+        rows = self._connection.execute(
+            sa.select(_LAYER.create_time, _LAYER.salt, _LAYER.hash_version).where(
+                _LAYER.project == project
+            )
+        )
+        return [(row.create_time, Salt(row.salt, HashVersion(row.hash_version))) for row in rows]
 
     def all_as_of(self, project: str, config_version: int) -> dict[str, Layer]:
         """Every layer of the project with what was held at a version, as held, and set then."""

@@ -79,7 +79,7 @@ def create_experiment(
     if command.source is AssignmentSource.SLOTS and command.layer:
         layer = _named_layer(command, unit_type, configuration)
     elif command.source is AssignmentSource.SLOTS:
-        layer = _own_layer(command, unit_type, ids, revision)
+        layer = _own_layer(command, configuration, ids, revision)
         configuration.layers.insert(layer)
     experiment = Experiment(
         project=command.project,
@@ -137,15 +137,17 @@ def _design(command: CreateExperiment, unit_type: str, layer: Layer | None, salt
     return require_valid(design)
 
 
-def _own_layer(command: CreateExperiment, unit_type: str, ids: IdGenerator, at: Revision) -> Layer:
+def _own_layer(
+    command: CreateExperiment, configuration: Configuration, ids: IdGenerator, at: Revision
+) -> Layer:
     wanted = CreateLayer(
         project=command.project,
         layer_id=command.experiment_id,
-        unit_type=unit_type,
+        unit_type=command.unit_type,
         hash_version=command.hash_version or HashVersion.FLAGD_V2,
         display_name=command.display_name,
     )
-    return empty_layer(wanted, ids, at)
+    return empty_layer(wanted, configuration, ids, at)
 
 
 def _named_layer(command: CreateExperiment, unit_type: str, configuration: Configuration) -> Layer:

@@ -24,6 +24,18 @@ class Limits:
     """Stages of a schedule."""
     max_forced_variants: int = 1_000
     """Forced variants of an experiment."""
+    max_unit_types: int = 100
+    """Unit types that a project declares."""
+    max_attributes: int = 1_000
+    """Attributes that a project declares."""
+    max_domain_depth: int = 8
+    """Domains within one another: a layer in a domain in a layer, and so on."""
+    max_holdouts: int = 50
+    """Holdouts in force: every decision looks at all that cover its experiment."""
+    max_salts_compared: int = 200
+    """Salts, the newest of the project, that a new one is tested against for independence."""
+    max_salts_drawn: int = 8
+    """Salts that are drawn for a cut before it is given up."""
     max_decisions: int = 100_000
     """Units times experiments of one Assign."""
     max_explained_decisions: int = 10_000
