@@ -30,6 +30,10 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "{unit}",
         "Units that were decided without what they were served before: its store was away.",
     ),
+    "touchstone.assignment.schedule.steps": (
+        "{step}",
+        "Scheduled starts, stops and ramp stages by outcome: taken, refused or failed.",
+    ),
     "touchstone.assignment.watches": (
         "{stream}",
         "Open WatchConfig streams.",

@@ -10,6 +10,7 @@ from touchstone.assignment.v1 import (
 
 from services.assignment import encode_decisions
 from services.assignment.adapters.poller import SnapshotPoller
+from services.assignment.adapters.schedule_keeper import ScheduleKeeper
 from services.assignment.adapters.sql import (
     SqlConfigurationReader,
     SqlConfigurationWriter,
@@ -52,11 +53,15 @@ def assemble(settings: Settings, platform: Platform) -> Application:
     store = CheckedStore(reader, backend.writer, snapshots.refresh)
     checks = open_checks(platform, mutations, store, AssignedSample(), settings.lake_path)
 
+    keeper = ScheduleKeeper(backend, settings.assignment_poll_s)
+
     async def start() -> None:
         await poller.start()
+        await keeper.start()
         checks.runner.start()
 
     async def stop() -> None:
+        await keeper.stop()
         await poller.stop()
         await asyncio.to_thread(checks.runner.close)
 

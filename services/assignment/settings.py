@@ -19,7 +19,8 @@ class Settings(ServiceSettings):
         1.0,
         gt=0,
         le=60,
-        description="Seconds between two looks for configuration that another process changed.",
+        description="Seconds between two looks for configuration that another process changed, and "
+        "for what a schedule makes due.",
     )
     assignment_stale_s: float = Field(
         60.0,

@@ -26,6 +26,7 @@ NO_PROJECT = "-"
 # Actors that are no key.
 ANONYMOUS = "anonymous"
 OPERATOR = "operator@local"
+SCHEDULE = "schedule@local"
 
 
 class Outcome(enum.Enum):

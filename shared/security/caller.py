@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -52,3 +54,13 @@ def current_call() -> Call:
 def current_caller() -> Caller:
     """Who is calling. Raises LookupError outside of an RPC."""
     return CALL.get().caller
+
+
+@contextmanager
+def acting_as(call: Call) -> Iterator[None]:
+    """Within the block the service acts as this call says: by itself, where nobody called."""
+    token = CALL.set(call)
+    try:
+        yield
+    finally:
+        CALL.reset(token)

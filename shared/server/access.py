@@ -21,6 +21,7 @@ from shared.security.audit import (
     ANONYMOUS,
     NO_PROJECT,
     OPERATOR,
+    SCHEDULE,
     AuditEntry,
     AuditEvent,
     AuditKeys,
@@ -228,5 +229,5 @@ def access_servicers(platform: Platform, mutations: Mutations) -> list[Servicer]
 
 def _actor(event: AuditEvent) -> str:
     """The resource name of the key that called, or what stands for a caller without one."""
-    is_key = event.project != NO_PROJECT and event.actor not in {OPERATOR, ANONYMOUS}
+    is_key = event.project != NO_PROJECT and event.actor not in {OPERATOR, ANONYMOUS, SCHEDULE}
     return resource_name(event.project, "keys", event.actor) if is_key else event.actor

@@ -1,6 +1,7 @@
 """Experiments in SQL: the current one, and every version that it ever had."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -8,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from services.assignment.adapters.documents import from_document, to_document
 from services.assignment.adapters.tables import EXPERIMENT_VERSIONS, EXPERIMENTS
 from services.assignment.domain.experiment import Experiment, State
+from services.assignment.domain.schedule import due_time
 from services.assignment.ports import ExperimentCursor
 from shared import errors
 
@@ -84,6 +86,15 @@ class SqlExperimentStore:
         )
         return {found.experiment_id: found for found in map(from_document, texts)}
 
+    def due(self, now: datetime) -> Sequence[tuple[str, str]]:
+        """See ExperimentStore."""
+        rows = self._connection.execute(
+            sa.select(_TABLE.project, _TABLE.experiment_id)
+            .where(_TABLE.due_time <= now)
+            .order_by(_TABLE.due_time, _TABLE.project, _TABLE.experiment_id)
+        )
+        return [(row.project, row.experiment_id) for row in rows]
+
     def all_as_of(self, project: str, config_version: int) -> dict[str, Experiment]:
         """Every experiment of the project as it was at a configuration version."""
         kept = EXPERIMENT_VERSIONS.c
@@ -118,4 +129,5 @@ def _row(experiment: Experiment) -> dict[str, object]:
         "config_version": experiment.config_version,
         "create_time": experiment.create_time,
         "document": to_document(experiment),
+        "due_time": due_time(experiment),
     }

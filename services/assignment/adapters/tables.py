@@ -22,6 +22,7 @@ EXPERIMENTS = sa.Table(
     sa.Column("config_version", sa.BigInteger, nullable=False),
     sa.Column("create_time", UtcTime(), nullable=False),
     sa.Column("document", sa.Text, nullable=False),
+    sa.Column("due_time", UtcTime()),
 )
 
 EXPERIMENT_VERSIONS = sa.Table(
