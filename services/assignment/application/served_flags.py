@@ -1,0 +1,25 @@
+"""The flags of the projects, as the doors for OpenFeature see them."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from services.assignment.application.flags import FlagRules
+
+
+class ServedFlags(Protocol):
+    """The flags of the projects, as they are served now."""
+
+    async def rules(self, project: str, at_least: int = 0) -> FlagRules:
+        """What decides in a project.
+
+        Of at least this configuration version when there is one: what another process of the
+        service told of may not have come here yet. UNAVAILABLE when the project was never loaded
+        and the store is away.
+        """
+        ...
+
+    def versions(self, project: str) -> AsyncIterator[int]:
+        """The configuration version of a project, now and whenever it is another; only the newest
+        when the reader is slow. It has no end.
+        """
+        ...
