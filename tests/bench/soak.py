@@ -44,6 +44,7 @@ from tests.robustness.faults import PROJECT
 EVENTS, UNITS, DAYS = 1_000, 10_000_000, 14
 CALLERS, TEMPLATES = 6, 28
 SAMPLE_S = 5.0
+RESTART_S = 3_600.0
 FIRST_DAY_S = 1_790_000_000 // 86_400 * 86_400
 ID_DIGITS, UNIT_DIGITS = 12, 8
 _PAGE = os.sysconf("SC_PAGESIZE")
@@ -234,7 +235,8 @@ def fill(events: int) -> dict[str, object]:
         found |= _question(served)
         served.process.terminate()
         start = time.monotonic()
-        served.process.start()
+        served.process.begin()
+        served.process.wait_started(RESTART_S)
         found["restart_s"] = round(time.monotonic() - start, 1)
         memory = int(Path(f"/proc/{served.process.pid}/statm").read_text().split()[1])
         found["memory_after_restart_mb"] = round(memory * _PAGE / 2**20, 1)

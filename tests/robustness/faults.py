@@ -91,9 +91,9 @@ class EventsProcess:
         self.begin()
         self.wait_started()
 
-    def wait_started(self) -> None:
-        """Wait until it is SERVING; NotServingError when it ends before, or never is."""
-        end = time.monotonic() + START_S
+    def wait_started(self, within_s: float = START_S) -> None:
+        """Wait until it is SERVING; NotServingError when it ends before, or is not in time."""
+        end = time.monotonic() + within_s
         while not self.serving():
             if not self.runs or time.monotonic() > end:
                 said = self.log_path.read_text()[-2_000:]
