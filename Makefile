@@ -81,4 +81,4 @@ lock: ## Resolve the dependencies anew
 	sh deploy/lock.sh $(PYTHON)
 
 clean: ## Remove everything that was made
-	rm -rf .venv build shared/gen clients/python/touchstone_events/contract.binpb .touchstone .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build shared/gen clients/python/*/contract.binpb clients/python/*/*/contract.binpb .touchstone .pytest_cache .mypy_cache .ruff_cache

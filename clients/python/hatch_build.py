@@ -1,7 +1,7 @@
-"""Makes the contract that the client carries: what it needs of the repository's protos, without
-their rules.
+"""Makes the contracts that the client's packages carry: what each needs of the repository's protos,
+without their rules.
 
-`python clients/python/hatch_build.py` writes it into the source tree; a build does so by itself.
+`python clients/python/hatch_build.py` writes them into the source tree; a build does so by itself.
 The rules are options of other packages' protos. Without them the client needs neither those
 packages nor the compiler's exact version, and its descriptors stay out of the process-wide pool.
 """
@@ -16,17 +16,27 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HERE = Path(__file__).resolve().parent
-CONTRACT = Path("touchstone_events", "contract.binpb")
 PROTOS = HERE.parents[1] / "protos"
-OWN = (
-    "touchstone/common/v1/unit.proto",
-    "touchstone/events/v1/event.proto",
-    "touchstone/events/v1/events_service.proto",
-)
+_RPC = ("google/rpc/status.proto", "google/rpc/error_details.proto")
+CONTRACTS = {
+    Path("touchstone_events", "contract.binpb"): (
+        "touchstone/common/v1/unit.proto",
+        "touchstone/events/v1/event.proto",
+        "touchstone/events/v1/events_service.proto",
+        *_RPC,
+    ),
+    Path("touchstone_assignment", "local", "contract.binpb"): (
+        "touchstone/common/v1/unit.proto",
+        "touchstone/assignment/v1/condition.proto",
+        "touchstone/assignment/v1/experiment.proto",
+        "touchstone/assignment/v1/ruleset.proto",
+        "touchstone/assignment/v1/assignment_service.proto",
+    ),
+}
 
 
-def contract() -> bytes:
-    """A serialized FileDescriptorSet, each file behind those it imports."""
+def contract(own: tuple[str, ...]) -> bytes:
+    """A serialized FileDescriptorSet of these protos, each file behind those it imports."""
     from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
     from google.rpc import error_details_pb2, status_pb2
 
@@ -34,8 +44,7 @@ def contract() -> bytes:
     for module in (status_pb2, error_details_pb2):
         file = FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
         files[file.name] = file
-    kept = [_without_rules(files[name]) for name in OWN]
-    kept += [files[name] for name in ("google/rpc/status.proto", "google/rpc/error_details.proto")]
+    kept = [_without_rules(files[name], own) for name in own]
     needed = sorted({name for file in kept for name in file.dependency} - {f.name for f in kept})
     known = [files[name] if name in files else _well_known(name) for name in needed]
     # Without a fixed order the same contract would be other bytes.
@@ -43,17 +52,18 @@ def contract() -> bytes:
 
 
 def write(root: Path) -> None:
-    """Writes the contract below `root`, where the protos are at hand.
+    """Writes the contracts below `root`, where the protos are at hand.
 
-    A source distribution has no protos; it carries the contract that was made with it.
+    A source distribution has no protos; it carries the contracts that were made with it.
     """
-    target = root / CONTRACT
-    if PROTOS.is_dir():
-        made = contract()
-        if not target.is_file() or target.read_bytes() != made:
-            target.write_bytes(made)
-    elif not target.is_file():
-        sys.exit(f"{target} is missing and there is no {PROTOS} to make it from; build in a clone")
+    for path, own in CONTRACTS.items():
+        target = root / path
+        if PROTOS.is_dir():
+            made = contract(own)
+            if not target.is_file() or target.read_bytes() != made:
+                target.write_bytes(made)
+        elif not target.is_file():
+            sys.exit(f"{target} is missing and no {PROTOS} is there to make it from; use a clone")
 
 
 def _compiler() -> Any:
@@ -73,21 +83,33 @@ def _well_known(name: str) -> Any:
     return descriptor_pb2.FileDescriptorProto.FromString(by_name[name])
 
 
-def _without_rules(file: Any) -> Any:
+def _without_rules(file: Any, own: tuple[str, ...]) -> Any:
     """The file without options, without services, and without what only those import."""
     bare = type(file)()
     bare.CopyFrom(file)
+    if file.name in _RPC:
+        return bare
     bare.ClearField("service")
     bare.ClearField("options")
-    kept = [name for name in bare.dependency if name in OWN or name.startswith("google/protobuf/")]
+    kept = [name for name in bare.dependency if name in own or name.startswith("google/protobuf/")]
     del bare.dependency[:]
     bare.dependency.extend(kept)
     for enum in bare.enum_type:
         _clear(enum, *enum.value)
     for message in bare.message_type:
-        assert not message.nested_type, f"{message.name}: nested messages may carry rules too"
-        _clear(message, *message.field, *message.oneof_decl)
+        _clear_message(message)
     return bare
+
+
+def _clear_message(message: Any) -> None:
+    _clear(*message.field, *message.oneof_decl)
+    for enum in message.enum_type:
+        _clear(enum, *enum.value)
+    for nested in message.nested_type:
+        _clear_message(nested)
+    # Without this option the entries of a map would be no map.
+    if not message.options.map_entry:
+        _clear(message)
 
 
 def _clear(*described: Any) -> None:
@@ -96,13 +118,13 @@ def _clear(*described: Any) -> None:
 
 
 class ContractHook(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore]
-    """Puts the contract, which git ignores, into the package."""
+    """Puts the contracts, which git ignores, into the packages."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  set by hatch
         """Called before a wheel or a source distribution is made."""
         root = Path(self.root)
         write(root)
-        build_data["artifacts"].append(CONTRACT.as_posix())
+        build_data["artifacts"].extend(path.as_posix() for path in CONTRACTS)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,7 @@ class Contract:
 @cache
 def contract() -> Contract:
     """Reads the contract that lies beside this module; FileNotFoundError when it was not made."""
-    pool = DescriptorPool()
-    for file in FileDescriptorSet.FromString(_stored()).file:
-        pool.AddSerializedFile(file.SerializeToString())
+    pool = read_pool(__package__)
 
     def message(name: str) -> Any:
         return GetMessageClass(pool.FindMessageTypeByName(name))
@@ -58,11 +56,16 @@ def contract() -> Contract:
     )
 
 
-def _stored() -> bytes:
+def read_pool(package: str) -> DescriptorPool:
+    """A pool of its own with the contract of a package; FileNotFoundError when it was not made."""
     try:
-        return files(__package__).joinpath("contract.binpb").read_bytes()
+        stored = files(package).joinpath("contract.binpb").read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            "contract.binpb of touchstone_events is missing: in a clone, run `make proto`; "
+            f"contract.binpb of {package} is missing: in a clone, run `make proto`; "
             "elsewhere, install the wheel anew"
         ) from error
+    pool = DescriptorPool()
+    for file in FileDescriptorSet.FromString(stored).file:
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool

@@ -95,7 +95,7 @@ class GrpcTransport:
         key = self._service.key
         text = key if isinstance(key, str) else key()
         if self._channel is None:
-            self._channel = _open(self._service)
+            self._channel = open_channel(self._service, _KEEPALIVE_MS)
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="touchstone-calls", daemon=True)
             thread.start()
@@ -224,10 +224,15 @@ def _retry_after(status: bytes) -> float:
     return 0.0
 
 
-def _open(service: Service) -> grpc.Channel:
+def open_channel(service: Service, keepalive_ms: int, reply_bytes: int = 0) -> grpc.Channel:
+    """A connection for callers that repeat calls themselves; made by the first call.
+
+    Replies are taken up to `reply_bytes`; 0 means gRPC's own limit.
+    """
     options = [
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        # The sender repeats calls itself. A connection must not be more patient than it is.
+        *([("grpc.max_receive_message_length", reply_bytes)] if reply_bytes else []),
+        ("grpc.keepalive_time_ms", keepalive_ms),
+        # A connection must not be more patient than its caller.
         ("grpc.enable_retries", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),

@@ -1,0 +1,470 @@
+"""Deciding inside a product: what holds while the service is there, away, wrong, or back."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+
+import pytest
+from touchstone.assignment.v1 import ruleset_pb2
+from touchstone_assignment.conditions import IdSet
+from touchstone_assignment.conditions.id_set import fingerprint, written
+from touchstone_assignment.decision import Reason
+from touchstone_assignment.local import Change, LocalAssignment, Service, Settings, Unanswered
+from touchstone_assignment.local.kept_rules import path_of
+from touchstone_assignment.local.status import Kind
+
+from tests.client.local_rig import KEY, PROJECT, QUICK, Running, experiment, follows, rules
+from tests.client.rig import CLIENT, eventually, finished, python
+from tests.robustness.faults import free_port
+
+
+@pytest.fixture
+def running():
+    service = Running()
+    service.start()
+    yield service
+    service.stop()
+
+
+def variants(local, count=200, name="green"):
+    return [local.decide(name, {"user": f"u{n}"}).variant for n in range(count)]
+
+
+def test_the_rules_decide_as_soon_as_they_are_there(running):
+    with running.local() as local:
+        assert local.wait_ready(20)
+        found = variants(local)
+        assert {"on", "off"} == set(found)
+        answer = local.decide("green", {"user": "u1"}, default="nothing")
+        assert (answer.value, answer.reason) == (answer.variant, Reason.SPLIT)
+        assert answer.config_version == 3
+        status = local.status()
+        assert (status.ready, status.stale, status.connected) == (True, False, True)
+        assert status.age_s is not None
+
+
+def test_a_unit_without_a_variant_gets_the_callers_default_and_the_reason(running):
+    running.fake.say(rules(experiment(serving=ruleset_pb2.SERVING_KILLED)))
+    with running.local() as local:
+        assert local.wait_ready(20)
+        answer = local.decide("green", {"user": "u1"}, default="mine")
+        assert answer[:3] == (None, "mine", Reason.KILLED)
+        assert local.decide("no-such", {"user": "u1"}, default=7)[:3] == (
+            None,
+            7,
+            Reason.UNKNOWN_EXPERIMENT,
+        )
+
+
+def test_a_change_is_followed_and_told(running):
+    told: list[Change] = []
+    with running.local() as local:
+        local.listen(told.append)
+        assert local.wait_ready(20)
+        changed = experiment(serving=ruleset_pb2.SERVING_NOT_RUNNING, config_version=4)
+        running.fake.say(rules(changed, experiment("new"), version=4))
+        follows(local, 4)
+        assert local.decide("green", {"user": "u1"}).reason is Reason.NOT_RUNNING
+        eventually(lambda: len(told) == 2)
+    assert [change.kind for change in told] == [Kind.READY, Kind.CHANGED]
+    assert told[1].experiments == ("green", "new")
+
+
+def test_an_experiment_that_did_not_change_is_not_among_those_that_did(running):
+    told: list[Change] = []
+    running.fake.say(rules(experiment("one"), experiment("two")))
+    with running.local() as local:
+        local.listen(told.append)
+        assert local.wait_ready(20)
+        running.fake.say(
+            rules(experiment("one"), experiment("two", salt="other", config_version=4), version=4)
+        )
+        follows(local, 4)
+        eventually(lambda: len(told) == 2)
+    assert told[1].experiments == ("two",)
+
+
+def test_a_stream_that_ends_is_opened_again_and_the_same_rules_are_not_sent_again(running):
+    with running.local() as local:
+        assert local.wait_ready(20)
+        running.fake.end_streams()
+        eventually(lambda: len(running.fake.watches) == 2)
+        eventually(lambda: local.status().connected)
+        first, second = running.fake.watches
+        assert first == ""
+        assert len(second) == 64
+        assert local.status().failures == 0
+
+
+def test_the_service_gone_the_last_rules_go_on_and_are_stale_in_the_end(running):
+    told: list[Change] = []
+    with running.local(stale_after_s=0.3) as local:
+        local.listen(told.append)
+        assert local.wait_ready(20)
+        before = variants(local)
+        running.stop()
+        eventually(lambda: local.status().stale)
+        eventually(lambda: Kind.STALE in [change.kind for change in told])
+        assert variants(local) == before
+        assert not local.status().connected
+        assert local.status().failures > 0
+        assert "UNAVAILABLE" in local.status().problem
+        running.start()
+        eventually(lambda: not local.status().stale and Kind.FRESH in [c.kind for c in told])
+        assert local.status().problem == ""
+
+
+def test_rules_that_a_service_could_not_confirm_for_long_are_stale_although_it_answers(running):
+    running.fake.say(rules(experiment()), confirmed_s=1_000_000_000.0)
+    with running.local() as local:
+        assert local.wait_ready(20)
+        assert local.status().stale
+        age_s = local.status().age_s
+        assert age_s is not None
+        assert age_s > 1e6
+
+
+def test_a_start_without_the_service_and_without_a_file_answers_with_the_default():
+    service = Service(f"127.0.0.1:{free_port()}", KEY)
+    with LocalAssignment(service, Settings(PROJECT, **QUICK)) as local:
+        assert not local.wait_ready(0.2)
+        assert not local.ready
+        answer = local.decide("green", {"user": "u1"}, default="control")
+        assert answer[:3] == (None, "control", Unanswered.NOT_READY)
+        found = local.parameters({"user": "u1"}, {"colour": "red"})["colour"]
+        assert (found.value, found.reason) == ("red", Unanswered.NOT_READY)
+        assert local.held_out({"user": "u1"}) is None
+        assert local.member("vips", {"user": "u1"}) is None
+        status = local.status()
+        assert (status.ready, status.stale, status.age_s) == (False, True, None)
+        eventually(lambda: "UNAVAILABLE" in local.status().problem)
+
+
+def test_a_start_without_the_service_decides_by_the_file_of_the_last_rules(running, tmp_path):
+    with running.local(folder=tmp_path) as local:
+        assert local.wait_ready(20)
+        before = variants(local)
+    running.stop()
+    path = path_of(tmp_path, PROJECT)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    with running.local(folder=tmp_path, stale_after_s=0.2) as local:
+        assert local.ready
+        assert variants(local) == before
+        status = local.status()
+        assert status.from_disk
+        assert status.config_version == 3
+        eventually(lambda: local.status().stale)
+        changed = experiment(serving=ruleset_pb2.SERVING_KILLED, config_version=4)
+        running.fake.say(rules(changed, version=4))
+        running.start()
+        follows(local, 4)
+        assert not local.status().from_disk
+    assert local.decide("green", {"user": "u1"}).reason is Reason.KILLED
+
+
+def damaged(content):
+    first, _, body = content.partition(b"\n")
+    header, _, ruleset = body.partition(b"\n")
+    said = json.loads(header)
+    said["project"] = "elsewhere"
+    return {
+        "a byte differs": content[:-1] + bytes((content[-1] ^ 1,)),
+        "torn": content[:-10],
+        "the header differs": first + b"\n" + json.dumps(said).encode() + b"\n" + ruleset,
+        "newer format": content.replace(b"touchstone-rules 1", b"touchstone-rules 2", 1),
+        "empty": b"",
+        "something else": os.urandom(500),
+    }
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["a byte differs", "torn", "the header differs", "newer format", "empty", "something else"],
+)
+def test_a_file_that_is_not_right_is_refused_whole_and_mended_by_the_service(
+    running, tmp_path, how, caplog
+):
+    with running.local(folder=tmp_path) as local:
+        assert local.wait_ready(20)
+    running.stop()
+    path = path_of(tmp_path, PROJECT)
+    whole = path.read_bytes()
+    path.write_bytes(damaged(whole)[how])
+    with running.local(folder=tmp_path) as local:
+        assert not local.ready
+        assert local.status().refused == 1
+        assert local.decide("green", {"user": "u1"}).reason is Unanswered.NOT_READY
+        running.start()
+        follows(local, 3)
+    assert (
+        path.read_bytes().partition(b"\n")[2].partition(b"\n")[2]
+        == whole.partition(b"\n")[2].partition(b"\n")[2]
+    )
+    assert f"refused, those before go on: {path}" in caplog.text
+
+
+def test_the_rules_of_another_project_are_refused_from_the_service(running, tmp_path):
+    with running.local(project="bank", folder=tmp_path) as local:
+        eventually(lambda: local.status().refused > 1)
+        assert not local.ready
+        assert "project 'shop'" in local.status().problem
+    assert not path_of(tmp_path, "bank").exists()
+
+
+@pytest.mark.parametrize("wrong", ["newer format", "damaged on the way", "no rule that compiles"])
+def test_rules_that_cannot_be_taken_leave_those_before_in_force(running, wrong):
+    with running.local() as local:
+        assert local.wait_ready(20)
+        before = variants(local)
+        bad = {
+            "newer format": lambda: running.fake.say(rules(experiment(), version=4, format=2)),
+            "damaged on the way": lambda: running.fake.say(
+                rules(experiment(), version=4), digest="0" * 64
+            ),
+            "no rule that compiles": lambda: running.fake.say(
+                rules(experiment(salt="not a salt: no"), version=4)
+            ),
+        }
+        bad[wrong]()
+        eventually(lambda: local.status().refused > 0)
+        assert local.status().config_version == 3
+        assert variants(local) == before
+        running.fake.say(rules(experiment(), version=5))
+        follows(local, 5)
+
+
+def test_a_wrong_key_is_told_and_not_shown(running, caplog):
+    with running.local(key="tsk_wrong") as local:
+        eventually(lambda: "UNAUTHENTICATED" in local.status().problem)
+        assert not local.ready
+    assert "UNAUTHENTICATED" in caplog.text
+    assert "tsk_wrong" not in caplog.text
+
+
+def test_what_only_the_server_can_decide_is_not_decided_here(running):
+    running.fake.say(rules(experiment(server_only=True, sticky=True)))
+    with running.local() as local:
+        assert local.wait_ready(20)
+        answer = local.decide("green", {"user": "u1"}, default="mine")
+        assert answer[:3] == (None, "mine", Unanswered.SERVER_ONLY)
+        assert "ask_server" in answer.detail
+    assert running.fake.asked == []
+
+
+def test_what_only_the_server_can_decide_is_asked_for_when_it_may(running):
+    running.fake.say(rules(experiment(server_only=True, sticky=True)))
+    with running.local(ask_server=True, ask_deadline_s=5) as local:
+        assert local.wait_ready(20)
+        answer = local.decide("green", {"user": "u1"}, {"country": "SE"}, default="mine")
+        assert answer[:4] == ("on", "on", Reason.STICKY, 9)
+        assert answer.tainted
+        assert answer.from_server
+        (asked,) = running.fake.asked
+        assert asked.units[0].attributes["country"] == "SE"
+        running.stop()
+        gone = local.decide("green", {"user": "u1"}, default="mine")
+        assert gone[:3] == (None, "mine", Unanswered.SERVER_ONLY)
+        assert gone.detail
+
+
+def test_a_server_that_takes_too_long_is_not_waited_for(running):
+    running.fake.say(rules(experiment(server_only=True)))
+    running.fake.pause_s = 2.0
+    with running.local(ask_server=True, ask_deadline_s=0.05) as local:
+        assert local.wait_ready(20)
+        answer = local.decide("green", {"user": "u1"}, default="mine")
+        assert answer.reason is Unanswered.SERVER_ONLY
+        assert "DEADLINE_EXCEEDED" in answer.detail
+
+
+def test_a_killed_experiment_is_out_here_too_whatever_else_only_the_server_knows(running):
+    killed = experiment(server_only=True, serving=ruleset_pb2.SERVING_KILLED)
+    running.fake.say(rules(killed))
+    with running.local() as local:
+        assert local.wait_ready(20)
+        assert local.decide("green", {"user": "u1"}).reason is Reason.KILLED
+
+
+@pytest.mark.parametrize("ids", [{"user": ""}, {"user": 5}, {"user": "\ud800"}, None])
+def test_what_is_no_id_is_an_answer_and_no_exception(running, ids):
+    with running.local() as local:
+        assert local.wait_ready(20)
+        answer = local.decide("green", ids, default="mine")
+        assert answer[:3] == (None, "mine", Unanswered.INVALID)
+        assert answer.detail
+
+
+def listed(*ids):
+    content = written(fingerprint(each) for each in ids)
+    return content, IdSet.from_fingerprints(content).digest
+
+
+def vips(digest):
+    return ruleset_pb2.AudienceRule(audience="vips", unit_type="user", digest=digest, count=1)
+
+
+def test_id_lists_are_fetched_once_and_kept(running, tmp_path):
+    content, digest = listed(*(f"u{n}" for n in range(100)))
+    running.fake.lists[digest] = content
+    running.fake.say(rules(experiment(), audiences=[vips(digest)]))
+    with running.local(folder=tmp_path, id_lists=True) as local:
+        eventually(lambda: local.member("vips", {"user": "u7"}) is True)
+        assert local.member("vips", {"user": "u100"}) is False
+        assert local.member("no-such", {"user": "u1"}) is None
+    with running.local(folder=tmp_path, id_lists=True) as local:
+        eventually(lambda: local.member("vips", {"user": "u7"}) is True)
+    assert running.fake.list_calls == [digest]
+    other, other_digest = listed("u100")
+    running.fake.lists[other_digest] = other
+    (kept,) = (tmp_path / "id-lists").iterdir()
+    kept.write_bytes(b"damaged!")
+    with running.local(folder=tmp_path, id_lists=True) as local:
+        eventually(lambda: local.member("vips", {"user": "u7"}) is True)
+        running.fake.say(rules(experiment(), version=4, audiences=[vips(other_digest)]))
+        eventually(lambda: local.member("vips", {"user": "u100"}) is True)
+        eventually(lambda: [p.stem for p in (tmp_path / "id-lists").iterdir()] == [other_digest])
+    assert running.fake.list_calls == [digest, digest, other_digest]
+
+
+def test_a_list_that_does_not_come_holds_up_no_change(running):
+    running.fake.say(rules(experiment(), audiences=[vips("a" * 64)]))
+    with running.local(id_lists=True) as local:
+        assert local.wait_ready(20)
+        assert local.member("vips", {"user": "u1"}) is None
+        running.fake.say(rules(experiment(serving=ruleset_pb2.SERVING_KILLED), version=4))
+        follows(local, 4)
+
+
+def test_no_thread_and_no_connection_before_the_first_question():
+    before = threading.active_count()
+    local = LocalAssignment(Service(f"127.0.0.1:{free_port()}", KEY), Settings(PROJECT, **QUICK))
+    assert threading.active_count() == before
+    assert local.close()
+    assert local.decide("green", {"user": "u1"}).reason is Unanswered.NOT_READY
+    assert threading.active_count() == before
+
+
+def test_closed_it_goes_on_deciding_and_its_threads_are_gone(running):
+    before = {thread.name for thread in threading.enumerate()}
+    local = running.local()
+    assert local.wait_ready(20)
+    found = variants(local)
+    assert local.close()
+    assert local.close()
+    assert variants(local) == found
+    left = {thread.name for thread in threading.enumerate()} - before
+    assert not any(name.startswith("touchstone") for name in left)
+
+
+def test_a_listener_that_raises_ends_nothing(running, caplog):
+    def listener(change):
+        raise RuntimeError("the product's own bug")
+
+    with running.local() as local:
+        local.listen(listener)
+        assert local.wait_ready(20)
+        running.fake.say(rules(experiment(), version=4))
+        follows(local, 4)
+    assert "the product's own bug" in caplog.text
+
+
+def test_threads_of_a_product_see_one_version_each_while_the_rules_change(running):
+    """Each version has one experiment more: rules of two versions at once would show."""
+    sizes = range(1, 30)
+
+    def version(n):
+        return rules(*(experiment(f"e{i}") for i in range(n)), version=n)
+
+    running.fake.say(version(1))
+    torn: list[int] = []
+    stop = threading.Event()
+    with running.local() as local:
+        assert local.wait_ready(20)
+
+        def ask():
+            while not stop.is_set():
+                held = local.rules
+                assert held is not None
+                if len(held.evaluator.experiments) != held.config_version:
+                    torn.append(held.config_version)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for n in sizes:
+            running.fake.say(version(n))
+        follows(local, sizes[-1])
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert torn == []
+
+
+FORKS = """
+import os, sys
+from touchstone_assignment.local import LocalAssignment, Service, Settings
+address, key, folder = sys.argv[1:]
+local = LocalAssignment(Service(address, key), Settings("shop", first_retry_s=0.02))
+assert local.wait_ready(20)
+found = [local.decide("green", {"user": f"u{n}"}).variant for n in range(100)]
+children = []
+for child in range(3):
+    pid = os.fork()
+    if pid == 0:
+        same = found == [local.decide("green", {"user": f"u{n}"}).variant for n in range(100)]
+        import time
+        end = time.monotonic() + 30
+        while not local.status().connected and time.monotonic() < end:
+            time.sleep(0.01)
+        followed = local.status().connected
+        done = local.close()
+        os._exit(0 if same and followed and done else 1 + (not same) + 2 * (not followed))
+    children.append(pid)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+assert codes == [0, 0, 0], codes
+import time
+end = time.monotonic() + 30
+while not local.status().connected and time.monotonic() < end:
+    time.sleep(0.01)
+assert local.status().connected
+print("done")
+"""
+
+
+@pytest.mark.parametrize("support", ["0", "1"])
+def test_a_child_process_decides_at_once_and_follows_by_itself(running, tmp_path, support):
+    process = python(
+        FORKS, f"127.0.0.1:{running.port}", KEY, tmp_path, GRPC_ENABLE_FORK_SUPPORT=support
+    )
+    out, _ = finished(process)
+    assert out == "done\n"
+
+
+def test_a_program_ends_by_itself_without_close(running):
+    script = """
+import sys
+from touchstone_assignment.local import LocalAssignment, Service, Settings
+local = LocalAssignment(Service(sys.argv[1], sys.argv[2]), Settings("shop"))
+assert local.wait_ready(20)
+print(local.decide("green", {"user": "u1"}).reason)
+"""
+    out, _ = finished(python(script, f"127.0.0.1:{running.port}", KEY))
+    assert out == "SPLIT\n"
+
+
+def test_settings_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="project is ''"):
+        Settings("")
+    with pytest.raises(ValueError, match="stale_after_s is 0"):
+        Settings("shop", stale_after_s=0)
+    with pytest.raises(ValueError, match="without tls"):
+        Service("10.0.0.5:7701", "key")
+
+
+def test_it_imports_no_service_and_no_generated_stub():
+    for path in (CLIENT / "touchstone_assignment" / "local").rglob("*.py"):
+        assert "from touchstone." not in path.read_text(), path
