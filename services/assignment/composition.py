@@ -4,8 +4,10 @@ import asyncio
 
 from touchstone.assignment.v1 import (
     assignment_service_pb2_grpc,
+    domain_service_pb2_grpc,
     experiment_service_pb2_grpc,
     layer_service_pb2_grpc,
+    schema_service_pb2_grpc,
 )
 
 from services.assignment import encode_decisions
@@ -16,8 +18,11 @@ from services.assignment.adapters.sql import (
     SqlConfigurationWriter,
     migrate_assignment,
 )
-from services.assignment.api import AssignmentServicer, LayerServicer
+from services.assignment.api import AssignmentServicer
+from services.assignment.api_domains import DomainServicer
 from services.assignment.api_experiments import ExperimentServicer
+from services.assignment.api_layers import LayerServicer
+from services.assignment.api_schema import SchemaServicer
 from services.assignment.application.assigned_sample import AssignedSample
 from services.assignment.application.snapshots import Snapshots
 from services.assignment.backend import Backend
@@ -96,5 +101,15 @@ def _servicers(backend: Backend) -> list[Servicer]:
             "touchstone.assignment.v1.LayerService",
             LayerServicer(backend),
             layer_service_pb2_grpc.add_LayerServiceServicer_to_server,
+        ),
+        Servicer(
+            "touchstone.assignment.v1.SchemaService",
+            SchemaServicer(backend),
+            schema_service_pb2_grpc.add_SchemaServiceServicer_to_server,
+        ),
+        Servicer(
+            "touchstone.assignment.v1.DomainService",
+            DomainServicer(backend),
+            domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
         ),
     ]

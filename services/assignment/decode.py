@@ -2,27 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from touchstone.assignment.v1 import assignment_service_pb2, layer_service_pb2
+from touchstone.assignment.v1 import assignment_service_pb2
 from touchstone.common.v1 import unit_pb2
-from touchstone_assignment.bucketing import HashVersion
 from touchstone_assignment.subject import Subject
 from touchstone_assignment.values import plain_struct
 
 from services.assignment.application.assign import AssignUnits
-from services.assignment.application.create_layer import CreateLayer
-from services.assignment.decode_experiment import HASH
 from shared import errors
-
-
-def create_layer(request: layer_service_pb2.CreateLayerRequest, project: str) -> CreateLayer:
-    """The command of a request whose parent is the caller's project."""
-    return CreateLayer(
-        project=project,
-        layer_id=request.layer_id,
-        unit_type=request.layer.unit_type or "user",
-        hash_version=HASH[request.layer.hash_version] or HashVersion.FLAGD_V2,
-        display_name=request.layer.display_name,
-    )
 
 
 def assign(request: assignment_service_pb2.AssignRequest, now_s: float) -> AssignUnits:

@@ -6,7 +6,7 @@ from datetime import datetime
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
-from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2, layer_pb2
+from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2
 from touchstone.common.v1 import unit_pb2
 from touchstone_assignment.bucketing import HashVersion
 
@@ -24,7 +24,6 @@ from services.assignment.domain.experiment import (
     Variant,
 )
 from services.assignment.domain.forced import ForcedVariant
-from services.assignment.domain.layer import Layer, SlotRange
 from shared.resource_names import resource_name
 
 _STATE = {
@@ -50,7 +49,7 @@ _ALLOCATION = {
     Allocation.FIXED: experiment_pb2.ALLOCATION_FIXED,
     Allocation.BANDIT: experiment_pb2.ALLOCATION_BANDIT,
 }
-_HASH = {
+HASH = {
     HashVersion.FLAGD_V2: experiment_pb2.HASH_VERSION_FLAGD_V2,
     HashVersion.FLAGD_V3: experiment_pb2.HASH_VERSION_FLAGD_V3,
 }
@@ -78,14 +77,14 @@ def experiment(found: Experiment) -> experiment_pb2.Experiment:
         control_variant=design.control,
         metrics=[resource_name(found.project, "metrics", metric) for metric in design.metrics],
         salt=design.salt,
-        hash_version=_HASH[design.hash_version],
+        hash_version=HASH[design.hash_version],
         state=_STATE[found.state],
         config_version=found.config_version,
         etag=found.etag,
-        create_time=_time(found.create_time),
-        update_time=_time(found.update_time),
-        start_time=_time(found.start_time),
-        stop_time=_time(found.stop_time),
+        create_time=stamp(found.create_time),
+        update_time=stamp(found.update_time),
+        start_time=stamp(found.start_time),
+        stop_time=stamp(found.stop_time),
         value_type=_VALUE_TYPE[design.value_type],
         targeting=named_condition(design.targeting, found.project) if design.targeting else None,
         prerequisites=[_prerequisite(found.project, needed) for needed in design.prerequisites],
@@ -115,23 +114,7 @@ def forced_variant(found: ForcedVariant) -> experiment_service_pb2.ForcedVariant
         unit=unit_pb2.UnitId(type=found.unit_type, id=found.unit_id),
         variant=found.variant,
         note=found.note,
-        create_time=_time(found.create_time),
-    )
-
-
-def layer(found: Layer, now: datetime, *, ledger: bool = True) -> layer_pb2.Layer:
-    """The layer as it is sent; a list leaves the ledger out."""
-    rows = found.ledger if ledger else ()
-    return layer_pb2.Layer(
-        name=resource_name(found.project, "layers", found.layer_id),
-        display_name=found.display_name,
-        unit_type=found.unit_type,
-        salt=found.salt,
-        hash_version=_HASH[found.hash_version],
-        ranges=[_slot_range(found.project, row) for row in rows],
-        free_slots=found.free_slots(now),
-        create_time=_time(found.create_time),
-        etag=found.etag,
+        create_time=stamp(found.create_time),
     )
 
 
@@ -163,29 +146,19 @@ def _prerequisite(project: str, needed: Prerequisite) -> experiment_pb2.Prerequi
 
 def _schedule(found: Schedule) -> experiment_pb2.Schedule:
     return experiment_pb2.Schedule(
-        start_time=_time(found.start_time),
-        stop_time=_time(found.stop_time),
+        start_time=stamp(found.start_time),
+        stop_time=stamp(found.stop_time),
         ramp=[
-            experiment_pb2.RampStage(time=_time(stage.time), traffic_slots=stage.traffic_slots)
+            experiment_pb2.RampStage(time=stamp(stage.time), traffic_slots=stage.traffic_slots)
             for stage in found.ramp
         ],
     )
 
 
-def _slot_range(project: str, row: SlotRange) -> layer_pb2.SlotRange:
-    return layer_pb2.SlotRange(
-        first_slot=row.first,
-        end_slot=row.end,
-        experiment=resource_name(project, "experiments", row.experiment_id),
-        since_version=row.since_version,
-        release_time=_time(row.release_time),
-        reusable_time=_time(row.reusable_time),
-    )
-
-
-def _time(time: datetime | None) -> Timestamp | None:
+def stamp(time: datetime | None) -> Timestamp | None:
+    """A time as it is sent; None stays away."""
     if time is None:
         return None
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
+    found = Timestamp()
+    found.FromDatetime(time)
+    return found
