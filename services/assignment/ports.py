@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import Message
 
 from services.assignment.domain.attribute import Attribute
+from services.assignment.domain.audience import Audience
 from services.assignment.domain.domain import Domain
 from services.assignment.domain.experiment import Experiment, State
 from services.assignment.domain.forced import ForcedVariant
@@ -35,7 +36,17 @@ class ProjectConfig:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     domains: Mapping[str, Domain] = field(default_factory=dict)
     holdouts: Mapping[str, Holdout] = field(default_factory=dict)
+    audiences: Mapping[str, Audience] = field(default_factory=dict)
     forced: Mapping[str, ForcedVariant] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Names the ids that are on their way into an audience's list."""
+
+    project: str
+    audience_id: str
+    upload_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +157,56 @@ class ResourceStore(Protocol[R]):
         ...
 
 
+class IdListStore(Protocol):
+    """Contents of id lists by their digest, and parts of uploads, inside one transaction.
+
+    Fingerprints are as `touchstone_assignment.conditions.id_set` writes them: ascending, each once.
+    A content is kept for good: old configuration versions may be asked for at any time.
+    """
+
+    def put_part(self, upload: Upload, part: int, fingerprints: bytes, now: datetime) -> None:
+        """Keep a part; one of the same number is replaced."""
+        ...
+
+    def parts(self, upload: Upload) -> Sequence[int]:
+        """The numbers of the parts that are kept, ascending."""
+        ...
+
+    def part(self, upload: Upload, part: int) -> bytes:
+        """The fingerprints of a part that is kept."""
+        ...
+
+    def forget(self, upload: Upload) -> None:
+        """Delete the parts of an upload; one that is not there is no error."""
+        ...
+
+    def sweep(self, before: datetime) -> None:
+        """Delete every part of any project that was kept before a time."""
+        ...
+
+    def put(self, project: str, digest: str, fingerprints: bytes) -> None:
+        """Keep a content; one that is there already stays as it is."""
+        ...
+
+
+class IdLists(Protocol):
+    """Reads contents of id lists, each in a transaction of its own."""
+
+    def fingerprints(self, project: str, digest: str) -> bytes:
+        """The content as it is written; NOT_FOUND when the project never had it.
+
+        UNAVAILABLE when the store is away.
+        """
+        ...
+
+    def anywhere(self, digest: str) -> bytes | None:
+        """The content, whoever put it there, or None. For deciding only: never show it to a caller.
+
+        UNAVAILABLE when the store is away.
+        """
+        ...
+
+
 class Configuration(Protocol):
     """One transaction over everything that assignment keeps."""
 
@@ -182,6 +243,16 @@ class Configuration(Protocol):
     @property
     def forced(self) -> ResourceStore[ForcedVariant]:
         """The forced variants of all experiments."""
+        ...
+
+    @property
+    def audiences(self) -> ResourceStore[Audience]:
+        """The audiences."""
+        ...
+
+    @property
+    def id_lists(self) -> IdListStore:
+        """The contents of audiences by list, and the uploads that become one."""
         ...
 
     def next_revision(self, project: str, now: datetime) -> Revision:

@@ -8,6 +8,7 @@ from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.adapters.sql_resources import Codec
 from services.assignment.domain.attribute import Attribute, AttributeType
+from services.assignment.domain.audience import Audience, ListedIds
 from services.assignment.domain.domain import Domain
 from services.assignment.domain.forced import ForcedVariant
 from services.assignment.domain.holdout import Holdout
@@ -101,8 +102,31 @@ def _read_forced(fields: Fields) -> Fields:
     }
 
 
+def _write_audience(found: Audience) -> Fields:
+    listed = found.id_list
+    return {
+        "display_name": found.display_name,
+        "description": found.description,
+        "update_time": found.update_time.isoformat(),
+        "condition": found.condition,
+        "id_list": listed
+        and {"unit_type": listed.unit_type, "count": listed.count, "digest": listed.digest},
+    }
+
+
+def _read_audience(fields: Fields) -> Fields:
+    listed = fields["id_list"]
+    return {
+        "display_name": fields["display_name"],
+        "description": fields["description"],
+        "update_time": datetime.fromisoformat(fields["update_time"]),
+        "members": ListedIds(**listed) if listed else fields["condition"],
+    }
+
+
 UNIT_TYPES: Final = Codec("UNIT_TYPE", "unit type", _write_unit_type, _read_unit_type, UnitType)
 ATTRIBUTES: Final = Codec("ATTRIBUTE", "attribute", _write_attribute, _read_attribute, Attribute)
 DOMAINS: Final = Codec("DOMAIN", "domain", _write_domain, _read_domain, Domain)
 HOLDOUTS: Final = Codec("HOLDOUT", "holdout", _write_holdout, _read_holdout, Holdout)
 FORCED: Final = Codec("FORCED", "forced variant", _write_forced, _read_forced, ForcedVariant)
+AUDIENCES: Final = Codec("AUDIENCE", "audience", _write_audience, _read_audience, Audience)

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from services.assignment.adapters import resource_documents
 from services.assignment.adapters.documents import salt_of
 from services.assignment.adapters.sql_experiments import SqlExperimentStore
+from services.assignment.adapters.sql_id_lists import SqlIdListStore
 from services.assignment.adapters.sql_layers import SqlLayerStore
 from services.assignment.adapters.sql_resources import SqlResourceStore
 from services.assignment.adapters.tables import CONFIG, EXPERIMENTS
@@ -40,6 +41,8 @@ class SqlConfiguration:
         self.domains = SqlResourceStore(connection, resource_documents.DOMAINS)
         self.holdouts = SqlResourceStore(connection, resource_documents.HOLDOUTS)
         self.forced = SqlResourceStore(connection, resource_documents.FORCED)
+        self.audiences = SqlResourceStore(connection, resource_documents.AUDIENCES)
+        self.id_lists = SqlIdListStore(connection)
 
     def next_revision(self, project: str, now: datetime) -> Revision:
         """See Configuration: the row's lock is held until the transaction ends."""
@@ -108,6 +111,7 @@ class SqlConfiguration:
             domains=every(self.domains),
             holdouts=every(self.holdouts),
             forced=every(self.forced),
+            audiences=every(self.audiences),
         )
 
 

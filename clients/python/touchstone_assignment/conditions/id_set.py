@@ -51,7 +51,7 @@ class IdSet:
     bytes an id and answers in half the time, a search of the whole array takes three times as long.
     """
 
-    __slots__ = ("_fingerprints", "_starts", "digest")
+    __slots__ = ("__weakref__", "_fingerprints", "_starts", "digest")
 
     def __init__(self, ascending: "array[int]", digest: str) -> None:
         """From fingerprints that are known to ascend; use `of_ids` or `from_fingerprints`."""
