@@ -173,7 +173,7 @@ def test_a_project_that_cannot_be_read_holds_up_no_other(world: World) -> None:
 def test_a_document_of_a_newer_program_is_refused(world: World) -> None:
     world.create()
     with world.database.begin() as connection:
-        connection.execute(sa.update(EXPERIMENTS).values(document='{"format": 2}'))
+        connection.execute(sa.update(EXPERIMENTS).values(document='{"format": 99}'))
     with pytest.raises(DomainError) as caught:
         world.snapshots.poll()
     assert (caught.value.code, caught.value.reason) == (Code.FAILED_PRECONDITION, "NEWER_VERSION")

@@ -1,8 +1,10 @@
 """The compiled configuration of every project, in memory and kept when the store is away."""
 
+import hashlib
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from touchstone.assignment.v1.ruleset_pb2 import ExperimentRule, Ruleset
@@ -19,6 +21,8 @@ Describe = Callable[[ExperimentRule], bytes]
 """From an experiment to what every reply says of it, as replies send it."""
 IdSets = Callable[[str], IdSet]
 """From the digest of an id list to its content; LookupError without it."""
+Listener = Callable[[str], None]
+"""Is told the project of a snapshot that is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,12 @@ class Snapshot:
     evaluator: Evaluator
     descriptions: Mapping[str, bytes]
     """What replies say of each experiment, by id."""
+    body: bytes
+    """The ruleset, serialized: the same bytes for the disk and for everybody who watches."""
+    digest: str
+    """The SHA-256 of `body` in hexadecimal digits."""
+    reading: frozenset[str]
+    """The experiments whose decisions read attributes."""
 
     @property
     def config_version(self) -> int:
@@ -63,7 +73,33 @@ def compile_snapshot(
         key: told[key] if known.get(key) is compiled else describe(compiled.rule)
         for key, compiled in evaluator.experiments.items()
     }
-    return Snapshot(ruleset, evaluator, descriptions)
+    body = ruleset.SerializeToString(deterministic=True)
+    return Snapshot(
+        ruleset=ruleset,
+        evaluator=evaluator,
+        descriptions=descriptions,
+        body=body,
+        digest=hashlib.sha256(body).hexdigest(),
+        reading=_reading(ruleset),
+    )
+
+
+def _reading(ruleset: Ruleset) -> frozenset[str]:
+    """The experiments that read attributes, themselves or through what they need of others."""
+    found = {
+        rule.experiment
+        for rule in ruleset.experiments
+        if rule.HasField("targeting") or rule.switchback.region_attribute
+    }
+    before = -1
+    while before != len(found):
+        before = len(found)
+        found |= {
+            rule.experiment
+            for rule in ruleset.experiments
+            if any(needed.experiment in found for needed in rule.prerequisites)
+        }
+    return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +108,17 @@ class _State:
 
     snapshots: dict[str, Snapshot]
     confirmed: datetime | None
+    behind: Mapping[str, datetime | None]
+    """Of projects that were not loaded when the others were: when they last were."""
+    restored: frozenset[str]
+    """Projects whose snapshots come from elsewhere than the store, which has the last word."""
 
 
 class Snapshots:
     """Answers from memory; `refresh` and `poll` bring in what changed.
 
-    A snapshot is never replaced by an older one. When the store is away, `refresh` and `poll`
-    raise and the last snapshots stay.
+    A snapshot is never replaced by an older one of the store. When the store is away, or holds what
+    cannot be understood, `refresh` and `poll` raise and the last snapshots stay.
     """
 
     def __init__(
@@ -93,11 +133,20 @@ class Snapshots:
         self._describe = describe
         self._id_sets = id_sets
         self._lock = threading.Lock()
-        self._state = _State({}, None)
+        self._state = _State({}, None, {}, frozenset())
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Have a function called, in any thread, with each project that was changed."""
+        self._listeners.append(listener)
 
     def known(self, project: str) -> Snapshot | None:
         """The snapshot of a project that was loaded before, without touching the store."""
         return self._state.snapshots.get(project)
+
+    def all(self) -> Mapping[str, Snapshot]:
+        """Every snapshot by its project."""
+        return self._state.snapshots
 
     def of(self, project: str) -> Snapshot:
         """The snapshot of a project, loaded now when it was never asked for.
@@ -107,17 +156,45 @@ class Snapshots:
         return self.known(project) or self.refresh(project)
 
     def refresh(self, project: str) -> Snapshot:
-        """Load one project now."""
-        with self._reader.read() as configuration:
+        """Load one project now; INTERNAL when what is stored cannot be understood."""
+        with _understood(project), self._reader.read() as configuration:
             config = configuration.load(project)
-        with self._lock:
-            old = self._state.snapshots.get(project)
-            if old is not None and old.config_version >= config.config_version:
+        with self._lock, _understood(project):
+            state = self._state
+            old = state.snapshots.get(project)
+            if (
+                old is not None
+                and project not in state.restored
+                and old.config_version >= config.config_version
+            ):
                 return old
-            ruleset = to_ruleset(config, project)
-            new = compile_snapshot(ruleset, old, self._describe, self._id_sets)
-            self._state = _State({**self._state.snapshots, project: new}, self._state.confirmed)
-            return new
+            new = compile_snapshot(to_ruleset(config, project), old, self._describe, self._id_sets)
+            self._state = replace(
+                state,
+                snapshots={**state.snapshots, project: new},
+                restored=state.restored - {project},
+            )
+        self._tell(project)
+        return new
+
+    def restore(self, ruleset: Ruleset, confirmed: datetime) -> None:
+        """Take a project as it was, until the store says how it is; nothing when it is known.
+
+        INTERNAL when the ruleset cannot decide.
+        """
+        project = ruleset.project
+        with self._lock, _understood(project):
+            state = self._state
+            if project in state.snapshots:
+                return
+            new = compile_snapshot(ruleset, None, self._describe, self._id_sets)
+            self._state = replace(
+                state,
+                snapshots={**state.snapshots, project: new},
+                behind={**state.behind, project: confirmed},
+                restored=state.restored | {project},
+            )
+        self._tell(project)
 
     def poll(self) -> int:
         """Load every project whose version moved on; how many there were.
@@ -127,31 +204,61 @@ class Snapshots:
         asked = self._clock.now()
         with self._reader.read() as configuration:
             versions = configuration.versions()
-        stale = [
+        stale = {
             project
             for project, version in versions.items()
             if (known := self.known(project)) is None or known.config_version < version
-        ]
-        failures = [failure for project in stale if (failure := self._try_refresh(project))]
-        if failures:
-            raise failures[0]
+        }
+        stale |= self._state.restored
+        failures = {
+            project: failure for project in sorted(stale) if (failure := self._try_refresh(project))
+        }
         with self._lock:
-            self._state = _State(self._state.snapshots, asked)
+            behind = {project: self.confirmed(project) for project in failures}
+            self._state = replace(self._state, confirmed=asked, behind=behind)
+        for failure in failures.values():
+            raise failure
         return len(stale)
+
+    def confirmed(self, project: str) -> datetime | None:
+        """When the project's configuration was last confirmed to be the newest."""
+        state = self._state
+        return state.behind.get(project, state.confirmed)
+
+    def age_s(self, project: str) -> float:
+        """Seconds since then; 0 for what was loaded before the first confirmation."""
+        confirmed = self.confirmed(project)
+        return self._since_s(confirmed) if confirmed is not None else 0.0
+
+    def staleness_s(self) -> float | None:
+        """The largest age of all; None before the first confirmation."""
+        state = self._state
+        times = [time for time in (state.confirmed, *state.behind.values()) if time is not None]
+        return self._since_s(min(times)) if times else None
+
+    def _since_s(self, time: datetime) -> float:
+        return max(0.0, (self._clock.now() - time).total_seconds())
 
     def _try_refresh(self, project: str) -> DomainError | None:
         try:
             self.refresh(project)
         except DomainError as error:
             return error
-        except (ValueError, LookupError) as error:
-            # What is stored cannot be understood: name the project, keep what is known of it.
-            return DomainError(
-                Code.INTERNAL, "INTERNAL", f"project {project!r} cannot be read: {error!r}"
-            )
         return None
 
-    def staleness_s(self) -> float | None:
-        """Seconds since the store last confirmed what is held; None before the first time."""
-        confirmed = self._state.confirmed
-        return None if confirmed is None else (self._clock.now() - confirmed).total_seconds()
+    def _tell(self, project: str) -> None:
+        for listener in self._listeners:
+            listener(project)
+
+
+@contextmanager
+def _understood(project: str) -> Iterator[None]:
+    """Whatever is wrong with what is stored of a project is of this project alone: name it."""
+    try:
+        yield
+    except DomainError:
+        raise
+    except Exception as error:
+        raise DomainError(
+            Code.INTERNAL, "INTERNAL", f"project {project!r} cannot be read: {error!r}"
+        ) from error
