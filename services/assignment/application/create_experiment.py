@@ -5,7 +5,12 @@ from datetime import datetime
 
 from touchstone_assignment.bucketing import HashVersion
 
-from services.assignment.application.create_layer import CreateLayer, empty_layer
+from services.assignment.application.create_layer import (
+    CreateLayer,
+    empty_layer,
+    require_in_reach,
+)
+from services.assignment.application.design_fit import require_fit
 from services.assignment.application.find import find_layer
 from services.assignment.domain.design_rules import require_valid
 from services.assignment.domain.experiment import (
@@ -92,6 +97,7 @@ def create_experiment(
         start_time=command.start_time,
         stop_time=command.stop_time,
     )
+    require_fit(configuration, command.project, experiment.design)
     if command.prerequisites:
         require_prerequisites(experiment, configuration.experiments.all_now(command.project))
     configuration.experiments.insert(experiment)
@@ -152,6 +158,7 @@ def _own_layer(
 
 def _named_layer(command: CreateExperiment, unit_type: str, configuration: Configuration) -> Layer:
     layer = find_layer(configuration, command.project, command.layer)
+    require_in_reach(configuration, layer)
     if layer.unit_type != unit_type:
         raise errors.invalid(
             "layer",

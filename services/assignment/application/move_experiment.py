@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.assignment.application.create_layer import require_in_reach
 from services.assignment.application.find import find_experiment, find_layer, require_etag
 from services.assignment.domain.experiment import AssignmentSource, Experiment, State
 from services.assignment.domain.lifecycle import move
@@ -48,6 +49,7 @@ def _move_slots(
         return
     layer = find_layer(configuration, experiment.project, experiment.design.layer)
     if experiment.state is State.RUNNING:
+        require_in_reach(configuration, layer)
         slots = experiment.design.traffic_slots
         changed = layer.allocate(experiment.experiment_id, slots, revision)
     else:

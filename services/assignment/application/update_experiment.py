@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.assignment.application.design_fit import require_fit
 from services.assignment.application.find import find_experiment, find_layer, require_etag
 from services.assignment.domain.design_rules import require_valid_change
 from services.assignment.domain.experiment import AssignmentSource, Design, Experiment, State
@@ -37,6 +38,7 @@ def update_experiment(
     if design == old.design:
         return old
     new = revise(old, require_valid_change(old.design, design), revision)
+    require_fit(configuration, command.project, design, old.design)
     if design.prerequisites != old.design.prerequisites or _keys(design) != _keys(old.design):
         others = configuration.experiments.all_now(command.project)
         require_prerequisites(new, others)
