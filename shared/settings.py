@@ -15,6 +15,9 @@ from shared.errors import DomainError, FieldViolation, invalid_fields
 ServiceName = Literal["assignment", "events", "results", "attribution"]
 SERVICES: tuple[ServiceName, ...] = ("assignment", "events", "results", "attribution")
 
+MORE_ADDRESSES = ("assignment_http_address", "events_http_address")
+"""Where services listen besides; each may be empty: nowhere."""
+
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 
 
@@ -63,6 +66,9 @@ class Settings(BaseSettings):
         "Default: erasures in the data folder.",
     )
     assignment_address: Address = Field("127.0.0.1:7701", description="Where assignment is.")
+    assignment_http_address: OptionalAddress = Field(
+        "127.0.0.1:7711", description="Where assignment answers OFREP over HTTP. Empty: nowhere."
+    )
     events_address: Address = Field("127.0.0.1:7702", description="Where events is.")
     events_http_address: OptionalAddress = Field(
         "127.0.0.1:7712", description="Where events takes OTLP over HTTP. Empty: nowhere."

@@ -2,5 +2,8 @@
 
 import os
 
+from shared.settings import MORE_ADDRESSES
+
 # A service that is composed in a test takes no port but those that the test names.
-os.environ.setdefault("TOUCHSTONE_EVENTS_HTTP_ADDRESS", "")
+for _name in MORE_ADDRESSES:
+    os.environ.setdefault(f"TOUCHSTONE_{_name.upper()}", "")

@@ -18,7 +18,7 @@ from services.cli.settings import CliSettings
 from services.cli.supervisor import Program
 from shared.errors import DomainError, failed_precondition
 from shared.server.channel import open_channel
-from shared.settings import SERVICES, ClientTls
+from shared.settings import MORE_ADDRESSES, SERVICES, ClientTls
 
 _PROBE_S = 2.0
 
@@ -33,7 +33,7 @@ def programs(settings: CliSettings) -> list[Program]:
         "TOUCHSTONE_LAKE": str(settings.lake_path.absolute()),
         "TOUCHSTONE_DATABASE_URL": settings.state_url,
         **{f"TOUCHSTONE_{name.upper()}_ADDRESS": settings.address(name) for name in SERVICES},
-        "TOUCHSTONE_EVENTS_HTTP_ADDRESS": settings.events_http_address,
+        **{f"TOUCHSTONE_{name.upper()}": getattr(settings, name) for name in MORE_ADDRESSES},
     }
     return [
         Program(
@@ -74,8 +74,9 @@ def only_supervisor(data: Path) -> Iterator[None]:
 def require_free_addresses(settings: CliSettings) -> None:
     """Raises FAILED_PRECONDITION that names the first address that somebody else listens on."""
     addresses: dict[str, str] = {name: settings.address(name) for name in SERVICES}
-    if settings.events_http_address:
-        addresses["events_http"] = settings.events_http_address
+    for setting in MORE_ADDRESSES:
+        if address := getattr(settings, setting):
+            addresses[setting.removesuffix("_address")] = address
     for name, address in addresses.items():
         host, _, port = address.rpartition(":")
         host = host.strip("[]")

@@ -105,7 +105,8 @@ def test_compose_runs_every_service_under_its_own_name_and_port(service):
     found = SUITE["services"][service]
     port = address_port(service)
     assert found["build"]["target"] == service
-    ports = [port, address_port("events_http")] if service == "events" else [port]
+    more = {"assignment": ["assignment_http"], "events": ["events_http"]}.get(service, [])
+    ports = [port, *(address_port(name) for name in more)]
     assert found["ports"] == [f"127.0.0.1:{port}:{port}" for port in ports]
     for program in (*SERVICES, "cli", "keys"):
         environment = SUITE["services"][program]["environment"]
@@ -189,7 +190,7 @@ def test_wheel_has_the_code_the_migrations_and_the_stubs_once(tmp_path):
         names = archive.namelist()
     assert len(names) == len(set(names))
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"buf", "services", "shared", "touchstone"}
+    assert tops == {"buf", "flagd", "services", "shared", "touchstone", "touchstone_assignment"}
     assert not [name for name in names if name.startswith("shared/gen/")]
     assert "touchstone/events/v1/events_service_pb2_grpc.py" in names
     for folder in ("shared/state", "services/assignment/adapters", "services/results/adapters"):

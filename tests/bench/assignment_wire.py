@@ -87,6 +87,7 @@ def _service(settings: Settings) -> Iterator[grpc.Channel]:
     environment = os.environ | {
         "TOUCHSTONE_DATA": str(settings.data),
         "TOUCHSTONE_ASSIGNMENT_ADDRESS": settings.assignment_address,
+        "TOUCHSTONE_ASSIGNMENT_HTTP_ADDRESS": "",
         "TOUCHSTONE_LOG_LEVEL": "warning",
     }
     command = [sys.executable, "-m", "services.assignment"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import SERVICES, Settings
+from shared.settings import MORE_ADDRESSES, SERVICES, Settings
 from shared.testing.serving import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,8 @@ def script(page, addresses):
 def run(text, folder, addresses):
     """Status and output of a script; whatever it started ends with it."""
     environment = {f"TOUCHSTONE_{n.upper()}_ADDRESS": a for n, a in addresses.items()}
-    environment.setdefault("TOUCHSTONE_EVENTS_HTTP_ADDRESS", "")
+    for name in MORE_ADDRESSES:
+        environment.setdefault(f"TOUCHSTONE_{name.upper()}", "")
     (folder / "page.sh").write_text(text)
     log = folder / "page.log"
     with log.open("wb") as output:

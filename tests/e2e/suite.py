@@ -14,6 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shared.server.channel import open_channel
+from shared.settings import MORE_ADDRESSES
 
 SERVICES = ("assignment", "events", "results", "attribution")
 _START_S = 60.0
@@ -45,6 +46,7 @@ class Suite:
             **{k: v for k, v in os.environ.items() if not k.startswith("TOUCHSTONE_")},
             "TOUCHSTONE_DATA": str(data),
             **{f"TOUCHSTONE_{s.upper()}_ADDRESS": a for s, a in self.addresses.items()},
+            **{f"TOUCHSTONE_{name.upper()}": "" for name in MORE_ADDRESSES},
             "TOUCHSTONE_EVENTS_HTTP_ADDRESS": self.otlp_address,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -17,7 +17,7 @@ from shared.clock import SystemClock
 from shared.ids import RandomIds
 from shared.security.bootstrap import make_owner_key
 from shared.server.platform import open_platform
-from shared.settings import Settings
+from shared.settings import MORE_ADDRESSES, Settings
 from tests.robustness.launcher import Limits, launcher
 
 START_S, STOP_S = 60.0, 60.0
@@ -178,7 +178,7 @@ class EventsProcess:
         return kept | {
             "TOUCHSTONE_DATA": str(self.data),
             f"TOUCHSTONE_{self.service.upper()}_ADDRESS": self.address,
-            "TOUCHSTONE_EVENTS_HTTP_ADDRESS": "",
+            **{f"TOUCHSTONE_{name.upper()}": "" for name in MORE_ADDRESSES},
             "TOUCHSTONE_FLUSH_INTERVAL_S": str(self.flush_interval_s),
             "TOUCHSTONE_LOG_LEVEL": os.environ.get("ROBUSTNESS_LOG_LEVEL", "warning"),
             **self.more,

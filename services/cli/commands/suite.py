@@ -88,6 +88,8 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 def _where(settings: CliSettings) -> str:
     lines = [f"{name:<12} {settings.address(name)}" for name in SERVICES]
+    if settings.assignment_http_address:
+        lines.append(f"{'ofrep/http':<12} {settings.assignment_http_address}")
     if settings.events_http_address:
         lines.append(f"{'otlp/http':<12} {settings.events_http_address}")
     places: list[tuple[str, Path]] = [

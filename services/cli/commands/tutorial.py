@@ -25,7 +25,7 @@ from services.cli.supervisor import Stop
 from services.cli.terminal import say
 from shared.clock import SystemClock
 from shared.errors import failed_precondition
-from shared.settings import SERVICES
+from shared.settings import MORE_ADDRESSES, SERVICES
 
 # The simulation is slow to load, and no other command needs it: it is loaded where it is used.
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _settings(data: Path | None) -> CliSettings:
         f"{name}_address": address
         for name, address in zip(SERVICES, free_addresses(len(SERVICES)), strict=True)
     }
-    # Nothing of it comes by HTTP.
-    addresses["events_http_address"] = ""
+    # Nothing of it comes by another way.
+    addresses |= dict.fromkeys(MORE_ADDRESSES, "")
     folder = {"data": data or _FOLDER, "lake": None, "database_url": "", "api_key": SecretStr("")}
     return read_settings().model_copy(update={**addresses, **folder})
 
