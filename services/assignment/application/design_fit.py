@@ -1,10 +1,18 @@
 """Does a design fit what its project declares, and the layer that it is in?"""
 
+from collections.abc import Iterator
+
+from touchstone_assignment.conditions import faults
+
 from services.assignment.application.find import find_layer
-from services.assignment.application.schema import require_declared_unit_type
+from services.assignment.application.schema import attribute_types, require_declared_unit_type
+from services.assignment.condition_text import audience_ids, kept_condition
+from services.assignment.domain.attribute import AttributeType
 from services.assignment.domain.experiment import AssignmentSource, Design
 from services.assignment.domain.parameter_rules import check_payload
 from services.assignment.ports import Configuration
+from shared import errors
+from shared.errors import FieldViolation
 
 _UNIT_TYPES = ("unit_type", "anonymous_unit_type", "observed_unit_type")
 
@@ -12,8 +20,9 @@ _UNIT_TYPES = ("unit_type", "anonymous_unit_type", "observed_unit_type")
 def require_fit(
     configuration: Configuration, project: str, new: Design, old: Design | None = None
 ) -> None:
-    """INVALID_ARGUMENT for a unit type that the project does not declare, and for a payload that
-    sets what is no parameter of the layer. What `old` has already is not judged again.
+    """INVALID_ARGUMENT for a unit type or an attribute that the project does not declare, a rule
+    that is none, an audience that is not there, and a payload that sets what is no parameter of the
+    layer. What `old` has already is not judged again.
     """
     for field in _UNIT_TYPES:
         unit_type: str = getattr(new, field)
@@ -22,3 +31,37 @@ def require_fit(
     in_layer = new.source is AssignmentSource.SLOTS
     if in_layer and (old is None or old.variants != new.variants):
         check_payload(find_layer(configuration, project, new.layer), new.variants)
+    wrong = [
+        *_targeting_faults(configuration, project, new, old),
+        *_region_faults(configuration, project, new, old),
+    ]
+    if wrong:
+        raise errors.invalid_fields(wrong)
+
+
+def _targeting_faults(
+    configuration: Configuration, project: str, new: Design, old: Design | None
+) -> Iterator[FieldViolation]:
+    if new.targeting is None or (old is not None and old.targeting == new.targeting):
+        return
+    there = {
+        key for key in audience_ids(new.targeting) if configuration.audiences.get(project, key)
+    }
+    types = attribute_types(configuration, project)
+    for field, description in faults(kept_condition(new.targeting), types, "targeting", there):
+        yield FieldViolation(field, description)
+
+
+def _region_faults(
+    configuration: Configuration, project: str, new: Design, old: Design | None
+) -> Iterator[FieldViolation]:
+    if new.switchback is None or (old is not None and old.switchback == new.switchback):
+        return
+    name, types = new.switchback.region_attribute, attribute_types(configuration, project)
+    if name and types and types.get(name) != AttributeType.STRING:
+        texts = ", ".join(key for key, kind in types.items() if kind == AttributeType.STRING)
+        yield FieldViolation(
+            "switchback.region_attribute",
+            f"is {errors.shown(name)}; allowed: an attribute of type STRING that the project "
+            f"declares, as {texts or 'none yet'}",
+        )

@@ -4,6 +4,7 @@ A project that declares none may use any. From the first declaration on, what is
 use only what is declared; what stands already goes on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -56,6 +57,12 @@ def require_declared_unit_type(
             f"a unit type that the project declares, as {', '.join(declared)}; or declare it "
             "with CreateUnitType",
         )
+
+
+def attribute_types(configuration: Configuration, project: str) -> Mapping[str, str]:
+    """The name of the type of every attribute that the project declares, by its id."""
+    declared = configuration.attributes.all_now(project)
+    return {key: found.type.value for key, found in declared.items()}
 
 
 def create_unit_type(

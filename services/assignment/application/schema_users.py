@@ -6,7 +6,7 @@ from services.assignment.ports import ProjectConfig
 
 
 def users_of_unit_type(config: ProjectConfig, unit_type: str) -> list[str]:
-    """The layers, experiments and holdouts that are about units of the type, by kind and id.
+    """What is about units of the type, by kind and id: layers, experiments, holdouts, lists.
 
     Archived experiments and ended holdouts use nothing.
     """
@@ -27,15 +27,27 @@ def users_of_unit_type(config: ProjectConfig, unit_type: str) -> list[str]:
             for key, found in config.holdouts.items()
             if found.unit_type == unit_type and not found.ended
         ),
+        *(
+            f"audience {key}"
+            for key, found in config.audiences.items()
+            if found.id_list is not None and found.id_list.unit_type == unit_type
+        ),
     ]
 
 
 def users_of_attribute(config: ProjectConfig, attribute: str) -> list[str]:
-    """The experiments whose rules ask for the attribute, by kind and id."""
+    """The experiments and audiences whose rules ask for the attribute, by kind and id."""
     return [
-        f"experiment {found.experiment_id}"
-        for found in _experiments(config)
-        if attribute in _asked_by(found)
+        *(
+            f"experiment {found.experiment_id}"
+            for found in _experiments(config)
+            if attribute in _asked_by(found)
+        ),
+        *(
+            f"audience {key}"
+            for key, found in config.audiences.items()
+            if found.condition is not None and attribute in attribute_names(found.condition)
+        ),
     ]
 
 
