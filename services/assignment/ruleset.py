@@ -10,6 +10,7 @@ from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
 from touchstone_assignment.bucketing import HashVersion
 
 from services.assignment.condition_text import kept_condition
+from services.assignment.domain.audience import Audience
 from services.assignment.domain.domain import Domain
 from services.assignment.domain.experiment import (
     Allocation,
@@ -24,10 +25,9 @@ from services.assignment.domain.forced import ForcedVariant
 from services.assignment.domain.holdout import Holdout
 from services.assignment.domain.layer import Holder, Layer, LayerKind
 from services.assignment.ports import ProjectConfig
+from services.assignment.server_only import server_only
 
 FORMAT = 1
-MAX_FORCED_SENT = 100
-"""An experiment with more forced variants is decided by the server alone."""
 _HASH = {
     HashVersion.FLAGD_V2: experiment_pb2.HASH_VERSION_FLAGD_V2,
     HashVersion.FLAGD_V3: experiment_pb2.HASH_VERSION_FLAGD_V3,
@@ -50,7 +50,7 @@ def to_ruleset(config: ProjectConfig, project: str) -> ruleset_pb2.Ruleset:
         if config.experiments[key].state is not State.ARCHIVED
     ]
     domains = [found for _, found in sorted(config.domains.items()) if not found.released]
-    facts = _Facts(_held_slots(config.layers.values()), _forced(config))
+    facts = _Facts(_held_slots(config.layers.values()), _forced(config), server_only(config))
     return ruleset_pb2.Ruleset(
         format=FORMAT,
         project=project,
@@ -61,6 +61,7 @@ def to_ruleset(config: ProjectConfig, project: str) -> ruleset_pb2.Ruleset:
         holdouts=[
             _holdout(found) for _, found in sorted(config.holdouts.items()) if not found.ended
         ],
+        audiences=[_audience(found) for _, found in sorted(config.audiences.items())],
     )
 
 
@@ -71,6 +72,7 @@ class _Facts:
     held: Mapping[Holder, Sequence[ruleset_pb2.Slots]]
     forced: Mapping[str, Sequence[ForcedVariant]]
     """By experiment, in the order of their resource ids."""
+    server_only: frozenset[str]
 
 
 def _forced(config: ProjectConfig) -> dict[str, list[ForcedVariant]]:
@@ -133,7 +135,7 @@ def _experiment(found: Experiment, facts: _Facts) -> ruleset_pb2.ExperimentRule:
         anonymous_unit_type=design.anonymous_unit_type,
         switchback=_switchback(design),
         bandit=design.allocation is Allocation.BANDIT,
-        server_only=_decided_by_server(design) or len(forced) > MAX_FORCED_SENT,
+        server_only=found.experiment_id in facts.server_only,
         control=design.control,
     )
 
@@ -145,12 +147,6 @@ def _serving(found: Experiment) -> ruleset_pb2.Serving.ValueType:
         return ruleset_pb2.SERVING_KILLED
     running = found.state is State.RUNNING
     return ruleset_pb2.SERVING_RUNNING if running else ruleset_pb2.SERVING_NOT_RUNNING
-
-
-def _decided_by_server(design: Design) -> bool:
-    return (
-        design.sticky or bool(design.anonymous_unit_type) or design.allocation is Allocation.BANDIT
-    )
 
 
 def _variant(variant: Variant, value_type: ValueType) -> ruleset_pb2.VariantRule:
@@ -204,6 +200,19 @@ def _holdout(found: Holdout) -> ruleset_pb2.HoldoutRule:
         slots=found.slots,
         layers=sorted(found.layers),
         experiments=sorted(found.experiments),
+    )
+
+
+def _audience(found: Audience) -> ruleset_pb2.AudienceRule:
+    listed = found.members
+    if isinstance(listed, str):
+        condition = kept_condition(listed)
+        return ruleset_pb2.AudienceRule(audience=found.resource_id, condition=condition)
+    return ruleset_pb2.AudienceRule(
+        audience=found.resource_id,
+        unit_type=listed.unit_type,
+        digest=listed.digest,
+        count=listed.count,
     )
 
 
