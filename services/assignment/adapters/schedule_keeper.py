@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from opentelemetry import metrics
+from opentelemetry.metrics import Meter
 from touchstone.assignment.v1 import experiment_pb2
 from touchstone.assignment.v1 import experiment_service_pb2 as pb
 
@@ -30,7 +30,6 @@ RETRY = timedelta(seconds=30)
 _SERVICE = "/touchstone.assignment.v1.ExperimentService/"
 
 
-@dataclass(slots=True)
 class ScheduleKeeper:
     """Looks every `interval_s` for steps that are due, and takes each as the RPC of its kind would.
 
@@ -40,11 +39,15 @@ class ScheduleKeeper:
     nothing happens; what was missed is made up for when it is back, or after a restart.
     """
 
-    backend: Backend
-    interval_s: float
-    _waiting: dict[tuple[str, str], datetime] = field(default_factory=dict)
-    _away: bool = False
-    _task: asyncio.Task[None] | None = None
+    def __init__(self, backend: Backend, interval_s: float, meter: Meter | None = None) -> None:
+        self._backend = backend
+        self._interval_s = interval_s
+        unit, meaning = METRICS[STEPS_METRIC]
+        meter = meter or metrics.get_meter("touchstone.assignment")
+        self._steps = meter.create_counter(STEPS_METRIC, unit, meaning)
+        self._waiting: dict[tuple[str, str], datetime] = {}
+        self._away = False
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Goes to work in the background."""
@@ -58,9 +61,9 @@ class ScheduleKeeper:
 
     async def keep_once(self) -> int:
         """Takes every step that is due now; how many it took."""
-        now = self.backend.clock.now()
+        now = self._backend.clock.now()
         try:
-            due = await self.backend.read(lambda c: c.experiments.due(now))
+            due = await self._backend.read(lambda c: c.experiments.due(now))
         except DomainError as error:
             if not self._away:
                 _LOG.warning("schedules cannot be kept now", extra={"reason": error.reason})
@@ -92,28 +95,28 @@ class ScheduleKeeper:
 
     def _put_off(self, key: tuple[str, str], now: datetime, outcome: str) -> None:
         self._waiting[key] = now + RETRY
-        _count(outcome)
+        self._steps.add(1, {"outcome": outcome})
 
     async def _step(self, key: tuple[str, str], now: datetime) -> bool:
-        experiment = await self.backend.read(lambda c: c.experiments.get(*key))
+        experiment = await self._backend.read(lambda c: c.experiments.get(*key))
         step = None if experiment is None else next_step(experiment, now)
         if experiment is None or step is None:
             return False
         await self._write(experiment, step, now)
-        _count("taken")
+        self._steps.add(1, {"outcome": "taken"})
         return True
 
     async def _write(self, experiment: Experiment, step: Step, now: datetime) -> None:
         method, request, response = _rpc(experiment, step)
         caller = Caller(experiment.project, SCHEDULE, frozenset())
-        request_id = self.backend.ids.new()
+        request_id = self._backend.ids.new()
 
         def work(configuration: Configuration) -> Message:
-            keep_schedule(experiment, step, configuration, self.backend.cool_down, now)
+            keep_schedule(experiment, step, configuration, self._backend.cool_down, now)
             return response
 
         with acting_as(Call(caller, f"{_SERVICE}{method}", request_id, "")):
-            await self.backend.write(Mutation(request, _name(experiment)), work)
+            await self._backend.write(Mutation(request, _name(experiment)), work)
 
     async def _run(self) -> None:
         while True:
@@ -121,7 +124,7 @@ class ScheduleKeeper:
                 await self.keep_once()
             except Exception:  # noqa: BLE001  the task outlives whatever one look runs into
                 _LOG.exception("keeping schedules failed")
-            await asyncio.sleep(self.interval_s)
+            await asyncio.sleep(self._interval_s)
 
 
 def _rpc(experiment: Experiment, step: Step) -> tuple[str, Message, Message]:
@@ -144,10 +147,3 @@ def _rpc(experiment: Experiment, step: Step) -> tuple[str, Message, Message]:
 
 def _name(experiment: Experiment) -> str:
     return resource_name(experiment.project, "experiments", experiment.experiment_id)
-
-
-def _count(outcome: str) -> None:
-    unit, description = METRICS[STEPS_METRIC]
-    metrics.get_meter("touchstone.assignment").create_counter(
-        STEPS_METRIC, unit=unit, description=description
-    ).add(1, {"outcome": outcome})
