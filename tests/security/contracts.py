@@ -18,12 +18,16 @@ from typing import Any
 
 import numpy as np
 import touchstone
+from flagd.evaluation.v1 import evaluation_pb2 as flagd_v1
+from flagd.evaluation.v2 import evaluation_pb2 as flagd_v2
+from flagd.sync.v1 import sync_pb2
 from google.longrunning import operations_pb2
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
+from services.assignment.flagd import evaluation, sync
 from services.events.api import otlp
 from shared.operations import servicer as operations
 from shared.server.rules import Rule, rule_of
@@ -71,6 +75,9 @@ SKIPPED = {"linked_units", "start_time", "end_time"}
 FOREIGN: list[tuple[Any, Mapping[str, Rule]]] = [
     (logs_service_pb2, otlp.RULES),
     (operations_pb2, operations.RULES),
+    (flagd_v1, evaluation.RULES),
+    (flagd_v2, evaluation.RULES),
+    (sync_pb2, sync.RULES),
 ]
 
 

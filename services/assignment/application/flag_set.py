@@ -9,6 +9,8 @@ from touchstone.assignment.v1 import ruleset_pb2 as pb
 from touchstone_assignment.values import plain
 from touchstone_assignment.variants import value_of
 
+from services.assignment.application.flag_stamps import flag_stamps
+
 DEFAULT_VARIANT = "default"
 """The variant of units that get none. No design has a variant of this key."""
 PARAMETER = "param."
@@ -71,6 +73,8 @@ class FlagSet:
     flags: Mapping[str, Flag]
     unit_types: frozenset[str]
     """The types whose names, as attributes of a context, are ids."""
+    stamps: Mapping[str, int]
+    """By key, what is another number when the flag may answer otherwise than before."""
 
     @property
     def metadata(self) -> dict[str, Scalar]:
@@ -92,6 +96,7 @@ def flag_set(ruleset: pb.Ruleset) -> FlagSet:
         config_version=ruleset.config_version,
         flags={flag.key: flag for flag in sorted(flags, key=lambda flag: flag.key)},
         unit_types=frozenset(_unit_types(ruleset)),
+        stamps=flag_stamps(ruleset, flags),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from touchstone.assignment.v1.ruleset_pb2 import Ruleset
 from touchstone_assignment.decision import Decision, Reason
 from touchstone_assignment.subject import Subject
 
@@ -88,6 +89,11 @@ class FlagRules(Protocol):
     @property
     def flags(self) -> FlagSet:
         """The flags that there are."""
+        ...
+
+    @property
+    def ruleset(self) -> Ruleset:
+        """The rules that the flags are made from."""
         ...
 
     async def decide(self, experiments: Sequence[str], subject: Subject) -> Sequence[Decision]:
