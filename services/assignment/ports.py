@@ -176,6 +176,10 @@ class IdListStore(Protocol):
         """The fingerprints of a part that is kept."""
         ...
 
+    def waiting(self, project: str) -> int:
+        """How many fingerprints the parts of all uploads of the project hold, one by one."""
+        ...
+
     def forget(self, upload: Upload) -> None:
         """Delete the parts of an upload; one that is not there is no error."""
         ...

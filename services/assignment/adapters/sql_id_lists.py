@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
+from touchstone_assignment.conditions.id_set import FINGERPRINT_BYTES
 
 from services.assignment.adapters.tables import METADATA
 from services.assignment.ports import Upload
@@ -29,6 +30,7 @@ PARTS = sa.Table(
     sa.Column("upload_id", text(64), primary_key=True),
     sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("create_time", UtcTime(), nullable=False),
+    sa.Column("ids", sa.Integer, nullable=False),
     sa.Column("fingerprints", sa.LargeBinary, nullable=False),
 )
 _LIST = ID_LISTS.c
@@ -51,6 +53,7 @@ class SqlIdListStore:
                 upload_id=upload.upload_id,
                 part=part,
                 create_time=now,
+                ids=len(fingerprints) // FINGERPRINT_BYTES,
                 fingerprints=fingerprints,
             )
         )
@@ -65,6 +68,12 @@ class SqlIdListStore:
         query = sa.select(_PART.fingerprints).where(*_of(upload), _PART.part == part)
         found: bytes = self._connection.execute(query).scalar_one()
         return found
+
+    def waiting(self, project: str) -> int:
+        """See IdListStore."""
+        query = sa.select(sa.func.coalesce(sa.func.sum(_PART.ids), 0))
+        found: int = self._connection.execute(query.where(_PART.project == project)).scalar_one()
+        return int(found)
 
     def forget(self, upload: Upload) -> None:
         """See IdListStore."""

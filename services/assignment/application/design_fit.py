@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-from touchstone_assignment.conditions import faults
-
+from services.assignment.application.condition_rules import condition_faults
 from services.assignment.application.find import find_layer
 from services.assignment.application.schema import attribute_types, require_declared_unit_type
-from services.assignment.condition_text import audience_ids, kept_condition
 from services.assignment.domain.attribute import AttributeType
 from services.assignment.domain.experiment import AssignmentSource, Design
 from services.assignment.domain.parameter_rules import check_payload
@@ -44,12 +42,7 @@ def _targeting_faults(
 ) -> Iterator[FieldViolation]:
     if new.targeting is None or (old is not None and old.targeting == new.targeting):
         return
-    there = {
-        key for key in audience_ids(new.targeting) if configuration.audiences.get(project, key)
-    }
-    types = attribute_types(configuration, project)
-    for field, description in faults(kept_condition(new.targeting), types, "targeting", there):
-        yield FieldViolation(field, description)
+    yield from condition_faults(new.targeting, configuration, project, "targeting")
 
 
 def _region_faults(

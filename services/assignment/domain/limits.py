@@ -1,6 +1,7 @@
 """The limits of assignment, in one place."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 
@@ -32,6 +33,16 @@ class Limits:
     """Domains within one another: a layer in a domain in a layer, and so on."""
     max_holdouts: int = 50
     """Holdouts in force: every decision looks at all that cover its experiment."""
+    max_audiences: int = 2_000
+    """Audiences of a project."""
+    max_condition_bytes: int = 65_536
+    """One condition, as JSON in UTF-8."""
+    max_listed_ids: int = 5_000_000
+    """Different ids of one audience: eight bytes each, in every server that decides by it."""
+    max_waiting_ids: int = 20_000_000
+    """Ids of a project in uploads that are not committed."""
+    upload_kept: timedelta = timedelta(days=1)
+    """How long a part of an upload waits to be committed."""
     max_salts_compared: int = 200
     """Salts, the newest of the project, that a new one is tested against for independence."""
     max_salts_drawn: int = 8

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("upload_id", text(64), primary_key=True),
         sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("create_time", UtcTime(), nullable=False),
+        sa.Column("ids", sa.Integer, nullable=False),
         sa.Column("fingerprints", sa.LargeBinary, nullable=False),
     )
     op.create_index("assignment_upload_parts_by_time", "assignment_upload_parts", ["create_time"])
