@@ -13,8 +13,6 @@ from touchstone_assignment.subject import Subject
 from services.assignment.application.flag_set import FlagSet, flag_set
 from services.assignment.application.snapshots import Snapshot, Snapshots
 
-_LOOK_S = 0.1
-
 
 class Decisions(Protocol):
     """Decides as Assign does, with what only the server knows."""
@@ -30,22 +28,6 @@ class Decisions(Protocol):
     ) -> Mapping[str, ParameterDecision]:
         """The values of the parameters."""
         ...
-
-
-class RuleDecisions:
-    """What follows from the rules alone."""
-
-    async def decide(
-        self, snapshot: Snapshot, experiments: Sequence[str], subject: Subject
-    ) -> Sequence[Decision]:
-        """By the evaluator."""
-        return [snapshot.evaluator.decide(key, subject) for key in experiments]
-
-    async def parameters(
-        self, snapshot: Snapshot, keys: Sequence[str], subject: Subject
-    ) -> Mapping[str, ParameterDecision]:
-        """By the evaluator."""
-        return snapshot.evaluator.parameters(subject, keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +57,7 @@ class SnapshotRules:
 class SnapshotFlags:
     """ServedFlags over snapshots, which other tasks and threads keep fresh.
 
-    However many streams wait for versions, one look every tenth of a second serves them all. Its
-    methods are called from one event loop.
+    Its methods are called from one event loop.
     """
 
     def __init__(self, snapshots: Snapshots, decisions: Decisions) -> None:
@@ -84,7 +65,9 @@ class SnapshotFlags:
         self._decisions = decisions
         self._made: dict[str, SnapshotRules] = {}
         self._making: dict[str, asyncio.Lock] = {}
-        self._awaited: dict[str, tuple[int, asyncio.Event]] = {}
+        self._changed: dict[str, asyncio.Event] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        snapshots.listen(self._tell)
 
     async def rules(self, project: str, at_least: int = 0) -> SnapshotRules:
         """What decides in a project: see ServedFlags."""
@@ -113,23 +96,21 @@ class SnapshotFlags:
             return made
 
     async def _next(self, project: str, version: int) -> int:
+        self._loop = asyncio.get_running_loop()
         while True:
+            changed = self._changed.setdefault(project, asyncio.Event())
             known = self._snapshots.known(project)
             if known is not None and known.config_version > version:
                 return known.config_version
-            if not self._awaited:
-                self._look_later()
-            _, changed = self._awaited.setdefault(project, (version, asyncio.Event()))
             await changed.wait()
 
-    def _look(self) -> None:
-        for project, (version, changed) in list(self._awaited.items()):
-            known = self._snapshots.known(project)
-            if known is not None and known.config_version > version:
-                del self._awaited[project]
-                changed.set()
-        if self._awaited:
-            self._look_later()
+    def _tell(self, project: str) -> None:
+        """Called in any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake, project)
 
-    def _look_later(self) -> None:
-        asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+    def _wake(self, project: str) -> None:
+        # Whoever comes from now on waits for the next change.
+        changed = self._changed.pop(project, None)
+        if changed is not None:
+            changed.set()
