@@ -3,30 +3,33 @@
 import asyncio
 
 from touchstone.assignment.v1 import (
-    assignment_service_pb2_grpc,
+    audience_service_pb2_grpc,
     domain_service_pb2_grpc,
     experiment_service_pb2_grpc,
     layer_service_pb2_grpc,
     schema_service_pb2_grpc,
 )
 
-from services.assignment import encode_decisions
-from services.assignment.adapters.poller import SnapshotPoller
+from services.assignment.adapters.kept_decisions import KeptDecisions
 from services.assignment.adapters.schedule_keeper import ScheduleKeeper
+from services.assignment.adapters.snapshot_flags import SnapshotFlags
 from services.assignment.adapters.sql import (
     SqlConfigurationReader,
     SqlConfigurationWriter,
     migrate_assignment,
 )
-from services.assignment.api import AssignmentServicer
+from services.assignment.adapters.sql_id_lists import SqlIdLists
+from services.assignment.api_audiences import AudienceServicer
 from services.assignment.api_domains import DomainServicer
 from services.assignment.api_experiments import ExperimentServicer
 from services.assignment.api_layers import LayerServicer
 from services.assignment.api_schema import SchemaServicer
 from services.assignment.application.assigned_sample import AssignedSample
-from services.assignment.application.snapshots import Snapshots
+from services.assignment.application.id_sets import IdSets
 from services.assignment.backend import Backend
+from services.assignment.composition_assignment import open_assigning
 from services.assignment.composition_checks import CheckedStore, open_checks
+from services.assignment.composition_flagd import flagd_servicers
 from services.assignment.settings import Settings
 from shared.mutations import Mutations
 from shared.server.access import access_servicers
@@ -45,7 +48,9 @@ def assemble(settings: Settings, platform: Platform) -> Application:
     """The service on a platform that is open and migrated."""
     reader = SqlConfigurationReader(platform.database)
     mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
-    snapshots = Snapshots(reader, platform.clock, encode_decisions.description)
+    sample = AssignedSample()
+    assigning = open_assigning(settings, platform, reader, sample)
+    snapshots = assigning.deciding.snapshots
     backend = Backend(
         reader=reader,
         writer=SqlConfigurationWriter(mutations),
@@ -54,20 +59,22 @@ def assemble(settings: Settings, platform: Platform) -> Application:
         ids=platform.ids,
         cool_down=settings.assignment_cool_down,
     )
-    poller = SnapshotPoller(snapshots, settings.assignment_poll_s, settings.assignment_stale_s)
     store = CheckedStore(reader, backend.writer, snapshots.refresh)
-    checks = open_checks(platform, mutations, store, AssignedSample(), settings.lake_path)
+    checks = open_checks(platform, mutations, store, sample, settings.lake_path)
+    decisions = KeptDecisions(assigning.deciding.keeper, sample)
+    served = SnapshotFlags(snapshots, decisions)
+    flagd, side_door = flagd_servicers(settings, served, platform.clock)
 
     keeper = ScheduleKeeper(backend, settings.assignment_poll_s)
 
     async def start() -> None:
-        await poller.start()
+        await assigning.start()
         await keeper.start()
         checks.runner.start()
 
     async def stop() -> None:
         await keeper.stop()
-        await poller.stop()
+        await assigning.stop()
         await asyncio.to_thread(checks.runner.close)
 
     return Application(
@@ -75,23 +82,21 @@ def assemble(settings: Settings, platform: Platform) -> Application:
         settings=settings,
         platform=platform,
         servicers=[
-            *_servicers(backend),
+            assigning.servicer,
+            *_servicers(backend, IdSets(SqlIdLists(platform.database))),
             *checks.servicers,
+            *flagd,
             *access_servicers(platform, mutations),
         ],
         start=start,
         stop=stop,
-        ready=lambda: poller.ready,
+        ready=lambda: assigning.poller.ready,
+        side_door=side_door,
     )
 
 
-def _servicers(backend: Backend) -> list[Servicer]:
+def _servicers(backend: Backend, id_sets: IdSets) -> list[Servicer]:
     return [
-        Servicer(
-            "touchstone.assignment.v1.AssignmentService",
-            AssignmentServicer(backend.snapshots, backend.clock),
-            assignment_service_pb2_grpc.add_AssignmentServiceServicer_to_server,
-        ),
         Servicer(
             "touchstone.assignment.v1.ExperimentService",
             ExperimentServicer(backend),
@@ -111,5 +116,10 @@ def _servicers(backend: Backend) -> list[Servicer]:
             "touchstone.assignment.v1.DomainService",
             DomainServicer(backend),
             domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
+        ),
+        Servicer(
+            "touchstone.assignment.v1.AudienceService",
+            AudienceServicer(backend, id_sets),
+            audience_service_pb2_grpc.add_AudienceServiceServicer_to_server,
         ),
     ]

@@ -7,6 +7,7 @@ and joined from then on, and each experiment is encoded when it is compiled.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from touchstone.assignment.v1 import assignment_service_pb2 as pb
 from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
@@ -18,11 +19,16 @@ from services.assignment.application.snapshots import Snapshot
 _REASON = {reason: pb.DecisionReason.Value(f"DECISION_REASON_{reason.value}") for reason in Reason}
 
 
-def assigned(
-    snapshot: Snapshot, units: int, columns: Sequence[Column[Decision]]
-) -> pb.AssignResponse:
-    """The reply: one row for each of the `units`, one decision a column."""
-    response = pb.AssignResponse(config_version=snapshot.config_version)
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """What every reply says besides: whose rules decided, and how old they are."""
+
+    snapshot: Snapshot
+    age_s: float
+
+
+def assigned(answering: Answering, units: int, columns: Sequence[Column[Decision]]) -> bytes:
+    """The reply, serialized: one row for each of the `units`, one decision a column."""
     # Equal decisions of an experiment are one object, and its identity is faster than its fields.
     keys: list[tuple[int, ...]] = [()] * units
     rows: list[tuple[Decision, ...]] = [()] * units
@@ -30,24 +36,26 @@ def assigned(
         keys = list(zip(*[map(id, column.cells) for column in columns], strict=True))
         rows = list(zip(*[column.cells for column in columns], strict=True))
     encoded = {key: _row(row) for key, row in dict(zip(keys, rows, strict=True)).items()}
-    experiments = [_experiment(snapshot, column) for column in columns]
-    response.MergeFromString(b"".join([*experiments, *(encoded[key] for key in keys)]))
-    return response
+    experiments = [_experiment(answering.snapshot, column) for column in columns]
+    return b"".join([_head(answering), *experiments, *[encoded[key] for key in keys]])
 
 
-def explained(
-    snapshot: Snapshot, units: int, columns: Sequence[Column[Trace]]
-) -> pb.AssignResponse:
+def explained(answering: Answering, units: int, columns: Sequence[Column[Trace]]) -> bytes:
     """The same with the explanation of every decision."""
     rows: Iterable[tuple[Trace, ...]] = [()] * units
     if columns:
         rows = zip(*(column.cells for column in columns), strict=True)
     response = pb.AssignResponse(
-        config_version=snapshot.config_version,
         units=[pb.UnitAssignment(decisions=[_explained(cell) for cell in row]) for row in rows],
     )
-    response.MergeFromString(b"".join([_experiment(snapshot, column) for column in columns]))
-    return response
+    experiments = [_experiment(answering.snapshot, column) for column in columns]
+    return b"".join([_head(answering), *experiments, response.SerializeToString()])
+
+
+def _head(answering: Answering) -> bytes:
+    return pb.AssignResponse(
+        config_version=answering.snapshot.config_version, config_age_s=answering.age_s
+    ).SerializeToString()
 
 
 def description(rule: ruleset_pb2.ExperimentRule) -> bytes:

@@ -211,15 +211,18 @@ async def test_assignments_equal_an_independent_computation(world: World) -> Non
 
 
 async def test_a_decision_says_why_there_is_none(world: World) -> None:
-    await world.demo.create("draft", experiment={"unit_type": "device"})
+    await world.demo.create("draft")
+    await world.demo.create("phones", experiment={"unit_type": "device"})
+    await world.demo.verb("Start", "phones")
     external = experiment_pb2.ASSIGNMENT_SOURCE_EXTERNAL
     await world.demo.create("mail", experiment={"assignment_source": external})
     await world.demo.verb("Start", "mail")
-    reply = await world.demo.assign(["u"], "draft", "mail", "nowhere")
+    reply = await world.demo.assign(["u"], "draft", "phones", "mail", "nowhere")
     reasons = [
         REASON.Name(d.reason).removeprefix("DECISION_REASON_") for d in reply.units[0].decisions
     ]
-    assert reasons == ["MISSING_UNIT", "EXTERNAL", "UNKNOWN_EXPERIMENT"]
+    assert reasons == ["NOT_RUNNING", "MISSING_UNIT", "EXTERNAL", "UNKNOWN_EXPERIMENT"]
+    await world.demo.verb("Stop", "phones")
     reply = await world.demo.call("Assign", units=[user("d", "device")], experiments=["draft"])
     assert reply.units[0].decisions[0].reason == REASON.DECISION_REASON_NOT_RUNNING
     empty = await world.demo.assign(["u", "v"])

@@ -1,4 +1,4 @@
-"""Keeps the snapshots fresh, and says when they are not."""
+"""Keeps the snapshots fresh, in memory and on the disk, and says when they are not."""
 
 import asyncio
 import logging
@@ -8,37 +8,49 @@ from dataclasses import dataclass, field
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
+from services.assignment.application.keep_rulesets import RulesetKeeper
 from services.assignment.application.snapshots import Snapshots
 from shared.errors import Code, DomainError
 from shared.telemetry import METRICS
 
 _LOG = logging.getLogger("touchstone.assignment")
 STALENESS_METRIC = "touchstone.assignment.config.staleness"
+REFUSED_METRIC = "touchstone.assignment.config.refused"
 
 
 @dataclass(slots=True)
 class SnapshotPoller:
     """Looks for changes every `interval_s` in a task of its own.
 
-    While the store is away the last snapshots go on deciding; it logs once that it is away, once
-    more when what is held is older than `stale_s`, and once when it is back.
+    While the store is away the last snapshots go on deciding, those on the disk when there were
+    none before; it logs once that it is away, once more when what is held is older than `stale_s`,
+    and once when it is back. A configuration that cannot be used is counted at every look.
     """
 
     snapshots: Snapshots
     interval_s: float
     stale_s: float
+    keeper: RulesetKeeper | None = None
     ready: bool = False
-    """The store was read once; from then on what is held decides, whatever happens to it."""
+    """The store was read once, or the disk held something; from then on what is held decides,
+    whatever happens to the store.
+    """
     _task: asyncio.Task[None] | None = None
     _away: bool = False
     _stale: bool = field(default=False)
+    _refused: metrics.Counter | None = None
 
     async def start(self) -> None:
         """Loads what there is, then goes on in the background."""
         metrics.get_meter("touchstone.assignment").create_observable_gauge(
             STALENESS_METRIC, [self._observe], *METRICS[STALENESS_METRIC]
         )
+        self._refused = metrics.get_meter("touchstone.assignment").create_counter(
+            REFUSED_METRIC, *METRICS[REFUSED_METRIC]
+        )
         await self.poll_once()
+        if not self.ready and self.keeper is not None:
+            self.ready = await asyncio.to_thread(self.keeper.restore) > 0
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -52,14 +64,23 @@ class SnapshotPoller:
         try:
             await asyncio.to_thread(self.snapshots.poll)
         except DomainError as error:
-            # One project that cannot be read keeps nobody else waiting.
-            self.ready = self.ready or error.code is not Code.UNAVAILABLE
+            if error.code is not Code.UNAVAILABLE:
+                # One project that cannot be read keeps nobody else waiting.
+                self.ready = True
+                if self._refused is not None:
+                    self._refused.add(1)
+                await self._save()
             self._note_away(error)
             return
         self.ready = True
+        await self._save()
         if self._away:
             _LOG.info("configuration can be read again")
         self._away = self._stale = False
+
+    async def _save(self) -> None:
+        if self.keeper is not None:
+            await asyncio.to_thread(self.keeper.save)
 
     async def _run(self) -> None:
         while True:

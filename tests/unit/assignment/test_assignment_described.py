@@ -12,6 +12,7 @@ from services.assignment import encode_decisions
 from services.assignment.application.assign import AssignUnits, assign, explain
 from services.assignment.application.snapshots import Snapshot, compile_snapshot
 from services.assignment.domain.experiment import State, ValueType, Variant
+from services.assignment.encode_decisions import Answering
 from services.assignment.ports import ProjectConfig
 from services.assignment.ruleset import to_ruleset
 from tests.unit.assignment.making import Make
@@ -52,9 +53,11 @@ def test_payloads_are_encoded_once_however_many_calls_there_are(make: Make) -> N
         AssignUnits([Subject({"user": "u1"})]),
         AssignUnits([Subject({"user": "u1"})], ("button", "x")),
     ):
-        plain = encode_decisions.assigned(snapshot, 1, assign(command, snapshot.evaluator))
-        told = encode_decisions.explained(snapshot, 1, explain(command, snapshot.evaluator))
-        for reply in (plain, told):
+        answering = Answering(snapshot, 1.5)
+        plain = encode_decisions.assigned(answering, 1, assign(command, snapshot.evaluator))
+        told = encode_decisions.explained(answering, 1, explain(command, snapshot.evaluator))
+        for reply in map(pb.AssignResponse.FromString, (plain, told)):
+            assert (reply.config_version, reply.config_age_s) == (3, 1.5)
             texts = [variant.payload["text"] for variant in reply.experiments[0].variants]
             assert texts == ["control", "green"]
             assert [e.experiment for e in reply.experiments[1:]] == list(command.experiments[1:])
@@ -69,7 +72,9 @@ def test_a_reply_joins_what_was_encoded_and_looks_at_no_payload(make: Make) -> N
     ruleset = to_ruleset(config, "acme")
     snapshot = compile_snapshot(ruleset, None, lambda _: marked.SerializeToString())
     columns = assign(AssignUnits([Subject({"user": "u1"})], ("button",)), snapshot.evaluator)
-    reply = encode_decisions.assigned(snapshot, 1, columns)
+    reply = pb.AssignResponse.FromString(
+        encode_decisions.assigned(Answering(snapshot, 0), 1, columns)
+    )
     assert [e.experiment for e in reply.experiments] == ["as encoded"]
 
 
