@@ -73,6 +73,7 @@ def encode_results(
         provenance=_provenance(report, engine_version),
         ambiguous_exposures=seen.links.ambiguous_exposures,
         ambiguous_conversions=seen.links.ambiguous_conversions,
+        forced_units=seen.forced_units,
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.results.adapters.lake import LakeMoments
 from services.results.domain.metric import Measure, MetricKind
@@ -339,3 +341,71 @@ async def test_a_cut_that_does_not_come_is_unavailable(log: Log) -> None:
     with pytest.raises(DomainError) as caught:
         await log.source.wait_until(ConsistencyToken("journal", 2).encode(), 0.05)
     assert caught.value.reason == "NOT_YET_FRESH"
+
+
+@pytest.mark.parametrize("reason", ["FORCED", "forced", "Forced"])
+def test_a_unit_with_a_forced_variant_is_in_no_number(log: Log, reason: str) -> None:
+    log.add(
+        "exposures",
+        [
+            exposure("u1", "a", reason="SPLIT"),
+            exposure("u2", "b"),
+            exposure("qa", "b", -30, reason=reason),
+            exposure("qa", "a", 5, reason="SPLIT"),
+            exposure("qa", "c", 6),
+            exposure("qb", "c", reason=reason),
+            exposure("qc", "a", experiment="another", reason=reason),
+            exposure("qc", "a", reason="ENFORCED"),
+        ],
+    )
+    log.add("conversions", [conversion(u, "visit", 9) for u in ("u1", "u2", "qa", "qb", "qc")])
+    seen = log.ask(VISIT)
+    assert seen.units == (2, 1)
+    assert sums(seen, 0) == [2.0, 1.0]
+    assert (seen.multiply_exposed_units, seen.unknown_variant_exposures) == (0, 0)
+    assert seen.forced_units == 2
+
+
+def test_a_device_that_forces_a_variant_takes_its_user_out(log: Log) -> None:
+    linked = {"unit_type": "device", "linked_units": [{"type": "user", "id": "u1"}]}
+    log.add("exposures", [exposure("u1", "a"), exposure("d1", "b", 1, reason="FORCED") | linked])
+    log.add("exposures", [exposure("u2", "b")])
+    seen = log.ask(VISIT)
+    assert (seen.units, seen.forced_units, seen.multiply_exposed_units) == ((0, 1), 1, 0)
+
+
+units = st.lists(
+    st.tuples(
+        st.integers(0, 9),
+        st.sampled_from("abc"),
+        st.sampled_from([None, "SPLIT", "FORCED", "forced"]),
+        st.integers(-60, 60),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(units, st.lists(st.tuples(st.integers(0, 9), st.integers(-60, 60)), max_size=25))
+def test_forced_units_change_nothing_but_their_count(
+    tmp_path_factory: pytest.TempPathFactory,
+    exposed: list[tuple[int, str, str | None, int]],
+    bought: list[tuple[int, int]],
+) -> None:
+    forced = {unit for unit, _, reason, _ in exposed if reason and reason.lower() == "forced"}
+
+    def ask(left_out: set[int]) -> Observation:
+        log = Log(tmp_path_factory.mktemp("lake") / "lake")
+        rows = [
+            exposure(f"u{unit}", variant, minutes, reason=reason)
+            for unit, variant, reason, minutes in exposed
+            if unit not in left_out
+        ]
+        log.add("exposures", rows)
+        log.add("conversions", [conversion(f"u{u}", "purchase", m, 1.25) for u, m in bought])
+        return log.ask(SPEND, SOON)
+
+    everybody = ask(set())
+    assert everybody.forced_units == len(forced)
+    without = ask(forced)
+    assert replace(everybody, forced_units=0, cut=without.cut) == without

@@ -159,5 +159,7 @@ def tell_health(results: model_pb.Results) -> None:
         warn(f"{results.multiply_exposed_units} units saw several variants and are left out")
     if results.unknown_variant_exposures:
         warn(f"{results.unknown_variant_exposures} exposures of unknown variants are left out")
+    if results.forced_units:
+        say(f"{results.forced_units} units with a forced variant are left out")
     if ambiguous := results.ambiguous_exposures + results.ambiguous_conversions:
         warn(f"{ambiguous} events could be of several units by their identity and are left out")

@@ -33,6 +33,8 @@ EXACT_BITS = 126
 SMALLEST_EXPONENT = -1000
 WINDOW_UNIT = dt.timedelta(microseconds=1)
 NOTHING = Total(0, 0, 0)
+FORCED = "forced"
+"""The reason of an exposure to a variant that was forced, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,9 @@ class LakeMoments:
             plan, stitching = question.plan, question.stitching
             ownership = Ownership(plan.unit_type, identity, stitching, as_key=True)
             exposed = _exposed(tables["exposures"], plan, ownership)
-            unknown = _rows(_unknown(exposed.rows, plan))[0]["exposures"]
-            units = _stored("observed_units", _units(exposed.rows, plan))
+            every = _stored("exposed_units", _exposed_units(exposed.rows, plan))
+            left_out = _rows(_left_out(every))[0]
+            units = _stored("observed_units", _units(every))
             counts = {row["variant"]: row for row in _rows(_counts(units))}
             start = min((counts[v]["start"] for v in counts if v is not None), default=None)
             measured = _measured(tables["conversions"], question, start, ownership)
@@ -65,7 +68,8 @@ class LakeMoments:
             units=tuple(in_arm.get(arm.variant, 0) for arm in question.plan.arms),
             totals=totals,
             multiply_exposed_units=in_arm.get(None, 0),
-            unknown_variant_exposures=unknown,
+            unknown_variant_exposures=left_out["strangers"],
+            forced_units=left_out["forced"],
             cut=_cut(snapshot.watermark),
             links=Links(identity.version, stitching, exposed.ambiguous, _ambiguous(measured)),
         )
@@ -94,20 +98,34 @@ def _ambiguous(events: OwnedEvents | None) -> int:
 
 def _exposed(exposures: ir.Table, plan: ExperimentPlan, ownership: Ownership) -> OwnedEvents:
     of_experiment = exposures.filter(exposures.experiment == plan.experiment_id)
-    return owned_events(of_experiment, ("event_time", "variant"), ownership)
+    return owned_events(of_experiment, ("event_time", "variant", "reason"), ownership)
 
 
-def _unknown(exposed: ir.Table, plan: ExperimentPlan) -> ir.Table:
-    strangers = exposed.filter(exposed.variant.notin([arm.variant for arm in plan.arms]))
-    return strangers.aggregate(exposures=strangers.count())
-
-
-def _units(exposed: ir.Table, plan: ExperimentPlan) -> ir.Table:
-    """One row a unit: its first exposure and its variant, null when it saw several."""
-    known = exposed.filter(exposed.variant.isin([arm.variant for arm in plan.arms]))
-    units = known.group_by("unit_key").aggregate(
-        first=known.event_time.min(), low=known.variant.min(), high=known.variant.max()
+def _exposed_units(exposed: ir.Table, plan: ExperimentPlan) -> ir.Table:
+    """One row a unit: what it saw of the plan's variants, how often it saw others, and whether a
+    variant was ever forced on it.
+    """
+    known = exposed.variant.isin([arm.variant for arm in plan.arms])
+    return exposed.group_by("unit_key").aggregate(
+        first=exposed.event_time.min(where=known),
+        low=exposed.variant.min(where=known),
+        high=exposed.variant.max(where=known),
+        strangers=exposed.count(where=~known),
+        forced=(exposed.reason.fill_null("").lower() == FORCED).any(),
     )
+
+
+def _left_out(every: ir.Table) -> ir.Table:
+    """The units that were looked at on purpose, and the others' exposures of unknown variants."""
+    return every.aggregate(
+        forced=every.count(where=every.forced),
+        strangers=every.strangers.sum(where=~every.forced).fill_null(0),
+    )
+
+
+def _units(every: ir.Table) -> ir.Table:
+    """One row a unit: its first exposure and its variant, null when it saw several."""
+    units = every.filter(~every.forced, every.low.notnull())
     single = ibis.ifelse(units.low == units.high, units.low, ibis.null("string"))
     return units.select("unit_key", "first", variant=single)
 

@@ -78,8 +78,9 @@ NO_LINKS = Links()
 class Observation:
     """Counts and exact totals of every arm, in the order of the plan.
 
-    `totals[m][a]` belongs to measure m and arm a. Units seen in several variants and exposures
-    of variants that the plan does not have are counted here and are in no other number.
+    `totals[m][a]` belongs to measure m and arm a. Units seen in several variants, exposures of
+    variants that the plan does not have, and units on which a variant was forced are counted here
+    and are in no other number.
     """
 
     units: tuple[int, ...]
@@ -88,6 +89,7 @@ class Observation:
     unknown_variant_exposures: int
     cut: DataCut
     links: Links = NO_LINKS
+    forced_units: int = 0
 
     def moments(self, measure: int) -> Moments:
         """Centred moments of one measure; batch axis of arms, one column."""
