@@ -9,10 +9,12 @@ import grpc
 import typer
 
 from services.cli.commands import (
+    ascode,
     assign,
     attribution,
     audit,
     backup,
+    control,
     doctor,
     erasure,
     experiment,
@@ -63,6 +65,16 @@ app.command("doctor")(doctor.doctor)
 app.command("erase")(erasure.erase)
 app.command("erasures")(erasure.erasures)
 app.add_typer(imports.app, name="import")
+experiment.app.command("validate")(ascode.validate)
+for verb in (
+    control.kill,
+    control.revive,
+    control.weights,
+    control.force,
+    control.unforce,
+    control.forced,
+):
+    experiment.app.command()(verb)
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(metric.app, name="metric")
 app.add_typer(results.app, name="results")

@@ -43,6 +43,10 @@ class RequestValidator:
         found = self._validator.collect_violations(message, fail_fast=True)
         return _split(found, per_item="")[0][0] if found else None
 
+    def violations(self, message: Message) -> list[FieldViolation]:
+        """Everything that is wrong with a message. Takes long: not for what others sent."""
+        return _split(self._validator.collect_violations(message), per_item="")[0]
+
     def check(self, request: Message, per_item: str) -> None:
         """Raises INVALID_ARGUMENT with every violation, of a large request with one, except those
         within an item of the `per_item` field, which `item_violations` then gives to the handler.

@@ -1,0 +1,1 @@
+"""Experiments as code: what a project's assignment is, in YAML files."""
