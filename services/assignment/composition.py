@@ -30,6 +30,7 @@ from services.assignment.backend import Backend
 from services.assignment.composition_assignment import open_assigning
 from services.assignment.composition_checks import CheckedStore, open_checks
 from services.assignment.composition_flagd import flagd_servicers
+from services.assignment.ofrep.door import ofrep_door
 from services.assignment.settings import Settings
 from shared.mutations import Mutations
 from shared.server.access import access_servicers
@@ -64,6 +65,9 @@ def assemble(settings: Settings, platform: Platform) -> Application:
     decisions = KeptDecisions(assigning.deciding.keeper, sample)
     served = SnapshotFlags(snapshots, decisions)
     flagd, side_door = flagd_servicers(settings, served, platform.clock)
+    ofrep = ofrep_door(
+        settings.assignment_http_address, served, lambda: platform.clock.now().timestamp()
+    )
 
     keeper = ScheduleKeeper(backend, settings.assignment_poll_s)
 
@@ -91,6 +95,7 @@ def assemble(settings: Settings, platform: Platform) -> Application:
         start=start,
         stop=stop,
         ready=lambda: assigning.poller.ready,
+        http=ofrep,
         side_door=side_door,
     )
 

@@ -79,6 +79,7 @@ class Rules:
     """A ruleset that decides alone."""
 
     def __init__(self, rules: pb.Ruleset) -> None:
+        self.ruleset = rules
         self.flags: FlagSet = flag_set(rules)
         self._evaluator = compile_ruleset(rules, _no_list)
 
