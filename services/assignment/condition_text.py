@@ -44,7 +44,10 @@ def named_condition(text: str, project: str) -> Condition:
 
 
 def audience_ids(text: str) -> frozenset[str]:
-    """The ids of the audiences that a condition asks for."""
+    """The ids of the audiences that a condition asks for; empty text asks for none."""
+    # Few conditions name any, and all are looked at with every change. In a value it is escaped.
+    if '"audience":' not in text:
+        return frozenset()
     found = kept_condition(text)
     return frozenset(
         part.audience for part in _parts(found) if part.WhichOneof("kind") == "audience"

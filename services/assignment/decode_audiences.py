@@ -70,6 +70,8 @@ def check(request: pb.TestAudienceRequest, project: str, now_s: float) -> CheckM
 
 def _members(sent: audience_pb2.Audience, project: str) -> str | ListedIds:
     kind = sent.WhichOneof("members")
+    if kind is None:
+        raise errors.invalid("audience.members", "absent", "a condition or an id_list")
     if kind == "id_list":
         return ListedIds(sent.id_list.unit_type)
     return _condition(sent, project)
