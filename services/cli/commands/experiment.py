@@ -18,6 +18,7 @@ from services.cli.paging import collect
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
 from services.cli.splits import Weights, parse_weight, relative_weights, with_equal_weights
+from services.cli.terminal import warn
 
 app = typer.Typer(no_args_is_help=True, help="Create, read, start and stop experiments.")
 
@@ -84,7 +85,7 @@ def create(
                 validate_only=dry_run,
             )
         )
-    _show_one(reply, output)
+    show_one(reply, output)
 
 
 @app.command()
@@ -92,7 +93,7 @@ def get(experiment: Name, data: Data = None, output: Output = Format.TABLE) -> N
     """Show one experiment."""
     with open_session(data) as session:
         request = pb.GetExperimentRequest(name=session.name("experiments", experiment))
-        _show_one(session.experiments.GetExperiment(request), output)
+        show_one(session.experiments.GetExperiment(request), output)
 
 
 @app.command(name="list")
@@ -143,7 +144,7 @@ def update(
             experiment=model_pb.Experiment(name=name, etag=etag, **changes), validate_only=dry_run
         )
         request.update_mask.paths.extend(changes)
-        _show_one(session.experiments.UpdateExperiment(request), output)
+        show_one(session.experiments.UpdateExperiment(request), output)
 
 
 @app.command()
@@ -158,7 +159,7 @@ def start(
     with open_session(data) as session:
         name = session.name("experiments", experiment)
         request = pb.StartExperimentRequest(name=name, etag=etag, validate_only=dry_run)
-        _show_one(session.experiments.StartExperiment(request), output)
+        show_one(session.experiments.StartExperiment(request), output)
 
 
 @app.command()
@@ -173,7 +174,7 @@ def pause(
     with open_session(data) as session:
         name = session.name("experiments", experiment)
         request = pb.PauseExperimentRequest(name=name, etag=etag, validate_only=dry_run)
-        _show_one(session.experiments.PauseExperiment(request), output)
+        show_one(session.experiments.PauseExperiment(request), output)
 
 
 @app.command()
@@ -188,7 +189,7 @@ def stop(
     with open_session(data) as session:
         name = session.name("experiments", experiment)
         request = pb.StopExperimentRequest(name=name, etag=etag, validate_only=dry_run)
-        _show_one(session.experiments.StopExperiment(request), output)
+        show_one(session.experiments.StopExperiment(request), output)
 
 
 @app.command()
@@ -203,7 +204,7 @@ def archive(
     with open_session(data) as session:
         name = session.name("experiments", experiment)
         request = pb.ArchiveExperimentRequest(name=name, etag=etag, validate_only=dry_run)
-        _show_one(session.experiments.ArchiveExperiment(request), output)
+        show_one(session.experiments.ArchiveExperiment(request), output)
 
 
 def _variants(
@@ -256,5 +257,9 @@ def _row(experiment: model_pb.Experiment) -> tuple[Cell, ...]:
     )
 
 
-def _show_one(reply: Any, output: Format) -> None:
+def show_one(reply: Any, output: Format) -> None:
+    """The experiment of a reply."""
+    experiment = reply.experiment
+    if experiment.killed:
+        warn(f"the kill switch is on: {experiment.kill_reason}")
     write(View(reply, (*_COLUMNS, *_LAST), [_row(reply.experiment)]), output)
