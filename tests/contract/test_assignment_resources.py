@@ -25,6 +25,7 @@ from services.assignment.domain.holdout import Holdout
 from services.assignment.domain.layer import Holder, Layer, LayerKind
 from services.assignment.domain.parameter import Parameter
 from services.assignment.domain.revision import Revision
+from services.assignment.domain.salt_checks import Salt
 from services.assignment.domain.unit_type import UnitType
 from services.assignment.ports import Configuration, ProjectConfig, ResourceStore
 from shared.errors import Code, DomainError
@@ -329,3 +330,32 @@ def test_a_range_belongs_to_a_domain_as_it_does_to_an_experiment(store: Database
     before, after = load(store, as_of=1).layers["checkout"], load(store).layers["checkout"]
     assert [row.holder for row in before.ledger] == [Holder("mobile"), mobile]
     assert [row.holder for row in after.ledger] == [Holder("mobile")]
+
+
+def test_the_salts_of_every_cut_come_newest_first(store: Database) -> None:
+    holdout = KINDS[3].resource()
+    first = layer(salt="layer/first", create_time=START - timedelta(days=2))
+    last = layer(layer_id="last", salt="layer/last", create_time=START + timedelta(days=1))
+    with writing(store) as configuration:
+        for cut in (last, first):
+            configuration.layers.insert(cut)
+        configuration.holdouts.insert(holdout)
+        configuration.holdouts.insert(replace(holdout, project="other"))
+        assert configuration.salts("acme") == [
+            Salt("layer/last", HashVersion.FLAGD_V2),
+            Salt("holdout/x", HashVersion.FLAGD_V3),
+            Salt("layer/first", HashVersion.FLAGD_V2),
+        ]
+        assert configuration.salts("none") == []
+
+
+def test_all_layers_come_with_their_whole_ledgers(store: Database) -> None:
+    at = Revision(2, START)
+    cut = layer().allocate("button", 5, at).release("button", timedelta(days=7), at)
+    with writing(store) as configuration:
+        configuration.layers.insert(cut)
+        configuration.layers.insert(layer(layer_id="a"))
+        configuration.layers.insert(layer(project="other"))
+        found = configuration.layers.all_now("acme")
+    assert found == {"a": layer(layer_id="a"), "checkout": cut}
+    assert list(found) == ["a", "checkout"]

@@ -19,12 +19,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.assignment.v1 import (
     assignment_service_pb2,
     assignment_service_pb2_grpc,
+    domain_service_pb2,
+    domain_service_pb2_grpc,
     experiment_pb2,
     experiment_service_pb2,
     experiment_service_pb2_grpc,
     layer_pb2,
     layer_service_pb2,
     layer_service_pb2_grpc,
+    schema_service_pb2,
+    schema_service_pb2_grpc,
 )
 from touchstone.common.v1.unit_pb2 import UnitId
 from touchstone_assignment.bucketing import HashVersion, bucketer, unit_bytes
@@ -66,13 +70,21 @@ def key_of(platform: Platform, project: str, *roles: Role) -> str:
 class Client:
     """Calls RPCs by name with the key of one project."""
 
-    modules = (assignment_service_pb2, experiment_service_pb2, layer_service_pb2)
+    modules = (
+        assignment_service_pb2,
+        experiment_service_pb2,
+        layer_service_pb2,
+        schema_service_pb2,
+        domain_service_pb2,
+    )
 
     def __init__(self, channel: grpc.aio.Channel, key: str) -> None:
         self._stubs: tuple[Any, ...] = (
             assignment_service_pb2_grpc.AssignmentServiceStub(channel),
             experiment_service_pb2_grpc.ExperimentServiceStub(channel),
             layer_service_pb2_grpc.LayerServiceStub(channel),
+            schema_service_pb2_grpc.SchemaServiceStub(channel),
+            domain_service_pb2_grpc.DomainServiceStub(channel),
         )
         self._metadata = (("authorization", f"Bearer {key}"),)
 
