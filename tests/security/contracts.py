@@ -26,6 +26,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from touchstone.assignment.v1 import condition_pb2
 
 from services.assignment.flagd import evaluation, sync
 from services.events.api import otlp
@@ -39,6 +40,12 @@ VALUES: dict[str, Any] = {
     "experiment_id": "fresh",
     "layer_id": "fresh",
     "metric_id": "fresh",
+    "domain_id": "fresh",
+    "holdout_id": "fresh",
+    "unit_type_id": "fresh",
+    "attribute_id": "fresh",
+    "traffic_slots": 1,
+    "slots": 1,
     "event_id": "e-1",
     "event_name": "order",
     "unit_type": "user",
@@ -62,6 +69,10 @@ COLLECTIONS = {
     "Experiment": "experiments/exp",
     "Layer": "layers/lay",
     "Metric": "metrics/met",
+    "Domain": "domains/dom",
+    "Holdout": "holdouts/hol",
+    "UnitType": "unitTypes/user",
+    "Attribute": "attributes/country",
     "IdentityPolicy": "identityPolicy",
     "Key": f"keys/{KEY_ID}",
     "Erasure": "erasures/era",
@@ -146,6 +157,15 @@ def logs() -> Message:
     return made
 
 
+def condition() -> Message:
+    """A condition that asks for one attribute."""
+    return condition_pb2.Condition(
+        compare=condition_pb2.Comparison(
+            attribute="country", operator=condition_pb2.OPERATOR_IS_SET
+        )
+    )
+
+
 def fill(descriptor: Descriptor, project: str) -> Message:
     """A message with every field that is known by its name or holds a message of ours."""
     message = message_factory.GetMessageClass(descriptor)()
@@ -164,8 +184,11 @@ def _set_message(message: Message, field: FieldDescriptor, inner: Descriptor, pr
     kind = inner.full_name
     if kind == "google.protobuf.Timestamp":
         getattr(message, field.name).FromSeconds(int(time.time()) + 3600)
+    elif inner.GetOptions().map_entry:
+        return
     elif kind.startswith("touchstone.") or kind == "google.protobuf.FieldMask":
-        value = fill(inner, project)
+        # A condition holds conditions: the simplest one ends that.
+        value = condition() if kind.endswith(".Condition") else fill(inner, project)
         if field.is_repeated:
             getattr(message, field.name).append(value)
         else:
@@ -191,10 +214,13 @@ def _value(field: FieldDescriptor) -> Any:
     owner = field.containing_type.name if field.containing_type else ""
     if field.name == "experiment":
         return "{p}/experiments/exp" if owner == "GetResultsRequest" else "exp"
+    if owner == "Parameter" and field.name == "key":
+        return "geheim_a"
     if field.name == "name":
         noun = next((noun for noun in COLLECTIONS if noun in owner), None)
         return f"{{p}}/{COLLECTIONS[noun]}" if noun else None
-    return VALUES.get(field.name)
+    found = VALUES.get(field.name)
+    return 1 if field.enum_type is not None and isinstance(found, str) else found
 
 
 _TEXTS = (
