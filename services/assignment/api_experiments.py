@@ -1,5 +1,6 @@
 """The servicer of experiments: decode, handle, encode."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -26,8 +27,9 @@ from services.assignment.application.move_experiment import MoveExperiment, move
 from services.assignment.application.set_weights import SetWeights, set_weights
 from services.assignment.application.update_experiment import update_experiment
 from services.assignment.backend import Backend
-from services.assignment.domain.experiment import State
+from services.assignment.domain.experiment import Experiment, State
 from services.assignment.ports import Configuration
+from services.assignment.server_only import is_server_only
 from shared.mutations import Mutation
 from shared.resource_names import require_id, require_parent, resource_name
 from shared.security.caller import current_caller
@@ -41,6 +43,10 @@ Verb = (
     | pb.ArchiveExperimentRequest
 )
 Named = Verb | pb.KillExperimentRequest | pb.ReviveExperimentRequest | pb.SetVariantWeightsRequest
+
+
+def _sent(found: Experiment, configuration: Configuration) -> experiment_pb2.Experiment:
+    return encode.experiment(found, server_only=is_server_only(found, configuration))
 
 
 class ExperimentServicer:
@@ -60,7 +66,7 @@ class ExperimentServicer:
 
         def work(configuration: Configuration) -> pb.CreateExperimentResponse:
             found = create_experiment(command, configuration, backend.ids, backend.clock.now())
-            return pb.CreateExperimentResponse(experiment=encode.experiment(found))
+            return pb.CreateExperimentResponse(experiment=_sent(found, configuration))
 
         mutation = Mutation(request, name, request.request_id, request.validate_only)
         return await backend.write(mutation, work)
@@ -71,8 +77,8 @@ class ExperimentServicer:
         """Reads one experiment."""
         project = current_caller().project
         key = require_id(request.name, project, "experiments")
-        found = await self._backend.read(lambda c: find_experiment(c, project, key))
-        return pb.GetExperimentResponse(experiment=encode.experiment(found))
+        found = await self._backend.read(lambda c: _sent(find_experiment(c, project, key), c))
+        return pb.GetExperimentResponse(experiment=found)
 
     async def ListExperiments(
         self, request: pb.ListExperimentsRequest, _context: Any
@@ -84,8 +90,12 @@ class ExperimentServicer:
         place = page.place(SORT_KEY)
         command = ListExperiments(project, page.size, encode.states(request.states), place)
         found, last = await self._backend.read(lambda c: list_experiments(command, c))
+        snapshot = await asyncio.to_thread(self._backend.snapshots.of, project)
+        alone = {rule.experiment for rule in snapshot.ruleset.experiments if rule.server_only}
         return pb.ListExperimentsResponse(
-            experiments=[encode.experiment(experiment) for experiment in found],
+            experiments=[
+                encode.experiment(one, server_only=one.experiment_id in alone) for one in found
+            ],
             next_page_token=page.token(last) if last else "",
         )
 
@@ -98,7 +108,7 @@ class ExperimentServicer:
 
         def work(configuration: Configuration) -> pb.UpdateExperimentResponse:
             found = update_experiment(command, configuration, backend.clock.now())
-            return pb.UpdateExperimentResponse(experiment=encode.experiment(found))
+            return pb.UpdateExperimentResponse(experiment=_sent(found, configuration))
 
         name = request.experiment.name
         mutation = Mutation(request, name, request.request_id, request.validate_only)
@@ -144,7 +154,7 @@ class ExperimentServicer:
         def work(configuration: Configuration) -> pb.KillExperimentResponse:
             now = backend.clock.now()
             found = kill_experiment(configuration, project, key, request.reason, now)
-            return pb.KillExperimentResponse(experiment=encode.experiment(found))
+            return pb.KillExperimentResponse(experiment=_sent(found, configuration))
 
         return await self._write(request, work)
 
@@ -158,7 +168,7 @@ class ExperimentServicer:
         def work(configuration: Configuration) -> pb.ReviveExperimentResponse:
             now = backend.clock.now()
             found = revive_experiment(configuration, project, key, request.etag, now)
-            return pb.ReviveExperimentResponse(experiment=encode.experiment(found))
+            return pb.ReviveExperimentResponse(experiment=_sent(found, configuration))
 
         return await self._write(request, work)
 
@@ -172,7 +182,7 @@ class ExperimentServicer:
 
         def work(configuration: Configuration) -> pb.SetVariantWeightsResponse:
             found = set_weights(command, configuration, backend.clock.now())
-            return pb.SetVariantWeightsResponse(experiment=encode.experiment(found))
+            return pb.SetVariantWeightsResponse(experiment=_sent(found, configuration))
 
         return await self._write(request, work)
 
@@ -226,9 +236,13 @@ class ExperimentServicer:
         backend, project = self._backend, current_caller().project
         key = require_id(request.name, project, "experiments")
         command = MoveExperiment(project, key, to, request.etag)
-        return lambda configuration: encode.experiment(
-            move_experiment(command, configuration, backend.cool_down, backend.clock.now())
-        )
+
+        def moved(configuration: Configuration) -> experiment_pb2.Experiment:
+            now = backend.clock.now()
+            found = move_experiment(command, configuration, backend.cool_down, now)
+            return _sent(found, configuration)
+
+        return moved
 
     async def _write(self, request: Named, work: Callable[[Configuration], M]) -> M:
         mutation = Mutation(request, request.name, request.request_id, request.validate_only)

@@ -61,7 +61,7 @@ def states(sent: Iterable[int]) -> frozenset[State]:
     return frozenset(_STATES[state] for state in sent)
 
 
-def experiment(found: Experiment) -> experiment_pb2.Experiment:
+def experiment(found: Experiment, *, server_only: bool) -> experiment_pb2.Experiment:
     """The experiment as it is sent."""
     design = found.design
     return experiment_pb2.Experiment(
@@ -96,6 +96,7 @@ def experiment(found: Experiment) -> experiment_pb2.Experiment:
         observed_unit_type=design.observed_unit_type,
         killed=found.killed,
         kill_reason=found.kill_reason,
+        server_only=server_only,
     )
 
 

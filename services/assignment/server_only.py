@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from services.assignment.condition_text import audience_ids
 from services.assignment.domain.audience import Audience
 from services.assignment.domain.experiment import Allocation, Experiment
-from services.assignment.ports import ProjectConfig
+from services.assignment.domain.forced import forced_prefix
+from services.assignment.ports import Configuration, ProjectConfig
 
 MAX_FORCED_SENT = 100
 """An experiment with more forced variants is decided by the server alone."""
@@ -32,6 +33,33 @@ def server_only(config: ProjectConfig) -> frozenset[str]:
         ),
         needs.items(),
     )
+
+
+def is_server_only(found: Experiment, configuration: Configuration) -> bool:
+    """Whether `server_only` would name the experiment; reads no more than that takes."""
+    waiting, seen = [found], {found.experiment_id}
+    listed: frozenset[str] | None = None
+    while waiting:
+        one = waiting.pop()
+        if _alone(one) or _forces_many(one, configuration):
+            return True
+        if one.design.targeting is not None and audience_ids(one.design.targeting):
+            if listed is None:
+                listed = _listed(configuration.audiences.all_now(one.project))
+            if _asks(one, listed):
+                return True
+        for needed in one.design.prerequisites:
+            other = configuration.experiments.get(one.project, needed.experiment_id)
+            if other is not None and other.experiment_id not in seen:
+                seen.add(other.experiment_id)
+                waiting.append(other)
+    return False
+
+
+def _forces_many(found: Experiment, configuration: Configuration) -> bool:
+    first = forced_prefix(found.experiment_id)
+    page = configuration.forced.page(found.project, first, MAX_FORCED_SENT + 1)
+    return len([one for one in page if one.experiment_id == found.experiment_id]) > MAX_FORCED_SENT
 
 
 def _listed(audiences: Mapping[str, Audience]) -> frozenset[str]:

@@ -13,7 +13,8 @@ from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2
 from touchstone.assignment.v1.condition_pb2 import Condition
 from touchstone.common.v1.unit_pb2 import UnitId
 
-from services.assignment.adapters.sql import SqlConfigurationReader
+from services.assignment.adapters.sql import SqlConfiguration, SqlConfigurationReader
+from services.assignment.domain.forced import ForcedVariant, forced_id
 from shared.errors import Code
 from shared.security.audit import SqlAuditLog
 from tests.contract import test_assignment_service as serving
@@ -362,6 +363,18 @@ async def test_a_forced_variant_is_set_replaced_listed_and_taken_back(world: Wor
     assert error.code is Code.NOT_FOUND
 
 
+def force_many(world: World, count: int) -> None:
+    """Units u0, u1 and so on are forced at once, as many calls would have."""
+    with world.platform.database.begin() as connection:
+        configuration = SqlConfiguration(connection)
+        version = configuration.next_revision("demo", START).config_version
+        for unit in (f"u{n}" for n in range(count)):
+            key = forced_id("button", "user", unit)
+            configuration.forced.insert(
+                ForcedVariant("demo", key, version, START, "button", "user", unit, "green")
+            )
+
+
 async def test_the_list_of_an_experiment_holds_nobody_elses(world: World) -> None:
     for key in ("button", "button-2", "butto"):
         await world.demo.create(key)
@@ -423,3 +436,67 @@ async def test_forcing_is_versioned_and_every_change_is_audited(world: World) ->
     with SqlConfigurationReader(world.platform.database).read() as configuration:
         assert configuration.load("demo").forced == {}
         assert len(configuration.load("demo", now.config_version).forced) == 1
+
+
+async def test_what_only_the_server_can_decide_says_so(world: World) -> None:
+    bandit = {"allocation": experiment_pb2.ALLOCATION_BANDIT}
+    assert (await world.demo.create("first", experiment=bandit)).server_only
+    needed = [experiment_pb2.Prerequisite(experiment=f"{PROJECT}/experiments/first")]
+    assert (await world.demo.create("second", experiment={"prerequisites": needed})).server_only
+    assert not (await world.demo.create()).server_only
+    force_many(world, 100)
+    assert not (await world.demo.verb("Get")).server_only
+    await force(world, "u100")
+    assert (await world.demo.verb("Get")).server_only
+    listed = (await world.demo.call("ListExperiments", parent=PROJECT)).experiments
+    assert [found.server_only for found in listed] == [True] * 3
+    await world.demo.call("ClearForcedVariant", experiment=NAME, unit=UnitId(type="user", id="u7"))
+    listed = (await world.demo.call("ListExperiments", parent=PROJECT)).experiments
+    assert {found.name.rpartition("/")[2] for found in listed if found.server_only} == {
+        "first",
+        "second",
+    }
+
+
+async def test_forced_variants_of_an_experiment_are_at_most_1000(world: World) -> None:
+    await world.demo.create()
+    force_many(world, 999)
+    await force(world, "u999")
+    error = await world.demo.refused(
+        "SetForcedVariant", experiment=NAME, forced_variant=forced("one-more")
+    )
+    assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
+    assert "1000" in error.message
+    replaced = forced("u7", "control")
+    await world.demo.call("SetForcedVariant", experiment=NAME, forced_variant=replaced)
+    reply = await world.demo.call("ListForcedVariants", experiment=NAME, page_size=5000)
+    assert len(reply.forced_variants) == 1000
+    assert not reply.next_page_token
+    await world.demo.call("ClearForcedVariant", experiment=NAME, unit=UnitId(type="user", id="u7"))
+    await force(world, "one-more")
+
+
+async def test_killed_forced_and_dropped_decide_as_they_say(world: World) -> None:
+    async def decided(unit: str) -> tuple[str, str]:
+        reply = await world.demo.assign([unit], "button")
+        decision = reply.units[0].decisions[0]
+        name = serving.REASON.Name(decision.reason).removeprefix("DECISION_REASON_")
+        return decision.variant, name
+
+    made = await world.demo.create()
+    await force(world, "qa")
+    assert await decided("qa") == ("green", "FORCED")
+    assert await decided("u1") == ("", "NOT_RUNNING")
+    await world.demo.verb("Start")
+    before = {f"u{n}": await decided(f"u{n}") for n in range(30)}
+    assert {variant for variant, _ in before.values()} == {"control", "green"}
+    variants = list(made.variants)
+    variants[1].dropped = True
+    await change(world, "variants", variants=variants)
+    for unit, (variant, _) in before.items():
+        expected = ("control", "SPLIT") if variant == "control" else ("", "VARIANT_DROPPED")
+        assert await decided(unit) == expected
+    await world.demo.verb("Kill", reason="fire")
+    assert {await decided("qa"), await decided("u1")} == {("", "KILLED")}
+    await world.demo.verb("Revive")
+    assert await decided("qa") == ("green", "FORCED")
