@@ -15,7 +15,15 @@ from typing import Any
 import grpc
 from google.protobuf import field_mask_pb2, message_factory
 from google.protobuf.message import Message
-from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2, layer_pb2
+from touchstone.assignment.v1 import (
+    domain_pb2,
+    domain_service_pb2,
+    experiment_pb2,
+    experiment_service_pb2,
+    layer_pb2,
+    schema_pb2,
+    schema_service_pb2,
+)
 from touchstone.assignment.v1 import layer_service_pb2 as layer_service
 from touchstone.common.v1 import unit_pb2
 from touchstone.events.v1 import (
@@ -148,6 +156,30 @@ def populate(suite: Suite) -> None:
             layer_id="lay",
             layer=layer_pb2.Layer(display_name="geheim", unit_type="user"),
         ),
+        "CreateDomain": domain_service_pb2.CreateDomainRequest(
+            parent=parent,
+            domain_id="dom",
+            domain=domain_pb2.Domain(
+                display_name="geheim", layer=f"{parent}/layers/lay", traffic_slots=1000
+            ),
+        ),
+        "CreateHoldout": domain_service_pb2.CreateHoldoutRequest(
+            parent=parent,
+            holdout_id="hol",
+            holdout=domain_pb2.Holdout(display_name="geheim", slots=1),
+        ),
+        "CreateUnitType": schema_service_pb2.CreateUnitTypeRequest(
+            parent=parent,
+            unit_type_id="user",
+            unit_type=schema_pb2.UnitType(display_name="geheim"),
+        ),
+        "CreateAttribute": schema_service_pb2.CreateAttributeRequest(
+            parent=parent,
+            attribute_id="country",
+            attribute=schema_pb2.Attribute(
+                display_name="geheim", type=schema_pb2.ATTRIBUTE_TYPE_STRING
+            ),
+        ),
         "CreateExperiment": experiment_service_pb2.CreateExperimentRequest(
             parent=parent,
             experiment_id="exp",
@@ -156,6 +188,7 @@ def populate(suite: Suite) -> None:
                 hypothesis="geheim",
                 layer=f"{parent}/layers/lay",
                 unit_type="user",
+                traffic_slots=9000,
                 variants=[
                     experiment_pb2.Variant(key="geheim-a", weight=5000),
                     experiment_pb2.Variant(key="geheim-b", weight=5000),
