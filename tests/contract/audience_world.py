@@ -103,6 +103,7 @@ class AudienceWorld:
     other: AudienceClient
     clock: FixedClock
     platform: Platform
+    address: str
 
 
 @asynccontextmanager
@@ -119,6 +120,7 @@ async def open_world(data: Path) -> AsyncIterator[AudienceWorld]:
             other=AudienceClient(channel, key_of(platform, "other", *Role)),
             clock=clock,
             platform=platform,
+            address=settings.assignment_address,
         )
     await running.drain()
 

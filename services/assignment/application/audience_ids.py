@@ -1,7 +1,7 @@
 """The ids of an audience by list: uploaded in parts, and put in place all at once."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from touchstone_assignment.conditions.id_set import FINGERPRINT_BYTES, digest_of
@@ -43,7 +43,7 @@ def upload_ids(
     """
     upload, lists = command.upload, configuration.id_lists
     _listed(find_resource(configuration.audiences, "audience", _which(upload)))
-    lists.sweep(now - limits.upload_kept)
+    lists.sweep(now - timedelta(seconds=limits.upload_kept_s))
     lists.put_part(upload, command.part, command.fingerprints, now)
     waiting = lists.waiting(upload.project)
     if waiting > limits.max_waiting_ids:
@@ -64,7 +64,7 @@ def commit_ids(
     upload, lists = command.upload, configuration.id_lists
     old = find_resource(configuration.audiences, "audience", _which(upload, command.etag))
     listed = _listed(old)
-    lists.sweep(now - limits.upload_kept)
+    lists.sweep(now - timedelta(seconds=limits.upload_kept_s))
     fingerprints = _merged(command, configuration)
     count = len(fingerprints) // FINGERPRINT_BYTES
     if count > limits.max_listed_ids:

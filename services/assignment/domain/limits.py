@@ -1,7 +1,6 @@
 """The limits of assignment, in one place."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 
@@ -41,8 +40,8 @@ class Limits:
     """Different ids of one audience: eight bytes each, in every server that decides by it."""
     max_waiting_ids: int = 20_000_000
     """Ids of a project in uploads that are not committed."""
-    upload_kept: timedelta = timedelta(days=1)
-    """How long a part of an upload waits to be committed."""
+    upload_kept_s: int = 86_400
+    """How long a part of an upload waits to be committed, in seconds."""
     max_salts_compared: int = 200
     """Salts, the newest of the project, that a new one is tested against for independence."""
     max_salts_drawn: int = 8
