@@ -144,6 +144,13 @@ class ServiceSettings(Settings):
     credential_cache_s: float = Field(
         5.0, ge=0, le=60, description="How long a revoked key may still be accepted."
     )
+    credential_outage_s: float = Field(
+        900.0,
+        ge=0,
+        le=604_800,
+        description="How long a key that was good goes on being good while the state database is "
+        "away. Assignment's own default is 86400.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe line that is logged."
     )

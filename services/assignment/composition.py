@@ -1,6 +1,8 @@
 """The only place that chooses the adapters of assignment."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 
 from touchstone.assignment.v1 import (
     audience_service_pb2_grpc,
@@ -32,25 +34,49 @@ from services.assignment.composition_checks import CheckedStore, open_checks
 from services.assignment.composition_flagd import flagd_servicers
 from services.assignment.ofrep.door import ofrep_door
 from services.assignment.settings import Settings
+from shared.errors import DomainError
 from shared.mutations import Mutations
+from shared.operations.store import migrate_operations
 from shared.server.access import access_servicers
-from shared.server.platform import open_platform
+from shared.server.platform import open_platform, open_platform_later, prepare_platform
 from shared.server.run import Application, Platform, Servicer
+
+_LOG = logging.getLogger("touchstone.assignment")
 
 
 def compose(settings: Settings) -> Application:
-    """The service on the state database that the settings name."""
-    platform = open_platform(settings)
-    migrate_assignment(platform.database)
-    return assemble(settings, platform)
+    """The service on the state database that the settings name.
+
+    While that is away it decides by what it kept on the disk, if it kept anything.
+    """
+    try:
+        platform = open_platform(settings)
+        migrate_assignment(platform.database)
+        return assemble(settings, platform)
+    except DomainError as error:
+        if error.reason != "STORAGE_UNAVAILABLE":
+            raise
+        _LOG.warning("starting without the state database: %s", error.message)
+        later = open_platform_later(settings)
+
+    def prepare() -> None:
+        prepare_platform(later, settings)
+        migrate_assignment(later.database)
+        migrate_operations(later.database)
+
+    return assemble(settings, later, prepare)
 
 
-def assemble(settings: Settings, platform: Platform) -> Application:
-    """The service on a platform that is open and migrated."""
+def assemble(
+    settings: Settings, platform: Platform, prepare: Callable[[], None] | None = None
+) -> Application:
+    """The service on a platform that is open and migrated, or that `prepare` makes so later."""
+    if prepare is None:
+        migrate_operations(platform.database)
     reader = SqlConfigurationReader(platform.database)
     mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
     sample = AssignedSample()
-    assigning = open_assigning(settings, platform, reader, sample)
+    assigning = open_assigning(settings, platform, reader, sample, prepare)
     snapshots = assigning.deciding.snapshots
     backend = Backend(
         reader=reader,
@@ -73,13 +99,17 @@ def assemble(settings: Settings, platform: Platform) -> Application:
 
     async def start() -> None:
         await assigning.start()
+        assigning.poller.when_prepared(work)
+
+    async def work() -> None:
         await keeper.start()
         checks.runner.start()
 
     async def stop() -> None:
         await keeper.stop()
         await assigning.stop()
-        await asyncio.to_thread(checks.runner.close)
+        if assigning.poller.prepared:
+            await asyncio.to_thread(checks.runner.close)
 
     return Application(
         service="assignment",
@@ -96,6 +126,7 @@ def assemble(settings: Settings, platform: Platform) -> Application:
         stop=stop,
         ready=lambda: assigning.poller.ready,
         http=ofrep,
+        kept_keys=settings.kept_keys_path,
         side_door=side_door,
     )
 

@@ -1,5 +1,6 @@
 """The parts of AssignmentService: what decides, what it remembers, and who watches it."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -54,9 +55,13 @@ class Assigning:
 
 
 def open_assigning(
-    settings: Settings, platform: Platform, reader: ConfigurationReader, sample: AssignedSample
+    settings: Settings,
+    platform: Platform,
+    reader: ConfigurationReader,
+    sample: AssignedSample,
+    prepare: Callable[[], None] | None = None,
 ) -> Assigning:
-    """Everything between the store and the decisions."""
+    """Everything between the store, which `prepare` makes ready when it is not, and decisions."""
     lists = SqlIdLists(platform.database)
     id_sets = IdSets(lists)
     snapshots = Snapshots(reader, platform.clock, encode_decisions.description, id_sets)
@@ -80,5 +85,6 @@ def open_assigning(
         settings.assignment_poll_s,
         settings.assignment_stale_s,
         RulesetKeeper(snapshots, DiskRulesets(settings.rulesets_path)),
+        prepare,
     )
     return Assigning(deciding, poller, threads)

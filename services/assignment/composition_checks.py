@@ -13,7 +13,6 @@ from services.assignment.ports import ConfigurationReader, ConfigurationWriter
 from shared.mutations import Mutations
 from shared.operations.runner import OperationRunner
 from shared.operations.servicer import operations_servicer
-from shared.operations.store import migrate_operations
 from shared.server.run import Platform, Servicer
 
 _THREADS, _MEMORY_MB = 1, 1024
@@ -58,8 +57,10 @@ def open_checks(
     sample: AssignedSample,
     lake: Path,
 ) -> Checks:
-    """Several processes may work on the operations: a lease says which does."""
-    migrate_operations(platform.database)
+    """Several processes may work on the operations: a lease says which does.
+
+    The database needs `migrate_operations` before the runner starts.
+    """
     search = BalancedSaltSearch(
         reader=store.reader,
         writer=store.writer,

@@ -43,6 +43,13 @@ class Settings(ServiceSettings):
         "state database is away. Each process needs its own. Default: assignment/rulesets in the "
         "data folder.",
     )
+    credential_outage_s: float = Field(
+        86_400.0,
+        ge=0,
+        le=604_800,
+        description="How long a key that was good goes on being good while the state database is "
+        "away.",
+    )
     flagd_address: OptionalAddress = Field(
         "",
         description="Where clients of flagd may come without a credential, for the flags of "
@@ -64,6 +71,11 @@ class Settings(ServiceSettings):
     def rulesets_path(self) -> Path:
         """The folder of the last known configurations."""
         return self.assignment_rulesets or self.data / "assignment" / "rulesets"
+
+    @property
+    def kept_keys_path(self) -> Path:
+        """The file of the keys that are good while the state database is away."""
+        return self.rulesets_path.parent / "keys.json"
 
     @property
     def flagd_flag_sets(self) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from shared import errors
 from shared.clock import Clock
-from shared.errors import Code, DomainError
+from shared.errors import Code, DomainError, unavailable
 from shared.security.caller import Caller
+from shared.security.kept_keys import KeptKeys
 from shared.security.keys import ApiKey, SqlKeyStore, authenticate, split_key
 from shared.state.database import Database
 
@@ -18,7 +19,7 @@ _SCHEME = "Bearer "
 _MAX_CACHED = 10_000
 _MAX_READS = 1_000
 # How long a key that was good goes on being good while the state database does not answer.
-_OUTAGE = dt.timedelta(minutes=15)
+OUTAGE = dt.timedelta(minutes=15)
 # How long a call waits for the database to confirm a key that was good a moment ago.
 _PATIENCE_S = 1.0
 _THREADS = 2
@@ -53,15 +54,25 @@ class Authenticator:
     """Finds the caller of a credential.
 
     Keys are remembered for `cache_s` seconds, which bounds how long a revoked one is accepted.
-    While the state database is away or hangs, keys read in the last 15 minutes go on working, so
-    that services which need no state keep serving. Reads have threads of their own, and there is
-    one at a time for each key, so that nothing else can keep callers out.
+    While the state database is away or hangs, keys read within `outage` go on working, so that
+    services which need no state keep serving; those of `kept` do so after a restart, too. Reads
+    have threads of their own, and there is one at a time for each key, so that nothing else can
+    keep callers out.
     """
 
-    def __init__(self, database: Database, clock: Clock, cache_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        cache_s: float,
+        outage: dt.timedelta = OUTAGE,
+        kept: KeptKeys | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._fresh = dt.timedelta(seconds=cache_s)
+        self._outage = outage
+        self._kept = kept
         self._cache: dict[str, _Cached] = {}
         self._reads: dict[str, asyncio.Task[ApiKey | None]] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="credentials")
@@ -84,19 +95,36 @@ class Authenticator:
 
     async def _find(self, key_id: str) -> ApiKey | None:
         cached = self._cache.get(key_id)
-        age = self._clock.now() - cached.read_time if cached else _OUTAGE
+        age = self._clock.now() - cached.read_time if cached else self._outage
         if cached is not None and age < self._fresh:
             return cached.key
         hanging = key_id in self._reads
         read = self._reads.get(key_id) or self._start_read(key_id)
-        if cached is None or cached.key is None or age >= _OUTAGE:
-            return await asyncio.shield(read)
+        if cached is None or cached.key is None or age >= self._outage:
+            return await self._after(key_id, read)
         try:
             # Whoever comes while a read hangs does not wait for it again.
             patience = 0.0 if hanging else _PATIENCE_S
             return await asyncio.wait_for(asyncio.shield(read), patience)
         except (TimeoutError, DomainError):
             return cached.key
+
+    async def _after(self, key_id: str, read: asyncio.Task[ApiKey | None]) -> ApiKey | None:
+        """What the read gives; when the database is away, what the disk has of it."""
+        if self._kept is None:
+            return await asyncio.shield(read)
+        try:
+            return await asyncio.wait_for(asyncio.shield(read), _PATIENCE_S)
+        except (TimeoutError, DomainError) as error:
+            if isinstance(error, DomainError) and error.code is not Code.UNAVAILABLE:
+                raise
+            found = await asyncio.to_thread(self._kept.find, key_id)
+            if found is None or self._clock.now() - found[1] >= self._outage:
+                raise unavailable(
+                    "STORAGE_UNAVAILABLE", "the key cannot be looked up now; call again later"
+                ) from error
+            self._cache[key_id] = _Cached(*found)
+            return found[0]
 
     def _start_read(self, key_id: str) -> asyncio.Task[ApiKey | None]:
         if len(self._reads) >= _MAX_READS:
@@ -122,7 +150,15 @@ class Authenticator:
 
     def _read_now(self, key_id: str) -> ApiKey | None:
         with self._database.read() as connection:
-            return SqlKeyStore(connection).find(key_id)
+            store = SqlKeyStore(connection)
+            key = store.find(key_id)
+            if key is not None and self._kept is not None:
+                now = self._clock.now()
+                again = self._kept.due(key, now)
+                if again:
+                    found = [store.find(one) for one in sorted(again)]
+                    self._kept.put([one for one in found if one is not None], now)
+            return key
 
     def close(self) -> None:
         """Lets go of the threads, without waiting for a database that hangs."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shared import errors
 from shared.clock import SystemClock
+from shared.errors import DomainError
 from shared.ids import RandomIds
 from shared.security.audit import AuditKeys, SqlAuditLog
 from shared.server.run import Platform
@@ -27,8 +28,38 @@ def open_platform(settings: Settings) -> Platform:
     database = Database.open(settings.state_url)
     migrate_platform(database)
     keys = _audit_keys(settings)
-    _require_known_keys(database, keys, settings.audit_key_path)
+    try:
+        _require_known_keys(database, keys, settings.audit_key_path)
+    except DomainError:
+        database.close()
+        raise
     return Platform(database, keys, SystemClock(), RandomIds())
+
+
+def open_platform_later(settings: Settings) -> Platform:
+    """The same while the state database is away: nothing of it is touched.
+
+    `prepare_platform` has to be called before anything is written. Raises FAILED_PRECONDITION when
+    the data folder cannot be written or there are no audit keys: a first start needs the database.
+    """
+    prepare_folder(settings.data)
+    if not settings.audit_key_path.exists():
+        raise errors.failed_precondition(
+            "STORAGE_UNAVAILABLE",
+            f"the state database cannot be reached, and there are no audit keys in "
+            f"{settings.audit_key_path}: a first start needs the database",
+        )
+    database = Database.open(settings.state_url, away=True)
+    return Platform(database, _audit_keys(settings), SystemClock(), RandomIds())
+
+
+def prepare_platform(platform: Platform, settings: Settings) -> None:
+    """What `open_platform` does with the database, once that answers.
+
+    Raises UNAVAILABLE while it does not, and FAILED_PRECONDITION as `open_platform` does.
+    """
+    migrate_platform(platform.database)
+    _require_known_keys(platform.database, platform.audit_keys, settings.audit_key_path)
 
 
 def prepare_folder(folder: Path) -> None:
@@ -63,7 +94,6 @@ def _require_known_keys(database: Database, keys: AuditKeys, path: Path) -> None
     with database.read() as connection:
         unknown = SqlAuditLog(connection, keys).unknown_keys()
     if unknown:
-        database.close()
         raise errors.failed_precondition(
             "WRONG_STATE",
             f"the audit log in the state database was last written with key {unknown[0]}, which "

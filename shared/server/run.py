@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import gc
 import logging
 import signal
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,6 +26,7 @@ from shared.errors import DomainError
 from shared.ids import IdGenerator
 from shared.security.audit import AuditKeys
 from shared.security.authentication import Authenticator
+from shared.security.kept_keys import KeptKeys
 from shared.server.capacity import Capacity
 from shared.server.checks import Authenticate, Authorise, Check, Parse, Validate
 from shared.server.denials import DenialRecorder
@@ -102,6 +105,8 @@ class Application:
     stop: Callable[[], Awaitable[None]] | None = None
     ready: Callable[[], bool] = field(default=lambda: True)
     http: HttpDoor | None = None
+    kept_keys: Path | None = None
+    """The file of keys by which it starts while the state database is away; None: it does not."""
     side_door: SideDoor | None = None
 
 
@@ -199,7 +204,7 @@ async def start_server(application: Application) -> RunningServer:
     """
     platform, settings = application.platform, application.settings
     access = Access(
-        Authenticator(platform.database, platform.clock, settings.credential_cache_s),
+        _authenticator(application),
         DenialRecorder(platform.database, platform.audit_keys, platform.clock),
     )
     # A port that is not to be had is found out before anything else is made.
@@ -246,6 +251,18 @@ async def start_server(application: Application) -> RunningServer:
         http=http,
         side_server=side,
         side_address=side_address,
+    )
+
+
+def _authenticator(application: Application) -> Authenticator:
+    platform, settings = application.platform, application.settings
+    kept = application.kept_keys
+    return Authenticator(
+        platform.database,
+        platform.clock,
+        settings.credential_cache_s,
+        dt.timedelta(seconds=settings.credential_outage_s),
+        KeptKeys(kept) if kept else None,
     )
 
 

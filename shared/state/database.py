@@ -36,11 +36,11 @@ class Database:
         self._open = True
 
     @classmethod
-    def open(cls, url: str) -> Database:
+    def open(cls, url: str, *, away: bool = False) -> Database:
         """Opens `sqlite:///path` or `postgresql://...`.
 
-        Raises FAILED_PRECONDITION when the URL is of another kind or the database cannot be
-        reached.
+        Raises INVALID_ARGUMENT when the URL is of another kind, and FAILED_PRECONDITION when the
+        database cannot be reached, unless it may be `away`.
         """
         parsed = _parse(url)
         if parsed.get_backend_name() == "sqlite":
@@ -59,6 +59,8 @@ class Database:
                     "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS}",
                 },
             )
+        if away:
+            return cls(engine)
         try:
             with engine.connect():
                 pass

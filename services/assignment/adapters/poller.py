@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from opentelemetry import metrics
@@ -10,7 +10,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from services.assignment.application.keep_rulesets import RulesetKeeper
 from services.assignment.application.snapshots import Snapshots
-from shared.errors import Code, DomainError
+from shared.errors import Code, DomainError, unavailable
 from shared.telemetry import METRICS
 
 _LOG = logging.getLogger("touchstone.assignment")
@@ -31,6 +31,8 @@ class SnapshotPoller:
     interval_s: float
     stale_s: float
     keeper: RulesetKeeper | None = None
+    prepare: Callable[[], None] | None = None
+    """What has to be done to the store before it is read; None when it is done."""
     ready: bool = False
     """The store was read once, or the disk held something; from then on what is held decides,
     whatever happens to the store.
@@ -39,6 +41,8 @@ class SnapshotPoller:
     _away: bool = False
     _stale: bool = field(default=False)
     _refused: metrics.Counter | None = None
+    _prepared: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Loads what there is, then goes on in the background."""
@@ -55,16 +59,19 @@ class SnapshotPoller:
 
     async def stop(self) -> None:
         """Ends the background task."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        tasks = [task for task in (self._task, self._waiting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def poll_once(self) -> None:
         """One look; a store that is away is logged, not raised."""
         try:
-            await asyncio.to_thread(self.snapshots.poll)
+            await asyncio.to_thread(self._look)
         except DomainError as error:
             if error.code is not Code.UNAVAILABLE:
+                self._prepared.set()
                 # One project that cannot be read keeps nobody else waiting.
                 self.ready = True
                 if self._refused is not None:
@@ -73,10 +80,34 @@ class SnapshotPoller:
             self._note_away(error)
             return
         self.ready = True
+        self._prepared.set()
         await self._save()
         if self._away:
             _LOG.info("configuration can be read again")
         self._away = self._stale = False
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the store answered once, as this program expects it."""
+        return self._prepared.is_set()
+
+    def when_prepared(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have something done once the store is prepared."""
+
+        async def wait() -> None:
+            await self._prepared.wait()
+            await work()
+
+        self._waiting = asyncio.create_task(wait())
+
+    def _look(self) -> None:
+        if self.prepare is not None:
+            try:
+                self.prepare()
+            except DomainError as error:
+                raise unavailable("STORAGE_UNAVAILABLE", error.message) from error
+            self.prepare = None
+        self.snapshots.poll()
 
     async def _save(self) -> None:
         if self.keeper is not None:
