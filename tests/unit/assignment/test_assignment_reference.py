@@ -11,6 +11,7 @@ from touchstone.assignment.v1 import (
 )
 
 from services.assignment.adapters.poller import STALENESS_METRIC
+from services.assignment.adapters.schedule_keeper import STEPS_METRIC
 from services.assignment.domain.experiment import State
 from services.assignment.domain.limits import LIMITS
 from services.assignment.settings import Settings
@@ -45,4 +46,5 @@ def test_every_reason_state_limit_and_metric_is_named() -> None:
         assert f"| {state.lower()} |" in TEXT
     for value in dataclasses.asdict(LIMITS).values():
         assert f"{value:,}" in TEXT
-    assert STALENESS_METRIC in TEXT
+    for metric in (STALENESS_METRIC, STEPS_METRIC):
+        assert metric in TEXT
