@@ -122,11 +122,12 @@ class AssignmentServicer:
         if not self._deciding.sample.due():
             return
         for column in columns:
-            if column.compiled is not None and column.compiled.serves:
-                unit_type = column.compiled.unit_type
+            compiled = column.compiled
+            if compiled and compiled.serves and not compiled.rule.HasField("switchback"):
+                unit_type = compiled.unit_type
                 units = [unit.unit(unit_type) for unit in command.units]
                 split = [cell.variant if cell.reason == "SPLIT" else None for cell in column.cells]
-                version = column.compiled.rule.config_version
+                version = compiled.rule.config_version
                 self._deciding.sample.note(
                     project, (column.experiment_id, version), served_by_split(units, split)
                 )

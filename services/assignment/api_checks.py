@@ -96,8 +96,16 @@ class CheckServicer(check_service_pb2_grpc.CheckServiceServicer):
                 "testing what was assigned",
                 "SLOTS: another system assigns this one; results test its exposures",
             )
+        if experiment.design.switchback is not None:
+            raise errors.wrong_state(
+                f"experiment {experiment_id}",
+                "a switchback",
+                "testing what was assigned",
+                "an experiment that splits units: all units of a window get the same variant",
+            )
         assigned = self.sample.of(project, experiment_id)
-        weights = [(variant.key, variant.weight) for variant in experiment.design.variants]
+        # Whose variant was given up is served nothing.
+        weights = [(v.key, 0 if v.dropped else v.weight) for v in experiment.design.variants]
         found = sample_ratio(weights, assigned.counts)
         return pb.CheckSampleRatioResponse(
             config_version=assigned.config_version,

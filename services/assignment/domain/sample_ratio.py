@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from scipy.stats import chi2
 
-from services.assignment.domain.experiment import TOTAL_WEIGHT
-
 LEAST_EXPECTED = 5.0
 """Units that each variant should have before the approximation is used (Cochran 1954)."""
 
@@ -35,13 +33,14 @@ class SampleRatio:
 
 
 def sample_ratio(weights: Sequence[tuple[str, int]], counts: Mapping[str, int]) -> SampleRatio:
-    """Test the counts by variant against the weights, of 10,000 in all.
+    """Test the counts by variant against the weights, of which only the ratios count.
 
     A variant of weight 0 takes no part; a unit in one makes the p-value 0.
     """
     in_all = sum(counts.get(variant, 0) for variant, _ in weights)
+    total = sum(weight for _, weight in weights)
     variants = tuple(
-        VariantCount(variant, counts.get(variant, 0), in_all * weight / TOTAL_WEIGHT)
+        VariantCount(variant, counts.get(variant, 0), in_all * weight / (total or 1))
         for variant, weight in weights
     )
     possible = [variant for variant in variants if variant.expected]
