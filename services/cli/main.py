@@ -18,6 +18,7 @@ from services.cli.commands import (
     doctor,
     erasure,
     experiment,
+    flags,
     identity,
     imports,
     keys,
@@ -76,6 +77,7 @@ for verb in (
 ):
     experiment.app.command()(verb)
 app.add_typer(experiment.app, name="experiment")
+app.add_typer(flags.app, name="flags")
 app.add_typer(metric.app, name="metric")
 app.add_typer(results.app, name="results")
 app.add_typer(attribution.app, name="attribution")

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -516,3 +518,57 @@ class TestSync:
             stub.FetchAllFlags(sync_pb2.FetchAllFlagsRequest(selector="flagSetId=other"))
         )
         assert error.code is Code.NOT_FOUND
+
+
+async def command(rig: Rig, *arguments: object) -> tuple[int, str, str]:
+    """The exit code and what the command line wrote."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.cli",
+        *map(str, arguments),
+        env={
+            **os.environ,
+            "TOUCHSTONE_ASSIGNMENT_ADDRESS": rig.served.running.address,
+            "TOUCHSTONE_API_KEY": rig.served.owner[0][1].removeprefix("Bearer "),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, error = await process.communicate()
+    return process.returncode or 0, out.decode(), error.decode()
+
+
+async def test_a_document_of_another_flagd_becomes_drafts(rig, tmp_path):
+    split = {"fractional": [["control", 50], ["green", 50], [None, 100]]}
+    flag = {
+        "state": "ENABLED",
+        "variants": {"control": False, "green": True},
+        "defaultVariant": "control",
+        "targeting": {"if": [{"in": [{"var": "country"}, ["US"]]}, split]},
+    }
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps({"flags": {"button": flag}}))
+    code, out, error = await command(rig, "flags", "import", path, "--dry-run")
+    assert (code, "could be taken" in out) == (0, True), error
+    code, out, _ = await command(rig, "flags", "import", path)
+    assert (code, "draft" in out) == (0, True)
+    await rig.verb("Start")
+    stub = v2_grpc.ServiceStub(rig.served.channel)
+    seen = set()
+    for number in range(40):
+        for country in ("US", "DE"):
+            given = context(targetingKey=f"u-{number}", country=country)
+            reply = await stub.ResolveBoolean(
+                v2.ResolveBooleanRequest(flag_key="button", context=given), metadata=rig.key
+            )
+            assert reply.value == (reply.variant == "green")
+            seen.add((country, reply.variant))
+    assert seen == {("US", "control"), ("US", "green"), ("US", "default"), ("DE", "default")}
+    # What is there, and what splits nothing, is said and does not keep the others out.
+    more = {"button": flag, "second": flag, "fixed": {**flag, "targeting": None}}
+    path.write_text(json.dumps({"flags": more}))
+    code, out, _ = await command(rig, "flags", "import", path, "--output", "json")
+    assert code == 3
+    outcomes = {row["flag"]: row["outcome"] for row in json.loads(out)["flags"]}
+    assert outcomes == {"button": "not taken", "second": "draft", "fixed": "not taken"}
