@@ -53,6 +53,7 @@ VALUES: dict[str, Any] = {
     "id": "unit-1",
     "key": "geheim-a",
     "weight": 10000,
+    "window_s": 3600,
     "variant": "geheim-a",
     "channel": "geheim-mail",
     "roles": [1],
@@ -67,6 +68,7 @@ VALUES: dict[str, Any] = {
 COLLECTIONS = {
     "Backup": "backups/bak",
     "Experiment": "experiments/exp",
+    "VariantWeights": "experiments/exp",
     "Layer": "layers/lay",
     "Metric": "metrics/met",
     "Domain": "domains/dom",
@@ -80,6 +82,16 @@ COLLECTIONS = {
     "ListOperations": "operations",
     "Operation": "operations/one",
     "RejectedEvent": "rejectedEvents/1",
+}
+# What stands in a map of this name.
+MAPS: dict[str, dict[str, int]] = {"weights": {"geheim-a": 5000, "geheim-b": 5000}}
+# Messages whose field `experiment` is a resource name, and not an id.
+NAMING_EXPERIMENTS = {
+    "GetResultsRequest",
+    "Prerequisite",
+    "SetForcedVariantRequest",
+    "ClearForcedVariantRequest",
+    "ListForcedVariantsRequest",
 }
 SKIPPED = {"linked_units", "start_time", "end_time"}
 # Modules of contracts that are not ours, with the rules of their RPCs.
@@ -185,7 +197,7 @@ def _set_message(message: Message, field: FieldDescriptor, inner: Descriptor, pr
     if kind == "google.protobuf.Timestamp":
         getattr(message, field.name).FromSeconds(int(time.time()) + 3600)
     elif inner.GetOptions().map_entry:
-        return
+        getattr(message, field.name).update(MAPS.get(field.name, {}))
     elif kind.startswith("touchstone.") or kind == "google.protobuf.FieldMask":
         # A condition holds conditions: the simplest one ends that.
         value = condition() if kind.endswith(".Condition") else fill(inner, project)
@@ -213,7 +225,7 @@ def _set_value(message: Message, field: FieldDescriptor, project: str) -> None:
 def _value(field: FieldDescriptor) -> Any:
     owner = field.containing_type.name if field.containing_type else ""
     if field.name == "experiment":
-        return "{p}/experiments/exp" if owner == "GetResultsRequest" else "exp"
+        return "{p}/experiments/exp" if owner in NAMING_EXPERIMENTS else "exp"
     if owner == "Parameter" and field.name == "key":
         return "geheim_a"
     if field.name == "name":
