@@ -10,7 +10,6 @@ from touchstone.assignment.v1 import schema_pb2
 from touchstone.assignment.v1.condition_pb2 import Condition
 from touchstone_assignment.conditions import IdSet
 
-from services.assignment.domain.limits import LIMITS
 from shared.errors import Code
 from tests.contract.audience_world import (
     Audience,
@@ -345,13 +344,29 @@ async def test_another_project_has_none_of_it(world) -> None:
     assert (await world.demo.commit("vip")).id_list.count == 1
 
 
-async def test_limits_of_ids_are_kept(world) -> None:
+async def test_a_part_holds_50_000_ids_at_most(world) -> None:
     await world.demo.make("vip", listed())
+    assert await world.demo.upload("vip", ["x"] * 50_000) == 1
     error = await world.demo.refused(
         "UploadAudienceIds", name=named("vip"), upload_id="up", ids=["x"] * 50_001
     )
     assert error.code is Code.INVALID_ARGUMENT
-    assert LIMITS.max_listed_ids == 5_000_000
+
+
+async def test_an_older_version_is_replayed_by_the_older_list(world) -> None:
+    await world.demo.make("vip", listed())
+    await world.demo.upload("vip", ["a"])
+    await world.demo.commit("vip")
+    await world.demo.create(experiment={"targeting": ParseDict(asking("vip"), Condition())})
+    started = await world.demo.verb("Start")
+    await world.demo.upload("vip", ["b"], name="new")
+    await world.demo.commit("vip", name="new")
+    units = [unit("a"), unit("b")]
+    assert await world.demo.reasons("button", *units) == ["NOT_TARGETED", "SPLIT"]
+    replayed = await world.demo.call(
+        "Assign", units=units, experiments=["button"], config_version=started.config_version
+    )
+    assert [bool(row.decisions[0].variant) for row in replayed.units] == [True, False]
 
 
 async def test_twenty_thousand_ids_decide_exactly(world) -> None:

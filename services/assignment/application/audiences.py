@@ -17,7 +17,7 @@ from services.assignment.application.find_resource import Which, find_resource, 
 from services.assignment.application.schema import require_declared_unit_type
 from services.assignment.domain.audience import Audience, ListedIds
 from services.assignment.domain.experiment import require_id, require_unit_type
-from services.assignment.domain.limits import LIMITS
+from services.assignment.domain.limits import LIMITS, Limits
 from services.assignment.ports import Configuration
 from shared import errors
 
@@ -54,7 +54,10 @@ class CheckMembers:
 
 
 def create_audience(
-    command: CreateAudience, configuration: Configuration, now: datetime
+    command: CreateAudience,
+    configuration: Configuration,
+    now: datetime,
+    limits: Limits = LIMITS,
 ) -> Audience:
     """The new audience.
 
@@ -66,9 +69,9 @@ def create_audience(
     revision = configuration.next_revision(project, now)
     require_free(store, NOUN, project, command.audience_id)
     there = len(store.all_now(project))
-    if there >= LIMITS.max_audiences:
+    if there >= limits.max_audiences:
         what = "the number of audiences of the project"
-        raise errors.limit_exceeded(what, there + 1, LIMITS.max_audiences)
+        raise errors.limit_exceeded(what, there + 1, limits.max_audiences)
     if isinstance(command.members, ListedIds):
         unit_type = require_unit_type(command.members.unit_type)
         require_declared_unit_type(configuration, project, unit_type, "audience.id_list.unit_type")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from touchstone.assignment.v1 import (
     assignment_service_pb2,
+    audience_service_pb2,
     experiment_service_pb2,
     layer_service_pb2,
 )
@@ -28,7 +29,12 @@ def test_the_examples_hold() -> None:
 
 
 def test_every_rpc_is_named() -> None:
-    for module in (assignment_service_pb2, experiment_service_pb2, layer_service_pb2):
+    for module in (
+        assignment_service_pb2,
+        audience_service_pb2,
+        experiment_service_pb2,
+        layer_service_pb2,
+    ):
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 assert f"| `{method.name}` |" in TEXT
