@@ -12,7 +12,7 @@ DEV_READY := .venv/.dev-ready
 STUBS := build/.stubs
 
 .PHONY: help run up test check format proto contracts lock bench robustness clean
-.PHONY: audit-dependencies release
+.PHONY: audit-dependencies release openfeature
 
 help: ## Show this list
 	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ format: $(DEV_READY) ## Format the code and mend what the linter can
 
 bench: $(DEV_READY) $(STUBS) ## Measure against peers and limits; writes build/bench.json
 	$(BIN)/python -m tests.bench
+
+openfeature: $(DEV_READY) $(STUBS) ## Compare clients of OpenFeature with the service on 20,000 units
+	TOUCHSTONE_OPENFEATURE_UNITS=20000 $(BIN)/python -m pytest -q -s tests/openfeature
 
 robustness: $(DEV_READY) $(STUBS) ## Break it on purpose; writes build/robustness.json
 	$(BIN)/python -m tests.robustness
