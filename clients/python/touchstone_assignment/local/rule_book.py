@@ -51,6 +51,7 @@ class RuleBook:
         self._confirmed: _Confirmed | None = None
         self._written_s = 0.0
         self._said_stale = False
+        self._said_refused = ""
         self._looking = threading.Lock()
 
     @property
@@ -111,10 +112,12 @@ class RuleBook:
         self.look()
 
     def refuse(self, error: Exception) -> None:
-        """Counts and logs rules that were not taken; those before go on."""
+        """Counts rules that were not taken, and logs them once; those before go on."""
         self.refused += 1
+        if self._said_refused != str(error):
+            self._said_refused = str(error)
+            LOG.error("rules were refused, those before go on: %s", error)
         self.problem = str(error)
-        LOG.error("rules were refused, those before go on: %s", error)
 
     def with_lists(self) -> None:
         """The same rules again, with the id lists that came meanwhile."""
