@@ -32,6 +32,7 @@ from services.assignment.composition import assemble
 from services.assignment.flagd.streams import with_silence
 from services.assignment.settings import Settings
 from shared.errors import Code, DomainError
+from shared.security.audit import NO_PROJECT, Outcome, SqlAuditLog
 from shared.security.caller import Role
 from shared.server.platform import open_platform
 from shared.server.status import from_rpc_error
@@ -385,6 +386,12 @@ class TestSideDoor:
                 )
             )
             assert (error.code, error.reason) == (Code.NOT_FOUND, "RESOURCE_NOT_FOUND")
+        with rig.served.platform.database.read() as connection:
+            log = SqlAuditLog(connection, rig.served.platform.audit_keys)
+            noted = [entry.event for entry in log.entries(NO_PROJECT, limit=10)]
+        assert {(event.method, event.outcome) for event in noted} == {
+            ("/flagd.evaluation.v2.Service/ResolveString", Outcome.DENIED)
+        }
 
     @pytest.mark.parametrize("flag_sets", [""])
     async def test_nothing_is_served_when_no_project_is_listed(self, rig):

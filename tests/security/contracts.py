@@ -52,6 +52,7 @@ VALUES: dict[str, Any] = {
     "type": "user",
     "id": "unit-1",
     "key": "geheim-a",
+    "flag_key": "exp",
     "weight": 10000,
     "window_s": 3600,
     "variant": "geheim-a",

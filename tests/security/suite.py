@@ -100,6 +100,9 @@ class Suite:
             found = shape(method.path)(data, metadata=metadata, timeout=60)
             for part in found if method.streams else [found]:
                 answer.messages.append(reply.FromString(part))
+                if method.rule is not None and method.rule.watch:
+                    found.cancel()  # it would go on for ever
+                    break
         except grpc.RpcError as error:
             answer.error = from_rpc_error(error)  # type: ignore[arg-type]  # it is a Call as well
         return answer
