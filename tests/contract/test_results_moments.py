@@ -39,6 +39,7 @@ SPEND = Measure(MetricKind.MEAN, "purchase")
 SOON = Measure(MetricKind.MEAN, "purchase", dt.timedelta(hours=1))
 
 Row = dict[str, Any]
+USER_3 = {"type": "user", "id": "u3"}
 
 
 class Log:
@@ -364,6 +365,22 @@ def test_a_unit_with_a_forced_variant_is_in_no_number(log: Log, reason: str) -> 
     assert sums(seen, 0) == [2.0, 1.0]
     assert (seen.multiply_exposed_units, seen.unknown_variant_exposures) == (0, 0)
     assert seen.forced_units == 2
+
+
+def test_a_unit_that_is_forced_now_is_left_out_whatever_its_exposures_say(log: Log) -> None:
+    log.add(
+        "exposures",
+        [
+            exposure("u1", "a", reason="TARGETING_MATCH"),
+            exposure("u2", "b", reason="SPLIT"),
+            exposure("u3", "b"),
+            exposure("d1", "b") | {"unit_type": "device", "linked_units": [USER_3]},
+        ],
+    )
+    assert log.ask(plan=replace(PLAN, forced=(("user", "u1"),))).units == (0, 2)
+    seen = log.ask(plan=replace(PLAN, forced=(("user", "u1"), ("device", "d1"))))
+    assert (seen.units, seen.forced_units) == ((0, 1), 2)
+    assert log.ask(plan=replace(PLAN, forced=(("device", "u1"),))).forced_units == 0
 
 
 def test_a_device_that_forces_a_variant_takes_its_user_out(log: Log) -> None:

@@ -18,6 +18,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from scipy import stats
 from touchstone.assignment.v1 import experiment_pb2, experiment_service_pb2
 from touchstone.assignment.v1 import experiment_service_pb2_grpc as experiment_rpc
+from touchstone.common.v1.unit_pb2 import UnitId
 from touchstone.results.v1 import metric_pb2, metric_service_pb2, results_pb2, results_service_pb2
 from touchstone.results.v1 import metric_service_pb2_grpc as metric_rpc
 from touchstone.results.v1 import results_service_pb2_grpc as rpc
@@ -51,6 +52,7 @@ class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
     def __init__(self) -> None:
         self.presented: list[str] = []
         self.hold: asyncio.Event | None = None
+        self.forced: list[str] = []
         self.experiment = experiment_pb2.Experiment(
             unit_type="user",
             variants=[
@@ -69,6 +71,18 @@ class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
         if request.name != f"{PROJECT}/experiments/checkout":
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such experiment")
         return experiment_service_pb2.GetExperimentResponse(experiment=self.experiment)
+
+    async def ListForcedVariants(self, request: Any, _context: Any) -> Any:  # noqa: N802  the same
+        start = int(request.page_token or 0)
+        page = self.forced[start : start + 2]
+        token = str(start + 2) if self.forced[start + 2 :] else ""
+        return experiment_service_pb2.ListForcedVariantsResponse(
+            forced_variants=[
+                experiment_service_pb2.ForcedVariant(unit=UnitId(type="user", id=unit))
+                for unit in page
+            ],
+            next_page_token=token,
+        )
 
 
 def free_port() -> int:
@@ -360,6 +374,18 @@ async def test_numbers_beyond_a_double_are_reported_as_such(world: World) -> Non
     assert green.lift_interval.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
     assert metric.arms[1].mean.value == pytest.approx(9.5e307)
     assert metric.arms[1].sum.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
+
+
+async def test_units_that_are_forced_now_are_left_out(world: World) -> None:
+    world.write(events({"control": np.ones(4), "green": np.ones(4)}))
+    world.played.forced = ["control-0", "control-1", "green-3", "nobody"]
+    results = await world.viewer.results()
+    assert {arm.variant: arm.units for arm in results.arms} == {
+        "green": 3,
+        "control": 2,
+        "blue": 0,
+    }
+    assert results.forced_units == 3
 
 
 async def test_excluded_units_and_strange_variants_are_counted(world: World) -> None:

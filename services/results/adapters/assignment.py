@@ -1,5 +1,6 @@
 """Plans of experiments from the assignment service, read with the caller's own credential."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +15,8 @@ from shared.resource_names import resource_name
 from shared.security.caller import current_call
 from shared.server.status import REQUEST_ID, from_rpc_error
 
+_PAGE = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class GrpcExperimentSource:
@@ -25,18 +28,32 @@ class GrpcExperimentSource:
     def experiment(self, project: str, experiment_id: str) -> ExperimentPlan:
         """See ExperimentSource."""
         call = current_call()
-        request = pb.GetExperimentRequest(name=resource_name(project, "experiments", experiment_id))
+        name = resource_name(project, "experiments", experiment_id)
         metadata = (("authorization", call.authorization), (REQUEST_ID, call.request_id))
         stub = rpc.ExperimentServiceStub(self.channel)
         try:
-            reply = stub.GetExperiment(request, timeout=self.timeout_s, metadata=metadata)
+            reply = stub.GetExperiment(
+                pb.GetExperimentRequest(name=name), timeout=self.timeout_s, metadata=metadata
+            )
+            forced: list[pb.ForcedVariant] = []
+            request = pb.ListForcedVariantsRequest(experiment=name, page_size=_PAGE)
+            while True:
+                page = stub.ListForcedVariants(request, timeout=self.timeout_s, metadata=metadata)
+                forced += page.forced_variants
+                if not page.next_page_token:
+                    break
+                request.page_token = page.next_page_token
         except grpc.RpcError as error:
             # What a blocking client raises is the failed call itself.
             raise from_rpc_error(cast("grpc.Call", error)) from error
-        return plan_of(experiment_id, reply.experiment)
+        return plan_of(experiment_id, reply.experiment, forced)
 
 
-def plan_of(experiment_id: str, experiment: experiment_pb2.Experiment) -> ExperimentPlan:
+def plan_of(
+    experiment_id: str,
+    experiment: experiment_pb2.Experiment,
+    forced: Iterable[pb.ForcedVariant] = (),
+) -> ExperimentPlan:
     """What results need of an experiment as the assignment service describes it.
 
     FAILED_PRECONDITION for one that has nothing to compare yet.
@@ -55,4 +72,5 @@ def plan_of(experiment_id: str, experiment: experiment_pb2.Experiment) -> Experi
         control=experiment.control_variant or arms[0].variant,
         config_version=experiment.config_version,
         metric_ids=tuple(name.rsplit("/", 1)[-1] for name in experiment.metrics),
+        forced=tuple((found.unit.type, found.unit.id) for found in forced),
     )

@@ -21,6 +21,7 @@ from services.results.domain.observation import (
 from shared.identity.events import OwnedEvents, owned_events
 from shared.identity.ownership import Ownership
 from shared.identity.reader import IdentityReader
+from shared.lake.layout import unit_key
 from shared.lake.snapshot import EventTables
 from shared.lake.watermark import Watermark
 
@@ -98,7 +99,12 @@ def _ambiguous(events: OwnedEvents | None) -> int:
 
 def _exposed(exposures: ir.Table, plan: ExperimentPlan, ownership: Ownership) -> OwnedEvents:
     of_experiment = exposures.filter(exposures.experiment == plan.experiment_id)
-    return owned_events(of_experiment, ("event_time", "variant", "reason"), ownership)
+    # What went through a flag says its reason in the words of flags, which know none for this: the
+    # units that are forced now are known by their ids.
+    looked_at = of_experiment.unit_key.isin([unit_key(*unit) for unit in plan.forced])
+    forced = (of_experiment.reason.fill_null("").lower() == FORCED) | looked_at
+    marked = of_experiment.mutate(forced=forced)
+    return owned_events(marked, ("event_time", "variant", "forced"), ownership)
 
 
 def _exposed_units(exposed: ir.Table, plan: ExperimentPlan) -> ir.Table:
@@ -111,7 +117,7 @@ def _exposed_units(exposed: ir.Table, plan: ExperimentPlan) -> ir.Table:
         low=exposed.variant.min(where=known),
         high=exposed.variant.max(where=known),
         strangers=exposed.count(where=~known),
-        forced=(exposed.reason.fill_null("").lower() == FORCED).any(),
+        forced=exposed.forced.any(),
     )
 
 

@@ -32,6 +32,8 @@ class ExperimentPlan:
     config_version: int
     metric_ids: tuple[str, ...] = ()
     """The metrics that it is judged by; none: every metric of the project."""
+    forced: tuple[tuple[str, str], ...] = ()
+    """Type and id of each unit on which a variant is forced now."""
 
     @property
     def control_index(self) -> int:
