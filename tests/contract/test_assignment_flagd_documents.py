@@ -1,6 +1,7 @@
 """Documents for in-process clients, evaluated by the engines that those clients have."""
 
 import json
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -20,9 +21,15 @@ from services.assignment.application.flag_context import subject_of
 from services.assignment.application.flag_set import FlagSet, flag_set
 from services.assignment.flagd.documents import Document, make_document
 from services.assignment.flagd.logic import MAX_UNIT, PLAIN
-from tests.openfeature.environments import python_environment
+from tests.openfeature.environments import node_environment, python_environment
 
-ENGINE = Path(__file__).parent / "flagd_engine.py"
+HERE = Path(__file__).parent
+PYTHON_V2, PYTHON_V3, NODE = "Python 1.0", "Python 2.0", "Node 4.0"
+DIALECT = {
+    PYTHON_V2: HashVersion.FLAGD_V2,
+    PYTHON_V3: HashVersion.FLAGD_V3,
+    NODE: HashVersion.FLAGD_V2,
+}
 HASH = {
     HashVersion.FLAGD_V2: experiment_pb2.HASH_VERSION_FLAGD_V2,
     HashVersion.FLAGD_V3: experiment_pb2.HASH_VERSION_FLAGD_V3,
@@ -217,9 +224,17 @@ def contexts(count: int) -> list[Context]:
     return found
 
 
-def evaluated(dialect: HashVersion, text: str, asked: Sequence[Any]) -> list[list[Any]]:
+def command(engine: str) -> list[str | Path]:
+    if engine == NODE:
+        if not (shutil.which("node") and shutil.which("npm")):
+            pytest.skip("node and npm are not installed: apt-get install nodejs npm")
+        return ["node", HERE / "flagd_engine.mjs", node_environment()]
+    return [python_environment(DIALECT[engine].value), HERE / "flagd_engine.py"]
+
+
+def evaluated(engine: str, text: str, asked: Sequence[Any]) -> list[list[Any]]:
     done = subprocess.run(
-        [python_environment(dialect.value), ENGINE],
+        command(engine),
         input=json.dumps({"document": text, "asked": asked}),
         capture_output=True,
         text=True,
@@ -257,10 +272,15 @@ def plain(context: Context) -> bool:
     )
 
 
-@pytest.fixture(params=list(HashVersion), ids=[version.value for version in HashVersion])
-def dialect(request) -> HashVersion:
-    found: HashVersion = request.param
+@pytest.fixture(params=list(DIALECT))
+def engine(request) -> str:
+    found: str = request.param
     return found
+
+
+@pytest.fixture
+def dialect(engine) -> HashVersion:
+    return DIALECT[engine]
 
 
 @pytest.fixture
@@ -270,12 +290,12 @@ def made(dialect) -> tuple[pb.Ruleset, FlagSet, Document]:
     return rules, flags, make_document(rules, flags, dialect)
 
 
-def test_every_rule_is_decided_by_the_engine_as_by_the_server(dialect, made):
+def test_every_rule_is_decided_by_the_engine_as_by_the_server(engine, made):
     rules, flags, document = made
     assert document.left_out == {}
     asked = [(key, context) for context in contexts(400) for key in flags.flags]
     ours = decided(rules, flags, asked)
-    theirs = evaluated(dialect, document.text, asked)
+    theirs = evaluated(engine, document.text, asked)
     seen: dict[str, Counter[str]] = {}
     for (key, context), own, (variant, reason, _) in zip(asked, ours, theirs, strict=True):
         seen.setdefault(key, Counter())[own] += 1
@@ -290,42 +310,42 @@ def test_every_rule_is_decided_by_the_engine_as_by_the_server(dialect, made):
     assert seen["whole"].total() == 400
 
 
-def test_the_proportions_of_a_guarded_unit_are_all_default(dialect, made):
+def test_the_proportions_of_a_guarded_unit_are_all_default(engine, made):
     _, _, document = made
     asked = [("whole", {"targetingKey": f"zoë-{number}"}) for number in range(50)]
-    found = evaluated(dialect, document.text, asked)
+    found = evaluated(engine, document.text, asked)
     assert {variant for variant, _, _ in found} == {"default"}
     assert all("DEFAULT" in reason for _, reason, _ in found)
 
 
-def test_answers_carry_what_they_are_of(dialect, made):
+def test_answers_carry_what_they_are_of(engine, made):
     _, _, document = made
-    ((_, _, metadata),) = evaluated(dialect, document.text, [("whole", {"targetingKey": "u"})])
+    ((_, _, metadata),) = evaluated(engine, document.text, [("whole", {"targetingKey": "u"})])
     assert metadata == {
         "flagSetId": "demo",
         "version": "7",
         "experiment": "whole",
         "layer": "of-whole",
-        "hashVersion": dialect.value,
+        "hashVersion": DIALECT[engine].value,
         "configVersion": 3,
     }
 
 
-def test_another_salt_decides_otherwise(dialect, made):
+def test_another_salt_decides_otherwise(engine, made):
     rules, flags, document = made
     asked = [("whole", {"targetingKey": f"u-{number}"}) for number in range(200)]
     other = document.text.replace("split/whole", "split/other")
-    theirs = [variant for variant, _, _ in evaluated(dialect, other, asked)]
+    theirs = [variant for variant, _, _ in evaluated(engine, other, asked)]
     differing = sum(a != b for a, b in zip(theirs, decided(rules, flags, asked), strict=True))
     assert 60 < differing < 140
 
 
-def test_the_engine_of_the_other_dialect_would_disagree(dialect):
+def test_the_engine_of_the_other_dialect_would_disagree(engine, dialect):
     other = next(version for version in HashVersion if version is not dialect)
     rules = ruleset(HASH[other])
     flags = flag_set(rules)
     asked = [("whole", {"targetingKey": f"u-{number}"}) for number in range(200)]
-    theirs = evaluated(dialect, make_document(rules, flags, other).text, asked)
+    theirs = evaluated(engine, make_document(rules, flags, other).text, asked)
     ours = decided(rules, flags, asked)
     assert sum(found[0] != own for found, own in zip(theirs, ours, strict=True)) > 60
     # So it gets none of those experiments but what needs no hash.
