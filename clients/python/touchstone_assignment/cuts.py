@@ -1,10 +1,11 @@
 """How units are cut: into the slots of a layer, the buckets of a holdout and of a split."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from touchstone_assignment.bucketing import Bucketer, HashVersion, bucketer
+from touchstone_assignment.bucketing import Bucketer, HashVersion, bucketer, require_salt
 
 if TYPE_CHECKING:
     from touchstone.assignment.v1.ruleset_pb2 import Slots
@@ -24,9 +25,21 @@ def hash_version(number: int) -> HashVersion:
     return _HASH[number]
 
 
-def cut(version: int, salt: str) -> Bucketer:
-    """From the bytes of a unit to its slot or bucket, from 0 to 9,999."""
-    return bucketer(hash_version(version), salt, TOTAL_SLOTS)
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Cuts the units of one type by the hash of their keys under one salt."""
+
+    version: HashVersion
+    salt: str
+
+    def bucketer(self) -> Bucketer:
+        """From the bytes of a unit to its slot or bucket, from 0 to 9,999."""
+        return bucketer(self.version, self.salt, TOTAL_SLOTS)
+
+
+def cut_of(version: int, salt: str) -> Cut:
+    """By the number of a HashVersion; ValueError for an unknown one or a salt that is none."""
+    return Cut(hash_version(version), require_salt(salt))
 
 
 def edges_of(slots: Iterable["Slots"]) -> list[int]:
@@ -47,7 +60,7 @@ def edges_of(slots: Iterable["Slots"]) -> list[int]:
     return edges
 
 
-def owns(edges: list[int]) -> Owns:
+def owns(edges: Sequence[int]) -> Owns:
     """Whether a slot lies between a start and an end of `edges_of`."""
     if not edges:
         return lambda _slot: False

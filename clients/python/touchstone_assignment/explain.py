@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from touchstone_assignment.cuts import cut
+from touchstone_assignment.cuts import cut_of
 from touchstone_assignment.decision import (
     UNKNOWN_EXPERIMENT,
     Decision,
@@ -94,7 +94,7 @@ def _in_slots(
             )
         key = window
         owned += f", the window is {window.decode()!r}"
-    bucket = cut(rule.hash_version, rule.salt)(key)
+    bucket = cut_of(rule.hash_version, rule.salt).bucketer()(key)
     given = f"variant {decision.variant!r}" if decision.variant else "a variant that was given up"
     return Trace(decision, slot, bucket, unit_id, f"{owned}, and split bucket {bucket} to {given}")
 

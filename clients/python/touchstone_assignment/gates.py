@@ -33,7 +33,7 @@ def forced_first(rule: "ExperimentRule", others: Decide) -> Decide:
     their names. ValueError when a variant is forced that the experiment does not have.
     """
     keys = {variant.key for variant in rule.variants}
-    tables: dict[str, dict[str, Decision]] = {}
+    tables: dict[str, dict[str | None, Decision]] = {}
     made = {"": Decision(None, Reason.FORCED)}
     for forced in rule.forced:
         if forced.variant and forced.variant not in keys:
@@ -46,7 +46,7 @@ def forced_first(rule: "ExperimentRule", others: Decide) -> Decide:
 
     def decide(subject: Subject) -> Decision:
         for unit_type, table in ordered:
-            found = table.get(subject.ids.get(unit_type, ""))
+            found = table.get(subject.ids.get(unit_type))
             if found is not None:
                 return found
         return others(subject)

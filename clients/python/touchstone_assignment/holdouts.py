@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from touchstone_assignment.cuts import cut
+from touchstone_assignment.bucketing import Bucketer
+from touchstone_assignment.cuts import Cut, cut_of
 from touchstone_assignment.decision import Decision, Reason
 from touchstone_assignment.origin import Origin, origin_of, taken_over
 from touchstone_assignment.subject import Subject
@@ -21,6 +22,9 @@ class CompiledHoldout:
     unit_type: str
     layers: frozenset[str]
     experiments: frozenset[str]
+    cut: Cut
+    slots: int
+    """The buckets below this number are held out."""
     holds: Callable[[Subject], bool]
     out: Decision
     origin: Origin
@@ -39,22 +43,22 @@ def compile_holdouts(
     """The holdouts by id; ValueError when one cannot cut."""
     compiled: dict[str, CompiledHoldout] = {}
     for rule in sorted(rules, key=lambda rule: rule.holdout):
-        origin = origin_of([rule])
+        origin, cut = origin_of([rule]), cut_of(rule.hash_version, rule.salt)
         compiled[rule.holdout] = taken_over(previous, rule.holdout, origin) or CompiledHoldout(
             holdout_id=rule.holdout,
             unit_type=rule.unit_type,
             layers=frozenset(rule.layers),
             experiments=frozenset(rule.experiments),
-            holds=_holds(rule),
+            cut=cut,
+            slots=rule.slots,
+            holds=_holds(rule.unit_type, cut.bucketer(), rule.slots),
             out=Decision(None, Reason.HOLDOUT, because_of=rule.holdout),
             origin=origin,
         )
     return compiled
 
 
-def _holds(rule: "HoldoutRule") -> Callable[[Subject], bool]:
-    unit_type, slots, bucket = rule.unit_type, rule.slots, cut(rule.hash_version, rule.salt)
-
+def _holds(unit_type: str, bucket: Bucketer, slots: int) -> Callable[[Subject], bool]:
     def holds(subject: Subject) -> bool:
         unit = subject.unit(unit_type)
         return unit is not None and bucket(unit) < slots

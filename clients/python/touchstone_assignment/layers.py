@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from touchstone_assignment.bucketing import Bucketer
-from touchstone_assignment.cuts import cut, edges_of, owns
+from touchstone_assignment.cuts import Cut, cut_of, edges_of, owns
 from touchstone_assignment.order import dependency_order
 from touchstone_assignment.origin import Origin, origin_of, taken_over
 
@@ -24,7 +24,12 @@ class CompiledLayer:
     unit_type: str
     domain: str
     parameters: frozenset[str]
+    cut: Cut
     slot: Bucketer
+    around: "CompiledLayer | None"
+    """The layer that its domain is cut from."""
+    domain_edges: tuple[int, ...]
+    """Where the runs of the domain's slots start and end."""
     inside: Inside | None
     origin: Origin
 
@@ -51,24 +56,38 @@ def compile_layers(
         domain = cut_from.get(rule.domain)
         parent = compiled.get(domain.layer) if domain else None
         origin = origin_of([rule, domain] if domain else [rule], [parent])
-        compiled[layer_id] = taken_over(previous, layer_id, origin) or CompiledLayer(
-            layer_id=layer_id,
-            unit_type=rule.unit_type,
-            domain=rule.domain,
-            parameters=frozenset(parameter.key for parameter in rule.parameters),
-            slot=cut(rule.hash_version, rule.salt),
-            inside=_inside(rule, domain, parent),
-            origin=origin,
+        compiled[layer_id] = taken_over(previous, layer_id, origin) or _compile(
+            rule, domain, parent, origin
         )
     return compiled
 
 
-def _inside(
-    rule: "LayerRule", domain: "DomainRule | None", parent: CompiledLayer | None
-) -> Inside | None:
+def _compile(
+    rule: "LayerRule",
+    domain: "DomainRule | None",
+    parent: CompiledLayer | None,
+    origin: Origin,
+) -> CompiledLayer:
+    cut = cut_of(rule.hash_version, rule.salt)
+    edges = edges_of(domain.slots) if domain else []
+    return CompiledLayer(
+        layer_id=rule.layer,
+        unit_type=rule.unit_type,
+        domain=rule.domain,
+        parameters=frozenset(parameter.key for parameter in rule.parameters),
+        cut=cut,
+        slot=cut.bucketer(),
+        around=parent,
+        domain_edges=tuple(edges),
+        inside=_inside(rule, edges, parent),
+        origin=origin,
+    )
+
+
+def _inside(rule: "LayerRule", edges: list[int], parent: CompiledLayer | None) -> Inside | None:
     if not rule.domain:
         return None
-    if domain is None or parent is None:
+    if parent is None:
         # A released domain holds no slots any more: nobody reaches its layers.
         return lambda _unit: False
     if parent.unit_type != rule.unit_type:
@@ -76,7 +95,7 @@ def _inside(
             f"layer {rule.layer!r} cuts units of type {rule.unit_type!r}, the domain "
             f"{rule.domain!r} those of type {parent.unit_type!r}"
         )
-    owned, slot, around = owns(edges_of(domain.slots)), parent.slot, parent.inside
+    owned, slot, around = owns(edges), parent.slot, parent.inside
     if around is None:
         return lambda unit: owned(slot(unit))
     return lambda unit: around(unit) and owned(slot(unit))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from touchstone_assignment.bucketing import Bucketer, encode_unit
-from touchstone_assignment.cuts import TOTAL_SLOTS, cut, edges_of, owns
+from touchstone_assignment.cuts import TOTAL_SLOTS, cut_of, edges_of, owns
 from touchstone_assignment.decision import MISSING_REGION, NOT_IN_SLOTS, WASHOUT, Decision
 from touchstone_assignment.subject import Subject
 from touchstone_assignment.variants import Outcome, outcome_of
@@ -25,7 +25,7 @@ def choose_of(rule: "ExperimentRule", slot: Bucketer) -> Choose:
     ValueError when its slots or weights are not possible.
     """
     edges = edges_of(rule.slots)
-    bucket, outcome = cut(rule.hash_version, rule.salt), outcome_of(rule)
+    bucket, outcome = cut_of(rule.hash_version, rule.salt).bucketer(), outcome_of(rule)
     if not rule.HasField("switchback"):
         return _by_unit(edges, slot, bucket, outcome)
     owned, window = owns(edges), window_of(rule.switchback)
