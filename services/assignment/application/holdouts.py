@@ -103,7 +103,7 @@ def _require_room(command: CreateHoldout, configuration: Configuration) -> None:
     holdouts = configuration.holdouts.all_now(command.project).values()
     in_force = sum(not holdout.ended for holdout in holdouts)
     if in_force >= LIMITS.max_holdouts:
-        what = "the number of holdouts in force; end one that is no longer needed: it"
+        what = "the number of holdouts in force (end one that is no longer needed)"
         raise errors.limit_exceeded(what, in_force + 1, LIMITS.max_holdouts)
 
 
