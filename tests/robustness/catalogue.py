@@ -9,12 +9,14 @@ from tests.robustness.rows import (
     disk,
     duplicates,
     kill,
+    load,
     memory,
     pause,
     power,
     recovery,
     replies,
     steps,
+    store,
 )
 
 FAULTS: tuple[Fault, ...] = (
@@ -34,6 +36,13 @@ FAULTS: tuple[Fault, ...] = (
     damage.DAMAGE,
     damage.STRANGERS,
     kill.TERMINATE,
+    store.WHILE_RUNNING,
+    store.AT_START,
+    store.DAMAGED,
+    load.FLIPS,
+    load.EVERYBODY,
+    load.NEIGHBOURS,
+    load.TAKEN,
     pause.PAUSED,
     pause.SLOW,
     pause.TWO,
