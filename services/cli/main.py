@@ -66,7 +66,8 @@ app.command("doctor")(doctor.doctor)
 app.command("erase")(erasure.erase)
 app.command("erasures")(erasure.erasures)
 app.add_typer(imports.app, name="import")
-experiment.app.command("validate")(ascode.validate)
+for as_code in (ascode.validate, ascode.diff, ascode.apply, ascode.export):
+    experiment.app.command(as_code.__name__)(as_code)
 for verb in (
     control.kill,
     control.revive,

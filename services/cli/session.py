@@ -11,7 +11,11 @@ from typing import Any, NamedTuple, Self, TypeVar
 import grpc
 from google.longrunning import operations_pb2_grpc as operations_grpc
 from touchstone.assignment.v1 import assignment_service_pb2_grpc as assignment_grpc
+from touchstone.assignment.v1 import audience_service_pb2_grpc as audience_grpc
+from touchstone.assignment.v1 import domain_service_pb2_grpc as domain_grpc
 from touchstone.assignment.v1 import experiment_service_pb2_grpc as experiment_grpc
+from touchstone.assignment.v1 import layer_service_pb2_grpc as layer_grpc
+from touchstone.assignment.v1 import schema_service_pb2_grpc as schema_grpc
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
 from touchstone.common.v1 import access_service_pb2 as access_pb
 from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
@@ -126,6 +130,26 @@ class Session:
     def experiments(self) -> experiment_grpc.ExperimentServiceStub:
         """Experiments."""
         return self._stub("assignment", experiment_grpc.ExperimentServiceStub)
+
+    @property
+    def layers(self) -> layer_grpc.LayerServiceStub:
+        """Layers."""
+        return self._stub("assignment", layer_grpc.LayerServiceStub)
+
+    @property
+    def domains(self) -> domain_grpc.DomainServiceStub:
+        """Domains and holdouts."""
+        return self._stub("assignment", domain_grpc.DomainServiceStub)
+
+    @property
+    def audiences(self) -> audience_grpc.AudienceServiceStub:
+        """Audiences."""
+        return self._stub("assignment", audience_grpc.AudienceServiceStub)
+
+    @property
+    def schema(self) -> schema_grpc.SchemaServiceStub:
+        """Unit types and attributes."""
+        return self._stub("assignment", schema_grpc.SchemaServiceStub)
 
     @property
     def events(self) -> events_grpc.EventsServiceStub:

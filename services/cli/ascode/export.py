@@ -1,0 +1,76 @@
+"""A project as files: the YAML that says what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import yaml
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+
+from services.cli.ascode.kinds import API_VERSION, REFERENCES, enum_names, list_inside
+from services.cli.ascode.needs import in_order, needs_of
+from services.cli.ascode.present import Key, Present, is_own_layer, stated
+
+
+class _Dumper(yaml.SafeDumper):
+    """Two spaces before the items of a list, as people write them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002  yaml's signature
+        super().increase_indent(flow, indentless=False)
+
+
+def exported(project: Mapping[Key, Present]) -> Iterator[tuple[Present, str]]:
+    """Each resource with its document, what others need before them."""
+    shown = {key: one for key, one in project.items() if not is_own_layer(one, project)}
+    needs = {key: needs_of(one.kind, one.message) for key, one in shown.items()}
+    for one in in_order(shown, needs):
+        yield one, document(one)
+
+
+def document(one: Present) -> str:
+    """One resource as YAML, without what is the default, and without what the service sets."""
+    message = stated(one.kind, one.resource_id, one.message)
+    if "salt" in one.kind.fields:
+        message.ClearField("salt")
+    spec = _fields(message)
+    whole: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": one.kind.name,
+        "metadata": {"name": one.resource_id},
+    }
+    if spec:
+        whole["spec"] = spec
+    text: str = yaml.dump(whole, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def joined(documents: Iterable[str]) -> str:
+    """Several documents as one file."""
+    return "---\n".join(documents)
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    return {field.name: _value(field, value) for field, value in message.ListFields()}
+
+
+def _value(field: FieldDescriptor, value: Any) -> Any:
+    if field.is_repeated:
+        return [_one(field, item) for item in value]
+    return _one(field, value)
+
+
+def _one(field: FieldDescriptor, value: Any) -> Any:
+    if field.message_type is not None:
+        if field.message_type.full_name.startswith("google.protobuf."):
+            return json_format.MessageToDict(value)
+        inner = list_inside(field.message_type)
+        if inner is not None:
+            return [_one(inner, item) for item in getattr(value, inner.name)]
+        return _fields(value)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
+        return {number: name for name, number in enum_names(field).items()}[value]
+    if field.full_name in REFERENCES:
+        return value.rpartition("/")[2]
+    return value
