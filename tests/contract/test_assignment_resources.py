@@ -1,17 +1,20 @@
 """The promises of the resource stores, for every kind, over every database that is supported."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from touchstone_assignment.bucketing import HashVersion
 
+from services.assignment.adapters import sql
 from services.assignment.adapters.sql import (
     SqlConfiguration,
     SqlConfigurationReader,
@@ -30,6 +33,7 @@ from services.assignment.domain.unit_type import UnitType
 from services.assignment.ports import Configuration, ProjectConfig, ResourceStore
 from shared.errors import Code, DomainError
 from shared.state.database import Database
+from shared.state.migrate import migrate
 
 START = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -359,3 +363,43 @@ def test_all_layers_come_with_their_whole_ledgers(store: Database) -> None:
         found = configuration.layers.all_now("acme")
     assert found == {"a": layer(layer_id="a"), "checkout": cut}
     assert list(found) == ["a", "checkout"]
+
+
+def test_what_an_older_program_stored_goes_on(database: Database, tmp_path: Path) -> None:
+    """A layer with a range held and one released, from before layers had a kind or a domain."""
+    migrations = Path(sql.__file__).parent / "migrations"
+    copied = tmp_path / "migrations"
+    copied.mkdir()
+    shutil.copy(migrations / "0001_assignment.py", copied)
+    migrate(database, "assignment", copied)
+    with database.begin() as connection:
+        for statement in OLD_ROWS.split(";"):
+            connection.execute(sa.text(statement))
+    migrate_assignment(database)
+    with writing(database) as configuration:
+        found = configuration.layers.get("acme", "checkout")
+        assert found is not None
+        assert (found.kind, found.domain, found.parameters) == (LayerKind.EXPERIMENT, "", ())
+        assert [row.holder for row in found.ledger] == [Holder("button"), Holder("price")]
+        at = configuration.next_revision("acme", START)
+        extended = replace(
+            found.give(Holder(domain_id="mobile"), 50, at), parameters=(Parameter("size", "1"),)
+        )
+        configuration.layers.replace(found, extended)
+    before, after = load(database, as_of=3).layers["checkout"], load(database).layers["checkout"]
+    assert [row.holder for row in before.ledger] == [Holder("button")]
+    assert (before.parameters, after.parameters) == ((), (Parameter("size", "1"),))
+    assert [row.holder for row in after.ledger] == [Holder("button"), Holder(domain_id="mobile")]
+
+
+OLD_ROWS = """
+INSERT INTO assignment_config (project, version) VALUES ('acme', 3);
+INSERT INTO assignment_layers (project, layer_id, display_name, unit_type, salt, hash_version,
+ config_version, create_version, create_time)
+ VALUES ('acme', 'checkout', 'Kasse', 'user', 'layer/x', 'flagd-v2', 3, 1, 1772366400000000);
+INSERT INTO assignment_slot_ranges (project, layer_id, position, first_slot, end_slot,
+ experiment_id, since_version) VALUES ('acme', 'checkout', 0, 0, 400, 'button', 2);
+INSERT INTO assignment_slot_ranges (project, layer_id, position, first_slot, end_slot,
+ experiment_id, since_version, release_version, release_time, reusable_time)
+ VALUES ('acme', 'checkout', 1, 400, 500, 'price', 2, 3, 1772366400000000, 1772366500000000)
+"""
