@@ -42,6 +42,15 @@ def cut_of(version: int, salt: str) -> Cut:
     return Cut(hash_version(version), require_salt(salt))
 
 
+def first_hash(bucket: int) -> int:
+    """The lowest hash of a bucket of 10,000, or one past the highest hash for bucket 10,000.
+
+    A bucket is `(hash * W) >> 32`, so it is at least b exactly where the hash is at least
+    `ceil(b * 2**32 / W)`.
+    """
+    return -(-(bucket << 32) // TOTAL_SLOTS)
+
+
 def edges_of(slots: Iterable["Slots"]) -> list[int]:
     """Where runs of slots start and end, ascending, with neighbours joined.
 

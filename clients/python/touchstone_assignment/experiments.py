@@ -114,8 +114,12 @@ def _running(rule: "ExperimentRule", around: Surroundings) -> Decide:
     for needed, other in zip(rule.prerequisites, around.prerequisites, strict=True):
         decide = None if other is None else other.decide
         steps.append(gates.needing(needed.experiment, decide, needed.variants))
+    choose = choose_of(rule, layer)
     if rule.HasField("targeting"):
-        steps.append(gates.targeted(around.predicate(rule.targeting)))
+        predicate = around.predicate(rule.targeting)
+        if not steps and layer.inside is None:
+            return gates.only_targeted(rule.unit_type, predicate, choose)
+        steps.append(gates.targeted(predicate))
     if layer.inside is not None:
         steps.append(gates.inside_domain(layer.inside))
-    return gates.behind(rule.unit_type, steps, choose_of(rule, layer.slot))
+    return gates.behind(rule.unit_type, steps, choose)

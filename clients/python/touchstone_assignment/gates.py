@@ -90,6 +90,20 @@ def targeted(predicate: Predicate) -> Gate:
     return lambda subject, _unit: None if predicate(subject) else NOT_TARGETED
 
 
+def only_targeted(
+    unit_type: str, predicate: Predicate, choose: Callable[[Subject, bytes], Decision]
+) -> Decide:
+    """`behind` with `targeted` as the only gate, in one call less: the commonest experiment."""
+
+    def decide(subject: Subject) -> Decision:
+        unit = subject.unit(unit_type)
+        if unit is None:
+            return MISSING_UNIT
+        return choose(subject, unit) if predicate(subject) else NOT_TARGETED
+
+    return decide
+
+
 def inside_domain(inside: Inside) -> Gate:
     """Out, unless the unit is one of the domain that the layer cuts."""
     return lambda _subject, unit: None if inside(unit) else NOT_IN_DOMAIN

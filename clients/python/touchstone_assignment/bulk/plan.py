@@ -1,7 +1,6 @@
 """What is computed for all units at once, in hashes instead of buckets.
 
-A bucket is `(hash * W) >> 32`, so a bucket is at least b exactly where the hash is at least
-`ceil(b * 2**32 / W)`: comparing hashes with such edges spares the multiplication in 64 bits.
+Comparing hashes with the first ones of buckets spares the multiplication in 64 bits.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from touchstone_assignment.bucketing import bucketing_key, hash_key
 from touchstone_assignment.bulk.murmur import Words
 from touchstone_assignment.compiled import CompiledExperiment, Evaluator
-from touchstone_assignment.cuts import TOTAL_SLOTS, Cut, cut_of, edges_of
+from touchstone_assignment.cuts import TOTAL_SLOTS, Cut, cut_of, edges_of, first_hash
 from touchstone_assignment.decision import NOT_IN_DOMAIN, NOT_IN_SLOTS, Decision
 from touchstone_assignment.variants import outcomes
 
@@ -93,11 +92,6 @@ def _code(found: list[Decision], decision: Decision) -> int:
     if decision not in found:
         found.append(decision)
     return found.index(decision)
-
-
-def first_hash(bucket: int) -> int:
-    """The lowest hash of a bucket."""
-    return -(-bucket * _HASHES // TOTAL_SLOTS)
 
 
 def _split(weights: Sequence[int]) -> Apply:
