@@ -11,7 +11,9 @@ const core = new FlagdCore(undefined, silent);
 core.setConfigurations(job.document);
 const answers = job.asked.map(([key, context]) => {
   try {
-    const found = core.resolveStringEvaluation(key, '', context, silent);
+    const found = key.startsWith('param.')
+      ? core.resolveNumberEvaluation(key, 0, context, silent)
+      : core.resolveStringEvaluation(key, '', context, silent);
     return found.errorCode
       ? [null, `${found.errorCode} ${found.errorMessage}`, {}]
       : [found.variant ?? null, String(found.reason), found.flagMetadata ?? {}];

@@ -1,7 +1,8 @@
 """Runs in an environment of its own: evaluates flags of a document by openfeature-flagd-core.
 
 The job on standard input is {"document": text, "asked": [[key, context], ...]}; the answers on
-standard output are [variant, reason, metadata], with no variant where the engine failed.
+standard output are [variant, reason, metadata], with no variant where the engine failed. Parameters
+are numbers, everything else is text.
 """
 
 import json
@@ -25,9 +26,11 @@ def main() -> None:
     answers: list[Any] = []
     for key, given in job["asked"]:
         context = dict(given)
+        number = key.startswith("param.")
         targeting_key = context.pop("targetingKey", None)
         try:
-            found = core.resolve_string_value(key, "", EvaluationContext(targeting_key, context))
+            ask = core.resolve_float_value if number else core.resolve_string_value
+            found = ask(key, 0.0 if number else "", EvaluationContext(targeting_key, context))
         except Exception as error:  # noqa: BLE001  whatever the engine raises is its answer
             answers.append([None, repr(error), {}])
         else:

@@ -168,12 +168,40 @@ def ruleset(version: experiment_pb2.HashVersion.ValueType) -> pb.Ruleset:
             experiments=covered,
         )
 
+    def sized(name: str, sizes: dict[str, Any], **fields: Any) -> pb.ExperimentRule:
+        made = rule(name, version, variants=THIRDS, **fields)
+        for variant in made.variants:
+            if variant.key in sizes:
+                variant.payload.update({"size": sizes[variant.key]})
+        return made
+
+    def setting(name: str, *, launch: bool, default: int) -> pb.LayerRule:
+        made = layer(name)
+        made.launch = launch
+        made.parameters.add(key="size", default_value=value(default))
+        return made
+
+    rules += [
+        sized("big", {"control": 11, "c": 12.5}, layer="sizes", slots=slots((0, 3000))),
+        sized(
+            "small",
+            {"control": 1, "c": 2},
+            layer="sizes",
+            slots=slots((3000, 6000)),
+            forced=[forced("user", "u-5", "control"), forced("device", "d-1", "c")],
+        ),
+        sized("gone-by", {"control": 99}, layer="sizes", serving=pb.SERVING_NOT_RUNNING),
+        sized("rolled-out", {"control": 50, "c": 60}, layer="launch", slots=slots((0, 5000))),
+    ]
+    rules[-2].ClearField("slots")
     return pb.Ruleset(
         format=1,
         project="demo",
         config_version=7,
         experiments=rules,
         layers=[
+            setting("sizes", launch=False, default=10),
+            setting("launch", launch=True, default=9),
             *(layer(name) for name in own if name != "of-a-released-domain"),
             layer("of-a-released-domain", "gone"),
             layer("outer"),
@@ -252,7 +280,12 @@ def decided(rules: pb.Ruleset, flags: FlagSet, asked: Sequence[tuple[str, Contex
     for key, context in asked:
         flag = flags.flags[key]
         subject = subject_of(context, flag.unit_type, flags.unit_types, _now_s())
-        found.append(evaluator.decide(key, subject).variant or "default")
+        if flag.parameter:
+            set_by = evaluator.parameters(subject, [flag.parameter])[flag.parameter]
+            name = f"{set_by.experiment}/{set_by.variant}" if set_by.experiment else "default"
+            found.append(name)
+        else:
+            found.append(evaluator.decide(key, subject).variant or "default")
     return found
 
 
@@ -306,7 +339,11 @@ def test_every_rule_is_decided_by_the_engine_as_by_the_server(engine, made):
             # Never another variant: what cannot be hashed gets the default.
             assert variant in (own, "default"), (key, context, reason)
     alone = {key for key, counts in seen.items() if set(counts) == {"default"}}
-    assert alone == {"released", "needing-none", "killed", "washed"}
+    assert alone == {"released", "needing-none", "killed", "washed", "gone-by"}
+    assert set(seen["param.size"]) == {
+        "default",
+        *(f"{name}/{arm}" for name in ("big", "small", "rolled-out") for arm in ("control", "c")),
+    }
     assert seen["whole"].total() == 400
 
 
@@ -350,4 +387,4 @@ def test_the_engine_of_the_other_dialect_would_disagree(engine, dialect):
     assert sum(found[0] != own for found, own in zip(theirs, ours, strict=True)) > 60
     # So it gets none of those experiments but what needs no hash.
     kept = set(json.loads(make_document(rules, flags, dialect).text)["flags"])
-    assert kept == {"killed", "paused"}
+    assert kept == {"killed", "paused", "gone-by"}

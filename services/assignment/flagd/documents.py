@@ -20,6 +20,7 @@ from services.assignment.application.flag_set import (
 )
 from services.assignment.flagd.experiments import Rules, experiment_logic, rules_of
 from services.assignment.flagd.logic import InexpressibleError, Logic, is_plain
+from services.assignment.flagd.parameters import parameter_logic
 
 MAX_FLAG_BYTES = 65_536
 """A larger rule stays on the server: every client would hold it in memory many times over."""
@@ -65,20 +66,30 @@ def make_document(ruleset: pb.Ruleset, flags: FlagSet, dialect: HashVersion) -> 
 
 
 def _flag(flag: Flag, rules: Rules) -> dict[str, Any]:
-    if not flag.experiment:
-        raise InexpressibleError("a parameter takes its value from many experiments")
-    rule = rules.experiments[flag.experiment]
-    made = {
-        "state": "ENABLED",
-        "variants": dict(flag.values),
-        "defaultVariant": DEFAULT_VARIANT,
-        "targeting": experiment_logic(rule, rules),
-        "metadata": experiment_metadata(rule),
-    }
+    made = _parameter(flag, rules) if flag.parameter else _experiment(flag, rules)
+    made |= {"state": "ENABLED", "defaultVariant": DEFAULT_VARIANT}
     size = len(_json(made))
     if size > MAX_FLAG_BYTES:
         raise InexpressibleError(f"its rule has {size} bytes; at most {MAX_FLAG_BYTES} are sent")
     return made
+
+
+def _experiment(flag: Flag, rules: Rules) -> dict[str, Any]:
+    rule = rules.experiments[flag.experiment]
+    return {
+        "variants": dict(flag.values),
+        "targeting": experiment_logic(rule, rules),
+        "metadata": experiment_metadata(rule),
+    }
+
+
+def _parameter(flag: Flag, rules: Rules) -> dict[str, Any]:
+    found = parameter_logic(flag.parameter, flag.unit_type, rules)
+    return {
+        "variants": {**found.values, **flag.values},
+        "targeting": found.logic,
+        "metadata": {key: flag.metadata[key] for key in ("layer", "parameter")},
+    }
 
 
 def _json(value: object) -> str:

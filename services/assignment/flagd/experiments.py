@@ -27,6 +27,8 @@ TARGETING_KEY = {"var": "targetingKey"}
 _TIME = {"var": "$flagd.timestamp"}
 Step = tuple[Logic, Logic]
 """What ends the matter when it is true, and how."""
+Name = Callable[[str], str | None]
+"""From the key of a variant to what stands for it; None: nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,27 @@ def rules_of(ruleset: pb.Ruleset, dialect: HashVersion, plain: Callable[[Logic],
 
 
 def experiment_logic(rule: pb.ExperimentRule, rules: Rules) -> Logic:
-    """The variant of whom the context is about.
+    """The variant of whom the context is about; InexpressibleError when only the server knows."""
+    return by_unit(
+        rule.unit_type,
+        lambda unit: variant_logic(rule, rules, unit),
+        _first([*forced_steps(rule, None)], None),
+    )
 
-    The id is the attribute of the unit type's name, else the targeting key: where the text stands,
-    all of the rule stands once for each. InexpressibleError when only the server can decide.
+
+def by_unit(unit_type: str, logic: Callable[[Logic], Logic], otherwise: Logic) -> Logic:
+    """The logic of the unit's id: the attribute of its type's name, else the targeting key.
+
+    All of it stands once for each: to choose the id wherever it stands would take longer.
     """
-    named = variable(rule.unit_type)
+    named = variable(unit_type)
     return {
         "if": [
             is_text(named),
-            _variant(rule, rules, named),
+            logic(named),
             is_text(TARGETING_KEY),
-            _variant(rule, rules, TARGETING_KEY),
-            _first([*_forced(rule, None)], None),
+            logic(TARGETING_KEY),
+            otherwise,
         ]
     }
 
@@ -85,20 +95,21 @@ def _first(steps: list[Step], otherwise: Logic) -> Logic:
     return {"if": [*flat, otherwise]} if flat else {"if": [True, otherwise]}
 
 
-def _variant(rule: pb.ExperimentRule, rules: Rules, unit: Logic) -> Logic:
+def variant_logic(rule: pb.ExperimentRule, rules: Rules, unit: Logic, name: Name = str) -> Logic:
+    """The variant of a unit by the name that it is to have, or null."""
     if rule.server_only:
         raise InexpressibleError(f"only the server decides {rule.experiment!r}")
     if rule.serving in (pb.SERVING_KILLED, pb.SERVING_EXTERNAL):
         return _first([], None)
-    steps = [*_forced(rule, unit)]
+    steps = [*forced_steps(rule, unit, name)]
     if rule.serving != pb.SERVING_RUNNING:
         return _first(steps, None)
     rules.require_dialect(f"experiment {rule.experiment!r}", rule.hash_version)
     steps += [(out, None) for out in _outs(rule, rules, unit)]
-    return _first(steps, _split(rule, unit))
+    return _first(steps, _split(rule, unit, name))
 
 
-def _forced(rule: pb.ExperimentRule, unit: Logic | None) -> Iterator[Step]:
+def forced_steps(rule: pb.ExperimentRule, unit: Logic | None, name: Name = str) -> Iterator[Step]:
     """Forced variants: ids of the experiment's type come first; without a unit there are none."""
     if rule.serving in (pb.SERVING_KILLED, pb.SERVING_EXTERNAL):
         return
@@ -109,7 +120,7 @@ def _forced(rule: pb.ExperimentRule, unit: Logic | None) -> Iterator[Step]:
     for (other, unit_type, variant), ids in sorted(groups.items()):
         found = variable(unit_type) if other else unit
         if found is not None:
-            yield {"in": [found, sorted(ids)]}, variant or None
+            yield {"in": [found, sorted(ids)]}, name(variant) if variant else None
 
 
 def _outs(rule: pb.ExperimentRule, rules: Rules, unit: Logic) -> Iterator[Logic]:
@@ -138,7 +149,7 @@ def _has(needed: pb.PrerequisiteRule, rule: pb.ExperimentRule, rules: Rules, uni
     if other.unit_type != rule.unit_type:
         raise InexpressibleError(f"it needs {needed.experiment!r}, which is of other units")
     variants = list(needed.variants) or [variant.key for variant in other.variants]
-    return {"in": [_variant(other, rules, unit), variants]}
+    return {"in": [variant_logic(other, rules, unit), variants]}
 
 
 def _covers(holdout: pb.HoldoutRule, rule: pb.ExperimentRule) -> bool:
@@ -186,11 +197,12 @@ def _between_windows(switchback: experiment_pb2.Switchback, rules: Rules) -> Ite
         yield {"<": [{"%": [_TIME, switchback.window_s]}, switchback.washout_s]}
 
 
-def _split(rule: pb.ExperimentRule, unit: Logic) -> Logic:
+def _split(rule: pb.ExperimentRule, unit: Logic, name: Name) -> Logic:
     if sum(variant.weight for variant in rule.variants) != TOTAL_SLOTS:
         raise InexpressibleError(f"the weights of {rule.experiment!r} are not whole")
     parts: list[tuple[Any, int]] = [
-        (None if variant.dropped else variant.key, variant.weight) for variant in rule.variants
+        (None if variant.dropped else name(variant.key), variant.weight)
+        for variant in rule.variants
     ]
     if not rule.HasField("switchback"):
         return cut(rule.salt, unit, parts)

@@ -205,3 +205,40 @@ def test_all_slots_and_none_need_no_hash():
 
 def test_equal_rules_make_equal_documents():
     assert document(ruleset()).text == document(ruleset()).text
+
+
+def parametrised(**fields: Any) -> pb.Ruleset:
+    """The one experiment sets the parameter `size` of its layer by both of its variants."""
+    rules = ruleset(**fields)
+    rules.layers[0].parameters.add(key="size", default_value=value(10))
+    for place, variant in enumerate(rules.experiments[0].variants):
+        variant.payload.update({"size": place})
+    return rules
+
+
+def test_a_parameter_has_a_variant_for_each_that_sets_it():
+    flag = json.loads(document(parametrised()).text)["flags"]["param.size"]
+    assert flag["variants"] == {"button/control": 0, "button/green": 1, "default": 10}
+    assert flag["metadata"] == {"layer": "button", "parameter": "size"}
+
+
+def test_a_parameter_that_only_the_server_can_resolve_is_left_out():
+    def why(rules: pb.Ruleset) -> str:
+        made = document(rules)
+        assert "param.size" not in json.loads(made.text)["flags"]
+        return made.left_out["param.size"]
+
+    assert "only the server" in why(parametrised(server_only=True))
+    forced = [pb.ForcedRule(unit_type="user", unit_id="u", variant="green")]
+    rules = parametrised(forced=forced)
+    assert "param.size" in json.loads(document(rules).text)["flags"]
+    rules.experiments[0].variants[1].ClearField("payload")
+    assert "does not set it" in why(rules)
+    rules = parametrised(forced=forced)
+    rules.experiments.add().CopyFrom(rules.experiments[0])
+    rules.experiments[1].experiment = "second"
+    assert "several experiments" in why(rules)
+    rules = parametrised()
+    other = rules.layers.add(layer="launch", unit_type="shop", hash_version=V2, launch=True)
+    other.parameters.add(key="size", default_value=value(11))
+    assert "several types" in why(rules)
