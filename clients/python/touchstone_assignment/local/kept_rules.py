@@ -84,7 +84,11 @@ def read(path: Path, project: str) -> Kept | None:
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise RefusedError(f"{path} is not what was written: its checksum differs")
     header, _, ruleset = body.partition(b"\n")
-    said = json.loads(header)
-    if said["project"] != project:
-        raise RefusedError(f"{path} is of project {said['project']!r}, not of {project!r}")
-    return Kept(ruleset, int(said["config_version"]), float(said["confirmed_s"]))
+    try:
+        said = json.loads(header)
+        of, kept = said["project"], Kept(ruleset, said["config_version"], said["confirmed_s"] + 0.0)
+    except (ValueError, LookupError, TypeError) as error:
+        raise RefusedError(f"{path} has a header that is none: {error}") from error
+    if of != project:
+        raise RefusedError(f"{path} is of project {of!r}, not of {project!r}")
+    return kept

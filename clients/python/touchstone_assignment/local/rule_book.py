@@ -142,9 +142,10 @@ class RuleBook:
         before = self.rules.evaluator if self.rules is not None and not anew else None
         try:
             evaluator = compile_ruleset(message, self.lists.get, before)
+            rules = rules_of(message, evaluator, ruleset, digest)
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise RefusedError(f"the rules cannot be compiled: {error}") from error
-        self.rules = rules_of(message, evaluator, ruleset, digest)
+        self.rules = rules
 
     def _parsed(self, ruleset: bytes) -> Any:
         try:
