@@ -21,6 +21,7 @@ from services.assignment.encode_decisions import Answering
 from services.assignment.ports import IdLists
 from shared.clock import Clock
 from shared.security.caller import current_caller
+from shared.server.validation import RequestValidator
 
 ID_LIST_PART_BYTES = 1_048_576
 """Whole fingerprints, and less than any client's limit of a message."""
@@ -51,6 +52,7 @@ class AssignmentServicer:
 
     def __init__(self, deciding: Deciding) -> None:
         self._deciding = deciding
+        self._validator = RequestValidator()
 
     async def Assign(self, request: pb.AssignRequest, _context: Any) -> bytes:
         """Decides from memory, now or as it was."""
@@ -61,7 +63,7 @@ class AssignmentServicer:
             return await asyncio.to_thread(self._replay, request, current_caller().project, now_s)
         project = current_caller().project
         snapshot = await self._deciding.snapshot(project)
-        command = decode_assign.assign(request, snapshot, now.timestamp())
+        command = decode_assign.assign(request, snapshot, now.timestamp(), self._validator)
         answering = Answering(snapshot, self._deciding.snapshots.age_s(project))
         served = Served(project, snapshot.config_version)
         if request.explain:
@@ -109,7 +111,7 @@ class AssignmentServicer:
 
     def _replay(self, request: pb.AssignRequest, project: str, now_s: float) -> bytes:
         snapshot = self._deciding.replays.at(project, request.config_version)
-        command = decode_assign.assign(request, snapshot, now_s)
+        command = decode_assign.assign(request, snapshot, now_s, self._validator)
         answering = Answering(snapshot, 0.0)
         if request.explain:
             traces = explain(command, snapshot.evaluator)
