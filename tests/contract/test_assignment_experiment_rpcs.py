@@ -458,6 +458,23 @@ async def test_what_only_the_server_can_decide_says_so(world: World) -> None:
     }
 
 
+async def test_archiving_takes_back_what_is_forced_and_nobody_elses(world: World) -> None:
+    await world.demo.create("button-2")
+    await world.demo.create()
+    force_many(world, 3)
+    other = f"{PROJECT}/experiments/button-2"
+    await world.demo.call("SetForcedVariant", experiment=other, forced_variant=forced("u1"))
+    await world.demo.verb("Archive")
+    with SqlConfigurationReader(world.platform.database).read() as configuration:
+        now = configuration.load("demo")
+        assert [found.experiment_id for found in now.forced.values()] == ["button-2"]
+        assert len(configuration.load("demo", now.config_version - 1).forced) == 4
+    error = await world.demo.refused(
+        "SetForcedVariant", experiment=NAME, forced_variant=forced("u1")
+    )
+    assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "WRONG_STATE")
+
+
 async def test_forced_variants_of_an_experiment_are_at_most_1000(world: World) -> None:
     await world.demo.create()
     force_many(world, 999)
