@@ -103,8 +103,8 @@ def fill(folder: Path, units: int) -> None:
 def search(**fields: Any) -> pb.FindBalancedSaltRequest:
     start = Timestamp()
     start.FromDatetime(START - dt.timedelta(days=7))
-    base = {"experiment": EXPERIMENT, "conversions": ["purchase"], "start_time": start}
-    return pb.FindBalancedSaltRequest(**({"candidates": 20, **base} | fields))
+    base: dict[str, Any] = {"conversions": ["purchase"], "start_time": start, "candidates": 20}
+    return pb.FindBalancedSaltRequest(**({"experiment": EXPERIMENT} | base | fields))
 
 
 async def ended(world: World, answer: Any) -> operations_pb2.Operation:
