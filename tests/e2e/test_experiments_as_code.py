@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 
+import grpc
 import pytest
 from touchstone.assignment.v1 import assignment_service_pb2
 from touchstone.common.v1.unit_pb2 import UnitId
 from typer.testing import CliRunner
 
+from services.cli.ascode.carry_out import carry_out
+from services.cli.ascode.plan import make_plan
+from services.cli.ascode.present import present
+from services.cli.ascode.resources import load
 from services.cli.main import app
+from services.cli.session import open_session
 from tests.client.assignment_rig import AssignmentProcess
 from tests.robustness.faults import PROJECT
 
@@ -256,6 +262,29 @@ def test_what_changed_meanwhile_is_not_overwritten(files, touchstone, service, t
     assert [step["fields"] for step in json.loads(seen.stdout)["steps"]] == [["owner"]]
     assert touchstone("apply", files).exit_code == 0
     assert touchstone("diff", files).exit_code == 0
+
+
+def test_a_change_between_the_plan_and_the_call_is_not_overwritten(
+    service, touchstone, files, tmp_path, monkeypatch
+):
+    """The plan is old when it is carried out."""
+    monkeypatch.setenv("TOUCHSTONE_API_KEY", service.key)
+    monkeypatch.setenv("TOUCHSTONE_ASSIGNMENT_ADDRESS", service.address)
+    wanted = changed(files, tmp_path, "hypothesis: Green sells more.", "hypothesis: It does.")
+    with open_session(service.data) as session:
+        plan = make_plan(load([wanted], session.project), present(session))
+        assert [(step.name, step.fields) for step in plan.steps] == [
+            ("Experiment green", ("hypothesis",))
+        ]
+        service.experiments(
+            "UpdateExperiment",
+            experiment={"name": f"projects/{PROJECT}/experiments/green", "owner": "someone"},
+            update_mask={"paths": ["owner"]},
+        )
+        with pytest.raises(grpc.RpcError) as refused:
+            carry_out(plan, session, print)
+        assert refused.value.code() is grpc.StatusCode.ABORTED
+    assert touchstone("apply", files).exit_code == 0
 
 
 def test_only_prune_takes_away_and_what_runs_it_refuses(files, touchstone, tmp_path):
