@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from touchstone_assignment.decision import Reason
 from touchstone_assignment.subject import Subject
@@ -186,6 +186,7 @@ def test_a_stale_etag_changes_nothing(stored: Stored) -> None:
     assert stored.load().config_version == 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 99)), max_size=25))
 def test_no_circle_can_come_about(steps: list[tuple[bool, int]]) -> None:
     """Whatever is made in whatever order: each layer names a domain and each domain a layer that
@@ -211,6 +212,7 @@ def test_no_circle_can_come_about(steps: list[tuple[bool, int]]) -> None:
         assert layers[domain.layer] not in layers_within(key, layers, domains)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["give", "take"]), st.sampled_from("abcd"), st.integers(1, 4000)),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from touchstone_assignment.subject import Subject
 
@@ -163,6 +163,7 @@ def test_a_launch_stands_behind_an_experiment_and_before_the_default(stored: Sto
     assert seen == {30, 31, 20, 1}
 
 
+@settings(deadline=None)
 @given(JSON, JSON)
 def test_a_payload_passes_if_and_only_if_it_has_the_type_of_the_default(
     default: object, value: object

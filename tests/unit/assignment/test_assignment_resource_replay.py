@@ -26,7 +26,7 @@ from tests.unit.assignment.storing import COOL_DOWN, START, Stored
 
 # A domain, a layer in it with an experiment, and one beside it: what chance goes on from.
 FIRST = [(0, 0), (2, 0), (1, 2), (10, 0), (10, 2), (11, 2), (12, 2), (11, 0), (5, 1)]
-UNITS = [Subject({"user": f"u{number}"}) for number in range(40)]
+UNITS = [Subject({"user": f"u{number}"}) for number in range(20)]
 
 
 def grow(stored: Stored, n: int) -> Any:
@@ -91,8 +91,8 @@ def decisions(stored: Stored, as_of: int | None = None) -> list[object]:
     ]
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(range(len(STEPS))), st.integers(0, 2)), max_size=40))
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(range(len(STEPS))), st.integers(0, 2)), max_size=25))
 def test_every_version_is_what_it_was(steps: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Database.open(f"sqlite:///{Path(folder) / 'state.db'}")
