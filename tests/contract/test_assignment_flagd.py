@@ -579,3 +579,24 @@ async def test_a_document_of_another_flagd_becomes_drafts(rig, tmp_path):
     assert code == 3
     outcomes = {row["flag"]: row["outcome"] for row in json.loads(out)["flags"]}
     assert outcomes == {"button": "not taken", "second": "draft", "fixed": "not taken"}
+
+
+async def test_units_keep_by_a_flag_what_they_keep_by_assign(rig):
+    await rig.experiment(anonymous_unit_type="device", sticky=True)
+    stub = v2_grpc.ServiceStub(rig.served.channel)
+
+    async def asked(**attributes: Any) -> tuple[str, str]:
+        request = v2.ResolveStringRequest(flag_key="button", context=context(**attributes))
+        reply = await stub.ResolveString(request, metadata=rig.key)
+        return reply.value, reply.reason
+
+    changed = 0
+    for number in range(20):
+        user, device = f"u-{number}", f"d-{number}"
+        first, _ = await asked(device=device)
+        # After the login the person keeps what the device was served, and Assign says so, too.
+        assert await asked(targetingKey=user, device=device) == (first, "TARGETING_MATCH")
+        assert await rig.assigned(user) == first
+        alone, _ = await asked(targetingKey=f"other-{number}")
+        changed += alone != first
+    assert changed

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 from touchstone_assignment.values import plain_struct
 
 from services.assignment.application.flag_errors import FlagError
-from services.assignment.application.flag_set import FlagSet, FlagType
+from services.assignment.application.flag_set import FlagSet, FlagType, Scalar
 from services.assignment.application.flags import ResolvedFlag, resolve_flag, resolve_flags
 from services.assignment.application.served_flags import ServedFlags
 from services.assignment.flagd.selectors import selected
@@ -140,8 +141,14 @@ def _said_of(found: ResolvedFlag) -> dict[str, Any]:
     return {
         "reason": found.reason.value,
         "variant": found.variant,
-        "metadata": _struct(found.metadata),
+        "metadata": _metadata(tuple(found.metadata.items())),
     }
+
+
+@lru_cache(maxsize=4096)
+def _metadata(items: tuple[tuple[str, Scalar], ...]) -> Struct:
+    """The same is said of thousands of answers, and making it takes longer than deciding."""
+    return _struct(dict(items))
 
 
 def _any_flag(found: ResolvedFlag) -> v1.AnyFlag:

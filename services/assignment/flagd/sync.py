@@ -23,6 +23,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {"SyncFlags": WATCH, "FetchAllFlags": RESOLVE, "GetMetadata": RESOLVE}
 )
 DEBOUNCE_S = 0.25
+_SHOWN = 10
 _LOG = logging.getLogger("touchstone.assignment")
 
 
@@ -51,6 +52,7 @@ class Documents:
                         "config_version": made.config_version,
                         "size_bytes": len(made.text),
                         "left_out": len(made.left_out),
+                        "first_left_out": dict(list(made.left_out.items())[:_SHOWN]),
                     },
                 )
             return made
