@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 
 import grpc
@@ -26,7 +29,7 @@ from touchstone_assignment.local import LocalAssignment, Service, Settings
 
 from tests.client.local_rig import QUICK
 from tests.client.rig import KeyedService
-from tests.robustness.faults import PROJECT
+from tests.robustness.faults import PROJECT, free_port
 
 PARENT = f"projects/{PROJECT}"
 
@@ -40,9 +43,21 @@ class AssignmentProcess(KeyedService):
 
     def __post_init__(self):
         super().__post_init__()
-        # Its other doors would take fixed ports.
-        names = ("ASSIGNMENT_HTTP_ADDRESS", "ASSIGNMENT_FLAGD_ADDRESS")
-        self.more = {f"TOUCHSTONE_{name}": "" for name in names}
+        self.http = f"127.0.0.1:{free_port()}"
+        self.more = {"TOUCHSTONE_ASSIGNMENT_HTTP_ADDRESS": self.http}
+
+    def flag(self, key, context):
+        """What OFREP answers for a flag."""
+        request = urllib.request.Request(
+            f"http://{self.http}/ofrep/v1/evaluate/flags/{key}",
+            json.dumps({"context": context}).encode(),
+            {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
 
     def call(self, stub, method, request):
         """One call with the key."""

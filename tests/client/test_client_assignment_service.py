@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from openfeature import api
+from openfeature.evaluation_context import EvaluationContext
 from touchstone.assignment.v1 import assignment_service_pb2 as pb
 from touchstone.assignment.v1 import (
     audience_pb2,
@@ -14,6 +16,7 @@ from touchstone.assignment.v1 import (
 from touchstone.common.v1.unit_pb2 import UnitId
 from touchstone_assignment.decision import Reason
 from touchstone_assignment.local import Unanswered
+from touchstone_assignment.local.provider import TouchstoneProvider
 
 from tests.client.assignment_rig import PARENT, AssignmentProcess, furnish
 from tests.client.rig import eventually
@@ -101,6 +104,38 @@ def test_parameters_and_holdouts_are_the_same_of_both(served):
                 assert local.held_out(ids, attributes(n)) == tuple(held.holdouts)
                 seen[f"{here['colour'].value} {bool(held.holdouts)}"] += 1
     assert len(seen) == 4, seen
+
+
+def test_flags_in_process_are_those_that_other_clients_of_openfeature_get(served):
+    """Value, variant, reason, metadata and error, of every flag, for OFREP and for the provider."""
+    keys = ("one", "two", "three", "aimed", "behind", "paused", "killed", "no-such",
+            "param.colour", "param.no_such")  # fmt: skip
+    api.set_provider_and_wait(TouchstoneProvider(served.local(), wait_s=30), "same")
+    client = api.get_client("same")
+    seen: Counter[str] = Counter()
+    try:
+        for n in range(60):
+            key = "" if n % 20 == 13 else f"u{n}"
+            context = EvaluationContext(key or None, attributes(n))
+            for flag in keys:
+                there = served.flag(flag, attributes(n) | ({"targetingKey": key} if key else {}))
+                here = client.get_string_details(flag, "none", context)
+                error = here.error_code.value if here.error_code else None
+                assert error == there.get("errorCode"), (flag, n, there)
+                seen[error or str(here.reason)] += 1
+                if error is None:
+                    assert (here.value, here.variant, here.reason, dict(here.flag_metadata)) == (
+                        there["value"],
+                        there["variant"],
+                        there["reason"],
+                        there["metadata"],
+                    ), (flag, n)
+    finally:
+        api.shutdown()
+    assert seen.keys() >= {
+        "SPLIT", "DEFAULT", "DISABLED", "TARGETING_MATCH", "FLAG_NOT_FOUND",
+        "TARGETING_KEY_MISSING",
+    }  # fmt: skip
 
 
 def test_a_sticky_experiment_is_asked_of_the_service(served):

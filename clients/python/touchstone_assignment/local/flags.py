@@ -54,12 +54,17 @@ def unit_type_of(rules: Rules | None, key: str) -> str:
     """The unit type of a flag; empty when there is no such flag."""
     if rules is None:
         return ""
-    evaluator = rules.evaluator
     if key.startswith(PARAMETER):
-        sources = evaluator.parameter_rules.get(key.removeprefix(PARAMETER))
-        return evaluator.layers[sources.layers[0]].unit_type if sources is not None else ""
-    compiled = evaluator.experiments.get(key)
+        layer = _layer_of(rules, key)
+        return rules.evaluator.layers[layer].unit_type if layer else ""
+    compiled = rules.evaluator.experiments.get(key)
     return compiled.unit_type if compiled is not None else ""
+
+
+def _layer_of(rules: Rules, key: str) -> str:
+    """The layer whose default a parameter has; empty when there is no such parameter."""
+    sources = rules.evaluator.parameter_rules.get(key.removeprefix(PARAMETER))
+    return sources.layers[0] if sources is not None else ""
 
 
 def of_experiment(key: str, answer: Answer, rules: Rules | None) -> Details:
@@ -93,9 +98,10 @@ def of_parameter(key: str, answer: ParameterAnswer, rules: Rules | None) -> Deta
     """The flag of a parameter. Its value is None where there is an error."""
     if answer.reason is not None:
         return _failed(answer.reason)
-    if rules is None or not unit_type_of(rules, key):
+    layer = _layer_of(rules, key) if rules is not None else ""
+    if rules is None or not layer:
         return no_flag(key)
-    metadata = {**_of_set(rules), "parameter": key.removeprefix(PARAMETER)}
+    metadata = {**_of_set(rules), "layer": layer, "parameter": key.removeprefix(PARAMETER)}
     if not answer.experiment:
         return FlagResolutionDetails(
             answer.value, None, None, Reason.DEFAULT, DEFAULT_VARIANT, metadata
