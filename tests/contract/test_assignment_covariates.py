@@ -55,7 +55,9 @@ def log(tmp_path: Path) -> Log:
     return Log(tmp_path / "lake")
 
 
-def bought(unit: str, value: float | None, name: str = "purchase", **more: object) -> dict[str, object]:
+def bought(
+    unit: str, value: float | None, name: str = "purchase", **more: object
+) -> dict[str, object]:
     return {"unit_id": unit, "event_name": name, "value": value} | more
 
 
