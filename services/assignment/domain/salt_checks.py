@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2
 from touchstone_assignment.bucketing import HashVersion, require_salt
-from touchstone_assignment.bucketing.hashes import cbor_text_head
+from touchstone_assignment.bulk.murmur import Hasher, Words, beginning
 
 UNITS: Final = 20_000
 CELLS: Final = 20
@@ -27,7 +27,6 @@ ALPHA: Final = 1e-9
 
 _ID_BYTES = 8
 Cells = npt.NDArray[np.int64]
-_Words = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,47 +93,15 @@ def dependent_on(new: Salt, others: Sequence[Salt]) -> Salt | None:
     return None
 
 
-def _hashes(salt: Salt, units: int) -> _Words:
-    """MurmurHash3_x86_32 with seed 0 of every unit's key: Appleby's public-domain algorithm."""
-    head = f"{require_salt(salt.salt)}:".encode("ascii")
-    if salt.hash_version is HashVersion.FLAGD_V3:
-        head = cbor_text_head(len(head) + _ID_BYTES) + head
-    # All keys begin with the same words, whose state is computed once.
-    shared = len(head) // 4 * 4
-    state = np.zeros(1, dtype=np.uint32)
-    for word in np.frombuffer(head[:shared], dtype="<u4").astype(np.uint32).reshape(-1, 1):
-        state = _stirred(state, word)
-    rest = np.zeros((units, 12), dtype=np.uint8)
-    own = len(head) - shared
-    rest[:, :own] = np.frombuffer(head[shared:], dtype=np.uint8)
-    rest[:, own : own + _ID_BYTES] = _digits(units)
-    words = np.ascontiguousarray(rest.view("<u4").astype(np.uint32).T)
-    state = _stirred(_stirred(state, words[0]), words[1])
-    # Without a tail the last word is 0, which changes nothing.
-    return _finished(state ^ _scrambled(words[2]), len(head) + _ID_BYTES)
+def _hashes(salt: Salt, units: int) -> Words:
+    before = beginning(salt.hash_version, require_salt(salt.salt), _ID_BYTES)
+    return Hasher.of(before, _ID_BYTES, units).hash(_words(units))
 
 
 @lru_cache(maxsize=4)
-def _digits(units: int) -> npt.NDArray[np.uint8]:
+def _words(units: int) -> Words:
+    """The synthetic units as `Hasher` takes them."""
     numbers = np.arange(units, dtype=np.int64)
     digits = numbers[:, None] // 10 ** np.arange(_ID_BYTES - 1, -1, -1) % 10 + ord("0")
-    return digits.astype(np.uint8)
-
-
-def _stirred(state: _Words, words: _Words) -> _Words:
-    return _rotated(state ^ _scrambled(words), 13) * np.uint32(5) + np.uint32(0xE6546B64)
-
-
-def _finished(state: _Words, size: int) -> _Words:
-    state = state ^ np.uint32(size)
-    state = (state ^ (state >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-    state = (state ^ (state >> np.uint32(13))) * np.uint32(0xC2B2AE35)
-    return state ^ (state >> np.uint32(16))
-
-
-def _scrambled(words: _Words) -> _Words:
-    return _rotated(words * np.uint32(0xCC9E2D51), 15) * np.uint32(0x1B873593)
-
-
-def _rotated(words: _Words, bits: int) -> _Words:
-    return (words << np.uint32(bits)) | (words >> np.uint32(32 - bits))
+    written = digits.astype(np.uint8).view("<u4").astype(np.uint32)
+    return np.ascontiguousarray(written.T)
