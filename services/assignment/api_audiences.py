@@ -114,7 +114,8 @@ class AudienceServicer:
 
         def keep() -> pb.UploadAudienceIdsResponse:
             command = decode.upload(request, project)
-            return backend.writer.write(Mutation(request, request.name), lambda c: work(command, c))
+            mutation = Mutation(request, request.name, request.request_id)
+            return backend.writer.write(mutation, lambda c: work(command, c))
 
         def work(command: UploadIds, configuration: Configuration) -> pb.UploadAudienceIdsResponse:
             parts = upload_ids(command, configuration, backend.clock.now())

@@ -27,6 +27,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from touchstone.assignment.v1 import condition_pb2
+from touchstone_assignment.conditions import IdSet
 
 from services.assignment.flagd import evaluation, sync
 from services.events.api import otlp
@@ -34,6 +35,8 @@ from shared.operations import servicer as operations
 from shared.server.rules import Rule, rule_of
 
 KEY_ID = "thekey0000"
+LISTED = IdSet.of_ids(["geheim"])
+"""The content of the list of the audience `lis`."""
 # What stands in a field of this name. `{p}` becomes the resource name of the project.
 VALUES: dict[str, Any] = {
     "parent": "{p}",
@@ -44,6 +47,11 @@ VALUES: dict[str, Any] = {
     "holdout_id": "fresh",
     "unit_type_id": "fresh",
     "attribute_id": "fresh",
+    "audience_id": "fresh",
+    "upload_id": "up",
+    "parts": 1,
+    "ids": ["unit-1"],
+    "digest": LISTED.digest,
     "traffic_slots": 1,
     "slots": 1,
     "event_id": "e-1",
@@ -73,6 +81,7 @@ COLLECTIONS = {
     "Layer": "layers/lay",
     "Metric": "metrics/met",
     "Domain": "domains/dom",
+    "Audience": "audiences/aud",
     "Holdout": "holdouts/hol",
     "UnitType": "unitTypes/user",
     "Attribute": "attributes/country",
@@ -170,7 +179,7 @@ def logs() -> Message:
     return made
 
 
-def condition() -> Message:
+def condition() -> condition_pb2.Condition:
     """A condition that asks for one attribute."""
     return condition_pb2.Condition(
         compare=condition_pb2.Comparison(

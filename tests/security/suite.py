@@ -16,6 +16,8 @@ import grpc
 from google.protobuf import field_mask_pb2, message_factory
 from google.protobuf.message import Message
 from touchstone.assignment.v1 import (
+    audience_pb2,
+    audience_service_pb2,
     domain_pb2,
     domain_service_pb2,
     experiment_pb2,
@@ -41,7 +43,7 @@ from shared.server.run import Platform, RunningServer, start_server
 from shared.server.status import from_rpc_error
 from shared.settings import SERVICES
 from shared.testing.serving import Metadata, bearer, free_port
-from tests.security.contracts import KEY_ID, Method, methods
+from tests.security.contracts import KEY_ID, Method, condition, methods
 
 # Stands in everything of the first tenant that another one must never see.
 SECRET = b"geheim"
@@ -199,6 +201,17 @@ def populate(suite: Suite) -> None:
                 control_variant="geheim-a",
             ),
         ),
+        "CreateAudience": audience_service_pb2.CreateAudienceRequest(
+            parent=parent,
+            audience_id="lis",
+            audience=audience_pb2.Audience(id_list=audience_pb2.IdList(unit_type="user")),
+        ),
+        "UploadAudienceIds": audience_service_pb2.UploadAudienceIdsRequest(
+            name=f"{parent}/audiences/lis", upload_id="up", ids=["geheim"]
+        ),
+        "CommitAudienceIds": audience_service_pb2.CommitAudienceIdsRequest(
+            name=f"{parent}/audiences/lis", upload_id="up", parts=1
+        ),
         "StartExperiment": experiment_service_pb2.StartExperimentRequest(
             name=f"{parent}/experiments/exp"
         ),
@@ -224,6 +237,12 @@ def populate(suite: Suite) -> None:
         answer = suite.call(by_name[name], request, suite.alpha)
         assert answer.error is None, f"{name}: {answer.error}"
         assert not getattr(answer.messages[0], "rejected", ()), answer.messages
+    ruled = audience_service_pb2.CreateAudienceRequest(
+        parent=parent,
+        audience_id="aud",
+        audience=audience_pb2.Audience(display_name="geheim", condition=condition()),
+    )
+    assert suite.call(by_name["CreateAudience"], ruled, suite.alpha).error is None
     refused = events_service_pb2.LogEventsRequest(events=list(_conflicting(now)))
     answer = suite.call(by_name["LogEvents"], refused, suite.alpha)
     assert len(getattr(answer.messages[0], "rejected", ())) == 1, answer

@@ -52,6 +52,7 @@ def test_rpc_that_changes_state_says_so_and_can_be_repeated(method):
         "Resolve",
         "BatchResolve",
         "Wait",
+        "Test",
     )
     reads = verb.startswith(verbs)
     assert method.rule.mutation is not reads
