@@ -386,6 +386,7 @@ class TestSideDoor:
                 )
             )
             assert (error.code, error.reason) == (Code.NOT_FOUND, "RESOURCE_NOT_FOUND")
+            assert "TOUCHSTONE_FLAGD_PROJECTS" in error.message
         with rig.served.platform.database.read() as connection:
             log = SqlAuditLog(connection, rig.served.platform.audit_keys)
             noted = [entry.event for entry in log.entries(NO_PROJECT, limit=10)]

@@ -57,6 +57,17 @@ def selected(request: object, context: Context) -> Selector:
     return Selector(project, found.dialect)
 
 
+class UnlistedFlagSetError(OtherTenantError):
+    """The port for calls without a credential does not serve this project, if there is one."""
+
+    def __init__(self, flag_set: str) -> None:
+        super().__init__("flag set", flag_set)
+        self.message = (
+            f"no flag set {errors.shown(flag_set)} is served here; this port serves the projects "
+            "that TOUCHSTONE_FLAGD_PROJECTS lists: ask the operator, or call with a key elsewhere"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class AdmitSelected:
     """Lets calls without a credential in to the flag sets that the operator named, and no other.
@@ -74,7 +85,7 @@ class AdmitSelected:
             raise errors.invalid(HEADER, named, "flagSetId=<project>: this port has several")
         project = named or (self.projects[0] if self.projects else "")
         if project not in self.projects:
-            raise OtherTenantError("flag set", project)
+            raise UnlistedFlagSetError(project)
         caller = Caller(project, HEADER, frozenset({Role.ASSIGN}))
         rpc.call = Call(caller, rpc.method, rpc.request_id, authorization="")
         CALL.set(rpc.call)
