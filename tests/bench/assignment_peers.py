@@ -1,8 +1,8 @@
 """Runs in a peer's own environment: `python assignment_peers.py PEER`, with the job on stdin.
 
-The job is {"units": [...], "layer_salt", "split_salt", "timed", "passes"}. One experiment owns
-the first half of the layer's 10,000 slots and splits its units evenly. Prints {"us": microseconds
-for one decision, "variants": [...]} on standard output.
+The job is {"units": [...], "split_salt", "timed", "passes"}. One experiment is for units of one
+country and splits them evenly; every unit comes with its country. Prints {"us": microseconds for
+one decision, "variants": [...]} on standard output.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+Decide = Callable[[str], "str | None"]
 
-def flagd(job: dict[str, Any]) -> Callable[[str], str | None]:
-    """openfeature-flagd-core, by a targeting rule of two `fractional` operations."""
+
+def flagd(job: dict[str, Any]) -> Decide:
+    """openfeature-flagd-core, by a targeting rule around a `fractional` operation."""
     import logging
 
     # The imports below exist only in the peer's own environment.
@@ -25,11 +27,9 @@ def flagd(job: dict[str, Any]) -> Callable[[str], str | None]:
     from openfeature.evaluation_context import EvaluationContext
 
     logging.getLogger("openfeature").setLevel(logging.CRITICAL)
-    unit = {"var": "targetingKey"}
-    slot = {"fractional": [{"cat": [job["layer_salt"] + ":", unit]}, [True, 5000], [False, 5000]]}
     split = {
         "fractional": [
-            {"cat": [job["split_salt"] + ":", unit]},
+            {"cat": [job["split_salt"] + ":", {"var": "targetingKey"}]},
             ["control", 5000],
             ["green", 5000],
         ]
@@ -38,30 +38,90 @@ def flagd(job: dict[str, Any]) -> Callable[[str], str | None]:
         "state": "ENABLED",
         "variants": {"control": "control", "green": "green", "none": "none"},
         "defaultVariant": "none",
-        "targeting": {"if": [slot, split, None]},
+        "targeting": {"if": [{"===": [{"var": "country"}, "DE"]}, split, None]},
+        "metadata": {"experiment": "button", "configVersion": 2},
     }
     core = FlagdCore()
     core.set_flags(json.dumps({"flags": {"button": flag}}))
 
     def decide(unit_id: str) -> str | None:
-        found = core.resolve_string_value("button", "none", EvaluationContext(unit_id))
+        context = EvaluationContext(unit_id, {"country": "DE"})
+        found = core.resolve_string_value("button", "none", context)
         return None if found.value == "none" else found.value
 
     return decide
 
 
-def eppo(job: dict[str, Any]) -> Callable[[str], str | None]:
-    """eppo-server-sdk (a Rust core), by two shards, from a configuration in memory."""
+def growthbook(job: dict[str, Any]) -> Decide:
+    """growthbook, by its innermost function, with all that does not change made beforehand."""
+    # The imports below exist only in the peer's own environment.
+    from growthbook.common_types import (  # type: ignore[import-not-found]
+        EvaluationContext,
+        Feature,
+        GlobalContext,
+        Options,
+        StackContext,
+        UserContext,
+    )
+    from growthbook.core import eval_feature  # type: ignore[import-not-found]
+
+    rule = {
+        "id": "rule",
+        "key": job["split_salt"],
+        "condition": {"country": "DE"},
+        "variations": ["control", "green"],
+        "weights": [0.5, 0.5],
+        "coverage": 1,
+        "hashAttribute": "id",
+        "hashVersion": 2,
+        "seed": job["split_salt"],
+    }
+    features = {"button": Feature("none", [rule])}
+    shared = GlobalContext(options=Options(), features=features)
+
+    def decide(unit_id: str) -> str | None:
+        user = UserContext(attributes={"id": unit_id, "country": "DE"})
+        context = EvaluationContext(user=user, global_ctx=shared, stack=StackContext())
+        found = eval_feature("button", context)
+        return None if found.value == "none" else found.value
+
+    return decide
+
+
+def eppo(job: dict[str, Any]) -> Decide:
+    """eppo-server-sdk (a Rust core), value alone, from a configuration in memory."""
+    client = _eppo_client(job)
+
+    def decide(unit_id: str) -> str | None:
+        found = client.get_string_assignment("button", unit_id, {"country": "DE"}, "none")
+        return None if found == "none" else found
+
+    return decide
+
+
+def eppo_details(job: dict[str, Any]) -> Decide:
+    """The same with the reason of the decision, as the others give it."""
+    client = _eppo_client(job)
+
+    def decide(unit_id: str) -> str | None:
+        found = client.get_string_assignment_details("button", unit_id, {"country": "DE"}, "none")
+        return None if found.variation == "none" else found.variation
+
+    return decide
+
+
+def _eppo_client(job: dict[str, Any]) -> Any:
     import eppo_client  # type: ignore[import-not-found]
     from eppo_client import AssignmentLogger, ClientConfig, Configuration
 
     def split(variant: str, start: int) -> dict[str, Any]:
-        shards = [
-            {"salt": job["layer_salt"], "ranges": [{"start": 0, "end": 5000}]},
-            {"salt": job["split_salt"], "ranges": [{"start": start, "end": start + 5000}]},
-        ]
-        return {"variationKey": variant, "shards": shards}
+        ranges = [{"start": start, "end": start + 5000}]
+        return {
+            "variationKey": variant,
+            "shards": [{"salt": job["split_salt"], "ranges": ranges}],
+        }
 
+    condition = {"attribute": "country", "operator": "ONE_OF", "value": ["DE"]}
     flag = {
         "key": "button",
         "enabled": True,
@@ -71,7 +131,7 @@ def eppo(job: dict[str, Any]) -> Callable[[str], str | None]:
         "allocations": [
             {
                 "key": "half",
-                "rules": [],
+                "rules": [{"conditions": [condition]}],
                 "doLog": False,
                 "splits": [split("control", 0), split("green", 5000)],
             }
@@ -83,7 +143,7 @@ def eppo(job: dict[str, Any]) -> Callable[[str], str | None]:
         "environment": {"name": "bench"},
         "flags": {"button": flag},
     }
-    client = eppo_client.init(
+    return eppo_client.init(
         ClientConfig(
             api_key="none",
             assignment_logger=AssignmentLogger(),
@@ -92,17 +152,14 @@ def eppo(job: dict[str, Any]) -> Callable[[str], str | None]:
         )
     )
 
-    def decide(unit_id: str) -> str | None:
-        found = client.get_string_assignment("button", unit_id, {}, "none")
-        return None if found == "none" else found
 
-    return decide
+PEERS = {"flagd": flagd, "growthbook": growthbook, "eppo": eppo, "eppo_details": eppo_details}
 
 
 def main() -> None:
     """Times one peer and prints what it decided."""
     job = json.load(sys.stdin)
-    decide = {"flagd": flagd, "eppo": eppo}[sys.argv[1]](job)
+    decide = PEERS[sys.argv[1]](job)
     units = job["units"]
     variants = [decide(unit) for unit in units]
     best = float("inf")

@@ -1,4 +1,8 @@
-"""Assignment against what else decides, against the hash alone, and against an empty RPC."""
+"""Assignment against what else decides, against the hash alone, and against an empty RPC.
+
+One experiment in halves is for the units of one country. What is timed is a whole decision from the
+id and the attributes: value, reason and metadata, as a product asks for them.
+"""
 
 from __future__ import annotations
 
@@ -10,60 +14,69 @@ from pathlib import Path
 from typing import Any
 
 from mmh3 import mmh3_32_uintdigest
-from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
-from touchstone_assignment.compile import compile_ruleset
-from touchstone_assignment.compiled import Evaluator
-from touchstone_assignment.conditions import IdSet
+from touchstone.assignment.v1 import experiment_pb2
 from touchstone_assignment.subject import Subject
 
+from tests.bench.assignment_rules import SPLIT_SALT, one_experiment
+from tests.bench.assignment_scale import at_scale, in_bulk
 from tests.bench.assignment_wire import assign_beside_echo
 from tests.bench.report import BenchRow, compared, missing, peer_environment
 
 AREA = "assignment"
-LAYER_SALT, SPLIT_SALT = "layer/bench", "split/bench"
 UNITS = [f"user-{number}" for number in range(20_000)]
 # Short passes, and many: on a busy machine a long one is never left alone.
 TIMED = UNITS[:1000]
 PASSES = 200
-PEERS = {
-    "flagd": ("openfeature-flagd-core 2.0.0", ["openfeature-flagd-core==2.0.0"], "<= 0.1"),
-    "eppo": ("eppo-server-sdk 4.4.1", ["eppo-server-sdk==4.4.1"], "<= 2"),
-}
+FLAGD = ["openfeature-flagd-core==2.0.0"]
+EPPO = ["eppo-server-sdk==4.4.1"]
+# By the environment, what is run in it, the peer's name and the goal.
+PEERS = (
+    ("flagd", "flagd", "openfeature-flagd-core 2.0.0", FLAGD, "<= 0.1"),
+    ("growthbook", "growthbook", "growthbook 4.0.0", ["growthbook==4.0.0"], "<= 0.1"),
+    ("eppo", "eppo_details", "eppo-server-sdk 4.4.1 with details", EPPO, "<= 1"),
+    ("eppo", "eppo", "eppo-server-sdk 4.4.1, value alone", EPPO, ""),
+)
 
 
 def run() -> list[BenchRow]:
     """Every comparison of assignment."""
-    ours, limit = _microseconds(_decide(experiment_pb2.HASH_VERSION_FLAGD_V2), _two_hashes)
+    ours, limit = _microseconds(_decide(experiment_pb2.HASH_VERSION_FLAGD_V2), _one_hash)
     rows = [
         compared(
             AREA,
-            "decide: layer and split, one call a unit",
+            "decide: one targeting rule and a split, reason and metadata",
+            ours=ours,
+            reference=1,
+            reference_name="a microsecond",
+            unit="us",
+            goal="<= 1",
+        ),
+        compared(
+            AREA,
+            "decide: the same",
             ours=ours,
             reference=limit,
-            reference_name="two bare mmh3 hashes (physical limit)",
+            reference_name="a bare mmh3 hash (physical limit)",
             unit="us",
-            goal="<= 3",
-        )
+            goal="",
+        ),
     ]
-    for peer, (name, requirements, goal) in PEERS.items():
-        rows += _beside(peer, name, requirements, goal)
-    return rows + assign_beside_echo()
+    for environment, peer, name, requirements, goal in PEERS:
+        rows += _beside(environment, peer, name, requirements, goal)
+    return rows + in_bulk() + at_scale() + assign_beside_echo()
 
 
 def _beside(
-    peer: str,
-    name: str,
-    requirements: Sequence[str],
-    goal: str,
+    environment: str, peer: str, name: str, requirements: Sequence[str], goal: str
 ) -> list[BenchRow]:
-    decide = _decide(
-        experiment_pb2.HASH_VERSION_FLAGD_V3
-        if peer == "flagd"
-        else experiment_pb2.HASH_VERSION_FLAGD_V2
+    flagd = peer == "flagd"
+    version = (
+        experiment_pb2.HASH_VERSION_FLAGD_V3 if flagd else experiment_pb2.HASH_VERSION_FLAGD_V2
     )
+    decide = _decide(version)
     (ours,) = _microseconds(decide)
-    title = f"decide: layer and split, beside {peer}"
-    python, reason = peer_environment(peer, requirements)
+    title = f"decide: one targeting rule and a split, beside {peer}"
+    python, reason = peer_environment(environment, requirements)
     found = None
     if python is not None:
         found, reason = _run_peer(python, peer)
@@ -84,7 +97,7 @@ def _beside(
             goal=goal,
         )
     ]
-    if peer == "flagd":
+    if flagd:
         same = sum(decide(u) == v for u, v in zip(UNITS, found["variants"], strict=True))
         rows.append(
             compared(
@@ -104,7 +117,6 @@ def _run_peer(python: Path, peer: str) -> tuple[dict[str, Any] | None, str]:
     """What the peer found, or None and why there is nothing."""
     job = {
         "units": UNITS,
-        "layer_salt": LAYER_SALT,
         "split_salt": SPLIT_SALT,
         "timed": len(TIMED),
         "passes": PASSES // 2,
@@ -125,42 +137,18 @@ def _run_peer(python: Path, peer: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def _decide(version: experiment_pb2.HashVersion.ValueType) -> Callable[[str], str | None]:
-    evaluator = _evaluator(version)
-    return lambda unit: evaluator.decide("button", Subject({"user": unit})).variant
+    evaluator = one_experiment(version)
+
+    def decide(unit: str) -> str | None:
+        button = evaluator.experiments["button"]
+        found = button.decide(Subject({"user": unit}, {"country": "DE"}))
+        _answer = found.value, found.reason, button.metadata
+        return found.variant
+
+    return decide
 
 
-def _evaluator(version: experiment_pb2.HashVersion.ValueType) -> Evaluator:
-    layer = ruleset_pb2.LayerRule(
-        layer="bench", unit_type="user", salt=LAYER_SALT, hash_version=version
-    )
-    experiment = ruleset_pb2.ExperimentRule(
-        experiment="button",
-        config_version=2,
-        serving=ruleset_pb2.SERVING_RUNNING,
-        unit_type="user",
-        layer="bench",
-        slots=[ruleset_pb2.Slots(first=0, end=5000)],
-        salt=SPLIT_SALT,
-        hash_version=version,
-        variants=[
-            ruleset_pb2.VariantRule(key="control", weight=5000),
-            ruleset_pb2.VariantRule(key="green", weight=5000),
-        ],
-        value_type=experiment_pb2.VALUE_TYPE_KEY,
-        control="control",
-    )
-    ruleset = ruleset_pb2.Ruleset(
-        format=1, project="bench", config_version=2, experiments=[experiment], layers=[layer]
-    )
-    return compile_ruleset(ruleset, _no_lists)
-
-
-def _no_lists(digest: str) -> IdSet:
-    raise LookupError(digest)
-
-
-def _two_hashes(unit: str) -> None:
-    mmh3_32_uintdigest(b"layer/bench:" + unit.encode())
+def _one_hash(unit: str) -> None:
     mmh3_32_uintdigest(b"split/bench:" + unit.encode())
 
 

@@ -32,7 +32,7 @@ class Subject:
         self.now_s = now_s
         """Seconds since 1970-01-01 UTC."""
         self._unit_type: str | None = None
-        self._unit = b""
+        self._unit: bytes
         self.decided: dict[Callable[[Subject], Decision], Decision] | None = None
         """What experiments that others need decided about it; None before the first."""
 
