@@ -118,9 +118,10 @@ async def test_every_violation_is_named_at_once(serve, handlers):
 
 async def test_thousands_of_violations_still_fit_a_status(serve):
     async with serve() as served:
-        request = _assign_request(count=5000, unit_id="\x01" * 200)
+        units = _assign_request(count=5000, unit_id="\x01" * 200).units
+        request = assignment_pb.CheckHoldoutsRequest(units=units)
         stub = assignment_rpc.AssignmentServiceStub(served.channel)
-        error = await failure(stub.Assign(request, metadata=served.owner))
+        error = await failure(stub.CheckHoldouts(request, metadata=served.owner))
     assert error.code is Code.INVALID_ARGUMENT
     assert error.violations[0].field == "units[0].ids[0].id"
 
