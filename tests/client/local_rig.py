@@ -79,7 +79,7 @@ class FakeService(pb_grpc.AssignmentServiceServicer):
     def __init__(self, ruleset=None):
         self.said = Said(ruleset or rules(experiment()))
         self.watches: list[str] = []
-        self.asked: list[pb.AssignRequest] = []
+        self.asked: list[pb.AssignRequest | pb.GetParametersRequest] = []
         self.lists: dict[str, bytes] = {}
         self.list_calls: list[str] = []
         self.pause_s = 0.0
@@ -145,6 +145,13 @@ class FakeService(pb_grpc.AssignmentServiceServicer):
         reply.experiments.add(experiment=request.experiments[0])
         unit = reply.units.add()
         unit.decisions.add(variant="on", reason=pb.DECISION_REASON_STICKY, tainted=True)
+        return reply
+
+    def GetParameters(self, request, context):  # noqa: N802  gRPC's name
+        self.asked.append(request)
+        reply = pb.GetParametersResponse(config_version=9)
+        value = reply.units.add().values["colour"]
+        value.value.string_value, value.experiment, value.variant = "kept", "green", "on"
         return reply
 
 

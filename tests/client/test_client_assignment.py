@@ -6,13 +6,21 @@ import json
 import os
 import stat
 import threading
+from typing import Any
 
 import pytest
 from touchstone.assignment.v1 import ruleset_pb2
 from touchstone_assignment.conditions import IdSet
 from touchstone_assignment.conditions.id_set import fingerprint, written
 from touchstone_assignment.decision import Reason
-from touchstone_assignment.local import Change, LocalAssignment, Service, Settings, Unanswered
+from touchstone_assignment.local import (
+    Change,
+    LocalAssignment,
+    Service,
+    Settings,
+    Tls,
+    Unanswered,
+)
 from touchstone_assignment.local.kept_rules import path_of
 from touchstone_assignment.local.status import Kind
 
@@ -271,6 +279,38 @@ def test_what_only_the_server_can_decide_is_asked_for_when_it_may(running):
         assert gone.detail
 
 
+def with_parameter(rule):
+    ruleset = rules(rule)
+    ruleset.layers[0].parameters.add(key="colour").default_value.string_value = "red"
+    return ruleset
+
+
+def test_a_parameter_that_only_the_server_can_tell_is_not_told_here(running):
+    running.fake.say(with_parameter(experiment(server_only=True, sticky=True)))
+    with running.local() as local:
+        assert local.wait_ready(20)
+        found = local.parameters({"user": "u1"}, {"colour": "mine"})["colour"]
+        assert (found.value, found.reason) == ("mine", Unanswered.SERVER_ONLY)
+    with running.local(ask_server=True, ask_deadline_s=5) as local:
+        assert local.wait_ready(20)
+        found = local.parameters({"user": "u1"}, {"colour": "mine", "other": 1})["colour"]
+        assert found == ("kept", "green", "on", None, 9)
+        running.stop()
+        found = local.parameters({"user": "u1"}, {"colour": "mine"})["colour"]
+        assert (found.value, found.reason) == ("mine", Unanswered.SERVER_ONLY)
+
+
+def test_a_parameter_that_nothing_sets_has_the_layers_default(running):
+    running.fake.say(with_parameter(experiment(serving=ruleset_pb2.SERVING_NOT_RUNNING)))
+    with running.local() as local:
+        assert local.wait_ready(20)
+        found = local.parameters({"user": "u1"}, {"colour": "mine", "none": 5})
+        assert found["colour"] == ("red", "", "", None, 3)
+        assert found["none"] == (5, "", "", None, 3)
+        bad: dict[str, Any] = {"user": ""}
+        assert local.parameters(bad, {"colour": "mine"})["colour"][:1] == ("mine",)
+
+
 def test_a_server_that_takes_too_long_is_not_waited_for(running):
     running.fake.say(rules(experiment(server_only=True)))
     running.fake.pause_s = 2.0
@@ -339,25 +379,50 @@ def test_a_list_that_does_not_come_holds_up_no_change(running):
         follows(local, 4)
 
 
+def own_threads():
+    return [each.name for each in threading.enumerate() if each.name.startswith("touchstone-rules")]
+
+
 def test_no_thread_and_no_connection_before_the_first_question():
-    before = threading.active_count()
     local = LocalAssignment(Service(f"127.0.0.1:{free_port()}", KEY), Settings(PROJECT, **QUICK))
-    assert threading.active_count() == before
+    assert own_threads() == []
     assert local.close()
     assert local.decide("green", {"user": "u1"}).reason is Unanswered.NOT_READY
-    assert threading.active_count() == before
+    assert own_threads() == []
+
+
+def test_a_key_that_cannot_be_had_is_a_problem_and_no_exception(running):
+    keys = iter([KEY])
+
+    def key():
+        return next(keys)
+
+    running.fake.say(rules(experiment(server_only=True)))
+    settings = Settings(PROJECT, ask_server=True, **QUICK)
+    with LocalAssignment(Service(f"127.0.0.1:{running.port}", key), settings) as local:
+        assert local.wait_ready(20)
+        answer = local.decide("green", {"user": "u1"}, default="mine")
+        assert answer[:3] == (None, "mine", Unanswered.SERVER_ONLY)
+        assert "the function for the key" in answer.detail
+
+
+def test_a_certificate_that_is_not_there_is_a_problem_and_no_exception(tmp_path, caplog):
+    tls = Tls(tmp_path / "none.pem")
+    with LocalAssignment(Service("127.0.0.1:1", KEY, tls), Settings(PROJECT, **QUICK)) as local:
+        assert local.decide("green", {"user": "u1"}).reason is Unanswered.NOT_READY
+        eventually(lambda: "none.pem" in local.status().problem)
+    assert "none.pem" in caplog.text
 
 
 def test_closed_it_goes_on_deciding_and_its_threads_are_gone(running):
-    before = {thread.name for thread in threading.enumerate()}
     local = running.local()
     assert local.wait_ready(20)
+    assert own_threads()
     found = variants(local)
     assert local.close()
     assert local.close()
     assert variants(local) == found
-    left = {thread.name for thread in threading.enumerate()} - before
-    assert not any(name.startswith("touchstone") for name in left)
+    assert own_threads() == []
 
 
 def test_a_listener_that_raises_ends_nothing(running, caplog):
@@ -441,6 +506,34 @@ def test_a_child_process_decides_at_once_and_follows_by_itself(running, tmp_path
         FORKS, f"127.0.0.1:{running.port}", KEY, tmp_path, GRPC_ENABLE_FORK_SUPPORT=support
     )
     out, _ = finished(process)
+    assert out == "done\n"
+
+
+BOTH = """
+import os, sys
+from touchstone_assignment.local import LocalAssignment, Service, Settings
+from touchstone_events import EventSender, Service as To, Unit
+events = EventSender(To(sys.argv[1], sys.argv[2]))
+assert events.conversion(Unit("user", "u1"), "purchase")
+events.flush(0.3)
+local = LocalAssignment(Service(sys.argv[1], sys.argv[2]), Settings("shop"))
+assert local.wait_ready(20)
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        fine = events.conversion(Unit("user", "u1"), "purchase")
+        fine = fine and local.decide("green", {"user": "u1"}).variant is not None
+        os._exit(0 if fine else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+events.close(0.1)
+print("done")
+"""
+
+
+@pytest.mark.parametrize("support", ["0", "1"])
+def test_a_process_that_sends_events_too_may_fork(running, support):
+    address = f"127.0.0.1:{running.port}"
+    out, _ = finished(python(BOTH, address, KEY, GRPC_ENABLE_FORK_SUPPORT=support))
     assert out == "done\n"
 
 

@@ -76,7 +76,11 @@ class LocalAssignment:
                 return
             self._started = True
             self._book.load()
-            self._wire.prepare()
+            try:
+                self._wire.prepare()
+            except (OSError, ValueError) as error:
+                # The file of a certificate, perhaps; it is tried again and again.
+                LOG.error("the service cannot be reached: %s", error)
             follow_forks(self)
             try:
                 self._follower.start()

@@ -77,6 +77,7 @@ class Follower:
         """Go on."""
         if not self._closing.is_set():
             self._stirred.clear()
+            self._wire.resume()
         self._may_go.set()
 
     def _follow(self) -> None:
@@ -105,13 +106,14 @@ class Follower:
         except RefusedError as error:
             heard = False
             self._book.refuse(error)
+            # The stream is still open, and nothing that follows in it would be taken.
+            self._wire.disconnect()
         except Exception as error:  # noqa: BLE001  one bug must not end the following
             heard = False
             self._book.problem = f"{type(error).__name__}: {error}"
             LOG.exception("following the rules failed; it goes on")
+            self._wire.disconnect()
         self.connected = False
-        # A refused stream is still open: nothing that follows in it would be taken.
-        self._wire.disconnect()
         return heard
 
     def _fetch_lists(self) -> None:

@@ -24,7 +24,7 @@ class Settings:
     """Fetch the id lists of audiences too, for `member`: 8 bytes of memory an id."""
     id_list_deadline_s: float = 60.0
     """How long fetching one list may take."""
-    first_retry_s: float = 0.2
+    first_retry_s: float = 1.0
     """The longest wait before the first reconnect; it doubles with each one."""
     longest_retry_s: float = 30.0
     """The longest wait between reconnects."""

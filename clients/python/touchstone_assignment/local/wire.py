@@ -46,7 +46,13 @@ class Wire(Protocol):
         ...
 
     def quiesce(self) -> None:
-        """Disconnect, and wait a little until nothing is left that a fork would break."""
+        """Disconnect, wait a little until nothing is left that a fork would break, and open no
+        connection until `resume`.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Connections may be opened again."""
         ...
 
 
@@ -59,6 +65,7 @@ class GrpcWire:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._used = False
+        self._forking = False
 
     def prepare(self) -> None:
         """See Wire.
@@ -118,12 +125,21 @@ class GrpcWire:
 
     def quiesce(self) -> None:
         """See Wire."""
+        with self._lock:
+            self._forking = True
         self.disconnect()
         if self._used:
             wait_for_grpc_to_end()
 
+    def resume(self) -> None:
+        """See Wire."""
+        with self._lock:
+            self._forking = False
+
     def _open(self) -> grpc.Channel:
         with self._lock:
+            if self._forking:
+                raise WireError("CANCELLED", "the process is making a child")
             if self._channel is None:
                 self._used = True
                 self._channel = open_channel(
@@ -135,7 +151,12 @@ class GrpcWire:
 
     def _key(self) -> tuple[tuple[str, str]]:
         key = self._service.key
-        return (("authorization", f"Bearer {key if isinstance(key, str) else key()}"),)
+        if not isinstance(key, str):
+            try:
+                key = key()
+            except Exception as error:  # a product's function may raise anything
+                raise WireError("UNAUTHENTICATED", f"the function for the key: {error}") from error
+        return (("authorization", f"Bearer {key}"),)
 
 
 def _received(method: Any, request: Any, timeout: float | None, metadata: Any) -> Iterator[Any]:
