@@ -447,11 +447,22 @@ class TestSideDoor:
         for stream in (*streams, another):
             stream.cancel()
 
-    def test_it_does_not_leave_the_machine_in_plaintext(self, tmp_path):
+    @pytest.mark.parametrize(
+        ("host", "shared", "setting"),
+        [
+            ("0.0.0.0", False, "TOUCHSTONE_ALLOW_PLAINTEXT"),
+            ("127.0.0.1", True, "TOUCHSTONE_FLAGD_ADDRESS"),
+        ],
+        ids=["plaintext", "taken"],
+    )
+    def test_where_it_may_not_or_cannot_listen_nothing_starts(
+        self, tmp_path, host, shared, setting
+    ):
+        main = f"127.0.0.1:{free_port()}"
         settings = Settings(
             data=tmp_path,
-            assignment_address=f"127.0.0.1:{free_port()}",
-            flagd_address=f"0.0.0.0:{free_port()}",
+            assignment_address=main,
+            flagd_address=main if shared else f"{host}:{free_port()}",
             flagd_projects="demo",
         )
         platform = open_platform(settings)
@@ -464,7 +475,7 @@ class TestSideDoor:
         with pytest.raises(DomainError) as caught:
             asyncio.run(serve())
         platform.database.close()
-        assert "TOUCHSTONE_ALLOW_PLAINTEXT" in caught.value.message
+        assert setting in caught.value.message
 
 
 class TestSync:

@@ -67,6 +67,8 @@ def test_the_first_tenant_sees_what_the_second_must_not(suite):
     unseen.pop("/touchstone.events.v1.RetentionService/GetRetention")
     # What is listed is fingerprints, by a name that another tenant cannot use.
     unseen.pop("/touchstone.assignment.v1.AssignmentService/GetIdList")
+    # It says the project and the version, no more.
+    unseen.pop("/flagd.sync.v1.FlagSyncService/GetMetadata")
     unseen.pop("/google.longrunning.Operations/GetOperation")
     unseen.pop("/google.longrunning.Operations/ListOperations")
     while unseen and time.monotonic() < until:
