@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from openfeature.provider import ProviderStatus
 from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
 from touchstone_assignment.local.provider import TouchstoneProvider
 
-from tests.client.local_rig import PROJECT, Running, experiment, follows, rules
-from tests.client.rig import eventually
+from tests.client.local_rig import KEY, PROJECT, Running, experiment, follows, rules
+from tests.client.rig import CLIENT, eventually
 
 
 @pytest.fixture
@@ -209,3 +210,26 @@ def test_the_shutdown_ends_the_threads(running):
     client_of(local, "shut")
     api.shutdown()
     assert not local.status().connected
+
+
+GUIDE = CLIENT.parents[1] / "docs" / "how-to" / "evaluate-in-process.md"
+
+
+def test_the_examples_of_the_guide_do_what_they_say(running, tmp_path):
+    ruleset = rules(experiment("green-button"))
+    parameter = ruleset.layers[0].parameters.add(key="button_colour")
+    parameter.default_value.string_value = "red"
+    running.fake.say(ruleset)
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    code = "\n".join(blocks)
+    for written, here in (
+        ("127.0.0.1:7701", f"127.0.0.1:{running.port}"),
+        ('key="..."', f'key="{KEY}"'),
+        ("/var/lib/shop/touchstone", str(tmp_path)),
+    ):
+        assert written in code
+        code = code.replace(written, here)
+    names: dict[str, Any] = {}
+    exec(compile(code, str(GUIDE), "exec"), names)
+    assert names["answer"].variant in ("on", "off")
+    assert (tmp_path / "shop.rules").exists()

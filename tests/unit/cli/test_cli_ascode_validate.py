@@ -280,3 +280,11 @@ def test_the_schema_for_editors_takes_what_is_right() -> None:
 )  # fmt: skip
 def test_the_schema_for_editors_sees_what_is_wrong(how: str) -> None:
     assert not schema_says(WRONG[how][0])
+
+
+def test_the_example_of_the_guide_is_right(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[3] / "docs" / "how-to" / "experiments-as-code.md"
+    example = guide.read_text().split("```yaml\n")[1].partition("```")[0]
+    found = [declared.key for declared in read(tmp_path, example)]
+    assert found == [("Layer", "checkout"), ("Experiment", "green-button")]
+    assert schema_says(example)
