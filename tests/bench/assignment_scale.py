@@ -6,6 +6,7 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 
 import pyarrow as pa
 from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
@@ -33,7 +34,7 @@ def in_bulk() -> list[BenchRow]:
     long = pa.array([f"{number:08x}-1b9d-4bad-9bdd-2b0d7b3dcb6d" for number in range(MANY)])
     rows = []
     for title, ids in (("ids of 12 bytes", short), ("UUIDs", long)):
-        seconds = _best(lambda ids=ids: decide_many(evaluator, "button", ids), 5)
+        seconds = _best(partial(decide_many, evaluator, "button", ids), 5)
         rows.append(
             compared(
                 AREA,

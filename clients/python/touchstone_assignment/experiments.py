@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import TYPE_CHECKING
 
 from touchstone_assignment import gates
@@ -44,15 +45,16 @@ def compile_experiment(
     # A message that is part of a ruleset would keep all of that in memory.
     own = type(rule)()
     own.CopyFrom(rule)
+    unit_type = intern(own.unit_type)
     try:
-        decide = _decide(own, around)
+        decide = _decide(own, unit_type, around)
         version = hash_version(own.hash_version).value
     except ValueError as error:
         raise ValueError(f"experiment {own.experiment!r}: {error}") from error
     return CompiledExperiment(
         experiment_id=own.experiment,
         rule=own,
-        unit_type=own.unit_type,
+        unit_type=unit_type,
         layer=around.layer,
         decide=decide,
         metadata=_metadata(around.project, own, version),
@@ -87,11 +89,13 @@ def _metadata(
     }
 
 
-def _decide(rule: "ExperimentRule", around: Surroundings) -> Decide:
+def _decide(rule: "ExperimentRule", unit_type: str, around: Surroundings) -> Decide:
     # Nothing overrides another system or the kill switch; a forced variant overrides the rest.
     if rule.serving in (FOREIGN, SWITCHED_OFF):
         return always(_FIXED[rule.serving])
-    decide = always(NOT_RUNNING) if rule.serving == NOT_SERVING else _running(rule, around)
+    decide = (
+        always(NOT_RUNNING) if rule.serving == NOT_SERVING else _running(rule, unit_type, around)
+    )
     return gates.forced_first(rule, decide) if rule.forced else decide
 
 
@@ -100,15 +104,15 @@ def always(decision: Decision) -> Decide:
     return lambda _subject: decision
 
 
-def _running(rule: "ExperimentRule", around: Surroundings) -> Decide:
+def _running(rule: "ExperimentRule", unit_type: str, around: Surroundings) -> Decide:
     if rule.serving != RUNNING:
         raise ValueError(f"serving {rule.serving} is not known")
     layer = around.layer
     if layer is None:
         raise ValueError(f"runs without layer {rule.layer!r}")
-    if layer.unit_type != rule.unit_type:
+    if layer.unit_type != unit_type:
         raise ValueError(
-            f"is about units of type {rule.unit_type!r}, its layer about {layer.unit_type!r}"
+            f"is about units of type {unit_type!r}, its layer about {layer.unit_type!r}"
         )
     steps: list[Gate] = [gates.held_out(holdout) for holdout in around.holdouts]
     for needed, other in zip(rule.prerequisites, around.prerequisites, strict=True):
@@ -118,8 +122,8 @@ def _running(rule: "ExperimentRule", around: Surroundings) -> Decide:
     if rule.HasField("targeting"):
         predicate = around.predicate(rule.targeting)
         if not steps and layer.inside is None:
-            return gates.only_targeted(rule.unit_type, predicate, choose)
+            return gates.only_targeted(unit_type, predicate, choose)
         steps.append(gates.targeted(predicate))
     if layer.inside is not None:
         steps.append(gates.inside_domain(layer.inside))
-    return gates.behind(rule.unit_type, steps, choose)
+    return gates.behind(unit_type, steps, choose)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import TYPE_CHECKING
 
 from touchstone_assignment.bucketing import Bucketer
@@ -51,7 +52,7 @@ def compile_holdouts(
             experiments=frozenset(rule.experiments),
             cut=cut,
             slots=rule.slots,
-            holds=_holds(rule.unit_type, cut.bucketer(), rule.slots),
+            holds=_holds(intern(rule.unit_type), cut.bucketer(), rule.slots),
             out=Decision(None, Reason.HOLDOUT, because_of=rule.holdout),
             origin=origin,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import TYPE_CHECKING
 
 from touchstone_assignment.bucketing import Bucketer
@@ -72,7 +73,7 @@ def _compile(
     edges = edges_of(domain.slots) if domain else []
     return CompiledLayer(
         layer_id=rule.layer,
-        unit_type=rule.unit_type,
+        unit_type=intern(rule.unit_type),
         domain=rule.domain,
         parameters=frozenset(parameter.key for parameter in rule.parameters),
         cut=cut,

@@ -41,8 +41,8 @@ class Subject:
 
         ValueError when the id cannot be a key.
         """
-        # Most subjects are asked for one type over and over.
-        if unit_type == self._unit_type:
+        # Most subjects are asked for one type over and over; the compiler interns its names.
+        if unit_type is self._unit_type:
             return self._unit
         unit_id = self.ids.get(unit_type)
         if unit_id is None:
