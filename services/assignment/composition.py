@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from touchstone.assignment.v1 import (
     audience_service_pb2_grpc,
@@ -29,8 +30,8 @@ from services.assignment.api_schema import SchemaServicer
 from services.assignment.application.assigned_sample import AssignedSample
 from services.assignment.application.id_sets import IdSets
 from services.assignment.backend import Backend
-from services.assignment.composition_assignment import open_assigning
-from services.assignment.composition_checks import CheckedStore, open_checks
+from services.assignment.composition_assignment import Assigning, open_assigning
+from services.assignment.composition_checks import CheckedStore, Checks, open_checks
 from services.assignment.composition_flagd import flagd_servicers
 from services.assignment.ofrep.door import ofrep_door
 from services.assignment.settings import Settings
@@ -67,6 +68,29 @@ def compose(settings: Settings) -> Application:
     return assemble(settings, later, prepare)
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What goes on in the background: some of it only once the state is prepared."""
+
+    assigning: Assigning
+    keeper: ScheduleKeeper
+    checks: Checks
+
+    async def start(self) -> None:
+        await self.assigning.start()
+        self.assigning.poller.when_prepared(self._start_prepared)
+
+    async def _start_prepared(self) -> None:
+        await self.keeper.start()
+        self.checks.runner.start()
+
+    async def stop(self) -> None:
+        await self.keeper.stop()
+        await self.assigning.stop()
+        if self.assigning.poller.prepared:
+            await asyncio.to_thread(self.checks.runner.close)
+
+
 def assemble(
     settings: Settings, platform: Platform, prepare: Callable[[], None] | None = None
 ) -> Application:
@@ -94,23 +118,7 @@ def assemble(
     ofrep = ofrep_door(
         settings.assignment_http_address, served, lambda: platform.clock.now().timestamp()
     )
-
-    keeper = ScheduleKeeper(backend, settings.assignment_poll_s)
-
-    async def start() -> None:
-        await assigning.start()
-        assigning.poller.when_prepared(work)
-
-    async def work() -> None:
-        await keeper.start()
-        checks.runner.start()
-
-    async def stop() -> None:
-        await keeper.stop()
-        await assigning.stop()
-        if assigning.poller.prepared:
-            await asyncio.to_thread(checks.runner.close)
-
+    work = _Work(assigning, ScheduleKeeper(backend, settings.assignment_poll_s), checks)
     return Application(
         service="assignment",
         settings=settings,
@@ -122,8 +130,8 @@ def assemble(
             *flagd,
             *access_servicers(platform, mutations),
         ],
-        start=start,
-        stop=stop,
+        start=work.start,
+        stop=work.stop,
         ready=lambda: assigning.poller.ready,
         http=ofrep,
         kept_keys=settings.kept_keys_path,
