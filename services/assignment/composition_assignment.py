@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from touchstone.assignment.v1 import assignment_service_pb2_grpc
 
 from services.assignment import encode_decisions
+from services.assignment.adapters.disk_id_lists import DiskIdLists
 from services.assignment.adapters.disk_snapshots import DiskRulesets
 from services.assignment.adapters.poller import SnapshotPoller
 from services.assignment.adapters.sql_id_lists import SqlIdLists
@@ -63,7 +64,7 @@ def open_assigning(
 ) -> Assigning:
     """Everything between the store, which `prepare` makes ready when it is not, and decisions."""
     lists = SqlIdLists(platform.database)
-    id_sets = IdSets(lists)
+    id_sets = IdSets(DiskIdLists(lists, settings.rulesets_path / "id-lists"))
     snapshots = Snapshots(reader, platform.clock, encode_decisions.description, id_sets)
     threads = ThreadPoolExecutor(_STICKY_THREADS, thread_name_prefix="sticky")
     deciding = Deciding(

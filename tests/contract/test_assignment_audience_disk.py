@@ -1,0 +1,133 @@
+"""Id lists on the disk: they decide while the store is away, and only when they are whole."""
+
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
+from touchstone_assignment.conditions.id_set import digest_of, written
+from touchstone_assignment.decision import Reason
+from touchstone_assignment.subject import Subject
+
+from services.assignment.adapters.disk_id_lists import DiskIdLists
+from services.assignment.application.id_sets import IdSets
+from services.assignment.application.snapshots import Snapshots
+from shared.errors import Code, DomainError, unavailable
+from shared.testing.fakes import FixedClock
+
+CONTENT = written([1, 2, 3])
+DIGEST = digest_of(CONTENT)
+
+
+class Store:
+    """IdLists in memory, which can be away."""
+
+    def __init__(self, *contents: bytes) -> None:
+        self.contents = {digest_of(content): content for content in contents}
+        self.away = False
+        self.reads = 0
+
+    def fingerprints(self, project: str, digest: str) -> bytes:
+        del project
+        found = self.anywhere(digest)
+        assert found is not None
+        return found
+
+    def anywhere(self, digest: str) -> bytes | None:
+        if self.away:
+            raise unavailable("STORAGE_UNAVAILABLE", "away")
+        self.reads += 1
+        return self.contents.get(digest)
+
+
+def test_a_list_decides_after_a_restart_without_the_store(tmp_path) -> None:
+    store = Store(CONTENT)
+    assert len(IdSets(DiskIdLists(store, tmp_path / "lists"))(DIGEST)) == 3
+    store.away = True
+    restarted = IdSets(DiskIdLists(store, tmp_path / "lists"))
+    assert restarted(DIGEST).digest == DIGEST
+    assert store.reads == 1
+    with pytest.raises(DomainError) as caught:
+        restarted("0" * 64)
+    assert caught.value.code is Code.UNAVAILABLE
+
+
+class NoReader:
+    """ConfigurationReader of a store that is away."""
+
+    def read(self) -> Any:
+        raise unavailable("STORAGE_UNAVAILABLE", "away")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_restored_configuration_decides_by_its_lists(tmp_path, kept) -> None:
+    store = Store(CONTENT)
+    if kept:
+        DiskIdLists(store, tmp_path).anywhere(DIGEST)
+    store.away = True
+    ruleset = ruleset_pb2.Ruleset(format=1, project="demo", config_version=7)
+    ruleset.audiences.add(audience="vip", unit_type="user", digest=DIGEST, count=3)
+    rule = ruleset.experiments.add(experiment="exp", unit_type="user", salt="s", control="a")
+    rule.serving = ruleset_pb2.SERVING_RUNNING
+    rule.layer = "lay"
+    rule.slots.add(first=0, end=10_000)
+    layer = ruleset.layers.add(layer="lay", unit_type="user", salt="l")
+    layer.hash_version = experiment_pb2.HASH_VERSION_FLAGD_V2
+    rule.hash_version = experiment_pb2.HASH_VERSION_FLAGD_V2
+    rule.variants.add(key="a", weight=10_000)
+    rule.targeting.audience = "vip"
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    snapshots = Snapshots(NoReader(), FixedClock(now), id_sets=IdSets(DiskIdLists(store, tmp_path)))
+    if not kept:
+        with pytest.raises(DomainError):
+            snapshots.restore(ruleset, now)
+        return
+    snapshots.restore(ruleset, now)
+    evaluator = snapshots.of("demo").evaluator
+    decision = evaluator.decide("exp", Subject({"user": "stranger"}))
+    assert decision.reason is Reason.NOT_TARGETED
+
+
+def test_a_damaged_file_is_read_from_the_store_again(tmp_path) -> None:
+    store = Store(CONTENT)
+    lists = DiskIdLists(store, tmp_path)
+    lists.anywhere(DIGEST)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(CONTENT[:-1])
+    assert lists.anywhere(DIGEST) == CONTENT
+    assert file.read_bytes() == CONTENT
+    file.write_bytes(CONTENT[:8])
+    store.away = True
+    with pytest.raises(DomainError):
+        lists.anywhere(DIGEST)
+
+
+def test_whose_a_content_is_only_the_store_says(tmp_path) -> None:
+    store = Store(CONTENT)
+    lists = DiskIdLists(store, tmp_path)
+    lists.anywhere(DIGEST)
+    store.away = True
+    with pytest.raises(DomainError):
+        lists.fingerprints("demo", DIGEST)
+
+
+def test_what_was_used_longest_ago_makes_room(tmp_path) -> None:
+    contents = [written([number]) for number in range(4)]
+    lists = DiskIdLists(Store(*contents), tmp_path, max_bytes=16)
+    for age, content in enumerate(contents[:3]):
+        lists.anywhere(digest_of(content))
+        file = tmp_path / f"{digest_of(content)}.ids"
+        if file.exists():
+            os.utime(file, (1_000 + age, 1_000 + age))
+    lists.anywhere(digest_of(contents[1]))
+    lists.anywhere(digest_of(contents[3]))
+    kept = {path.stem for path in tmp_path.iterdir()}
+    assert kept == {digest_of(contents[1]), digest_of(contents[3])}
+
+
+def test_a_disk_that_takes_nothing_is_logged_and_deciding_goes_on(tmp_path, caplog) -> None:
+    (tmp_path / "lists").write_text("no folder")
+    lists = DiskIdLists(Store(CONTENT), tmp_path / "lists")
+    assert lists.anywhere(DIGEST) == CONTENT
+    assert "cannot be kept on the disk" in caplog.text
