@@ -32,13 +32,15 @@ def flag_stamps(ruleset: pb.Ruleset, flags: Iterable[Keyed]) -> dict[str, int]:
     The numbers are good for comparison within one process.
     """
     stamps = _experiment_stamps(ruleset)
+    inside: dict[str, list[int]] = {}
+    for rule in ruleset.experiments:
+        inside.setdefault(rule.layer, []).append(stamps[rule.experiment])
     setting: dict[str, list[object]] = {}
     for layer in ruleset.layers:
-        inside = tuple(
-            stamps[rule.experiment] for rule in ruleset.experiments if rule.layer == layer.layer
-        )
-        for parameter in layer.parameters:
-            setting.setdefault(parameter.key, []).append((_bytes([layer]), inside))
+        if layer.parameters:
+            made = (_bytes([layer]), tuple(inside.get(layer.layer, ())))
+            for parameter in layer.parameters:
+                setting.setdefault(parameter.key, []).append(made)
     return {
         flag.key: stamps[flag.experiment]
         if flag.experiment

@@ -1,6 +1,6 @@
 """Experiments as JsonLogic that gives the key of the unit's variant, or null for the default."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ class Rules:
 
     dialect: HashVersion
     experiments: Mapping[str, pb.ExperimentRule]
+    inside: Mapping[str, Sequence[pb.ExperimentRule]]
+    """The experiments of each layer that has some, by their ids."""
     layers: Mapping[str, pb.LayerRule]
     domains: Mapping[str, pb.DomainRule]
     holdouts: tuple[pb.HoldoutRule, ...]
@@ -52,9 +54,13 @@ class Rules:
 
 def rules_of(ruleset: pb.Ruleset, dialect: HashVersion, plain: Callable[[Logic], Logic]) -> Rules:
     """The parts of a ruleset."""
+    inside: dict[str, list[pb.ExperimentRule]] = {}
+    for rule in sorted(ruleset.experiments, key=lambda rule: rule.experiment):
+        inside.setdefault(rule.layer, []).append(rule)
     return Rules(
         dialect=dialect,
         experiments={rule.experiment: rule for rule in ruleset.experiments},
+        inside=inside,
         layers={rule.layer: rule for rule in ruleset.layers},
         domains={rule.domain: rule for rule in ruleset.domains},
         holdouts=tuple(ruleset.holdouts),
@@ -137,7 +143,9 @@ def _outs(rule: pb.ExperimentRule, rules: Rules, unit: Logic) -> Iterator[Logic]
     if layer.unit_type != rule.unit_type:
         raise InexpressibleError(f"layer {layer.layer!r} cuts units of another type")
     yield from _outside(layer, rules, unit)
-    yield {"!": [owns(layer.salt, unit, edges_of(rule.slots))]}
+    owned = owns(layer.salt, unit, edges_of(rule.slots))
+    if owned is not True:
+        yield {"!": [owned]}
     if rule.HasField("switchback"):
         yield from _between_windows(rule.switchback, rules)
 

@@ -93,7 +93,7 @@ def _inside(layer: pb.LayerRule, unit_type: str, rules: Rules) -> Iterator[pb.Ex
     """The experiments of a layer; one that forces variants comes first, whoever owns the slot."""
     if layer.unit_type != unit_type:
         raise InexpressibleError("layers of several types of units set it")
-    inside = [rule for rule in rules.experiments.values() if rule.layer == layer.layer]
+    inside = rules.inside.get(layer.layer, ())
     if sum(bool(rule.forced) for rule in inside) > 1:
         raise InexpressibleError("several experiments of a layer force variants")
-    yield from sorted(inside, key=lambda rule: (not rule.forced, rule.experiment))
+    yield from sorted(inside, key=lambda rule: not rule.forced)
