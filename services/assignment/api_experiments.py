@@ -30,6 +30,7 @@ from services.assignment.backend import Backend
 from services.assignment.domain.experiment import Experiment, State
 from services.assignment.ports import Configuration
 from services.assignment.server_only import is_server_only
+from shared.errors import Code, DomainError
 from shared.mutations import Mutation
 from shared.resource_names import require_id, require_parent, resource_name
 from shared.security.caller import current_caller
@@ -90,14 +91,23 @@ class ExperimentServicer:
         place = page.place(SORT_KEY)
         command = ListExperiments(project, page.size, encode.states(request.states), place)
         found, last = await self._backend.read(lambda c: list_experiments(command, c))
-        snapshot = await asyncio.to_thread(self._backend.snapshots.of, project)
-        alone = {rule.experiment for rule in snapshot.ruleset.experiments if rule.server_only}
+        alone = await asyncio.to_thread(self._decided_by_server, project)
         return pb.ListExperimentsResponse(
             experiments=[
                 encode.experiment(one, server_only=one.experiment_id in alone) for one in found
             ],
             next_page_token=page.token(last) if last else "",
         )
+
+    def _decided_by_server(self, project: str) -> frozenset[str]:
+        """Those of the rules that decide now; none while these cannot be understood."""
+        try:
+            rules = self._backend.snapshots.of(project).ruleset.experiments
+        except DomainError as error:
+            if error.code is not Code.INTERNAL:
+                raise
+            return frozenset()
+        return frozenset(rule.experiment for rule in rules if rule.server_only)
 
     async def UpdateExperiment(
         self, request: pb.UpdateExperimentRequest, _context: Any
