@@ -1,12 +1,12 @@
 """The stream that tells clients to evaluate again."""
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.assignment.application.served_flags import ServedFlags
+from services.assignment.flagd.streams import with_silence
 from services.assignment.ofrep import wire
 from shared.errors import overloaded
 from shared.security.caller import current_caller
@@ -49,9 +49,8 @@ class Changes:
         with self._place(project):
             seen = request.headers.get("last-event-id", "")
             yield _OPENING
-            async for version in _with_silence(
-                self._served.versions(project), self._limits.heartbeat_s
-            ):
+            versions = self._served.versions(project)
+            async for version in with_silence(versions, self._limits.heartbeat_s):
                 if version is None:
                     yield _HEARTBEAT
                 elif str(version) != seen:
@@ -78,23 +77,3 @@ class Changes:
             self._open[project] -= 1
             if not self._open[project]:
                 del self._open[project]
-
-
-async def _with_silence(
-    versions: AsyncIterator[int], silence_s: float
-) -> AsyncIterator[int | None]:
-    """What comes, and None after each silence."""
-    coming: asyncio.Future[int] | None = None
-    try:
-        while True:
-            coming = coming or asyncio.ensure_future(anext(versions))
-            done, _ = await asyncio.wait({coming}, timeout=silence_s)
-            if not done:
-                yield None
-                continue
-            version, coming = coming.result(), None
-            yield version
-    finally:
-        if coming is not None:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
