@@ -189,7 +189,7 @@ def test_the_service_killed_it_goes_on_and_restarted_it_takes_the_change(own, tm
         own.start()
         own.experiments("PauseExperiment", name=f"{PARENT}/experiments/green")
         eventually(lambda: local.decide("green", {"user": "u1"}).reason is Reason.NOT_RUNNING)
-        eventually(lambda: not local.status().stale)
+        assert local.status().connected
     own.kill()
     with own.local(folder=tmp_path) as local:
         assert local.decide("green", {"user": "u1"}).reason is Reason.NOT_RUNNING

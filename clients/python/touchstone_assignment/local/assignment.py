@@ -50,6 +50,7 @@ class LocalAssignment:
     ) -> None:
         self.settings = settings
         self._system = system or Machine()
+        self._time_ns = self._system.time_ns
         self._connect = wire or (lambda: GrpcWire(service, settings))
         self._listeners: tuple[Listener, ...] = ()
         self._closed = False
@@ -114,7 +115,7 @@ class LocalAssignment:
         found = rules.evaluator.experiments.get(experiment)
         if found is None:
             return Answer(None, default, Reason.UNKNOWN_EXPERIMENT, rules.config_version)
-        subject = Subject(ids, attributes, self._system.time_ns() / 1e9)
+        subject = Subject(ids, attributes, self._time_ns() / 1e9)
         try:
             if experiment in rules.server_only:
                 return self._asker.decide(found.rule, subject, default)
@@ -122,14 +123,20 @@ class LocalAssignment:
         except _BAD as error:
             return Answer(None, default, Unanswered.INVALID, detail=str(error))
         variant = decision.variant
-        return Answer(
-            variant,
-            default if variant is None else decision.value,
-            decision.reason,
-            rules.config_version,
-            decision.propensity,
-            decision.because_of,
-            decision.tainted,
+        # As Answer(...) makes it, in two thirds of the time.
+        return tuple.__new__(
+            Answer,
+            (
+                variant,
+                default if variant is None else decision.value,
+                decision.reason,
+                rules.config_version,
+                decision.propensity,
+                decision.because_of,
+                decision.tainted,
+                False,
+                "",
+            ),
         )
 
     def parameters(
@@ -142,7 +149,7 @@ class LocalAssignment:
         rules = self._book.rules if self._started else self._first_rules()
         if rules is None:
             return _defaults(defaults, Unanswered.NOT_READY)
-        subject = Subject(ids, attributes, self._system.time_ns() / 1e9)
+        subject = Subject(ids, attributes, self._time_ns() / 1e9)
         unknown = defaults.keys() - rules.evaluator.parameter_rules.keys()
         asked = defaults.keys() & rules.server_only_parameters
         try:
@@ -170,7 +177,7 @@ class LocalAssignment:
         if rules is None:
             return None
         try:
-            return rules.evaluator.held_out(Subject(ids, attributes, self._system.time_ns() / 1e9))
+            return rules.evaluator.held_out(Subject(ids, attributes, self._time_ns() / 1e9))
         except _BAD:
             return None
 
@@ -188,7 +195,7 @@ class LocalAssignment:
         if not self._book.lists.has(rules.lists[audience]):
             return None
         try:
-            subject = Subject(ids, attributes, self._system.time_ns() / 1e9)
+            subject = Subject(ids, attributes, self._time_ns() / 1e9)
             return rules.evaluator.member(audience, subject)
         except _BAD:
             return None
