@@ -105,7 +105,9 @@ def test_parts_wait_a_day(stored) -> None:
         committed(stored)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+)
 @given(st.lists(st.lists(IDS, min_size=1, max_size=8), min_size=1, max_size=4))
 def test_parts_together_are_the_set_of_their_ids(stored, parts) -> None:
     if not stored.load().audiences:
