@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.assignment.domain.experiment import Experiment, Prerequisite, State, Variant
 from services.assignment.domain.prerequisites import (
@@ -114,3 +116,40 @@ def test_a_variant_that_others_need_stays() -> None:
         require_offered(needing("b", variants=other), project(user, needing("b")))
     require_offered(needing("b"), project(user))
     require_offered(needing("b", variants=other), project(replace(user, state=State.ARCHIVED)))
+
+
+NAMES = "abcdefghijkl"
+edges = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES)), max_size=16)
+
+
+@given(edges)
+def test_a_project_that_grows_by_what_is_taken_never_has_a_circle_or_a_long_chain(
+    wanted: list[tuple[str, str]],
+) -> None:
+    """Each edge is asked for in turn; what is taken is held against a walk of its own."""
+    taken = {name: needing(name) for name in NAMES}
+    for user, needed in wanted:
+        before = [found.experiment_id for found in taken[user].design.prerequisites]
+        changed = needing(user, *dict.fromkeys([*before, needed]))
+        edges_then = {**_edges(taken), user: {*before, needed}}
+        if _longest_way(edges_then) <= 8:
+            require_prerequisites(changed, taken)
+            taken[user] = changed
+        else:
+            faults(changed, *taken.values())
+
+
+def _edges(found: dict[str, Experiment]) -> dict[str, set[str]]:
+    return {
+        key: {needed.experiment_id for needed in one.design.prerequisites}
+        for key, one in found.items()
+    }
+
+
+def _longest_way(edges: dict[str, set[str]]) -> int:
+    """How many steps the longest way has; as many as there are names when it is a circle."""
+    reached, steps = set(edges), 0
+    while reached and steps < len(edges):
+        reached = {after for name in reached for after in edges[name]}
+        steps += bool(reached)
+    return steps
