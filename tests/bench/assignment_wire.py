@@ -60,12 +60,12 @@ def assign_beside_echo() -> list[BenchRow]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         settings = Settings(
             data=Path(folder),
-            assignment_address=_free_address(),
+            assignment_address=free_address(),
             assignment_http_address="",
         )
-        metadata = (("authorization", f"Bearer {_owner_key(settings)}"),)
-        channel = stack.enter_context(_service(settings))
-        _start_experiment(channel, metadata)
+        metadata = (("authorization", f"Bearer {owner_key(settings)}"),)
+        _, channel = stack.enter_context(running(settings))
+        start_experiment(channel, metadata)
         wire = _Wire(channel, metadata)
         return [_many(wire, stack), *_one(wire, stack)]
 
@@ -126,7 +126,8 @@ def _one(wire: _Wire, stack: ExitStack) -> list[BenchRow]:
 
 
 @contextmanager
-def _service(settings: Settings) -> Iterator[grpc.Channel]:
+def running(settings: Settings) -> Iterator[tuple[subprocess.Popen[bytes], grpc.Channel]]:
+    """The service in a process of its own, and a channel to it."""
     environment = os.environ | {
         "TOUCHSTONE_DATA": str(settings.data),
         "TOUCHSTONE_ASSIGNMENT_ADDRESS": settings.assignment_address,
@@ -134,15 +135,15 @@ def _service(settings: Settings) -> Iterator[grpc.Channel]:
         "TOUCHSTONE_LOG_LEVEL": "warning",
     }
     command = [sys.executable, "-m", "services.assignment"]
-    with _process(command, settings.assignment_address, environment) as channel:
-        yield channel
+    with _process(command, settings.assignment_address, environment) as found:
+        yield found
 
 
 @contextmanager
 def _echo(reply_bytes: int) -> Iterator[Callable[[bytes], bytes]]:
-    address = _free_address()
+    address = free_address()
     command = [sys.executable, "-c", ECHO, address, str(reply_bytes)]
-    with _process(command, address, dict(os.environ)) as channel:
+    with _process(command, address, dict(os.environ)) as (_, channel):
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/bench.Echo/Call")
         yield call
 
@@ -168,7 +169,8 @@ def _request(units: int) -> assignment_service_pb2.AssignRequest:
     )
 
 
-def _start_experiment(channel: grpc.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
+def start_experiment(channel: grpc.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
+    """Make and start an experiment on half of the units."""
     stub = experiment_service_pb2_grpc.ExperimentServiceStub(channel)
     halves = [experiment_pb2.Variant(key=key, weight=5000) for key in ("control", "green")]
     created = stub.CreateExperiment(
@@ -183,7 +185,8 @@ def _start_experiment(channel: grpc.Channel, metadata: tuple[tuple[str, str], ..
     stub.StartExperiment(request, metadata=metadata)
 
 
-def _owner_key(settings: Settings) -> str:
+def owner_key(settings: Settings) -> str:
+    """The key of an owner of the project `bench`."""
     platform = open_platform(settings)
     key = make_owner_key(
         platform.database, platform.audit_keys, platform.clock, platform.ids, "bench"
@@ -192,7 +195,8 @@ def _owner_key(settings: Settings) -> str:
     return key.text
 
 
-def _free_address() -> str:
+def free_address() -> str:
+    """Where nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
@@ -201,12 +205,12 @@ def _free_address() -> str:
 @contextmanager
 def _process(
     command: list[str], address: str, environment: dict[str, str]
-) -> Iterator[grpc.Channel]:
+) -> Iterator[tuple[subprocess.Popen[bytes], grpc.Channel]]:
     process = subprocess.Popen(command, env=environment)
     try:
         with grpc.insecure_channel(address) as channel:
             grpc.channel_ready_future(channel).result(timeout=30)
-            yield channel
+            yield process, channel
     finally:
         process.terminate()
         process.wait(timeout=30)

@@ -52,6 +52,7 @@ VALUES: dict[str, Any] = {
     "parts": 1,
     "ids": ["unit-1"],
     "digest": LISTED.digest,
+    "config_version": 1,
     "traffic_slots": 1,
     "slots": 1,
     "event_id": "e-1",

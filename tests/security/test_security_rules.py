@@ -53,6 +53,8 @@ def test_rpc_that_changes_state_says_so_and_can_be_repeated(method):
         "BatchResolve",
         "Wait",
         "Test",
+        "Check",
+        "Watch",
     )
     reads = verb.startswith(verbs)
     assert method.rule.mutation is not reads

@@ -51,11 +51,9 @@ class Replays:
         with self._reader.read() as configuration:
             config = configuration.load(project, config_version)
         if config.config_version < config_version:
-            raise errors.invalid(
-                "config_version",
-                config_version,
-                f"versions from 1 to {config.config_version}, the newest of the project, or 0",
-            )
+            newest = config.config_version
+            allowed = f"1 to {newest}, the newest of the project, or 0" if newest else "0 alone"
+            raise errors.invalid("config_version", config_version, allowed)
         try:
             made = compile_snapshot(
                 to_ruleset(config, project), None, self._describe, self._id_sets
