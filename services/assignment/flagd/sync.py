@@ -42,8 +42,11 @@ class Documents:
             rules = await self._served.rules(project, at_least)
             made = self._made.get(key)
             if made is None or made.config_version < rules.flags.config_version:
-                made = await asyncio.to_thread(make_document, rules.ruleset, rules.flags, dialect)
+                made = await asyncio.to_thread(
+                    make_document, rules.ruleset, rules.flags, dialect, made
+                )
                 self._made[key] = made
+                left_out = made.left_out
                 _LOG.info(
                     "flag document made",
                     extra={
@@ -51,8 +54,8 @@ class Documents:
                         "dialect": dialect.value,
                         "config_version": made.config_version,
                         "size_bytes": len(made.text),
-                        "left_out": len(made.left_out),
-                        "first_left_out": dict(list(made.left_out.items())[:_SHOWN]),
+                        "left_out": len(left_out),
+                        "first_left_out": dict(list(left_out.items())[:_SHOWN]),
                     },
                 )
             return made

@@ -242,3 +242,29 @@ def test_a_parameter_that_only_the_server_can_resolve_is_left_out():
     other = rules.layers.add(layer="launch", unit_type="shop", hash_version=V2, launch=True)
     other.parameters.add(key="size", default_value=value(11))
     assert "several types" in why(rules)
+
+
+def test_what_did_not_change_is_taken_over_and_makes_the_same_document():
+    def three(version: int) -> pb.Ruleset:
+        rules = parametrised()
+        for name in ("second", "third"):
+            rules.experiments.add().CopyFrom(rules.experiments[0])
+            rules.experiments[-1].experiment = name
+            rules.experiments[-1].layer = "own"
+        rules.layers.add(layer="own", unit_type="user", salt="layer/own", hash_version=V2)
+        rules.config_version = version
+        return rules
+
+    before, after = three(2), three(3)
+    after.experiments[1].targeting.CopyFrom(compare("x", "MATCHES", "^a"))
+    after.experiments[2].salt = "split/other"
+    del after.layers[0].parameters[:]
+    old = document(before)
+    new = make_document(after, flag_set(after), HashVersion.FLAGD_V2, old)
+    assert new.text == document(after).text
+    assert new.pieces["button"].text is not old.pieces["button"].text  # its layer changed
+    assert set(new.pieces) == {"button", "second", "third"}
+    assert set(new.left_out) == {"second"}
+    again = make_document(three(4), flag_set(three(4)), HashVersion.FLAGD_V2, old)
+    assert all(again.pieces[key] is old.pieces[key] for key in old.pieces)
+    assert json.loads(again.text)["metadata"]["version"] == "4"
