@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct, Value
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from touchstone.assignment.v1 import condition_pb2, schema_pb2
 from touchstone.assignment.v1.condition_pb2 import Condition
@@ -199,6 +199,7 @@ def test_integers_are_the_doubles_nearest_to_them() -> None:
     assert ask(compare("LESS", 0), {"a": -(10**400)}) is False
 
 
+@settings(deadline=None)
 @given(st.one_of(st.integers(), st.floats(), st.booleans(), st.text(max_size=8)), st.data())
 def test_what_is_sent_decides_as_what_is_held(value, data) -> None:
     if isinstance(value, int) and abs(value) > 10**300:

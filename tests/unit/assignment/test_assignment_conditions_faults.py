@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from touchstone.assignment.v1.condition_pb2 import Condition, ConditionList
 from touchstone_assignment.conditions import Audiences, IdSet, faults, predicate, versions
@@ -192,6 +192,7 @@ VALUES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(op.name for op in Operator)), st.lists(VALUES, max_size=3))
 def test_a_rule_compiles_exactly_when_it_has_no_faults(operator, values) -> None:
     rule = compare("a", operator, *values)

@@ -5,7 +5,7 @@ import tracemalloc
 
 import mmh3
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from touchstone_assignment.conditions import IdSet
 from touchstone_assignment.conditions.id_set import digest_of, fingerprint, written
@@ -33,6 +33,7 @@ def test_the_bytes_are_big_endian_and_ascend() -> None:
     assert digest_of(data) == hashlib.sha256(data).hexdigest()
 
 
+@settings(deadline=None)
 @given(st.sets(IDS, max_size=200), st.sets(IDS, max_size=50))
 def test_it_holds_exactly_what_was_put_in(inside, outside) -> None:
     ids = IdSet.of_ids(inside)
@@ -41,6 +42,7 @@ def test_it_holds_exactly_what_was_put_in(inside, outside) -> None:
     assert not any(unit_id in ids for unit_id in outside - inside)
 
 
+@settings(deadline=None)
 @given(st.lists(IDS, max_size=50))
 def test_order_and_repetition_do_not_matter(ids) -> None:
     assert IdSet.of_ids(ids).digest == IdSet.of_ids([*reversed(ids), *ids]).digest
@@ -76,7 +78,6 @@ def test_twenty_thousand_ids_take_eight_bytes_each() -> None:
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    index = 4 * 2**16
-    assert held < index + 9 * len(ids) + 20_000
+    assert held < 9 * len(ids) + 20_000
     assert all(f"customer-{number}" in ids for number in range(0, 20_000, 97))
     assert not any(f"stranger-{number}" in ids for number in range(1000))
