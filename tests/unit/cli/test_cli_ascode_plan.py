@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from touchstone.assignment.v1 import experiment_pb2 as pb
 from touchstone.assignment.v1 import layer_pb2
@@ -57,6 +57,7 @@ def bucket_by_bucket(one: pb.Experiment) -> list[str]:
     ]
 
 
+@settings(deadline=None, max_examples=40)
 @given(before=experiments(), after=experiments())
 def test_shares_are_those_of_counting_every_slot_and_bucket(
     before: pb.Experiment, after: pb.Experiment
@@ -78,6 +79,7 @@ def test_shares_are_those_of_counting_every_slot_and_bucket(
     assert found.switching == pytest.approx(switching / whole)
 
 
+@settings(deadline=None)
 @given(one=experiments(), more=st.integers(1, TOTAL))
 def test_no_ramp_up_moves_anybody(one: pb.Experiment, more: int) -> None:
     after = pb.Experiment()
