@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from touchstone.assignment.v1 import ruleset_pb2
+from touchstone_assignment.bulk import decide_many
 from touchstone_assignment.conditions import IdSet
 from touchstone_assignment.conditions.id_set import fingerprint, written
 from touchstone_assignment.decision import Reason
@@ -52,6 +53,17 @@ def test_the_rules_decide_as_soon_as_they_are_there(running):
         status = local.status()
         assert (status.ready, status.stale, status.connected) == (True, False, True)
         assert status.age_s is not None
+
+
+def test_many_units_at_once_get_what_each_of_them_gets(running):
+    with running.local() as local:
+        assert local.evaluator is None
+        assert local.wait_ready(20)
+        ids = [f"u{number}" for number in range(200)]
+        assert local.evaluator is not None
+        found = decide_many(local.evaluator, "green", ids)
+        for row, unit in enumerate(ids):
+            assert found[row].variant == local.decide("green", {"user": unit}).variant
 
 
 def test_a_unit_without_a_variant_gets_the_callers_default_and_the_reason(running):

@@ -12,6 +12,7 @@ from typing import Self
 from touchstone_events.settings import Service
 from touchstone_events.system import Machine, System
 
+from touchstone_assignment.compiled import Evaluator
 from touchstone_assignment.decision import Reason
 from touchstone_assignment.local.answers import Answer, ParameterAnswer, Unanswered
 from touchstone_assignment.local.asking import Asker
@@ -69,6 +70,15 @@ class LocalAssignment:
     def ready(self) -> bool:
         """Whether there are rules to decide by, however old."""
         return self._book.rules is not None
+
+    @property
+    def evaluator(self) -> Evaluator | None:
+        """What decides by the newest rules, as for many units at once; None without rules.
+
+        It knows nothing of what only the server can decide.
+        """
+        rules = self._book.rules
+        return None if rules is None else rules.evaluator
 
     def start(self) -> None:
         """Read the last rules of the disk, then follow the service in the background."""
