@@ -63,7 +63,7 @@ def open_assigning(
     prepare: Callable[[], None] | None = None,
 ) -> Assigning:
     """Everything between the store, which `prepare` makes ready when it is not, and decisions."""
-    lists = SqlIdLists(platform.database)
+    lists = DiskIdLists(SqlIdLists(platform.database), settings.rulesets_path / "lists")
     id_sets = IdSets(DiskIdLists(lists, settings.rulesets_path / "id-lists"))
     snapshots = Snapshots(reader, platform.clock, encode_decisions.description, id_sets)
     threads = ThreadPoolExecutor(_STICKY_THREADS, thread_name_prefix="sticky")

@@ -39,9 +39,9 @@ class Settings(ServiceSettings):
     )
     assignment_rulesets: Path | None = Field(
         None,
-        description="Folder of the last known configurations, by which assignment starts while the "
-        "state database is away. Each process needs its own. Default: assignment/rulesets in the "
-        "data folder.",
+        description="Folder of the last known configurations, with the id lists and the hashes of "
+        "keys, by which assignment starts while the state database is away. Each process needs its "
+        "own. Default: assignment/rulesets in the data folder.",
     )
     credential_outage_s: float = Field(
         86_400.0,
@@ -75,7 +75,7 @@ class Settings(ServiceSettings):
     @property
     def kept_keys_path(self) -> Path:
         """The file of the keys that are good while the state database is away."""
-        return self.rulesets_path.parent / "keys.json"
+        return self.rulesets_path / "keys.json"
 
     @property
     def flagd_flag_sets(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from touchstone_assignment.subject import Subject
 
 from tests.bench.assignment_rules import SPLIT_SALT, one_experiment
 from tests.bench.assignment_scale import at_scale, in_bulk
+from tests.bench.assignment_watch import watch_changes
 from tests.bench.assignment_wire import assign_beside_echo
 from tests.bench.report import BenchRow, compared, missing, peer_environment
 
@@ -63,7 +64,7 @@ def run() -> list[BenchRow]:
     ]
     for environment, peer, name, requirements, goal in PEERS:
         rows += _beside(environment, peer, name, requirements, goal)
-    return rows + in_bulk() + at_scale() + assign_beside_echo()
+    return rows + in_bulk() + at_scale() + assign_beside_echo() + watch_changes()
 
 
 def _beside(

@@ -107,7 +107,8 @@ def _malformed(stage: Stage) -> None:
 
 
 def _rulesets(stage: Stage) -> list[Path]:
-    return [*(stage.process.data / "assignment" / "rulesets").iterdir()]
+    folder = stage.process.data / "assignment" / "rulesets"
+    return [*folder.glob("*.ruleset"), *folder.glob("*.previous")]
 
 
 def _file(stage: Stage, name: str) -> Path:
