@@ -143,8 +143,10 @@ def _given(context: Any, *_ignored: object) -> Any:
 def _bound(host: str, port: int) -> socket.socket:
     """Without SO_REUSEPORT: two programs on one port would each get half of the calls."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
+        # An answer is sent in two pieces: the second must not wait until the first is acknowledged.
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
         # A port is only somebody's when he listens: from here on nobody else can.

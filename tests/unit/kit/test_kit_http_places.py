@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -250,3 +251,11 @@ async def test_open_streams_leave_room_for_calls(shop):
         for connection, stream in opened:
             stream.close()
             connection.close()
+
+
+async def test_second_piece_of_an_answer_does_not_wait_for_the_first(shop):
+    """Connections that are accepted have it from the port."""
+    async with shop() as (_, client):
+        port = client.served.running.http._socket
+        assert port.proto == socket.IPPROTO_TCP
+        assert port.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
