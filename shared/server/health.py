@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
 
+_LOG = logging.getLogger("touchstone.server")
+_READINESS_INTERVAL_S = 1.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -35,3 +40,37 @@ class DrainingHealth(health_aio.HealthServicer):  # type: ignore[misc]  # untype
             draining.cancel()
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+
+def add_standard_services(
+    server: grpc.aio.Server, names: Sequence[str], draining: asyncio.Event
+) -> DrainingHealth:
+    """Health and reflection of the services that are named."""
+    health = DrainingHealth(draining)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], server)
+    return health
+
+
+async def watch_readiness(
+    ready: Callable[[], bool], health: DrainingHealth, names: Sequence[str]
+) -> None:
+    """Tells of each change of readiness, for ever."""
+    current: bool | None = None
+    while True:
+        now = _is_ready(ready)
+        if now != current:
+            current = now
+            for name in names:
+                await health.set(name, SERVING if now else NOT_SERVING)
+            _LOG.info("ready" if now else "not ready")
+        await asyncio.sleep(_READINESS_INTERVAL_S)
+
+
+def _is_ready(ready: Callable[[], bool]) -> bool:
+    try:
+        return ready()
+    except Exception:  # noqa: BLE001  who does not know whether it is ready is not
+        _LOG.exception("readiness not known")
+        return False

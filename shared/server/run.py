@@ -17,8 +17,6 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from pydantic import ValidationError
 
 from shared.clock import Clock
@@ -31,7 +29,7 @@ from shared.server.capacity import Capacity
 from shared.server.checks import Authenticate, Authorise, Check, Parse, Validate
 from shared.server.denials import DenialRecorder
 from shared.server.guard import Guard, Policy
-from shared.server.health import NOT_SERVING, SERVING, DrainingHealth
+from shared.server.health import DrainingHealth, add_standard_services, watch_readiness
 from shared.server.http import HttpDoor
 from shared.server.http_application import HttpApplication
 from shared.server.http_call import BodyLimits, BodyRoom, ReceiveBody
@@ -46,7 +44,6 @@ from shared.telemetry import start_logging, start_telemetry
 from shared.version import VERSION
 
 _LOG = logging.getLogger("touchstone.server")
-_READINESS_INTERVAL_S = 1.0
 _THREADS = 16
 _ALLOCATIONS_PER_COLLECTION = 20_000
 # How many of the largest bodies are in memory at once, and how many of those are one project's.
@@ -211,11 +208,8 @@ async def start_server(application: Application) -> RunningServer:
     http = HttpListener(application.http, settings) if application.http else None
     draining = asyncio.Event()
     server = make_server(application, access, draining)
-    health = DrainingHealth(draining)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = [servicer.name for servicer in application.servicers]
-    health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-    reflection.enable_server_reflection([*names, health_name, reflection.SERVICE_NAME], server)
+    health = add_standard_services(server, names, draining)
     door = application.side_door
     side = _side_server(application, door, access, draining) if door else None
     try:
@@ -231,26 +225,31 @@ async def start_server(application: Application) -> RunningServer:
         await side.start()
     if http:
         await http.start(_http_application(application, access, draining))
-    _LOG.info(
-        "listening",
-        extra={
-            "address": address,
-            "http": http.address if http else "",
-            "side": side_address,
-            "version": VERSION,
-        },
-    )
-    return RunningServer(
+    running = RunningServer(
         application=application,
         server=server,
         access=access,
         health=health,
         draining=draining,
-        readiness=asyncio.create_task(_watch_readiness(application, health, ["", *names])),
+        readiness=asyncio.create_task(watch_readiness(application.ready, health, ["", *names])),
         address=address,
         http=http,
         side_server=side,
         side_address=side_address,
+    )
+    _log_listening(running)
+    return running
+
+
+def _log_listening(running: RunningServer) -> None:
+    _LOG.info(
+        "listening",
+        extra={
+            "address": running.address,
+            "http": running.http.address if running.http else "",
+            "side": running.side_address,
+            "version": VERSION,
+        },
     )
 
 
@@ -378,25 +377,3 @@ def _methods(servicers: Sequence[Servicer]) -> dict[str, tuple[type[Message], Ru
             rule = servicer.rules.get(method.name) or rule_of(method)
             found[f"/{service.full_name}/{method.name}"] = (request, rule)
     return found
-
-
-async def _watch_readiness(
-    application: Application, health: DrainingHealth, names: Sequence[str]
-) -> None:
-    current: bool | None = None
-    while True:
-        ready = _is_ready(application)
-        if ready != current:
-            current = ready
-            for name in names:
-                await health.set(name, SERVING if ready else NOT_SERVING)
-            _LOG.info("ready" if ready else "not ready")
-        await asyncio.sleep(_READINESS_INTERVAL_S)
-
-
-def _is_ready(application: Application) -> bool:
-    try:
-        return application.ready()
-    except Exception:  # noqa: BLE001  who does not know whether it is ready is not
-        _LOG.exception("readiness not known")
-        return False
