@@ -13,7 +13,7 @@ from touchstone_assignment.subject import Subject
 from services.assignment.adapters.disk_id_lists import DiskIdLists
 from services.assignment.application.id_sets import IdSets
 from services.assignment.application.snapshots import Snapshots
-from shared.errors import Code, DomainError, unavailable
+from shared.errors import DomainError, unavailable
 from shared.testing.fakes import FixedClock
 
 CONTENT = written([1, 2, 3])
@@ -39,18 +39,6 @@ class Store:
             raise unavailable("STORAGE_UNAVAILABLE", "away")
         self.reads += 1
         return self.contents.get(digest)
-
-
-def test_a_list_decides_after_a_restart_without_the_store(tmp_path) -> None:
-    store = Store(CONTENT)
-    assert len(IdSets(DiskIdLists(store, tmp_path / "lists"))(DIGEST)) == 3
-    store.away = True
-    restarted = IdSets(DiskIdLists(store, tmp_path / "lists"))
-    assert restarted(DIGEST).digest == DIGEST
-    assert store.reads == 1
-    with pytest.raises(DomainError) as caught:
-        restarted("0" * 64)
-    assert caught.value.code is Code.UNAVAILABLE
 
 
 class NoReader:
@@ -89,40 +77,17 @@ def test_a_restored_configuration_decides_by_its_lists(tmp_path, kept) -> None:
     assert decision.reason is Reason.NOT_TARGETED
 
 
-def test_a_damaged_file_is_read_from_the_store_again(tmp_path) -> None:
-    store = Store(CONTENT)
-    lists = DiskIdLists(store, tmp_path)
-    lists.anywhere(DIGEST)
-    (file,) = tmp_path.iterdir()
-    file.write_bytes(CONTENT[:-1])
-    assert lists.anywhere(DIGEST) == CONTENT
-    assert file.read_bytes() == CONTENT
-    file.write_bytes(CONTENT[:8])
-    store.away = True
-    with pytest.raises(DomainError):
-        lists.anywhere(DIGEST)
-
-
-def test_whose_a_content_is_only_the_store_says(tmp_path) -> None:
-    store = Store(CONTENT)
-    lists = DiskIdLists(store, tmp_path)
-    lists.anywhere(DIGEST)
-    store.away = True
-    with pytest.raises(DomainError):
-        lists.fingerprints("demo", DIGEST)
-
-
 def test_what_was_used_longest_ago_makes_room(tmp_path) -> None:
     contents = [written([number]) for number in range(4)]
     lists = DiskIdLists(Store(*contents), tmp_path, max_bytes=16)
     for age, content in enumerate(contents[:3]):
         lists.anywhere(digest_of(content))
-        file = tmp_path / f"{digest_of(content)}.ids"
+        file = tmp_path / digest_of(content)
         if file.exists():
             os.utime(file, (1_000 + age, 1_000 + age))
     lists.anywhere(digest_of(contents[1]))
     lists.anywhere(digest_of(contents[3]))
-    kept = {path.stem for path in tmp_path.iterdir()}
+    kept = {path.name for path in tmp_path.iterdir()}
     assert kept == {digest_of(contents[1]), digest_of(contents[3])}
 
 
