@@ -65,6 +65,7 @@ VALUES: dict[str, Any] = {
     "weight": 10000,
     "window_s": 3600,
     "variant": "geheim-a",
+    "conversions": ["order"],
     "channel": "geheim-mail",
     "roles": [1],
     "experiments": ["exp"],
@@ -103,8 +104,12 @@ NAMING_EXPERIMENTS = {
     "SetForcedVariantRequest",
     "ClearForcedVariantRequest",
     "ListForcedVariantsRequest",
+    "CheckSampleRatioRequest",
+    "FindBalancedSaltRequest",
 }
 SKIPPED = {"linked_units", "start_time", "end_time"}
+# Where a time is needed that others may leave out, and lies behind.
+NEEDED = {("FindBalancedSaltRequest", "start_time")}
 # Modules of contracts that are not ours, with the rules of their RPCs.
 FOREIGN: list[tuple[Any, Mapping[str, Rule]]] = [
     (logs_service_pb2, otlp.RULES),
@@ -194,7 +199,8 @@ def fill(descriptor: Descriptor, project: str) -> Message:
     message = message_factory.GetMessageClass(descriptor)()
     for field in descriptor.fields:
         oneof = field.containing_oneof
-        if field.name in SKIPPED or (oneof is not None and oneof.fields[0] is not field):
+        skipped = field.name in SKIPPED and (descriptor.name, field.name) not in NEEDED
+        if skipped or (oneof is not None and oneof.fields[0] is not field):
             continue
         if field.message_type is not None:
             _set_message(message, field, field.message_type, project)
@@ -206,7 +212,8 @@ def fill(descriptor: Descriptor, project: str) -> Message:
 def _set_message(message: Message, field: FieldDescriptor, inner: Descriptor, project: str) -> None:
     kind = inner.full_name
     if kind == "google.protobuf.Timestamp":
-        getattr(message, field.name).FromSeconds(int(time.time()) + 3600)
+        ahead_s = -3600 if field.name in SKIPPED else 3600
+        getattr(message, field.name).FromSeconds(int(time.time()) + ahead_s)
     elif inner.GetOptions().map_entry:
         getattr(message, field.name).update(MAPS.get(field.name, {}))
     elif kind.startswith("touchstone.") or kind == "google.protobuf.FieldMask":
