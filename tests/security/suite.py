@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 from google.protobuf import field_mask_pb2, message_factory
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Value
 from touchstone.assignment.v1 import (
     audience_pb2,
     audience_service_pb2,
@@ -159,7 +160,13 @@ def populate(suite: Suite) -> None:
         "CreateLayer": layer_service.CreateLayerRequest(
             parent=parent,
             layer_id="lay",
-            layer=layer_pb2.Layer(display_name="geheim", unit_type="user"),
+            layer=layer_pb2.Layer(
+                display_name="geheim",
+                unit_type="user",
+                parameters=[
+                    layer_pb2.Parameter(key="word", default_value=Value(string_value="geheim"))
+                ],
+            ),
         ),
         "CreateDomain": domain_service_pb2.CreateDomainRequest(
             parent=parent,
@@ -214,6 +221,12 @@ def populate(suite: Suite) -> None:
         ),
         "StartExperiment": experiment_service_pb2.StartExperimentRequest(
             name=f"{parent}/experiments/exp"
+        ),
+        "SetForcedVariant": experiment_service_pb2.SetForcedVariantRequest(
+            experiment=f"{parent}/experiments/exp",
+            forced_variant=experiment_service_pb2.ForcedVariant(
+                unit=unit_pb2.UnitId(type="user", id="looking"), variant="geheim-a"
+            ),
         ),
         "CreateMetric": metric_service_pb2.CreateMetricRequest(
             parent=parent,

@@ -77,7 +77,7 @@ def test_the_first_tenant_sees_what_the_second_must_not(suite):
                 del unseen[path]
         time.sleep(0.2)
     answers = {p: suite.call(m, m.request("alpha"), suite.alpha) for p, m in unseen.items()}
-    assert answers == {}
+    assert sorted(answers) == []
 
 
 @each_rpc
