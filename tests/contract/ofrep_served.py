@@ -17,10 +17,10 @@ from touchstone_assignment.compile import compile_ruleset
 from touchstone_assignment.decision import Decision
 from touchstone_assignment.subject import Subject
 
+from services.assignment.api.ofrep.changes import StreamLimits
+from services.assignment.api.ofrep.door import ofrep_door
 from services.assignment.application.flag_set import FlagSet, flag_set
 from services.assignment.application.flags import FlagRules, Setting
-from services.assignment.ofrep.changes import StreamLimits
-from services.assignment.ofrep.door import ofrep_door
 from shared.errors import DomainError
 from shared.security.caller import Role
 from shared.testing.serving import Served, add_key, application, free_port, serving

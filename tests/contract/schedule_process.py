@@ -10,8 +10,8 @@ import sys
 
 from services.assignment.adapters.schedule_keeper import ScheduleKeeper
 from services.assignment.adapters.sql import SqlConfigurationReader, SqlConfigurationWriter
+from services.assignment.application.backend import Backend
 from services.assignment.application.snapshots import Snapshots
-from services.assignment.backend import Backend
 from shared.clock import Clock
 from shared.ids import RandomIds
 from shared.mutations import Mutations

@@ -28,7 +28,7 @@ from services.assignment.domain.layer import Layer
 from services.assignment.domain.limits import LIMITS
 from services.assignment.domain.revision import Revision
 from services.assignment.ports import Configuration, ExperimentCursor
-from services.assignment.ruleset import to_ruleset
+from services.assignment.wire.ruleset import to_ruleset
 from shared.errors import Code, DomainError
 from shared.state.database import Database
 

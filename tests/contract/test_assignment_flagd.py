@@ -28,8 +28,8 @@ from touchstone.assignment.v1 import (
 from touchstone.common.v1.unit_pb2 import UnitId
 
 from services.assignment.adapters.sql import migrate_assignment
+from services.assignment.api.flagd.streams import with_silence
 from services.assignment.composition import assemble
-from services.assignment.flagd.streams import with_silence
 from services.assignment.settings import Settings
 from shared.errors import Code, DomainError
 from shared.security.audit import NO_PROJECT, Outcome, SqlAuditLog

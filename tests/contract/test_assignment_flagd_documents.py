@@ -17,10 +17,10 @@ from touchstone.assignment.v1 import ruleset_pb2 as pb
 from touchstone_assignment.bucketing import HashVersion
 from touchstone_assignment.compile import compile_ruleset
 
+from services.assignment.api.flagd.documents import Document, make_document
+from services.assignment.api.flagd.logic import MAX_UNIT, PLAIN
 from services.assignment.application.flag_context import subject_of
 from services.assignment.application.flag_set import FlagSet, flag_set
-from services.assignment.flagd.documents import Document, make_document
-from services.assignment.flagd.logic import MAX_UNIT, PLAIN
 from tests.openfeature.environments import node_environment, python_environment
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from services.assignment.ofrep.wire import BODY_BYTES
+from services.assignment.api.ofrep.wire import BODY_BYTES
 from shared import errors
 from shared.security.caller import Role
 from shared.testing.serving import add_key

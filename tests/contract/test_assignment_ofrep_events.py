@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from services.assignment.ofrep.changes import StreamLimits
+from services.assignment.api.ofrep.changes import StreamLimits
 from tests.contract.ofrep_served import NOW_S, open_ofrep, ruleset
 
 

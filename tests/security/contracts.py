@@ -29,7 +29,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from touchstone.assignment.v1 import condition_pb2
 from touchstone_assignment.conditions import IdSet
 
-from services.assignment.flagd import evaluation, sync
+from services.assignment.api.flagd import evaluation, sync
 from services.events.api import otlp
 from shared.operations import servicer as operations
 from shared.server.rules import Rule, rule_of

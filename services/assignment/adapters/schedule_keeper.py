@@ -11,8 +11,8 @@ from opentelemetry.metrics import Meter
 from touchstone.assignment.v1 import experiment_pb2
 from touchstone.assignment.v1 import experiment_service_pb2 as pb
 
+from services.assignment.application.backend import Backend
 from services.assignment.application.keep_schedule import keep_schedule
-from services.assignment.backend import Backend
 from services.assignment.domain.experiment import Experiment
 from services.assignment.domain.schedule import Act, Step, next_step
 from services.assignment.ports import Configuration

@@ -6,11 +6,11 @@ from touchstone.assignment.v1.ruleset_pb2 import AudienceRule
 from touchstone_assignment.conditions import Audiences, IdSet, faults, predicate
 
 from services.assignment.application.schema import attribute_types
-from services.assignment.condition_text import audience_ids, kept_condition
 from services.assignment.domain.audience import Audience
 from services.assignment.domain.experiment import Experiment, State
 from services.assignment.domain.limits import LIMITS
 from services.assignment.ports import Configuration, ProjectConfig
+from services.assignment.wire.condition_text import audience_ids, kept_condition
 from shared import errors
 from shared.errors import FieldViolation
 

@@ -12,7 +12,7 @@ from services.assignment.application.snapshots import (
     undescribed,
 )
 from services.assignment.ports import ConfigurationReader
-from services.assignment.ruleset import to_ruleset
+from services.assignment.wire.ruleset import to_ruleset
 from shared import errors
 
 MOST_KEPT = 16

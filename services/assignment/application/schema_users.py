@@ -1,8 +1,8 @@
 """Who uses what a project declares."""
 
-from services.assignment.condition_text import attribute_names
 from services.assignment.domain.experiment import Experiment, State
 from services.assignment.ports import ProjectConfig
+from services.assignment.wire.condition_text import attribute_names
 
 
 def users_of_unit_type(config: ProjectConfig, unit_type: str) -> list[str]:

@@ -13,7 +13,7 @@ from touchstone_assignment.compiled import Evaluator
 from touchstone_assignment.conditions import IdSet
 
 from services.assignment.ports import ConfigurationReader
-from services.assignment.ruleset import to_ruleset
+from services.assignment.wire.ruleset import to_ruleset
 from shared.clock import Clock
 from shared.errors import Code, DomainError
 

@@ -12,7 +12,7 @@ from services.assignment.application.assign import AssignUnits
 from tests.robustness.twins.replaced import part, serve_assignment
 from tests.robustness.twins.replaced import replace as put
 
-MODULE = "services.assignment.api_assignment"
+MODULE = "services.assignment.api.assignment"
 _EVALUATORS: list[Evaluator] = []
 
 if __name__ == "__main__":

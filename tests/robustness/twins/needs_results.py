@@ -9,7 +9,7 @@ from services.assignment.settings import Settings
 from shared.errors import unavailable
 from tests.robustness.twins.replaced import part, replace_method, serve_assignment
 
-MODULE = "services.assignment.composition_assignment"
+MODULE = "services.assignment.composition.assignment"
 
 if __name__ == "__main__":
     right = part(MODULE, "AssignmentServicer").Assign

@@ -20,7 +20,7 @@ from services.assignment.domain.experiment import Experiment, State, Variant
 from services.assignment.domain.holdout import Holdout
 from services.assignment.domain.layer import Layer
 from services.assignment.ports import Configuration, ProjectConfig
-from services.assignment.ruleset import to_ruleset
+from services.assignment.wire.ruleset import to_ruleset
 from shared.state.database import Database
 from shared.testing.fakes import CountingIds
 

@@ -28,7 +28,7 @@ from touchstone_assignment.subject import Subject
 from services.assignment.domain.experiment import Experiment, State, Variant
 from services.assignment.domain.layer import Layer
 from services.assignment.ports import ProjectConfig
-from services.assignment.ruleset import to_ruleset
+from services.assignment.wire.ruleset import to_ruleset
 from tests.unit.assignment.making import Make
 
 UNITS = [f"user-{number}" for number in range(20_000)]

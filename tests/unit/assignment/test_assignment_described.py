@@ -8,13 +8,13 @@ from touchstone.assignment.v1 import assignment_service_pb2 as pb
 from touchstone.assignment.v1.ruleset_pb2 import ExperimentRule
 from touchstone_assignment.subject import Subject
 
-from services.assignment import encode_decisions
 from services.assignment.application.assign import AssignUnits, assign, explain
 from services.assignment.application.snapshots import Snapshot, compile_snapshot
 from services.assignment.domain.experiment import State, ValueType, Variant
-from services.assignment.encode_decisions import Answering
 from services.assignment.ports import ProjectConfig
-from services.assignment.ruleset import to_ruleset
+from services.assignment.wire import encode_decisions
+from services.assignment.wire.encode_decisions import Answering
+from services.assignment.wire.ruleset import to_ruleset
 from tests.unit.assignment.making import Make
 
 

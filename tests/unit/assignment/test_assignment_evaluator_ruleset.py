@@ -24,8 +24,8 @@ from services.assignment.domain.holdout import Holdout
 from services.assignment.domain.layer import Holder, LayerKind
 from services.assignment.domain.parameter import Parameter
 from services.assignment.ports import ProjectConfig
-from services.assignment.ruleset import to_ruleset
-from services.assignment.server_only import MAX_FORCED_SENT
+from services.assignment.wire.ruleset import to_ruleset
+from services.assignment.wire.server_only import MAX_FORCED_SENT
 from tests.unit.assignment.making import START, Make
 
 GERMANS = '{"compare":{"attribute":"country","operator":"OPERATOR_EQUAL","values":["DE"]}}'

@@ -9,10 +9,10 @@ from touchstone.assignment.v1 import condition_pb2, experiment_pb2
 from touchstone.assignment.v1 import ruleset_pb2 as pb
 from touchstone_assignment.bucketing import HashVersion
 
+from services.assignment.api.flagd.documents import MAX_FLAG_BYTES, Document, make_document
+from services.assignment.api.flagd.logic import MAX_UNIT, PLAIN, InexpressibleError, owns, variable
+from services.assignment.api.flagd.selectors import Selector, read_selector
 from services.assignment.application.flag_set import flag_set
-from services.assignment.flagd.documents import MAX_FLAG_BYTES, Document, make_document
-from services.assignment.flagd.logic import MAX_UNIT, PLAIN, InexpressibleError, owns, variable
-from services.assignment.flagd.selectors import Selector, read_selector
 from shared.errors import DomainError
 
 V2 = experiment_pb2.HASH_VERSION_FLAGD_V2

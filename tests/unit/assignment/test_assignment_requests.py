@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from touchstone.assignment.v1 import assignment_service_pb2 as pb
 from touchstone.common.v1.unit_pb2 import UnitId
 
-from services.assignment import decode_assign
 from services.assignment.application.snapshots import Snapshot
+from services.assignment.wire import decode_assign
 from shared.errors import Code, DomainError
 from shared.server.validation import RequestValidator
 

@@ -1,0 +1,1 @@
+"""The RPCs and the HTTP doors: decode, handle, encode."""

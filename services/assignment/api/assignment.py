@@ -1,0 +1,135 @@
+"""The servicer that decides: decode, decide, encode."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from touchstone.assignment.v1 import assignment_service_pb2 as pb
+from touchstone_assignment.decision import Decision
+
+from services.assignment.application.assign import AssignUnits, Column, assign, explain
+from services.assignment.application.assign_kept import Served, after_kept, after_kept_explained
+from services.assignment.application.assigned_sample import AssignedSample, served_by_split
+from services.assignment.application.parameters import resolve_parameters
+from services.assignment.application.replay import Replays
+from services.assignment.application.snapshots import Snapshot, Snapshots
+from services.assignment.application.sticky import StickyKeeper
+from services.assignment.application.watch import ConfigFeed
+from services.assignment.ports import IdLists
+from services.assignment.wire import decode_assign, encode_decisions, encode_parameters
+from services.assignment.wire.encode_decisions import Answering
+from shared.clock import Clock
+from shared.security.caller import current_caller
+from shared.server.validation import RequestValidator
+
+ID_LIST_PART_BYTES = 1_048_576
+"""Whole fingerprints, and less than any client's limit of a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """What decides, and what it remembers."""
+
+    snapshots: Snapshots
+    replays: Replays
+    keeper: StickyKeeper
+    feed: ConfigFeed
+    id_lists: IdLists
+    sample: AssignedSample
+    clock: Clock
+
+    async def snapshot(self, project: str) -> Snapshot:
+        """What decides now; only a project that was never seen is loaded first."""
+        found = self.snapshots.known(project)
+        if found is None:
+            found = await asyncio.to_thread(self.snapshots.of, project)
+        return found
+
+
+class AssignmentServicer:
+    """touchstone.assignment.v1.AssignmentService. Its answers are serialized already."""
+
+    def __init__(self, deciding: Deciding) -> None:
+        self._deciding = deciding
+        self._validator = RequestValidator()
+
+    async def Assign(self, request: pb.AssignRequest, _context: Any) -> bytes:
+        """Decides from memory, now or as it was."""
+        now = self._deciding.clock.now()
+        if request.config_version or request.HasField("time"):
+            now_s = decode_assign.replay_time_s(request, now)
+            # To load and compile an older version takes long, and nobody waits for it but the one.
+            return await asyncio.to_thread(self._replay, request, current_caller().project, now_s)
+        project = current_caller().project
+        snapshot = await self._deciding.snapshot(project)
+        command = decode_assign.assign(request, snapshot, now.timestamp(), self._validator)
+        answering = Answering(snapshot, self._deciding.snapshots.age_s(project))
+        served = Served(project, snapshot.config_version)
+        if request.explain:
+            traces = explain(command, snapshot.evaluator)
+            traces = await after_kept_explained(
+                served, command.units, traces, self._deciding.keeper
+            )
+            return encode_decisions.explained(answering, len(command.units), traces)
+        columns = assign(command, snapshot.evaluator)
+        columns = await after_kept(served, command.units, columns, self._deciding.keeper)
+        self._count(project, command, columns)
+        return encode_decisions.assigned(answering, len(command.units), columns)
+
+    async def GetParameters(self, request: pb.GetParametersRequest, _context: Any) -> bytes:
+        """Resolves parameters from memory."""
+        project = current_caller().project
+        snapshot = await self._deciding.snapshot(project)
+        units = decode_assign.subjects(request.units, self._deciding.clock.now().timestamp())
+        found = resolve_parameters(snapshot.evaluator, units, request.keys)
+        answering = Answering(snapshot, self._deciding.snapshots.age_s(project))
+        return encode_parameters.parameters(answering, found)
+
+    async def CheckHoldouts(self, request: pb.CheckHoldoutsRequest, _context: Any) -> bytes:
+        """Says from memory who is held out."""
+        snapshot = await self._deciding.snapshot(current_caller().project)
+        units = decode_assign.subjects(request.units, 0.0, attributes=False)
+        held = [snapshot.evaluator.held_out(unit) for unit in units]
+        return encode_parameters.holdouts(snapshot.config_version, held)
+
+    def WatchConfig(self, request: pb.WatchConfigRequest, _context: Any) -> AsyncIterator[bytes]:
+        """Sends the rules, and again whenever they change."""
+        return self._deciding.feed.watch(current_caller().project, request.known_digest)
+
+    async def GetIdList(
+        self, request: pb.GetIdListRequest, _context: Any
+    ) -> AsyncIterator[pb.GetIdListResponse]:
+        """Sends a list's content in parts."""
+        project = current_caller().project
+        content = await asyncio.to_thread(
+            self._deciding.id_lists.fingerprints, project, request.digest
+        )
+        for start in range(0, len(content), ID_LIST_PART_BYTES):
+            part = content[start : start + ID_LIST_PART_BYTES]
+            yield pb.GetIdListResponse(fingerprints=part)
+
+    def _replay(self, request: pb.AssignRequest, project: str, now_s: float) -> bytes:
+        snapshot = self._deciding.replays.at(project, request.config_version)
+        command = decode_assign.assign(request, snapshot, now_s, self._validator)
+        answering = Answering(snapshot, 0.0)
+        if request.explain:
+            traces = explain(command, snapshot.evaluator)
+            return encode_decisions.explained(answering, len(command.units), traces)
+        columns = assign(command, snapshot.evaluator)
+        return encode_decisions.assigned(answering, len(command.units), columns)
+
+    def _count(self, project: str, command: AssignUnits, columns: list[Column[Decision]]) -> None:
+        """Look at some of the calls, to test the proportions of what was assigned."""
+        if not self._deciding.sample.due():
+            return
+        for column in columns:
+            compiled = column.compiled
+            if compiled and compiled.serves and not compiled.rule.HasField("switchback"):
+                unit_type = compiled.unit_type
+                units = [unit.unit(unit_type) for unit in command.units]
+                split = [cell.variant if cell.reason == "SPLIT" else None for cell in column.cells]
+                version = compiled.rule.config_version
+                self._deciding.sample.note(
+                    project, (column.experiment_id, version), served_by_split(units, split)
+                )

@@ -1,0 +1,79 @@
+"""The stream that tells clients to evaluate again."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from services.assignment.api.flagd.streams import with_silence
+from services.assignment.api.ofrep import wire
+from services.assignment.application.served_flags import ServedFlags
+from shared.errors import overloaded
+from shared.security.caller import current_caller
+from shared.server.http import HttpRequest
+
+_OPENING = b"retry: 2000\n: changes of flags\n\n"
+_HEARTBEAT = b": still here\n\n"
+_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How many streams may be open, and how long one may be silent."""
+
+    streams: int = 2000
+    """Of one process."""
+    project_streams: int = 1000
+    """Of these, of one project."""
+    heartbeat_s: float = 15.0
+    """Proxies end what is silent for long, often for a minute."""
+
+
+class Changes:
+    """Gives each client the changes of its project's flags."""
+
+    def __init__(
+        self, served: ServedFlags, now_s: Callable[[], float], limits: StreamLimits
+    ) -> None:
+        self._served, self._now_s, self._limits = served, now_s, limits
+        self._open: Counter[str] = Counter()
+
+    async def follow(self, request: HttpRequest) -> AsyncIterator[bytes]:
+        """GET /ofrep/v1/events.
+
+        It begins with an event, unless the client's last one was of this version: what changed
+        since the client evaluated would be lost otherwise. RESOURCE_EXHAUSTED, with a delay, when
+        too many streams are open.
+        """
+        project = current_caller().project
+        with self._place(project):
+            seen = request.headers.get("last-event-id", "")
+            yield _OPENING
+            versions = self._served.versions(project)
+            async for version in with_silence(versions, self._limits.heartbeat_s):
+                if version is None:
+                    yield _HEARTBEAT
+                elif str(version) != seen:
+                    seen = str(version)
+                    yield wire.change(project, version, int(self._now_s()))
+
+    @contextmanager
+    def _place(self, project: str) -> Iterator[None]:
+        limits = self._limits
+        for who, used, most in (
+            (f"of project {project}", self._open[project], limits.project_streams),
+            ("of all projects", self._open.total(), limits.streams),
+        ):
+            if used >= most:
+                raise overloaded(
+                    f"{used} streams of changes {who} are open, and at most {most} may be; close "
+                    "those that nobody needs, or evaluate now and then instead",
+                    _WAIT_S,
+                )
+        self._open[project] += 1
+        try:
+            yield
+        finally:
+            self._open[project] -= 1
+            if not self._open[project]:
+                del self._open[project]
