@@ -57,11 +57,13 @@ def test_the_rules_decide_as_soon_as_they_are_there(running):
 
 def test_many_units_at_once_get_what_each_of_them_gets(running):
     with running.local() as local:
-        assert local.evaluator is None
+        before = local.evaluator
+        assert before is None
         assert local.wait_ready(20)
         ids = [f"u{number}" for number in range(200)]
-        assert local.evaluator is not None
-        found = decide_many(local.evaluator, "green", ids)
+        evaluator = local.evaluator
+        assert evaluator is not None
+        found = decide_many(evaluator, "green", ids)
         for row, unit in enumerate(ids):
             assert found[row].variant == local.decide("green", {"user": unit}).variant
 

@@ -19,7 +19,7 @@ from services.cli.importing.flagd_splits import Split, read_split
 _KEY = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _VARIANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _MAX_BYTES = 64 * 1024 * 1024
-_KINDS: Mapping[type, pb.ValueType] = {
+_KINDS: Mapping[type, pb.ValueType.ValueType] = {
     bool: pb.VALUE_TYPE_BOOLEAN,
     str: pb.VALUE_TYPE_STRING,
     int: pb.VALUE_TYPE_INTEGER,
@@ -83,7 +83,7 @@ def _experiment(key: str, flag: Any, evaluators: Found) -> pb.Experiment:
     if not isinstance(flag, dict) or not isinstance(flag.get("variants"), dict):
         raise NotTakenError("it is no object with variants")
     split, targeting = _targeting(flag.get("targeting"), flag.get("defaultVariant"), evaluators)
-    control = flag.get("defaultVariant")
+    control: Any = flag.get("defaultVariant")
     if control not in split.weights:
         raise NotTakenError(
             f"its default variant {control!r} is no arm of the split; whoever is not in an "
@@ -124,8 +124,10 @@ def _targeting(rule: Any, default: Any, evaluators: Found) -> tuple[Split, Any]:
     return read_split(inner["fractional"]), read_condition(parts[0], evaluators)
 
 
-def _variants(given: Mapping[str, Any], split: Split) -> tuple[pb.ValueType, list[pb.Variant]]:
-    arms = {key: given.get(key) for key in split.weights}
+def _variants(
+    given: Mapping[str, Any], split: Split
+) -> tuple[pb.ValueType.ValueType, list[pb.Variant]]:
+    arms: dict[str, Any] = {key: given.get(key) for key in split.weights}
     for key in arms:
         if key not in given:
             raise NotTakenError(f"its split names the variant {key!r}, which it does not have")
@@ -148,7 +150,7 @@ def _variants(given: Mapping[str, Any], split: Split) -> tuple[pb.ValueType, lis
     return kind, variants
 
 
-def _kind(arms: Mapping[str, Any]) -> pb.ValueType:
+def _kind(arms: Mapping[str, Any]) -> pb.ValueType.ValueType:
     kinds = {type(value) for value in arms.values()}
     if kinds == {int, float}:
         kinds = {float}

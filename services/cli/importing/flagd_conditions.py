@@ -111,7 +111,7 @@ def _version(parts: Sequence[Any]) -> pb.Condition:
 
 
 def _compare(
-    attribute: str, operator: pb.Operator, values: Sequence[str | float | bool]
+    attribute: str, operator: pb.Operator.ValueType, values: Sequence[str | float | bool]
 ) -> pb.Condition:
     wrapped = []
     for value in values:
