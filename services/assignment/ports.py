@@ -50,6 +50,14 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """In how many experiments something was kept of a unit that is forgotten."""
+
+    kept_variants: int
+    forced_variants: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExperimentCursor:
     """The last experiment of a page: the next one starts below it."""
 
@@ -261,6 +269,10 @@ class Configuration(Protocol):
 
     def next_revision(self, project: str, now: datetime) -> Revision:
         """The next configuration version; a second writer of the project waits for this one."""
+        ...
+
+    def forget_unit(self, project: str, unit_type: str, unit_id: str) -> Forgotten:
+        """Delete what is kept of a unit, and its forced variants in every version."""
         ...
 
     def versions(self) -> Mapping[str, int]:

@@ -16,6 +16,7 @@ from touchstone.assignment.v1 import domain_service_pb2_grpc as domain_grpc
 from touchstone.assignment.v1 import experiment_service_pb2_grpc as experiment_grpc
 from touchstone.assignment.v1 import layer_service_pb2_grpc as layer_grpc
 from touchstone.assignment.v1 import schema_service_pb2_grpc as schema_grpc
+from touchstone.assignment.v1 import unit_service_pb2_grpc as unit_grpc
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
 from touchstone.common.v1 import access_service_pb2 as access_pb
 from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
@@ -150,6 +151,11 @@ class Session:
     def schema(self) -> schema_grpc.SchemaServiceStub:
         """Unit types and attributes."""
         return self._stub("assignment", schema_grpc.SchemaServiceStub)
+
+    @property
+    def units(self) -> unit_grpc.UnitServiceStub:
+        """What assignment keeps of single units."""
+        return self._stub("assignment", unit_grpc.UnitServiceStub)
 
     @property
     def events(self) -> events_grpc.EventsServiceStub:

@@ -18,6 +18,8 @@ from touchstone.assignment.v1 import (
     experiment_service_pb2_grpc,
     layer_service_pb2,
     layer_service_pb2_grpc,
+    unit_service_pb2,
+    unit_service_pb2_grpc,
 )
 from touchstone.common.v1.unit_pb2 import UnitId
 
@@ -39,6 +41,7 @@ _SERVICES = (
     (experiment_service_pb2, experiment_service_pb2_grpc.ExperimentServiceStub),
     (layer_service_pb2, layer_service_pb2_grpc.LayerServiceStub),
     (domain_service_pb2, domain_service_pb2_grpc.DomainServiceStub),
+    (unit_service_pb2, unit_service_pb2_grpc.UnitServiceStub),
 )
 
 

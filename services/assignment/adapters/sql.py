@@ -16,11 +16,12 @@ from services.assignment.adapters.sql_experiments import SqlExperimentStore
 from services.assignment.adapters.sql_id_lists import SqlIdListStore
 from services.assignment.adapters.sql_layers import SqlLayerStore
 from services.assignment.adapters.sql_resources import SqlResourceStore
+from services.assignment.adapters.sql_units import forget_unit
 from services.assignment.adapters.tables import CONFIG, EXPERIMENTS
 from services.assignment.domain.resource import Resource
 from services.assignment.domain.revision import Revision
 from services.assignment.domain.salt_checks import Salt
-from services.assignment.ports import Configuration, ProjectConfig
+from services.assignment.ports import Configuration, Forgotten, ProjectConfig
 from shared.mutations import Mutation, Mutations
 from shared.state.database import Database
 from shared.state.migrate import migrate
@@ -56,6 +57,10 @@ class SqlConfiguration:
             .returning(CONFIG.c.version)
         ).scalar_one()
         return Revision(version, now)
+
+    def forget_unit(self, project: str, unit_type: str, unit_id: str) -> Forgotten:
+        """See Configuration."""
+        return forget_unit(self._connection, project, unit_type, unit_id)
 
     def versions(self) -> Mapping[str, int]:
         """See Configuration."""

@@ -11,6 +11,7 @@ from touchstone.assignment.v1 import (
     experiment_service_pb2_grpc,
     layer_service_pb2_grpc,
     schema_service_pb2_grpc,
+    unit_service_pb2_grpc,
 )
 
 from services.assignment.adapters.kept_decisions import KeptDecisions
@@ -28,6 +29,7 @@ from services.assignment.api.experiments import ExperimentServicer
 from services.assignment.api.layers import LayerServicer
 from services.assignment.api.ofrep.door import ofrep_door
 from services.assignment.api.schema import SchemaServicer
+from services.assignment.api.units import UnitServicer
 from services.assignment.application.assigned_sample import AssignedSample
 from services.assignment.application.backend import Backend
 from services.assignment.application.id_sets import IdSets
@@ -155,6 +157,11 @@ def _servicers(backend: Backend, id_sets: IdSets) -> list[Servicer]:
             "touchstone.assignment.v1.SchemaService",
             SchemaServicer(backend),
             schema_service_pb2_grpc.add_SchemaServiceServicer_to_server,
+        ),
+        Servicer(
+            "touchstone.assignment.v1.UnitService",
+            UnitServicer(backend),
+            unit_service_pb2_grpc.add_UnitServiceServicer_to_server,
         ),
         Servicer(
             "touchstone.assignment.v1.DomainService",

@@ -21,6 +21,12 @@ def forced_prefix(experiment_id: str) -> str:
     return f"{experiment_id}/"
 
 
+def forced_unit(resource_id: str) -> tuple[str, str]:
+    """The type and the id of the unit that a resource id of a forced variant names."""
+    _, unit_type, unit_id = resource_id.split("/", 2)
+    return unit_type, unit_id
+
+
 def forced_id(experiment_id: str, unit_type: str, unit_id: str) -> str:
     """The resource id: ids of one experiment ascend by unit type and unit id.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from google.longrunning import operations_pb2
+from touchstone.assignment.v1 import unit_service_pb2
 from touchstone.common.v1 import unit_pb2
 from touchstone.events.v1 import erasure_service_pb2 as pb
+from touchstone.events.v1 import identity_service_pb2 as identity_pb
 
 from services.cli.failures import from_operation
 from services.cli.figures import enum_text, last_part, time_text
@@ -59,10 +62,15 @@ def erase(
         unit = sys.stdin.readline().strip()
     kind, id_ = parse_pair(unit, "UNIT", "device=d1") if "=" in unit else (USER, unit)
     with open_session(data) as session:
+        sent = unit_pb2.UnitId(type=kind, id=id_)
+        # Its links are erased with it, so they are looked up before.
+        units = _identity(session, sent) if whole_identity else [sent]
+        # First, because it may be repeated: an erasure that began needs no second call.
+        _forget(session, units, dry_run)
         reply = session.erasures.EraseUnit(
             pb.EraseUnitRequest(
                 parent=session.parent,
-                unit=unit_pb2.UnitId(type=kind, id=id_),
+                unit=sent,
                 reason=reason,
                 validate_only=dry_run,
                 whole_identity=whole_identity,
@@ -85,6 +93,21 @@ def erasures(limit: Limit = 100, data: Data = None, output: Output = Format.TABL
         request = pb.ListErasuresRequest(parent=session.parent)
         reply = collect(session.erasures.ListErasures, request, "erasures", limit)
     write(View(reply, _LISTED, [_row(one) for one in reply.erasures]), output)
+
+
+def _identity(session: Session, unit: unit_pb2.UnitId) -> list[unit_pb2.UnitId]:
+    request = identity_pb.ResolveIdentityRequest(parent=session.parent, unit=unit)
+    return [member.unit for member in session.identity.ResolveIdentity(request).identity.members]
+
+
+def _forget(session: Session, units: Sequence[unit_pb2.UnitId], dry_run: bool) -> None:
+    """What assignment keeps of the units goes at once: it needs no proof of files."""
+    for unit in units:
+        session.units.ForgetUnit(
+            unit_service_pb2.ForgetUnitRequest(
+                parent=session.parent, unit=unit, validate_only=dry_run
+            )
+        )
 
 
 def _proved(session: Session, operation: operations_pb2.Operation) -> pb.Erasure:
