@@ -32,7 +32,7 @@ from shared.server.public import PublicStreams
 from shared.server.rpc import Context, Rpc, receive
 from shared.server.rules import PUBLIC, Rule
 from shared.server.status import REQUEST_ID, to_status
-from shared.server.watch import watched
+from shared.server.watch import Watches
 from shared.telemetry import duration_histogram
 
 _ACCESS = logging.getLogger("touchstone.access")
@@ -68,6 +68,7 @@ class Guard(grpc.aio.ServerInterceptor):
         # Spans that nobody exports would cost a fifth of all that surrounds a handler.
         self._traces = not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         self._public = PublicStreams()
+        self._watches = Watches(policy.draining)
         # By method, not by handler: another interceptor may return a new handler for each call.
         self._wrapped: dict[str, Handler] = {}
 
@@ -124,8 +125,8 @@ class Guard(grpc.aio.ServerInterceptor):
                 with self._policy.capacity.one(rpc.rule):
                     responses = inner(await self._admit(rpc), context)
                     if rpc.rule and rpc.rule.watch:
-                        responses = watched(
-                            responses, self._policy.draining, lambda: self._check(rpc, rechecks)
+                        responses = self._watches.watched(
+                            responses, lambda: self._check(rpc, rechecks)
                         )
                     async for response in responses:
                         yield response

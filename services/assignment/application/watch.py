@@ -18,7 +18,7 @@ from shared.telemetry import METRICS
 
 WATCHES_METRIC = "touchstone.assignment.watches"
 COALESCE_S = 0.2
-"""The least time between two rulesets on one stream: what changes in between is sent as one."""
+"""The least time between two changes that watchers are told of: what comes in between is one."""
 CONFIRM_S = 20.0
 """How often a stream says that the rules are still the same."""
 
@@ -39,6 +39,8 @@ class ConfigFeed:
         self._pace = pace or Pace()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed: dict[str, asyncio.Event] = {}
+        self._resting: dict[str, bool] = {}
+        """Projects whose watchers were woken just now, and whether there is news since."""
         self._bodies: dict[str, tuple[Snapshot, bytes]] = {}
         self._confirmations: dict[str, tuple[tuple[object, ...], bytes]] = {}
         self._open = 0
@@ -58,20 +60,23 @@ class ConfigFeed:
         """
         if self._snapshots.known(project) is None:
             await asyncio.to_thread(self._snapshots.of, project)
+        loop = asyncio.get_running_loop()
         self._open += 1
         try:
-            sent = known_digest
+            sent, confirm_at = known_digest, 0.0
             while True:
-                changed = self._changed.setdefault(project, asyncio.Event())
+                changed = self._change_of(project)  # before the look, which misses what comes after
                 snapshot = self._snapshots.of(project)  # from memory: it was loaded before
-                if snapshot.digest == sent:
-                    yield self._confirmation(project, snapshot)
-                else:
-                    sent = snapshot.digest
-                    yield self._body(project, snapshot)
-                    await asyncio.sleep(self._pace.coalesce_s)
+                message = None
+                if snapshot.digest != sent:
+                    sent, message = snapshot.digest, self._body(project, snapshot)
+                elif loop.time() >= confirm_at:
+                    message = self._confirmation(project, snapshot)
+                if message is not None:
+                    yield message
+                    confirm_at = loop.time() + self._pace.confirm_s
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._pace.confirm_s):
+                    async with asyncio.timeout_at(confirm_at):
                         await changed.wait()
         finally:
             self._open -= 1
@@ -80,11 +85,27 @@ class ConfigFeed:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake, project)
 
+    def _change_of(self, project: str) -> asyncio.Event:
+        """What is set at the project's next change."""
+        changed = self._changed.get(project)
+        if changed is None:
+            changed = self._changed[project] = asyncio.Event()
+        return changed
+
     def _wake(self, project: str) -> None:
+        if project in self._resting:
+            self._resting[project] = True
+            return
+        self._resting[project] = False
+        asyncio.get_running_loop().call_later(self._pace.coalesce_s, self._rested, project)
         # Whoever comes from now on waits for the next change.
         changed = self._changed.pop(project, None)
         if changed is not None:
             changed.set()
+
+    def _rested(self, project: str) -> None:
+        if self._resting.pop(project):
+            self._wake(project)
 
     def _body(self, project: str, snapshot: Snapshot) -> bytes:
         known = self._bodies.get(project)

@@ -92,6 +92,35 @@ async def test_a_change_in_any_thread_wakes_a_watcher_that_waits() -> None:
     assert said(await waiting) == (2, True)
 
 
+async def test_a_change_before_the_first_message_is_sent_is_not_lost() -> None:
+    world = World(confirm_s=60)
+    stream = world.feed.watch("acme", "")
+    assert said(await following(stream)) == (1, True)
+    # The stream has still to come back from sending when everybody is woken.
+    await asyncio.to_thread(world.change)
+    await asyncio.sleep(0.05)
+    assert said(await following(stream)) == (2, True)
+
+
+async def test_changes_that_come_together_are_told_twice_at_most() -> None:
+    world = World(confirm_s=60)
+    stream = world.feed.watch("acme", "")
+    await following(stream)
+    await asyncio.sleep(0.3)
+
+    async def hear() -> list[int]:
+        heard = [0]
+        while heard[-1] != 6:
+            heard.append(said(await following(stream))[0])
+        return heard[1:]
+
+    hearing = asyncio.create_task(hear())
+    for _ in range(5):
+        world.change()
+        await asyncio.sleep(0.005)
+    assert len(await hearing) <= 2
+
+
 @pytest.mark.parametrize("known", [True, False])
 async def test_who_has_the_rules_is_told_that_they_are_the_same(known: bool) -> None:
     world = World(confirm_s=0.05)
