@@ -55,7 +55,8 @@ class Servicer:
     """One gRPC service: its full name, its implementation, and the generated function that adds
     it to a server.
 
-    `rules` are those of a contract that is not ours, by the name of the RPC; ours carry their own.
+    `rules`, by the name of the RPC, stand in place of the contract's: a contract that is not ours
+    has none, and ours do not say which RPCs are decoded by their handlers.
     """
 
     name: str

@@ -1,15 +1,18 @@
 """The servicer that decides: decode, decide, encode."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from touchstone.assignment.v1 import assignment_service_pb2 as pb
+from touchstone_assignment.compiled import CompiledExperiment
 from touchstone_assignment.decision import Decision
 
 from services.assignment.application.assign import AssignUnits, Column, assign, explain
 from services.assignment.application.assign_kept import Served, after_kept, after_kept_explained
+from services.assignment.application.assign_many import AssignMany, assign_many
 from services.assignment.application.assigned_sample import AssignedSample, served_by_split
 from services.assignment.application.parameters import resolve_parameters
 from services.assignment.application.replay import Replays
@@ -17,14 +20,30 @@ from services.assignment.application.snapshots import Snapshot, Snapshots
 from services.assignment.application.sticky import StickyKeeper
 from services.assignment.application.watch import ConfigFeed
 from services.assignment.ports import IdLists
-from services.assignment.wire import decode_assign, encode_decisions, encode_parameters
+from services.assignment.wire import (
+    assign_columns,
+    decode_assign,
+    encode_decisions,
+    encode_parameters,
+)
 from services.assignment.wire.encode_decisions import Answering
 from shared.clock import Clock
 from shared.security.caller import current_caller
+from shared.server.checks import malformed
+from shared.server.rules import Rule, rule_of
 from shared.server.validation import RequestValidator
 
 ID_LIST_PART_BYTES = 1_048_576
 """Whole fingerprints, and less than any client's limit of a message."""
+
+
+def rules() -> Mapping[str, Rule]:
+    """The contract's rule of Assign, with this besides: the servicer is given the bytes."""
+    service = pb.DESCRIPTOR.services_by_name["AssignmentService"]
+    rule = rule_of(service.methods_by_name["Assign"])
+    if rule is None:
+        raise LookupError("the contract has no rule for Assign")
+    return {"Assign": replace(rule, handler_parses=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +73,32 @@ class AssignmentServicer:
         self._deciding = deciding
         self._validator = RequestValidator()
 
-    async def Assign(self, request: pb.AssignRequest, _context: Any) -> bytes:
+    async def Assign(self, body: bytes, _context: Any) -> bytes:
         """Decides from memory, now or as it was."""
+        many = assign_columns.assign_many(body)
+        found = None if many is None else await self._assign_many(many)
+        if found is not None:
+            return found
+        try:
+            request = pb.AssignRequest.FromString(body)
+        except DecodeError as error:
+            raise malformed(len(body), pb.AssignRequest) from error
+        return await self._assign(request)
+
+    async def _assign_many(self, command: AssignMany) -> bytes | None:
+        project = current_caller().project
+        snapshot = await self._deciding.snapshot(project)
+        columns = assign_many(command, snapshot.evaluator)
+        if columns is None:
+            return None
+        if self._deciding.sample.due():
+            units = command.units()
+            for column in columns:
+                self._note(project, column.compiled, units, column.split())
+        answering = Answering(snapshot, self._deciding.snapshots.age_s(project))
+        return encode_decisions.assigned_many(answering, columns)
+
+    async def _assign(self, request: pb.AssignRequest) -> bytes:
         now = self._deciding.clock.now()
         if request.config_version or request.HasField("time"):
             now_s = decode_assign.replay_time_s(request, now)
@@ -126,10 +169,16 @@ class AssignmentServicer:
         for column in columns:
             compiled = column.compiled
             if compiled and compiled.serves and not compiled.rule.HasField("switchback"):
-                unit_type = compiled.unit_type
-                units = [unit.unit(unit_type) for unit in command.units]
+                units = [unit.unit(compiled.unit_type) for unit in command.units]
                 split = [cell.variant if cell.reason == "SPLIT" else None for cell in column.cells]
-                version = compiled.rule.config_version
-                self._deciding.sample.note(
-                    project, (column.experiment_id, version), served_by_split(units, split)
-                )
+                self._note(project, compiled, units, split)
+
+    def _note(
+        self,
+        project: str,
+        compiled: CompiledExperiment,
+        units: Iterable[bytes | None],
+        split: Iterable[str | None],
+    ) -> None:
+        experiment = compiled.experiment_id, compiled.rule.config_version
+        self._deciding.sample.note(project, experiment, served_by_split(units, split))

@@ -58,12 +58,15 @@ def explain(command: AssignUnits, evaluator: Evaluator) -> list[Column[Trace]]:
     return columns
 
 
+def serving(evaluator: Evaluator) -> tuple[str, ...]:
+    """The experiments that can enrol, by id."""
+    return tuple(sorted(key for key, one in evaluator.experiments.items() if one.serves))
+
+
 def _experiments(
     command: AssignUnits, evaluator: Evaluator, limit: int
 ) -> list[tuple[str, CompiledExperiment | None]]:
-    ids = command.experiments or tuple(
-        sorted(key for key, compiled in evaluator.experiments.items() if compiled.serves)
-    )
+    ids = command.experiments or serving(evaluator)
     decisions = len(ids) * len(command.units)
     if decisions > limit:
         raise errors.limit_exceeded(

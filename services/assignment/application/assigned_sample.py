@@ -1,7 +1,7 @@
 """A sample of the different units that were assigned, to test their proportions."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 EVERY = 16
@@ -72,7 +72,7 @@ class AssignedSample:
 
 
 def served_by_split(
-    units: Sequence[bytes | None], variants: Sequence[str | None]
+    units: Iterable[bytes | None], variants: Iterable[str | None]
 ) -> Iterable[tuple[bytes, str]]:
     """The units that got a variant, each with it."""
     return (

@@ -11,7 +11,7 @@ from services.assignment.adapters.disk_snapshots import DiskRulesets
 from services.assignment.adapters.poller import SnapshotPoller
 from services.assignment.adapters.sql_id_lists import SqlIdLists
 from services.assignment.adapters.sql_sticky import SqlStickyStore
-from services.assignment.api.assignment import AssignmentServicer, Deciding
+from services.assignment.api.assignment import AssignmentServicer, Deciding, rules
 from services.assignment.application.assigned_sample import AssignedSample
 from services.assignment.application.id_sets import IdSets
 from services.assignment.application.keep_rulesets import RulesetKeeper
@@ -42,6 +42,7 @@ class Assigning:
             "touchstone.assignment.v1.AssignmentService",
             AssignmentServicer(self.deciding),
             assignment_service_pb2_grpc.add_AssignmentServiceServicer_to_server,
+            rules(),
         )
 
     async def start(self) -> None:

@@ -14,6 +14,7 @@ from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
 from touchstone_assignment.decision import Decision, Reason, Trace
 
 from services.assignment.application.assign import Column
+from services.assignment.application.assign_many import ManyColumn
 from services.assignment.application.snapshots import Snapshot
 
 _REASON = {reason: pb.DecisionReason.Value(f"DECISION_REASON_{reason.value}") for reason in Reason}
@@ -38,6 +39,15 @@ def assigned(answering: Answering, units: int, columns: Sequence[Column[Decision
     encoded = {key: _row(row) for key, row in dict(zip(keys, rows, strict=True)).items()}
     experiments = [_experiment(answering.snapshot, column) for column in columns]
     return b"".join([_head(answering), *experiments, *[encoded[key] for key in keys]])
+
+
+def assigned_many(answering: Answering, columns: Sequence[ManyColumn]) -> bytes:
+    """The same reply of at least one column whose decisions are codes."""
+    rows = _rows(columns)
+    experiments = [
+        answering.snapshot.descriptions[column.compiled.experiment_id] for column in columns
+    ]
+    return b"".join([_head(answering), *experiments, *rows])
 
 
 def explained(answering: Answering, units: int, columns: Sequence[Column[Trace]]) -> bytes:
@@ -81,6 +91,19 @@ def _variant(
         payload=variant.payload if variant.HasField("payload") else None,
         value=None if value_type == experiment_pb2.VALUE_TYPE_KEY else variant.value,
     )
+
+
+def _rows(columns: Sequence[ManyColumn]) -> Iterable[bytes]:
+    codes: list[list[int]] = [column.found.codes.tolist() for column in columns]
+    outcomes = [column.found.outcomes for column in columns]
+    if len(columns) == 1:
+        return map([_row((one,)) for one in outcomes[0]].__getitem__, codes[0])
+    keys = list(zip(*codes, strict=True))
+    encoded = {
+        key: _row(tuple(of[code] for of, code in zip(outcomes, key, strict=True)))
+        for key in set(keys)
+    }
+    return map(encoded.__getitem__, keys)
 
 
 def _row(row: tuple[Decision, ...]) -> bytes:
