@@ -441,8 +441,7 @@ async def test_forcing_is_versioned_and_every_change_is_audited(world: World) ->
 async def test_what_only_the_server_can_decide_says_so(world: World) -> None:
     bandit = {"allocation": experiment_pb2.ALLOCATION_BANDIT}
     assert (await world.demo.create("first", experiment=bandit)).server_only
-    needed = [experiment_pb2.Prerequisite(experiment=f"{PROJECT}/experiments/first")]
-    assert (await world.demo.create("second", experiment={"prerequisites": needed})).server_only
+    assert (await world.demo.create("second", experiment={"sticky": True})).server_only
     assert not (await world.demo.create()).server_only
     force_many(world, 100)
     assert not (await world.demo.verb("Get")).server_only

@@ -31,14 +31,14 @@ def move_experiment(
     takes back what is forced.
 
     NOT_FOUND, ABORTED on a stale etag, FAILED_PRECONDITION when the state does not allow the
-    step, the layer is full, or one to be archived is needed by others.
+    step, the layer is full, or one that is to end is needed by others.
     """
     revision = configuration.next_revision(command.project, now)
     old = find_experiment(configuration, command.project, command.experiment_id)
     require_etag(old, command.etag)
     new = move(old, command.to, revision)
-    if new.state is State.ARCHIVED:
-        require_not_needed(old, configuration.experiments.all_now(command.project))
+    if new.state in (State.ARCHIVED, State.STOPPED):
+        require_not_needed(old, configuration.experiments.all_now(command.project), new.state)
     configuration.experiments.replace(old, new)
     if new.state is State.ARCHIVED:
         _take_back_forced(new, configuration, revision)

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from services.assignment.domain.experiment import (
+    Allocation,
     AssignmentSource,
+    Design,
     Experiment,
     Prerequisite,
     State,
@@ -14,6 +16,11 @@ from shared import errors
 from shared.errors import FieldViolation
 
 _OVER = (State.STOPPED, State.ARCHIVED)
+_HOLDING = (State.RUNNING, State.PAUSED)
+_STEADY = (
+    "one whose units keep what the rules give them: of FIXED weights, no switchback, not sticky "
+    "and without anonymous ids"
+)
 Edges = Mapping[str, Sequence[str]]
 """From an experiment to others, by their ids."""
 
@@ -58,31 +65,59 @@ def needed_by(experiment_id: str, others: Mapping[str, Experiment]) -> list[str]
     )
 
 
-def require_not_needed(experiment: Experiment, others: Mapping[str, Experiment]) -> None:
-    """FAILED_PRECONDITION, naming them, while others need the experiment."""
-    names = needed_by(experiment.experiment_id, others)
+def require_not_needed(experiment: Experiment, others: Mapping[str, Experiment], to: State) -> None:
+    """FAILED_PRECONDITION, naming them, while others need the experiment that is to end.
+
+    It may be archived when all of them are over, and stopped when none of them runs or may go on:
+    all their units would lose their variants, and not get them back.
+    """
+    names = [
+        name
+        for name in needed_by(experiment.experiment_id, others)
+        if to is State.ARCHIVED or others[name].state in _HOLDING
+    ]
     if names:
         raise errors.wrong_state(
             f"experiment {experiment.experiment_id}",
             f"a prerequisite of {', '.join(names[:10])}",
-            "archive",
-            "experiments that do without it; stop or archive those first",
+            "archive" if to is State.ARCHIVED else "stop",
+            "experiments that do without it; stop or archive those first, or kill or pause this "
+            "one when nobody may get it meanwhile",
         )
 
 
 def require_offered(experiment: Experiment, others: Mapping[str, Experiment]) -> None:
-    """INVALID_ARGUMENT when a variant is gone that another experiment needs a unit to get."""
+    """INVALID_ARGUMENT when another experiment needs a unit to get a variant that is gone, or needs
+    this one, which its units would not keep.
+    """
     keys = {variant.key for variant in experiment.design.variants}
+    names = needed_by(experiment.experiment_id, others)
     faults = [
         fault("variants", sorted(keys), f"with {key!r}, which experiment {name!r} needs")
-        for name in needed_by(experiment.experiment_id, others)
+        for name in names
         for needed in others[name].design.prerequisites
         if needed.experiment_id == experiment.experiment_id
         for key in needed.variants
         if key not in keys
     ]
+    moving = moves_units(experiment.design)
+    if names and moving:
+        faults.append(fault(moving, experiment.experiment_id, f"{_STEADY}; {names[:10]} need it"))
     if faults:
         raise errors.invalid_fields(faults)
+
+
+def moves_units(design: Design) -> str | None:
+    """The field of a design by which its units may get another variant while it runs, or get one
+    that the rules alone do not tell; None when there is none.
+    """
+    if design.allocation is Allocation.BANDIT:
+        return "allocation"
+    if design.switchback is not None:
+        return "switchback"
+    if design.sticky:
+        return "sticky"
+    return "anonymous_unit_type" if design.anonymous_unit_type else None
 
 
 def _faults(
@@ -107,6 +142,9 @@ def _faults(
             f"one about units of type {design.unit_type!r}; it is about {other.design.unit_type!r}"
         )
         yield fault(name, needed.experiment_id, allowed)
+    moving = moves_units(other.design)
+    if moving:
+        yield fault(name, needed.experiment_id, f"{_STEADY}; its {moving} says otherwise")
     keys = [variant.key for variant in other.design.variants]
     for index, key in enumerate(needed.variants):
         if key not in keys:

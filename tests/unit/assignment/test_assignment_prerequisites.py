@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.assignment.domain.experiment import Experiment, Prerequisite, State, Variant
+from services.assignment.domain.experiment import (
+    Allocation,
+    Experiment,
+    Prerequisite,
+    State,
+    Switchback,
+    Variant,
+)
 from services.assignment.domain.prerequisites import (
+    moves_units,
     needed_by,
     require_not_needed,
     require_offered,
@@ -104,9 +112,36 @@ def test_what_others_need_is_not_put_away_while_they_are_not_over() -> None:
     users = [needing(f"u{n}", "b", state=state) for n, state in enumerate(State)]
     assert needed_by("b", project(needed, *users)) == ["u0", "u1", "u2"]
     with pytest.raises(DomainError, match="u0, u1, u2") as caught:
-        require_not_needed(needed, project(needed, *users))
+        require_not_needed(needed, project(needed, *users), State.ARCHIVED)
     assert caught.value.code is Code.FAILED_PRECONDITION
-    require_not_needed(needed, project(needed, *users[3:]))
+    require_not_needed(needed, project(needed, *users[3:]), State.ARCHIVED)
+
+
+def test_what_others_need_is_not_stopped_under_those_that_run() -> None:
+    needed = needing("b", state=State.RUNNING)
+    users = {state: needing(f"u-{state.lower()}", "b", state=state) for state in State}
+    with pytest.raises(DomainError, match=r"u-paused, u-running.*kill or pause"):
+        require_not_needed(needed, project(needed, *users.values()), State.STOPPED)
+    require_not_needed(needed, project(needed, users[State.DRAFT]), State.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("field", "moving"),
+    [
+        ("allocation", {"allocation": Allocation.BANDIT}),
+        ("switchback", {"switchback": Switchback(window_s=3600)}),
+        ("sticky", {"sticky": True}),
+        ("anonymous_unit_type", {"anonymous_unit_type": "device"}),
+    ],
+)
+def test_nobody_needs_what_its_units_do_not_keep(field: str, moving: dict[str, Any]) -> None:
+    needed = needing("b", **moving)
+    assert moves_units(needed.design) == field
+    found = faults(needing("a", "b"), needed)
+    assert f"its {field} says otherwise" in found["prerequisites[0].experiment"]
+    with pytest.raises(DomainError, match=rf"^{field} is 'b'.*\['a'\] need it"):
+        require_offered(needed, project(needing("a", "b"), needing("b")))
+    require_offered(needed, project(needing("b")))
 
 
 def test_a_variant_that_others_need_stays() -> None:
