@@ -9,6 +9,7 @@ from google.longrunning import operations_pb2 as pb
 from google.rpc import code_pb2
 
 # What an operation holds can be shown only where its types are known.
+from touchstone.assignment.v1 import check_service_pb2  # noqa: F401  see above
 from touchstone.events.v1 import backup_service_pb2, erasure_service_pb2  # noqa: F401  see above
 
 from services.cli.failures import from_operation
@@ -18,7 +19,9 @@ from services.cli.rendering import Cell, Format, View, columns, json_text, write
 from services.cli.session import Session, open_session
 from services.cli.terminal import standard_output
 
-app = typer.Typer(no_args_is_help=True, help="Follow long-running work: erasures, backups.")
+app = typer.Typer(
+    no_args_is_help=True, help="Follow long-running work: erasures, backups, searches for a salt."
+)
 
 _COLLECTION = "operations"
 _LISTED = columns("operation", "about", "done", "error")
