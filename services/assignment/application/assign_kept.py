@@ -38,7 +38,8 @@ async def after_kept(
     keeper: StickyKeeper,
 ) -> list[Column[Decision]]:
     """The columns as they are served; the store is not touched when none of them keeps anything."""
-    asked = [_asked(column.compiled, units, column.cells) for column in columns]
+    ids = _IdsOf(units)
+    asked = [_asked(column.compiled, ids, column.cells) for column in columns]
     kept = [column for column in asked if column is not None]
     if not kept:
         return list(columns)
@@ -75,7 +76,7 @@ def _told(trace: Trace, decision: Decision) -> Trace:
 
 
 def _asked(
-    compiled: CompiledExperiment | None, units: Sequence[Subject], cells: Sequence[Decision]
+    compiled: CompiledExperiment | None, known: "_IdsOf", cells: Sequence[Decision]
 ) -> StickyColumn | None:
     if compiled is None or not keeps(compiled):
         return None
@@ -84,12 +85,26 @@ def _asked(
         experiment_id=compiled.experiment_id,
         sticky=compiled.rule.sticky,
         outcomes=_outcomes(compiled.rule),
-        ids=[_ids(compiled.unit_type, anonymous, unit) for unit in units],
+        ids=known.of(compiled.unit_type, anonymous),
         decisions=[
             _stand_in(compiled, anonymous, unit, cell)
-            for unit, cell in zip(units, cells, strict=True)
+            for unit, cell in zip(known.units, cells, strict=True)
         ],
     )
+
+
+class _IdsOf:
+    """The ids of a call's units, hashed once for all experiments of the same types."""
+
+    def __init__(self, units: Sequence[Subject]) -> None:
+        self.units = units
+        self._found: dict[tuple[str, str], Sequence[Ids | None]] = {}
+
+    def of(self, unit_type: str, anonymous_type: str) -> Sequence[Ids | None]:
+        types = unit_type, anonymous_type
+        if types not in self._found:
+            self._found[types] = [_ids(unit_type, anonymous_type, unit) for unit in self.units]
+        return self._found[types]
 
 
 def _ids(unit_type: str, anonymous_type: str, unit: Subject) -> Ids | None:

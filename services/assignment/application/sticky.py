@@ -7,10 +7,12 @@ served first unless the experiment changed since, and nothing is kept.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from opentelemetry import metrics
 from touchstone_assignment.decision import VARIANT_DROPPED, Decision, Reason
@@ -21,6 +23,7 @@ from shared.clock import Clock
 from shared.errors import Code, DomainError
 from shared.telemetry import METRICS
 
+T = TypeVar("T")
 _LOG = logging.getLogger("touchstone.assignment")
 SKIPPED_METRIC = "touchstone.assignment.sticky.skipped"
 # What is kept stands above the cut of the traffic, and below whoever says that nobody, or not this
@@ -29,6 +32,8 @@ _ABOVE = frozenset(
     (Reason.SPLIT, Reason.NOT_IN_SLOTS, Reason.NOT_IN_DOMAIN, Reason.VARIANT_DROPPED)
 )
 PAUSE_S = 1.0
+CELLS_AT_ONCE = 2_000
+"""Decisions of a call that are judged at once; more are judged in a thread, and others go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +97,19 @@ class StickyKeeper:
         )
         if found is None:
             return [column.decisions for column in columns]
-        wanted = batch.settled(found)
+        wanted = await self._judged(batch, lambda: batch.settled(found))
         if wanted != found:
             kept = await self._ask(
                 batch,
                 lambda: self._store.keep(project, batch.experiments, batch.units, batch.settled),
             )
             wanted = wanted if kept is None else kept
-        return [batch.answers(column, found, wanted) for column in columns]
+        return await self._judged(batch, lambda: batch.answers(found, wanted))
+
+    async def _judged(self, batch: "Batch", work: Callable[[], T]) -> T:
+        if batch.cells <= CELLS_AT_ONCE:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     async def _ask(self, batch: "Batch", call: Callable[[], KeptUnits]) -> KeptUnits | None:
         """What the store says; None, counted and once logged, when it is away or too slow."""
@@ -141,6 +151,7 @@ class Batch:
         self._columns = columns
         self._config_version = config_version
         self._now = now
+        self.cells = sum(len(column.ids) for column in columns)
         self.experiments = frozenset(column.experiment_id for column in columns)
         self.units: frozenset[UnitKey] = frozenset(
             key
@@ -157,8 +168,9 @@ class Batch:
         Units of two ids come first, so that the order of the call's units does not matter.
         """
         wanted = dict(found)
+        grouped = _by_experiment(found)
         for column in self._columns:
-            kept = _of(found, column.experiment_id)
+            kept = grouped[column.experiment_id]
             for pairs in (True, False):
                 for ids, decision in zip(column.ids, column.decisions, strict=True):
                     if ids is None or not column.gives_way(decision):
@@ -168,21 +180,13 @@ class Batch:
             wanted |= {(column.experiment_id, key): one for key, one in kept.items()}
         return wanted
 
-    def answers(
-        self, column: StickyColumn, before: KeptUnits, after: KeptUnits
-    ) -> Sequence[Decision]:
-        """What each unit of the column gets."""
-        were, are = _of(before, column.experiment_id), _of(after, column.experiment_id)
-        found = []
-        for ids, decision in zip(column.ids, column.decisions, strict=True):
-            kept = None if ids is None else first_served(are, ids)
-            if ids is None or kept is None or not column.gives_way(decision):
-                found.append(decision)
-            elif first_served(were, ids) is None and decision.variant == kept.variant:
-                found.append(replace(decision, tainted=True) if kept.tainted else decision)
-            else:
-                found.append(column.kept(kept))
-        return found
+    def answers(self, before: KeptUnits, after: KeptUnits) -> list[Sequence[Decision]]:
+        """What each unit gets, a column each."""
+        were, are = _by_experiment(before), _by_experiment(after)
+        return [
+            _answers(column, were[column.experiment_id], are[column.experiment_id])
+            for column in self._columns
+        ]
 
     def _fresh(self, decision: Decision) -> Kept | None:
         if decision.variant is None:
@@ -190,5 +194,24 @@ class Batch:
         return Kept(decision.variant, self._config_version, self._now)
 
 
-def _of(kept: KeptUnits, experiment_id: str) -> dict[UnitKey, Kept]:
-    return {key: one for (experiment, key), one in kept.items() if experiment == experiment_id}
+def _answers(
+    column: StickyColumn, were: Mapping[UnitKey, Kept], are: Mapping[UnitKey, Kept]
+) -> Sequence[Decision]:
+    found = []
+    for ids, decision in zip(column.ids, column.decisions, strict=True):
+        kept = None if ids is None else first_served(are, ids)
+        if ids is None or kept is None or not column.gives_way(decision):
+            found.append(decision)
+        elif first_served(were, ids) is None and decision.variant == kept.variant:
+            found.append(replace(decision, tainted=True) if kept.tainted else decision)
+        else:
+            found.append(column.kept(kept))
+    return found
+
+
+def _by_experiment(kept: KeptUnits) -> defaultdict[str, dict[UnitKey, Kept]]:
+    """What is kept of each experiment; of one that keeps nothing, nothing."""
+    found: defaultdict[str, dict[UnitKey, Kept]] = defaultdict(dict)
+    for (experiment, key), one in kept.items():
+        found[experiment][key] = one
+    return found
