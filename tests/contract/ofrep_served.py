@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import http.client
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -80,6 +81,7 @@ class Rules:
 
     def __init__(self, rules: pb.Ruleset) -> None:
         self.ruleset = rules
+        self.digest = hashlib.sha256(rules.SerializeToString(deterministic=True)).hexdigest()
         self.flags: FlagSet = flag_set(rules)
         self._evaluator = compile_ruleset(rules, _no_list)
 
@@ -110,15 +112,16 @@ class ServedRules:
             raise self.error
         return self._rules
 
-    async def versions(self, project: str) -> AsyncIterator[int]:
+    async def changes(self, project: str) -> AsyncIterator[FlagRules]:
         assert project == "acme"
-        seen = -1
+        seen = ""
         while True:
             async with self._news:
-                while self._rules.flags.config_version == seen:
+                while self._rules.digest == seen:
                     await self._news.wait()
-                seen = self._rules.flags.config_version
-            yield seen
+                rules = self._rules
+            seen = rules.digest
+            yield rules
 
     async def publish(self, rules: pb.Ruleset) -> None:
         async with self._news:

@@ -92,6 +92,13 @@ class FlagRules(Protocol):
         ...
 
     @property
+    def digest(self) -> str:
+        """Another one for other rules, also when their configuration version is the same: a store
+        that comes back may have another past.
+        """
+        ...
+
+    @property
     def ruleset(self) -> Ruleset:
         """The rules that the flags are made from."""
         ...

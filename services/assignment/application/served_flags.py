@@ -12,14 +12,14 @@ class ServedFlags(Protocol):
     async def rules(self, project: str, at_least: int = 0) -> FlagRules:
         """What decides in a project.
 
-        Of at least this configuration version when there is one: what another process of the
-        service told of may not have come here yet. UNAVAILABLE when the project was never loaded
-        and the store is away.
+        Of at least this configuration version if the store has it by now: what another process of
+        the service told of may not have come here yet. UNAVAILABLE when the project was never
+        loaded and the store is away.
         """
         ...
 
-    def versions(self, project: str) -> AsyncIterator[int]:
-        """The configuration version of a project, now and whenever it is another; only the newest
-        when the reader is slow. It has no end.
+    def changes(self, project: str) -> AsyncIterator[FlagRules]:
+        """What decides in a project, now and whenever it is something else, be its version older;
+        only the newest when the reader is slow. It has no end.
         """
         ...

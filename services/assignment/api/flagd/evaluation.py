@@ -100,14 +100,13 @@ class EvaluationServicer:
         with self.places.place(project):
             yield self.contract.EventStreamResponse(type="provider_ready")
             known: FlagSet | None = None
-            versions = self.served.versions(project)
-            async for version in with_silence(versions, self.keep_alive_s):
-                if version is None:
+            served = self.served.changes(project)
+            async for rules in with_silence(served, self.keep_alive_s):
+                if rules is None:
                     yield self.contract.EventStreamResponse(type="keep_alive")
                     continue
-                flags = (await self.served.rules(project, version)).flags
-                changes = dict(_changes(known, flags))
-                known = flags
+                changes = dict(_changes(known, rules.flags))
+                known = rules.flags
                 if changes:
                     yield self._change(changes)
 

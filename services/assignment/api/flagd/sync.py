@@ -32,20 +32,21 @@ class Documents:
 
     def __init__(self, served: ServedFlags) -> None:
         self._served = served
-        self._made: dict[tuple[str, HashVersion], Document] = {}
+        self._made: dict[tuple[str, HashVersion], tuple[str, Document]] = {}
+        """With the digest of the rules that it was made from."""
         self._making: dict[tuple[str, HashVersion], asyncio.Lock] = {}
 
-    async def newest(self, project: str, dialect: HashVersion, at_least: int = 0) -> Document:
+    async def newest(self, project: str, dialect: HashVersion) -> Document:
         """The document; UNAVAILABLE when the project was never loaded and the store is away."""
         key = (project, dialect)
         async with self._making.setdefault(key, asyncio.Lock()):
-            rules = await self._served.rules(project, at_least)
-            made = self._made.get(key)
-            if made is None or made.config_version < rules.flags.config_version:
+            rules = await self._served.rules(project)
+            digest, made = self._made.get(key, ("", None))
+            if made is None or digest != rules.digest:
                 made = await asyncio.to_thread(
                     make_document, rules.ruleset, rules.flags, dialect, made
                 )
-                self._made[key] = made
+                self._made[key] = rules.digest, made
                 left_out = made.left_out
                 _LOG.info(
                     "flag document made",
@@ -76,16 +77,17 @@ class SyncServicer:
         """The whole document at once, and again whenever the configuration changes."""
         found = selected(request, context)
         with self.places.place(found.flag_set):
-            sent: int | None = None
-            async for version in self.served.versions(found.flag_set):
+            sent: Document | None = None
+            async for _ in self.served.changes(found.flag_set):
                 if sent is not None:
                     await asyncio.sleep(self.debounce_s)
-                document = await self.documents.newest(found.flag_set, found.dialect, version)
-                if document.config_version == sent:
+                document = await self.documents.newest(found.flag_set, found.dialect)
+                if document is sent:
                     continue
-                sent = document.config_version
+                sent = document
                 yield pb.SyncFlagsResponse(
-                    flag_configuration=document.text, sync_context=_context(found.flag_set, sent)
+                    flag_configuration=document.text,
+                    sync_context=_context(found.flag_set, document.config_version),
                 )
 
     async def FetchAllFlags(

@@ -42,20 +42,22 @@ class Changes:
         """GET /ofrep/v1/events.
 
         It begins with an event, unless the client's last one was of this version: what changed
-        since the client evaluated would be lost otherwise. RESOURCE_EXHAUSTED, with a delay, when
-        too many streams are open.
+        since the client evaluated would be lost otherwise. Each change is told, also one to an
+        older version or the same. RESOURCE_EXHAUSTED, with a delay, when too many streams are open.
         """
         project = current_caller().project
         with self._place(project):
             seen = request.headers.get("last-event-id", "")
             yield _OPENING
-            versions = self._served.versions(project)
-            async for version in with_silence(versions, self._limits.heartbeat_s):
-                if version is None:
+            changes = self._served.changes(project)
+            async for rules in with_silence(changes, self._limits.heartbeat_s):
+                if rules is None:
                     yield _HEARTBEAT
-                elif str(version) != seen:
-                    seen = str(version)
+                    continue
+                version = rules.flags.config_version
+                if str(version) != seen:
                     yield wire.change(project, version, int(self._now_s()))
+                seen = ""
 
     @contextmanager
     def _place(self, project: str) -> Iterator[None]:
