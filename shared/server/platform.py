@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared import errors
@@ -39,8 +40,10 @@ def open_platform(settings: Settings) -> Platform:
 def open_platform_later(settings: Settings) -> Platform:
     """The same while the state database is away: nothing of it is touched.
 
-    `prepare_platform` has to be called before anything is written. Raises FAILED_PRECONDITION when
-    the data folder cannot be written or there are no audit keys: a first start needs the database.
+    Until `prepare_platform` has succeeded, every use of the database raises UNAVAILABLE.
+
+    Raises FAILED_PRECONDITION when the data folder cannot be written or there are no audit keys: a
+    first start needs the database.
     """
     prepare_folder(settings.data)
     if not settings.audit_key_path.exists():
@@ -53,13 +56,21 @@ def open_platform_later(settings: Settings) -> Platform:
     return Platform(database, _audit_keys(settings), SystemClock(), RandomIds())
 
 
-def prepare_platform(platform: Platform, settings: Settings) -> None:
-    """What `open_platform` does with the database, once that answers.
+def prepare_platform(
+    platform: Platform,
+    settings: Settings,
+    migrations: Sequence[Callable[[Database], None]] = (),
+) -> None:
+    """What `open_platform` does with the database, once that answers, and then `migrations`.
 
-    Raises UNAVAILABLE while it does not, and FAILED_PRECONDITION as `open_platform` does.
+    Raises UNAVAILABLE while it does not, and FAILED_PRECONDITION as `open_platform` does: then the
+    database stays closed to everybody else.
     """
-    migrate_platform(platform.database)
-    _require_known_keys(platform.database, platform.audit_keys, settings.audit_key_path)
+    with platform.database.preparing():
+        migrate_platform(platform.database)
+        _require_known_keys(platform.database, platform.audit_keys, settings.audit_key_path)
+        for migrate in migrations:
+            migrate(platform.database)
 
 
 def prepare_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,11 +30,16 @@ class Database:
     Write transactions on SQLite take the write lock at once, so that two writers queue instead of
     failing in the middle. After `close` every use raises an error. A value that the database cannot
     hold, such as text with a NUL on PostgreSQL, raises INVALID_ARGUMENT.
+
+    One that was opened while it was `away` raises UNAVAILABLE, for reads and writes, until a block
+    of `preparing` has ended well: its schema and its audit keys are not known before.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, *, prepared: bool = True) -> None:
         self.engine = engine
         self._open = True
+        self._prepared = prepared
+        self._preparer: int | None = None
 
     @classmethod
     def open(cls, url: str, *, away: bool = False) -> Database:
@@ -60,7 +66,7 @@ class Database:
                 },
             )
         if away:
-            return cls(engine)
+            return cls(engine, prepared=False)
         try:
             with engine.connect():
                 pass
@@ -80,6 +86,16 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Lets this thread in, and everybody once the block has ended without an error."""
+        self._preparer = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._preparer = None
+        self._prepared = True
+
+    @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """A write transaction: committed at the end of the block, rolled back on any error."""
         with self._connection(write=True) as connection, connection.begin():
@@ -96,6 +112,11 @@ class Database:
     def _connection(self, *, write: bool) -> Iterator[sa.Connection]:
         if not self._open:
             raise errors.unavailable("STORAGE_UNAVAILABLE", "the state database is closed", None)
+        if not self._prepared and self._preparer != threading.get_ident():
+            raise errors.unavailable(
+                "STORAGE_UNAVAILABLE",
+                "the state database was away at the start and is not checked yet; call again later",
+            )
         try:
             with self.engine.connect() as connection:
                 isolation = None if self.is_sqlite or write else "REPEATABLE READ"

@@ -1,9 +1,11 @@
 """Snapshots follow the store, are never replaced by older ones, and outlive it."""
 
+import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 from touchstone_assignment.decision import Reason
 from touchstone_assignment.subject import Subject
 
+from services.assignment.adapters.disk_snapshots import DiskRulesets
 from services.assignment.adapters.poller import SnapshotPoller
 from services.assignment.adapters.sql import (
     SqlConfiguration,
@@ -19,6 +22,7 @@ from services.assignment.adapters.sql import (
 )
 from services.assignment.adapters.tables import EXPERIMENTS
 from services.assignment.application.create_experiment import CreateExperiment, create_experiment
+from services.assignment.application.keep_rulesets import RulesetKeeper
 from services.assignment.application.move_experiment import MoveExperiment, move_experiment
 from services.assignment.application.snapshots import Snapshots
 from services.assignment.domain.experiment import State, Variant
@@ -53,6 +57,14 @@ class World:
     def write(self, work: Callable[[SqlConfiguration], T]) -> T:
         with self.database.begin() as connection:
             return work(SqlConfiguration(connection))
+
+    def spoil(self, project: str) -> None:
+        with self.database.begin() as connection:
+            connection.execute(
+                sa.update(EXPERIMENTS)
+                .where(EXPERIMENTS.c.project == project)
+                .values(document='{"format": 1}')
+            )
 
     def reasons(self, key: str = "button", project: str = "demo") -> set[Reason]:
         snapshot = self.snapshots.known(project)
@@ -158,12 +170,7 @@ def test_a_store_that_is_away_leaves_the_last_known_good(world: World) -> None:
 def test_a_project_that_cannot_be_read_holds_up_no_other(world: World) -> None:
     world.create(project="bad")
     world.create(project="good")
-    with world.database.begin() as connection:
-        connection.execute(
-            sa.update(EXPERIMENTS)
-            .where(EXPERIMENTS.c.project == "bad")
-            .values(document='{"format": 1}')
-        )
+    world.spoil("bad")
     with pytest.raises(DomainError, match="project 'bad' cannot be read"):
         world.snapshots.poll()
     assert world.reasons(project="good") == {Reason.NOT_RUNNING}
@@ -199,3 +206,73 @@ async def test_the_poller_says_once_that_the_store_is_away_and_then_stale(
         "configuration is stale",
     ]
     assert [*ready, poller.ready] == [False, True, True]
+
+
+async def test_a_project_that_cannot_be_read_at_the_start_is_decided_by_the_disk(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for project in ("bad", "good", "worse"):
+        world.create(project=project)
+    world.snapshots.poll()
+    RulesetKeeper(world.snapshots, DiskRulesets(tmp_path)).save()
+    world.spoil("bad")
+    world.spoil("worse")
+    world.snapshots = Snapshots(world.reader, world.clock)
+    keeper = RulesetKeeper(world.snapshots, DiskRulesets(tmp_path))
+    poller = SnapshotPoller(world.snapshots, 60, 30, keeper)
+    await poller.start()
+    await poller.poll_once()
+    world.database.close()
+    for _ in range(2):
+        await poller.poll_once()
+    await poller.stop()
+    for project in ("bad", "good", "worse"):
+        assert world.reasons(project=project) == {Reason.NOT_RUNNING}
+    told = [r.__dict__["detail"] for r in caplog.records if r.message.startswith("configuration c")]
+    assert len(told) == 2, "the projects once, and the outage that came later"
+    assert "'bad'" in told[0]
+    assert "'worse'" in told[0]
+    assert "closed" in told[1]
+
+
+async def test_a_store_that_is_refused_is_told_again_and_again_and_is_not_ready(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusing = [True]
+
+    def prepare() -> None:
+        if refusing:
+            raise DomainError(Code.FAILED_PRECONDITION, "WRONG_STATE", "another key")
+
+    world.create()
+    poller = SnapshotPoller(world.snapshots, interval_s=20, stale_s=30, prepare=prepare)
+    for _ in range(7):
+        await poller.poll_once()
+        assert not poller.ready
+        assert not poller.prepared
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.__dict__["detail"] for record in errors] == ["another key"] * 3
+    refusing.clear()
+    assert await poller.poll_once()
+    assert poller.ready
+    assert poller.prepared
+
+
+async def test_what_waits_for_the_store_is_tried_until_it_succeeds(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    poller = SnapshotPoller(world.snapshots, interval_s=0.01, stale_s=30)
+    tries, done = [], asyncio.Event()
+
+    async def work() -> None:
+        tries.append(poller.prepared)
+        if len(tries) < 3:
+            raise RuntimeError("not yet")
+        done.set()
+
+    poller.when_prepared(work)
+    await poller.start()
+    await asyncio.wait_for(done.wait(), 60)
+    await poller.stop()
+    assert tries == [True] * 3
+    assert sum(record.levelno == logging.ERROR for record in caplog.records) == 2

@@ -199,7 +199,8 @@ class Snapshots:
     def poll(self) -> int:
         """Load every project whose version moved on; how many there were.
 
-        A project that cannot be loaded does not hold up the others: its error is raised at the end.
+        A project that cannot be loaded does not hold up the others: one error that names each of
+        those is raised at the end.
         """
         asked = self._clock.now()
         with self._reader.read() as configuration:
@@ -216,8 +217,8 @@ class Snapshots:
         with self._lock:
             behind = {project: self.confirmed(project) for project in failures}
             self._state = replace(self._state, confirmed=asked, behind=behind)
-        for failure in failures.values():
-            raise failure
+        if failures:
+            raise _of_all(failures)
         return len(stale)
 
     def confirmed(self, project: str) -> datetime | None:
@@ -249,6 +250,16 @@ class Snapshots:
     def _tell(self, project: str) -> None:
         for listener in self._listeners:
             listener(project)
+
+
+def _of_all(failures: Mapping[str, DomainError]) -> DomainError:
+    """One error; of its kind is the first that is no outage, for an outage goes by itself."""
+    found = sorted(failures.values(), key=lambda failure: failure.code is Code.UNAVAILABLE)
+    texts = [
+        failure.message if repr(project) in failure.message else f"project {project!r}: {failure}"
+        for project, failure in failures.items()
+    ]
+    return DomainError(found[0].code, found[0].reason, "; ".join(texts))
 
 
 @contextmanager

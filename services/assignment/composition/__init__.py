@@ -63,9 +63,7 @@ def compose(settings: Settings) -> Application:
         later = open_platform_later(settings)
 
     def prepare() -> None:
-        prepare_platform(later, settings)
-        migrate_assignment(later.database)
-        migrate_operations(later.database)
+        prepare_platform(later, settings, (migrate_assignment, migrate_operations))
 
     return assemble(settings, later, prepare)
 
@@ -80,15 +78,16 @@ class _Work:
 
     async def start(self) -> None:
         await self.assigning.start()
-        self.assigning.poller.when_prepared(self._start_prepared)
+        self.assigning.poller.when_prepared(self.keeper.start)
+        self.assigning.poller.when_prepared(self._start_operations)
 
-    async def _start_prepared(self) -> None:
-        await self.keeper.start()
-        self.checks.runner.start()
+    async def _start_operations(self) -> None:
+        await asyncio.to_thread(self.checks.runner.start)
 
     async def stop(self) -> None:
-        await self.keeper.stop()
+        # The poller first: it starts the others.
         await self.assigning.stop()
+        await self.keeper.stop()
         if self.assigning.poller.prepared:
             await asyncio.to_thread(self.checks.runner.close)
 
@@ -115,7 +114,7 @@ def assemble(
     store = CheckedStore(reader, backend.writer, snapshots.refresh)
     checks = open_checks(platform, mutations, store, sample, settings.lake_path)
     decisions = KeptDecisions(assigning.deciding.keeper, sample)
-    served = SnapshotFlags(snapshots, decisions)
+    served = SnapshotFlags(snapshots, decisions, settings.assignment_poll_s)
     flagd, side_door = flagd_servicers(settings, served, platform.clock)
     ofrep = ofrep_door(
         settings.assignment_http_address, served, lambda: platform.clock.now().timestamp()
