@@ -97,8 +97,10 @@ class ExperimentStore(Protocol):
         """Every experiment of the project as it is now, by id in ascending order."""
         ...
 
-    def due(self, now: datetime) -> Sequence[tuple[str, str]]:
-        """Project and id of each experiment whose schedule may have a step due, earliest first."""
+    def due(self, now: datetime) -> Sequence[tuple[str, str, int]]:
+        """Project, id and version of each experiment whose schedule may have a step due, earliest
+        first.
+        """
         ...
 
 

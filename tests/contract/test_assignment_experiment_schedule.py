@@ -56,8 +56,10 @@ class Paused:
     def __init__(self, reader: ConfigurationReader) -> None:
         self._reader = reader
         self.away = False
+        self.reads = 0
 
     def read(self) -> AbstractContextManager[Configuration]:
+        self.reads += 1
         if self.away:
             raise errors.unavailable("STORAGE_UNAVAILABLE", "it is away")
         return self._reader.read()
@@ -169,6 +171,22 @@ async def test_what_was_missed_is_made_up_for(world: World) -> None:
     world.create("late", Schedule(hours(4), hours(5)))
     assert await world.keep(6) == 0
     assert world.get("late").state is State.DRAFT
+
+
+async def test_a_draft_whose_stop_has_come_is_read_once_until_it_is_changed(world: World) -> None:
+    for number in range(3):
+        world.create(f"late{number}", Schedule(hours(1), hours(2)))
+    await world.keep(3)
+    before = world.store.reads
+    for _ in range(10):
+        assert await world.keep(4) == 0
+    assert world.store.reads - before == 10, "one look each, and no experiment"
+    found = world.get("late0")
+    design = replace(found.design, schedule=Schedule(hours(1), hours(9)))
+    newer = replace(found, design=design, config_version=found.config_version + 100)
+    world.write(lambda c: c.experiments.replace(found, newer))
+    assert await world.keep(4) == 1
+    assert world.get("late0").state is State.RUNNING
 
 
 async def test_what_somebody_stopped_on_purpose_waits_for_him(world: World) -> None:

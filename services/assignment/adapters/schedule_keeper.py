@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -27,6 +27,9 @@ _LOG = logging.getLogger("touchstone.assignment")
 STEPS_METRIC = "touchstone.assignment.schedule.steps"
 RETRY = timedelta(seconds=30)
 """How long a step that could not happen waits for its next try."""
+_NEVER = datetime.max.replace(tzinfo=UTC)
+Due = tuple[str, str, int]
+"""Project, id and version of an experiment."""
 _SERVICE = "/touchstone.assignment.v1.ExperimentService/"
 
 
@@ -35,8 +38,9 @@ class ScheduleKeeper:
 
     Any number of processes may look at one database: a step is taken on the experiment as it was
     read, so that one of them takes it and the others find it taken. A step that cannot happen is
-    logged, counted and tried again after RETRY, and holds up no other. While the store is away
-    nothing happens; what was missed is made up for when it is back, or after a restart.
+    logged, counted and tried again after RETRY or when the experiment is changed, and holds up no
+    other; one that never can is not read again before the experiment is changed. While the store is
+    away nothing happens; what was missed is made up for when it is back, or after a restart.
     """
 
     def __init__(self, backend: Backend, interval_s: float, meter: Meter | None = None) -> None:
@@ -45,7 +49,7 @@ class ScheduleKeeper:
         unit, meaning = METRICS[STEPS_METRIC]
         meter = meter or metrics.get_meter("touchstone.assignment")
         self._steps = meter.create_counter(STEPS_METRIC, unit, meaning)
-        self._waiting: dict[tuple[str, str], datetime] = {}
+        self._waiting: dict[Due, datetime] = {}
         self._away = False
         self._task: asyncio.Task[None] | None = None
 
@@ -72,35 +76,38 @@ class ScheduleKeeper:
         if self._away:
             _LOG.info("schedules are kept again")
         self._away = False
-        self._waiting = {key: until for key, until in self._waiting.items() if until > now}
-        return sum([await self._take(key, now) for key in due if key not in self._waiting])
+        waiting = {one: self._waiting.get(one, now) for one in due}
+        self._waiting = {one: until for one, until in waiting.items() if until > now}
+        return sum([await self._take(one, now) for one in due if one not in self._waiting])
 
-    async def _take(self, key: tuple[str, str], now: datetime) -> bool:
+    async def _take(self, due: Due, now: datetime) -> bool:
         """Whether a step was taken. One experiment that cannot be read or moved stops no other."""
-        place = {"project": key[0], "experiment": key[1]}
+        place = {"project": due[0], "experiment": due[1]}
         try:
-            return await self._step(key, now)
+            return await self._step(due, now)
         except DomainError as error:
             if error.code in (Code.ABORTED, Code.UNAVAILABLE):
                 return False  # Somebody was faster, or the store is away: the next look tells.
-            self._put_off(key, now, "refused")
+            self._put_off(due, now, "refused")
             _LOG.warning(
                 "a scheduled step cannot happen now",
                 extra={**place, "reason": error.reason, "detail": error.message},
             )
         except Exception:  # noqa: BLE001  the others go on, whatever this one runs into
-            self._put_off(key, now, "failed")
+            self._put_off(due, now, "failed")
             _LOG.exception("a scheduled step failed", extra=place)
         return False
 
-    def _put_off(self, key: tuple[str, str], now: datetime, outcome: str) -> None:
-        self._waiting[key] = now + RETRY
+    def _put_off(self, due: Due, now: datetime, outcome: str) -> None:
+        self._waiting[due] = now + RETRY
         self._steps.add(1, {"outcome": outcome})
 
-    async def _step(self, key: tuple[str, str], now: datetime) -> bool:
-        experiment = await self._backend.read(lambda c: c.experiments.get(*key))
+    async def _step(self, due: Due, now: datetime) -> bool:
+        experiment = await self._backend.read(lambda c: c.experiments.get(*due[:2]))
         step = None if experiment is None else next_step(experiment, now)
         if experiment is None or step is None:
+            # As a draft whose stop has come: nothing happens to this version any more.
+            self._waiting[due] = _NEVER
             return False
         await self._write(experiment, step, now)
         self._steps.add(1, {"outcome": "taken"})

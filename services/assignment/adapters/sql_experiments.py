@@ -86,14 +86,14 @@ class SqlExperimentStore:
         )
         return {found.experiment_id: found for found in map(from_document, texts)}
 
-    def due(self, now: datetime) -> Sequence[tuple[str, str]]:
+    def due(self, now: datetime) -> Sequence[tuple[str, str, int]]:
         """See ExperimentStore."""
         rows = self._connection.execute(
-            sa.select(_TABLE.project, _TABLE.experiment_id)
+            sa.select(_TABLE.project, _TABLE.experiment_id, _TABLE.config_version)
             .where(_TABLE.due_time <= now)
             .order_by(_TABLE.due_time, _TABLE.project, _TABLE.experiment_id)
         )
-        return [(row.project, row.experiment_id) for row in rows]
+        return [(row.project, row.experiment_id, row.config_version) for row in rows]
 
     def all_as_of(self, project: str, config_version: int) -> dict[str, Experiment]:
         """Every experiment of the project as it was at a configuration version."""

@@ -47,7 +47,10 @@ def next_step(experiment: Experiment, now: datetime) -> Step | None:
 
 
 def due_time(experiment: Experiment) -> datetime | None:
-    """From when on `next_step` may have an answer, as the experiment is now; None: never."""
+    """From when on `next_step` may have an answer, as the experiment is now; None: never.
+
+    A draft may have none at that time any more: its stop has come, and goes on having come.
+    """
     schedule, state = experiment.design.schedule, experiment.state
     times: list[datetime | None] = []
     if state in (State.RUNNING, State.PAUSED):
