@@ -156,8 +156,7 @@ class Authenticator:
                 now = self._clock.now()
                 again = self._kept.due(key, now)
                 if again:
-                    found = [store.find(one) for one in sorted(again)]
-                    self._kept.put([one for one in found if one is not None], now)
+                    self._kept.put(store.find_all(again), now)
             return key
 
     def close(self) -> None:

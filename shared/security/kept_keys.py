@@ -2,7 +2,9 @@
 
 The file holds the keys that this process met, as the database last had them: never a secret, only
 its hash. It is written anew when a key is met for the first time, and once a minute with everything
-read again, so that what was revoked is known to the minute before the database went away.
+read again, so that what was revoked is known to the minute before the database went away. What is
+revoked or expired is dropped. When the file is full, keys that are met later are not kept before
+others were dropped.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from shared.security.keys import ApiKey
 _LOG = logging.getLogger("touchstone.security")
 _FORMAT = 1
 _AGAIN = dt.timedelta(minutes=1)
-_MOST = 10_000
+MOST = 10_000
+"""Keys that are kept: a file of about 4 MB."""
 
 
 class KeptKeys:
@@ -46,14 +49,20 @@ class KeptKeys:
         with self._lock:
             keys = self._loaded()
             fresh = self._time is not None and now - self._time < _AGAIN
-            if (fresh and keys.get(key.key_id) == key) or len(keys) >= _MOST:
+            old = keys.get(key.key_id)
+            new = old is None and key.refusal(now) is None and len(keys) < MOST
+            if fresh and not new and old in (None, key):
                 return frozenset()
-            return frozenset((*keys, key.key_id))
+            return frozenset((*keys, key.key_id) if new else keys)
 
     def put(self, keys: Iterable[ApiKey], now: dt.datetime) -> None:
-        """Keep these and no others. A disk that takes nothing is logged; memory has them still."""
+        """Keep those of these that are good now, and no others.
+
+        A disk that takes nothing is logged; memory has them still.
+        """
         with self._lock:
-            self._keys, self._time = {key.key_id: key for key in keys}, now
+            self._keys = {key.key_id: key for key in keys if key.refusal(now) is None}
+            self._time = now
             content = _written(self._keys.values(), now)
             draft = self._path.with_suffix(".draft")
             try:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from shared.errors import Code, DomainError
 from shared.ids import RandomIds
 from shared.security.authentication import Authenticator
 from shared.security.caller import Role
-from shared.security.kept_keys import KeptKeys
+from shared.security.kept_keys import MOST, KeptKeys
 from shared.security.keys import NewKey, SqlKeyStore, make_key
 from shared.state.database import Database
 from shared.state.platform import migrate_platform
@@ -92,8 +94,48 @@ async def test_what_was_revoked_is_known_from_the_next_minute_on(world: World) -
         await first.caller(f"Bearer {other.text}")
     world.database.close()
     with world.authenticator() as second:
-        assert await refused(second, revoked) is Code.UNAUTHENTICATED
+        assert await refused(second, revoked) is Code.UNAVAILABLE, "it is kept no longer"
         assert (await second.caller(f"Bearer {other.text}")).project == "demo"
+
+
+async def test_what_was_revoked_is_dropped_from_a_full_file_too(world: World) -> None:
+    revoked, expired, met, more = (world.add() for _ in range(4))
+    now = world.clock.now()
+    fill = [replace(met.key, key_id=f"k{number}") for number in range(MOST - 3)]
+    kept = KeptKeys(world.path)
+    kept.put([revoked.key, replace(expired.key, expire_time=now + HOUR), met.key, *fill], now)
+    assert kept.due(more.key, now) == frozenset(), "there is no room"
+    later = now + HOUR
+    again = kept.due(more.key, later)
+    assert len(again) == MOST
+    assert more.key.key_id not in again
+    gone = replace(revoked.key, revoke_time=now)
+    kept.put([gone, replace(expired.key, expire_time=now + HOUR), met.key, *fill], later)
+    for one in (kept, KeptKeys(world.path)):
+        assert one.find(revoked.key.key_id) is None
+        assert one.find(expired.key.key_id) is None
+        assert one.find(met.key.key_id) == (met.key, later)
+    assert kept.due(gone, later) == frozenset(), "what is no good is not read again for itself"
+    assert more.key.key_id in kept.due(more.key, later)
+
+
+async def test_keys_are_read_again_in_few_queries(world: World) -> None:
+    keys = [world.add() for _ in range(3)]
+    fill = [replace(keys[0].key, key_id=f"k{number}") for number in range(1200)]
+    KeptKeys(world.path).put([*(key.key for key in keys), *fill], world.clock.now())
+    world.clock.advance(HOUR)
+    queries: list[str] = []
+    event.listen(
+        world.database.engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, *_: queries.append(statement),
+    )
+    with world.authenticator() as authenticator:
+        await authenticator.caller(f"Bearer {keys[0].text}")
+    assert sum("api_keys" in query for query in queries) <= 1 + 3
+    kept = KeptKeys(world.path)
+    assert [bool(kept.find(key.key.key_id)) for key in keys] == [True] * 3
+    assert kept.find("k0") is None, "the database does not know it"
 
 
 async def test_no_secret_stands_in_the_file_and_nobody_else_reads_it(world: World) -> None:
