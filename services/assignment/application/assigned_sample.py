@@ -32,7 +32,7 @@ class AssignedSample:
 
     Which units are looked at depends on nothing that they got, so that their proportions are those
     of the design. Only what the split decided is counted. A new version of an experiment begins
-    anew.
+    anew. Of more experiments than there is room for the one that was noted longest ago is forgotten.
     """
 
     def __init__(self) -> None:
@@ -51,11 +51,13 @@ class AssignedSample:
         """Count the units of a call that the split of an experiment, with its version, served."""
         experiment_id, version = experiment
         with self._lock:
-            seen = self._seen.get((project, experiment_id))
+            # Taken out and put back: the first one is the one that was noted longest ago.
+            seen = self._seen.pop((project, experiment_id), None)
             if seen is None or seen.config_version < version:
-                if len(self._seen) >= MOST_EXPERIMENTS and seen is None:
-                    return
-                seen = self._seen[project, experiment_id] = _Seen(version)
+                seen = _Seen(version)
+            self._seen[project, experiment_id] = seen
+            if len(self._seen) > MOST_EXPERIMENTS:
+                del self._seen[next(iter(self._seen))]
             if seen.config_version > version:
                 return
             for unit, variant in served:

@@ -6,6 +6,7 @@ from scipy.stats import chisquare
 
 from services.assignment.application.assigned_sample import (
     EVERY,
+    MOST_EXPERIMENTS,
     MOST_UNITS,
     AssignedSample,
     served_by_split,
@@ -70,6 +71,17 @@ def test_a_flood_of_units_is_bounded():
     units = [(b"u%d" % n, "a") for n in range(MOST_UNITS + 500)]
     sample.note("p", ("exp", 1), units)
     assert sample.of("p", "exp").counts["a"] == MOST_UNITS
+
+
+def test_of_too_many_experiments_the_one_noted_longest_ago_is_forgotten():
+    sample = AssignedSample()
+    for n in range(MOST_EXPERIMENTS):
+        sample.note("p", (f"e{n}", 1), [(b"u1", "a")])
+    sample.note("p", ("e0", 1), [(b"u2", "a")])
+    sample.note("p", ("new", 1), [(b"u1", "a")])
+    assert sample.of("p", "new").counts == {"a": 1}
+    assert sample.of("p", "e0").counts == {"a": 2}
+    assert sample.of("p", "e1").config_version == 0
 
 
 def test_one_call_of_many_is_looked_at():
