@@ -32,7 +32,7 @@ class AssignedSample:
 
     Which units are looked at depends on nothing that they got, so that their proportions are those
     of the design. Only what the split decided is counted. A new version of an experiment begins
-    anew. Of more experiments than there is room for the one that was noted longest ago is forgotten.
+    anew. Of too many experiments the one that was noted longest ago is forgotten.
     """
 
     def __init__(self) -> None:
