@@ -70,7 +70,7 @@ def open_assigning(
     threads = ThreadPoolExecutor(_STICKY_THREADS, thread_name_prefix="sticky")
     deciding = Deciding(
         snapshots=snapshots,
-        replays=Replays(reader, encode_decisions.description, id_sets),
+        replays=Replays(reader, snapshots, encode_decisions.description, id_sets),
         keeper=StickyKeeper(
             SqlStickyStore(platform.database),
             platform.clock,
