@@ -82,6 +82,8 @@ class FakeService(pb_grpc.AssignmentServiceServicer):
         self.asked: list[pb.AssignRequest | pb.GetParametersRequest] = []
         self.lists: dict[str, bytes] = {}
         self.list_calls: list[str] = []
+        self.lists_may_come = threading.Event()
+        self.lists_may_come.set()
         self.pause_s = 0.0
         self._streams: list[queue.SimpleQueue[Said | None]] = []
         self._lock = threading.Lock()
@@ -131,6 +133,7 @@ class FakeService(pb_grpc.AssignmentServiceServicer):
 
     def GetIdList(self, request, context):  # noqa: N802  gRPC's name
         self.list_calls.append(request.digest)
+        self.lists_may_come.wait(60)
         content = self.lists.get(request.digest)
         if content is None:
             context.abort(grpc.StatusCode.NOT_FOUND, "no such list")

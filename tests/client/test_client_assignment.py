@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from touchstone_assignment.local import (
     Settings,
     Tls,
     Unanswered,
+    kept_rules,
 )
 from touchstone_assignment.local.kept_rules import path_of
 from touchstone_assignment.local.status import Kind
@@ -50,15 +52,17 @@ def test_the_rules_decide_as_soon_as_they_are_there(running):
         answer = local.decide("green", {"user": "u1"}, default="nothing")
         assert (answer.value, answer.reason) == (answer.variant, Reason.SPLIT)
         assert answer.config_version == 3
+        eventually(lambda: local.status().connected)
         status = local.status()
-        assert (status.ready, status.stale, status.connected) == (True, False, True)
+        assert (status.ready, status.stale) == (True, False)
         assert status.age_s is not None
 
 
 def test_many_units_at_once_get_what_each_of_them_gets(running):
-    with running.local() as local:
-        before = local.evaluator
-        assert before is None
+    local = running.local()
+    before = local.evaluator
+    assert before is None
+    with local:
         assert local.wait_ready(20)
         ids = [f"u{number}" for number in range(200)]
         evaluator = local.evaluator
@@ -83,8 +87,9 @@ def test_a_unit_without_a_variant_gets_the_callers_default_and_the_reason(runnin
 
 def test_a_change_is_followed_and_told(running):
     told: list[Change] = []
-    with running.local() as local:
-        local.listen(told.append)
+    local = running.local()
+    local.listen(told.append)
+    with local:
         assert local.wait_ready(20)
         changed = experiment(serving=ruleset_pb2.SERVING_NOT_RUNNING, config_version=4)
         running.fake.say(rules(changed, experiment("new"), version=4))
@@ -98,8 +103,9 @@ def test_a_change_is_followed_and_told(running):
 def test_an_experiment_that_did_not_change_is_not_among_those_that_did(running):
     told: list[Change] = []
     running.fake.say(rules(experiment("one"), experiment("two")))
-    with running.local() as local:
-        local.listen(told.append)
+    local = running.local()
+    local.listen(told.append)
+    with local:
         assert local.wait_ready(20)
         running.fake.say(
             rules(experiment("one"), experiment("two", salt="other", config_version=4), version=4)
@@ -123,30 +129,29 @@ def test_a_stream_that_ends_is_opened_again_and_the_same_rules_are_not_sent_agai
 
 def test_the_service_gone_the_last_rules_go_on_and_are_stale_in_the_end(running):
     told: list[Change] = []
-    with running.local(stale_after_s=0.3) as local:
-        local.listen(told.append)
+    local = running.local(stale_after_s=0.3)
+    local.listen(told.append)
+    with local:
         assert local.wait_ready(20)
         before = variants(local)
         running.stop()
         eventually(lambda: local.status().stale)
         eventually(lambda: Kind.STALE in [change.kind for change in told])
         assert variants(local) == before
-        assert not local.status().connected
-        assert local.status().failures > 0
+        eventually(lambda: local.status().failures > 0 and not local.status().connected)
         assert "UNAVAILABLE" in local.status().problem
         running.start()
-        eventually(lambda: not local.status().stale and Kind.FRESH in [c.kind for c in told])
-        assert local.status().problem == ""
+        eventually(lambda: Kind.FRESH in [change.kind for change in told])
+        eventually(lambda: local.status().problem == "")
 
 
 def test_rules_that_a_service_could_not_confirm_for_long_are_stale_although_it_answers(running):
     running.fake.say(rules(experiment()), confirmed_s=1_000_000_000.0)
     with running.local() as local:
         assert local.wait_ready(20)
+        eventually(lambda: local.status().age_s is not None)
         assert local.status().stale
-        age_s = local.status().age_s
-        assert age_s is not None
-        assert age_s > 1e6
+        assert local.status().age_s > 1e6
 
 
 def test_a_start_without_the_service_and_without_a_file_answers_with_the_default():
@@ -184,7 +189,7 @@ def test_a_start_without_the_service_decides_by_the_file_of_the_last_rules(runni
         running.fake.say(rules(changed, version=4))
         running.start()
         follows(local, 4)
-        assert not local.status().from_disk
+        eventually(lambda: not local.status().from_disk)
     assert local.decide("green", {"user": "u1"}).reason is Reason.KILLED
 
 
@@ -257,6 +262,80 @@ def test_rules_that_cannot_be_taken_leave_those_before_in_force(running, wrong):
         assert variants(local) == before
         running.fake.say(rules(experiment(), version=5))
         follows(local, 5)
+
+
+KILLED = {"serving": ruleset_pb2.SERVING_KILLED}
+
+
+def kept_version(folder):
+    found = kept_rules.read(path_of(folder, PROJECT), PROJECT)
+    assert found is not None
+    return found.config_version
+
+
+def test_a_replica_that_lags_takes_no_rules_back(running, tmp_path):
+    fake, now_s = running.fake, time.time()
+    fake.say(rules(experiment(**KILLED), version=10), confirmed_s=now_s)
+    with running.local(folder=tmp_path) as local:
+        follows(local, 10)
+        fake.say(rules(experiment(), version=8), confirmed_s=now_s - 60)
+        eventually(lambda: local.status().refused > 1)
+        assert local.decide("green", {"user": "u1"}).reason is Reason.KILLED
+    assert kept_version(tmp_path) == 10
+    with running.local(folder=tmp_path) as local:
+        eventually(lambda: local.status().refused > 0)
+        assert "version 8" in local.status().problem
+        assert local.status().from_disk
+        assert local.decide("green", {"user": "u1"}).reason is Reason.KILLED
+        fake.say(rules(experiment(**KILLED), version=11), confirmed_s=now_s + 1)
+        follows(local, 11)
+
+
+def test_a_restored_database_counts_from_a_lower_version_on(running, tmp_path):
+    fake, now_s = running.fake, time.time()
+    fake.say(rules(experiment(**KILLED), version=10), confirmed_s=now_s - 60)
+    with running.local(folder=tmp_path) as local:
+        follows(local, 10)
+        fake.say(rules(experiment(), version=8), confirmed_s=now_s)
+        follows(local, 8)
+        assert local.status().refused == 0
+    assert kept_version(tmp_path) == 8
+
+
+def test_confirmations_are_compared_by_the_services_clock_also_from_the_disk(running, tmp_path):
+    """A clock of ours that is behind makes what a replica confirmed before no newer."""
+    fake, ahead_s = running.fake, time.time() + 3600
+    fake.say(rules(experiment(**KILLED), version=10), confirmed_s=ahead_s)
+    with running.local(folder=tmp_path) as local:
+        follows(local, 10)
+    fake.say(rules(experiment(), version=8), confirmed_s=ahead_s - 60)
+    with running.local(folder=tmp_path) as local:
+        eventually(lambda: local.status().refused > 0)
+        assert local.status().config_version == 10
+    assert kept_version(tmp_path) == 10
+
+
+def test_a_process_that_is_behind_leaves_the_newer_file_of_another_one(running, tmp_path):
+    now_s = time.time()
+    behind = Running()
+    behind.start()
+    try:
+        behind.fake.say(rules(experiment(), version=8), confirmed_s=now_s - 120)
+        running.fake.say(rules(experiment(**KILLED), version=10), confirmed_s=now_s)
+        with behind.local(folder=tmp_path) as one:
+            follows(one, 8)
+            eventually(lambda: kept_version_or_none(tmp_path) == 8)
+            with running.local(folder=tmp_path) as other:
+                follows(other, 10)
+            behind.fake.say(rules(experiment(), version=9), confirmed_s=now_s - 60)
+            follows(one, 9)
+        assert kept_version(tmp_path) == 10
+    finally:
+        behind.stop()
+
+
+def kept_version_or_none(folder):
+    return kept_version(folder) if path_of(folder, PROJECT).exists() else None
 
 
 def test_a_wrong_key_is_told_and_not_shown(running, caplog):
@@ -391,6 +470,45 @@ def test_a_list_that_does_not_come_holds_up_no_change(running):
         assert local.member("vips", {"user": "u1"}) is None
         running.fake.say(rules(experiment(serving=ruleset_pb2.SERVING_KILLED), version=4))
         follows(local, 4)
+
+
+def test_a_list_that_fails_ends_no_stream_and_holds_up_no_other_list(running, caplog):
+    fake = running.fake
+    bad, bad_digest = listed("u1")
+    good, good_digest = listed("u2")
+    fake.lists[good_digest] = good
+    fans = ruleset_pb2.AudienceRule(audience="fans", unit_type="user", digest=good_digest, count=1)
+    fake.say(rules(experiment(), audiences=[fans, vips(bad_digest)]))
+    with running.local(id_lists=True) as local:
+        eventually(lambda: local.member("fans", {"user": "u2"}) is True)
+        eventually(lambda: fake.list_calls.count(bad_digest) >= 5)
+        assert local.member("vips", {"user": "u1"}) is None
+        assert len(fake.watches) == 1
+        assert local.status().failures == 0
+        eventually(lambda: bad_digest in local.status().problem)
+        assert caplog.text.count("did not come") == 1
+        fake.lists[bad_digest] = bad
+        eventually(lambda: local.member("vips", {"user": "u1"}) is True)
+        eventually(lambda: local.status().problem == "")
+    assert fake.list_calls.count(good_digest) == 1
+
+
+def test_a_change_waits_for_no_download(running):
+    fake = running.fake
+    content, digest = listed("u1")
+    fake.lists[digest] = content
+    fake.lists_may_come.clear()
+    fake.say(rules(experiment(), audiences=[vips(digest)]))
+    with running.local(id_lists=True) as local:
+        eventually(lambda: fake.list_calls == [digest])
+        fake.say(rules(experiment(**KILLED), version=4, audiences=[vips(digest)]))
+        follows(local, 4)
+        assert not fake.lists_may_come.is_set()
+        assert local.decide("green", {"user": "u1"}).reason is Reason.KILLED
+        assert local.member("vips", {"user": "u1"}) is None
+        fake.lists_may_come.set()
+        eventually(lambda: local.member("vips", {"user": "u1"}) is True)
+        assert local.status().config_version == 4
 
 
 def own_threads():

@@ -202,7 +202,7 @@ class LocalAssignment:
         rules = self._book.rules if self._started else self._first_rules()
         if rules is None or audience not in rules.lists:
             return None
-        if not self._book.lists.has(rules.lists[audience]):
+        if not rules.lists[audience] <= rules.at_hand:
             return None
         try:
             subject = Subject(ids, attributes, self._time_ns() / 1e9)
@@ -227,7 +227,7 @@ class LocalAssignment:
             from_disk=book.from_disk,
             refused=book.refused,
             failures=self._follower.failures,
-            problem=book.problem,
+            problem=book.problem or self._follower.list_problem,
         )
 
     def listen(self, listener: Listener) -> None:

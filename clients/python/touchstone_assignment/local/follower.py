@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from touchstone_events.system import System, fraction
+from touchstone_events.system import System
 
+from touchstone_assignment.local.backoff import pause_s
 from touchstone_assignment.local.kept_rules import RefusedError
+from touchstone_assignment.local.list_fetcher import ListFetcher
 from touchstone_assignment.local.rule_book import RuleBook
 from touchstone_assignment.local.settings import Settings
 from touchstone_assignment.local.status import LOG
@@ -37,13 +39,18 @@ class Follower:
         self._may_go = threading.Event()
         self._may_go.set()
         self._failed = ""
+        self._lists = ListFetcher(book, wire, settings, system, self._may_go)
+        work = [(self._follow, "touchstone-rules"), (self._look, "touchstone-rules-age")]
+        if settings.id_lists:
+            work.append((self._lists.run, "touchstone-rules-lists"))
         self._threads = [
-            threading.Thread(target=work, name=name, daemon=True)
-            for work, name in (
-                (self._follow, "touchstone-rules"),
-                (self._look, "touchstone-rules-age"),
-            )
+            threading.Thread(target=target, name=name, daemon=True) for target, name in work
         ]
+
+    @property
+    def list_problem(self) -> str:
+        """What went wrong with an id list last; empty when all are there."""
+        return self._lists.problem
 
     def start(self) -> None:
         """Start the threads."""
@@ -53,6 +60,7 @@ class Follower:
     def close(self, timeout_s: float) -> bool:
         """End the threads and the connection. Whether they ended in time."""
         self._closing.set()
+        self._lists.close()
         self._may_go.set()
         self._stirred.set()
         self._wire.disconnect()
@@ -68,9 +76,10 @@ class Follower:
         end = self._system.monotonic() + timeout_s
         if threading.current_thread() not in self._threads:
             # Again and again, for a connection may just be opening.
-            while not self._parked.is_set() and self._system.monotonic() < end:
+            while self._system.monotonic() < end:
                 self._wire.disconnect()
-                self._parked.wait(_PARK_EVERY_S)
+                if self._parked.wait(_PARK_EVERY_S) and self._lists.idle.wait(_PARK_EVERY_S):
+                    break
         self._wire.quiesce()
 
     def unpark(self) -> None:
@@ -100,7 +109,7 @@ class Follower:
                 heard = self.connected = True
                 self._failed = ""
                 self.heard.set()
-                self._fetch_lists()
+                self._lists.follow(self._book.digest)
         except WireError as error:
             self._note(error, heard=heard)
         except RefusedError as error:
@@ -116,17 +125,6 @@ class Follower:
         self.connected = False
         return heard
 
-    def _fetch_lists(self) -> None:
-        """After the rules themselves: a kill switch must not wait for a list."""
-        book = self._book
-        rules = book.rules
-        if not self._settings.id_lists or rules is None or book.lists.has_all(rules.lists):
-            return
-        for digest in book.lists.missing(rules.lists):
-            book.lists.put(digest, self._wire.id_list(digest))
-        book.with_lists()
-        book.lists.keep_only(rules.lists)
-
     def _note(self, error: WireError, *, heard: bool) -> None:
         if self._closing.is_set() or not self._may_go.is_set():
             return
@@ -139,10 +137,7 @@ class Follower:
             LOG.warning("the service's rules cannot be followed, those before go on: %s", error)
 
     def _pause(self, attempt: int) -> None:
-        """A random part of a time that doubles: a thousand clients must not come back at once."""
-        first_s, longest_s = self._settings.first_retry_s, self._settings.longest_retry_s
-        longest = min(longest_s, first_s * 2 ** min(attempt, 32))
-        self._stirred.wait(longest * fraction(self._system))
+        self._stirred.wait(pause_s(self._settings, self._system, attempt))
 
     def _look(self) -> None:
         period_s = min(self._settings.stale_after_s / _LOOKS_A_PERIOD, _MOST_BETWEEN_LOOKS_S)

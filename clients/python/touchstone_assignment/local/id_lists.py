@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -19,24 +19,17 @@ Needed = Mapping[str, frozenset[str]]
 class IdLists:
     """Content never changes under a digest, so what is on the disk is right or it is damaged.
 
-    Changed by the thread that follows the service alone; read by any.
+    Changed by the thread that fetches them alone; read by any.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder / _FOLDER if folder is not None else None
         self._sets: dict[str, IdSet] = {}
 
-    def get(self, digest: str) -> IdSet:
-        """The list; one of nobody where it is not at hand: ask `has` before."""
-        return self._sets.get(digest) or _nobody()
-
-    def has(self, digests: Iterable[str]) -> bool:
-        """Whether all of them are at hand."""
-        return all(digest in self._sets for digest in digests)
-
-    def has_all(self, needed: Needed) -> bool:
-        """Whether no audience lacks a list."""
-        return all(self.has(digests) for digests in needed.values())
+    @property
+    def at_hand(self) -> Mapping[str, IdSet]:
+        """The lists at this moment, by digest. It does not change any more."""
+        return self._sets
 
     def missing(self, needed: Needed) -> list[str]:
         """The digests that are neither at hand nor on the disk."""
@@ -78,6 +71,11 @@ class IdLists:
     def _path(self, digest: str) -> Path:
         assert self._folder is not None
         return self._folder / f"{digest}{_ENDING}"
+
+
+def of(lists: Mapping[str, IdSet], digest: str) -> IdSet:
+    """The list; one of nobody where it is not at hand."""
+    return lists.get(digest) or _nobody()
 
 
 @cache

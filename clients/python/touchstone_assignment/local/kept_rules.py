@@ -29,7 +29,18 @@ class Kept:
     ruleset: bytes
     config_version: int
     confirmed_s: float
-    """Seconds since 1970 at which the rules were last known to be the newest."""
+    """Seconds since 1970 at which the rules were last known to be the newest, by our clock."""
+    service_s: float
+    """The same by the service's clock, which orders what two replicas confirm."""
+
+
+def outdated(version: int, service_s: float, held_version: int, held_service_s: float) -> bool:
+    """Whether rules are older than those that are held.
+
+    A lower version alone is not: a restored database counts from a lower one on. What it confirms
+    is confirmed later than anything of before; what a replica that lags confirms is not.
+    """
+    return version < held_version and service_s <= held_service_s
 
 
 def path_of(folder: Path, project: str) -> Path:
@@ -43,6 +54,7 @@ def write(path: Path, project: str, kept: Kept) -> None:
         "project": project,
         "config_version": kept.config_version,
         "confirmed_s": kept.confirmed_s,
+        "service_s": kept.service_s,
     }
     body = json.dumps(header).encode() + b"\n" + kept.ruleset
     digest = hashlib.sha256(body).hexdigest().encode()
@@ -86,7 +98,9 @@ def read(path: Path, project: str) -> Kept | None:
     header, _, ruleset = body.partition(b"\n")
     try:
         said = json.loads(header)
-        of, kept = said["project"], Kept(ruleset, said["config_version"], said["confirmed_s"] + 0.0)
+        of, confirmed_s = said["project"], said["confirmed_s"] + 0.0
+        service_s = said.get("service_s", confirmed_s) + 0.0
+        kept = Kept(ruleset, said["config_version"] + 0, confirmed_s, service_s)
     except (ValueError, LookupError, TypeError) as error:
         raise RefusedError(f"{path} has a header that is none: {error}") from error
     if of != project:

@@ -13,9 +13,10 @@ from google.protobuf.message import DecodeError
 from touchstone_events.system import System
 
 from touchstone_assignment.compile import compile_ruleset
+from touchstone_assignment.compiled import Evaluator
 from touchstone_assignment.local import kept_rules
 from touchstone_assignment.local.contract import contract
-from touchstone_assignment.local.id_lists import IdLists
+from touchstone_assignment.local.id_lists import IdLists, of
 from touchstone_assignment.local.kept_rules import Kept, RefusedError
 from touchstone_assignment.local.rules import Rules, changed_experiments, rules_of
 from touchstone_assignment.local.settings import Settings
@@ -31,12 +32,15 @@ class _Confirmed:
 
     monotonic_s: float
     wall_s: float
+    service_s: float
+    """As the service said it, whatever our clock says."""
 
 
 class RuleBook:
     """Holds one set of rules at a time; who reads sees one of them whole.
 
-    Only the thread that follows the service changes it, and whoever starts that thread before.
+    The thread that follows the service changes it, and whoever starts that thread before; the one
+    that fetches id lists has the same rules compiled again.
     """
 
     def __init__(self, settings: Settings, system: System, tell: Callable[[Change], None]) -> None:
@@ -53,6 +57,7 @@ class RuleBook:
         self._said_stale = False
         self._said_refused = ""
         self._looking = threading.Lock()
+        self._changing = threading.Lock()
 
     @property
     def digest(self) -> str:
@@ -87,27 +92,29 @@ class RuleBook:
             self.refuse(error)
             return
         self.from_disk = True
-        self._confirm(kept.confirmed_s)
+        self._confirm(kept.confirmed_s, kept.service_s)
         self._written_s = kept.confirmed_s
         self._announce(None)
         self.look()
 
     def receive(self, response: Any) -> None:
         """What WatchConfig sent. RefusedError when the rules in it are not to be taken."""
-        before = self.rules
+        said_s = response.confirm_time.seconds + response.confirm_time.nanos / 1e9
+        before, taken = self.rules, False
         if response.ruleset:
             digest = hashlib.sha256(response.ruleset).hexdigest()
             if digest != response.digest:
                 raise RefusedError("the rules differ from their digest: they arrived damaged")
             if digest != self.digest:
-                self._take(response.ruleset, digest)
+                self._refuse_older(response.config_version, said_s)
+                before, taken = self._take(response.ruleset, digest), True
         elif before is None or response.digest != before.digest:
             raise RefusedError("the service confirmed rules that were never received")
         self.from_disk = False
         self.problem = ""
-        self._confirm(response.confirm_time.seconds + response.confirm_time.nanos / 1e9)
-        self._write(forced=self.rules is not before)
-        if self.rules is not before:
+        self._confirm(said_s, said_s)
+        self._write(forced=taken)
+        if taken:
             self._announce(before)
         self.look()
 
@@ -121,8 +128,9 @@ class RuleBook:
 
     def with_lists(self) -> None:
         """The same rules again, with the id lists that came meanwhile."""
-        if self.rules is not None:
-            self._take(self.rules.ruleset, self.rules.digest, anew=True)
+        with self._changing:
+            if self.rules is not None:
+                self.rules = self._compiled(self.rules.ruleset, self.rules.digest, None)
 
     def look(self) -> None:
         """Says so once when the rules have become stale, or fresh again."""
@@ -136,16 +144,34 @@ class RuleBook:
     def after_fork(self) -> None:
         """In a child: what another thread of the parent held is held by nobody any more."""
         self._looking = threading.Lock()
+        self._changing = threading.Lock()
 
-    def _take(self, ruleset: bytes, digest: str, *, anew: bool = False) -> None:
-        message = self._parsed(ruleset)
-        before = self.rules.evaluator if self.rules is not None and not anew else None
+    def _refuse_older(self, version: int, service_s: float) -> None:
+        rules, confirmed = self.rules, self._confirmed
+        if rules is None or confirmed is None:
+            return
+        if kept_rules.outdated(version, service_s, rules.config_version, confirmed.service_s):
+            raise RefusedError(
+                f"the service sent version {version} of the rules, and version "
+                f"{rules.config_version} was confirmed later: the replica lags, or has not "
+                "reached its database since its start"
+            )
+
+    def _take(self, ruleset: bytes, digest: str) -> Rules | None:
+        """Put them in force. Gives those before."""
+        with self._changing:
+            before = self.rules
+            evaluator = None if before is None else before.evaluator
+            self.rules = self._compiled(ruleset, digest, evaluator)
+        return before
+
+    def _compiled(self, ruleset: bytes, digest: str, before: Evaluator | None) -> Rules:
+        message, lists = self._parsed(ruleset), self.lists.at_hand
         try:
-            evaluator = compile_ruleset(message, self.lists.get, before)
-            rules = rules_of(message, evaluator, ruleset, digest)
+            evaluator = compile_ruleset(message, lambda name: of(lists, name), before)
+            return rules_of(message, evaluator, ruleset, digest, frozenset(lists))
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise RefusedError(f"the rules cannot be compiled: {error}") from error
-        self.rules = rules
 
     def _parsed(self, ruleset: bytes) -> Any:
         try:
@@ -164,11 +190,12 @@ class RuleBook:
             )
         return message
 
-    def _confirm(self, wall_s: float) -> None:
+    def _confirm(self, wall_s: float, service_s: float) -> None:
         now_s = self._system.time_ns() / 1e9
         # A clock that differs from the service's must not make rules younger than they are.
         age_s = max(0.0, now_s - wall_s)
-        self._confirmed = _Confirmed(self._system.monotonic() - age_s, min(wall_s, now_s))
+        monotonic_s = self._system.monotonic() - age_s
+        self._confirmed = _Confirmed(monotonic_s, min(wall_s, now_s), service_s)
 
     def _announce(self, before: Rules | None) -> None:
         rules = self.rules
@@ -191,11 +218,24 @@ class RuleBook:
         if not forced and confirmed.wall_s - self._written_s < _REWRITE_S:
             return
         try:
-            kept = Kept(rules.ruleset, rules.config_version, confirmed.wall_s)
-            kept_rules.write(path, self._settings.project, kept)
+            if not self._newer_kept(path, rules, confirmed):
+                kept = Kept(
+                    rules.ruleset, rules.config_version, confirmed.wall_s, confirmed.service_s
+                )
+                kept_rules.write(path, self._settings.project, kept)
         except OSError as error:
             # The rules in memory decide all the same; the next change tries again.
             LOG.error("the rules cannot be kept in %s: %s", path, error)
             self.problem = f"the rules cannot be kept: {error}"
             return
         self._written_s = confirmed.wall_s
+
+    def _newer_kept(self, path: Path, rules: Rules, confirmed: _Confirmed) -> bool:
+        """Whether another process that shares the folder has put newer rules there. OSError."""
+        try:
+            there = kept_rules.read(path, self._settings.project)
+        except RefusedError:
+            return False
+        return there is not None and kept_rules.outdated(
+            rules.config_version, confirmed.service_s, there.config_version, there.service_s
+        )

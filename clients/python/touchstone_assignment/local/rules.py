@@ -27,14 +27,18 @@ class Rules:
     """The parameters that such an experiment may set."""
     lists: Mapping[str, frozenset[str]]
     """The digests of the id lists that each audience needs, also through other audiences."""
+    at_hand: frozenset[str]
+    """The digests of those lists that these rules were compiled with."""
     unit_types: frozenset[str]
     """The types whose names, as attributes of a context, are ids."""
     controls: Mapping[str, object]
     """The value of the control, by experiment: what a flag has where no variant is served."""
 
 
-def rules_of(message: Any, evaluator: Evaluator, ruleset: bytes, digest: str) -> Rules:
-    """The rules of a Ruleset and what it was compiled to."""
+def rules_of(
+    message: Any, evaluator: Evaluator, ruleset: bytes, digest: str, at_hand: frozenset[str]
+) -> Rules:
+    """The rules of a Ruleset and what it was compiled to, with the lists at hand."""
     # Killed and external ones are out whatever the service knows: those are decided here.
     server_only = [
         rule
@@ -55,6 +59,7 @@ def rules_of(message: Any, evaluator: Evaluator, ruleset: bytes, digest: str) ->
             for parameter in layer.parameters
         ),
         lists=_lists(message.audiences),
+        at_hand=at_hand,
         unit_types=frozenset(_unit_types(message)),
         controls={rule.experiment: _control(rule) for rule in message.experiments},
     )
