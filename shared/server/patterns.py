@@ -16,6 +16,7 @@ _LOWER = "a lower case letter, then at most {} of a to z, 0 to 9{}"
 _KEY = "a lower case letter or digit, then at most 62 of a to z, 0 to 9, ., _ and -"
 _ID = _LOWER.format(62, " and -")
 _TYPE = _LOWER.format(31, " and _")
+_ATTRIBUTE = "a letter or _, then at most 63 of A to Z, a to z, 0 to 9, _, . and -"
 _EMPTY = ", or empty"
 
 IN_WORDS: Mapping[str, Words] = MappingProxyType(
@@ -33,6 +34,11 @@ IN_WORDS: Mapping[str, Words] = MappingProxyType(
         ),
         r"^[a-z0-9][a-z0-9._-]{0,62}$": Words(_KEY, "treatment"),
         r"^([a-z0-9][a-z0-9._-]{0,62})?$": Words(_KEY + _EMPTY, "control"),
+        r"^[a-z][a-z0-9_]{0,62}$": Words(_LOWER.format(62, " and _"), "button_colour"),
+        r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$": Words(_ATTRIBUTE, "country"),
+        r"^([A-Za-z_][A-Za-z0-9_.-]{0,63})?$": Words(_ATTRIBUTE + _EMPTY, "country"),
+        r"^[A-Za-z0-9_-]{1,64}$": Words("1 to 64 of A to Z, a to z, 0 to 9, _ and -", "list-7"),
+        r"^[0-9a-f]{64}$": Words("64 of 0 to 9 and a to f", "0" * 64),
         r"^projects/[a-z][a-z0-9-]{0,62}/metrics/[a-z][a-z0-9_-]{0,62}$": Words(
             "the resource name of a metric", "projects/acme/metrics/order-value"
         ),
