@@ -135,7 +135,10 @@ class ServiceSettings(Settings):
     drain_grace_s: float = Field(10.0, ge=0, le=300, description="Seconds for calls in flight.")
     max_concurrent_rpcs: int = Field(1000, ge=1, description="Calls served at once.")
     max_watches: int = Field(
-        20_000, ge=0, description="Streams without an end that are open at once, besides calls."
+        20_000,
+        ge=0,
+        description="Streams without an end that are open at once, besides calls; half of them of "
+        "one project.",
     )
     max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest message.")
     default_call_s: float = Field(

@@ -64,7 +64,7 @@ class Settings(ServiceSettings):
     flagd_streams: int = Field(
         500,
         ge=1,
-        description="Streams of flags that may be open at each port, of the calls served at once.",
+        description="Streams of flags that may be open at each port; half of them of one project.",
     )
 
     @property

@@ -123,13 +123,16 @@ class Guard(grpc.aio.ServerInterceptor):
             del body
             async with _Observed(self, rpc), asyncio.timeout(self._time_left(rpc)):
                 with self._policy.capacity.one(rpc.rule):
-                    responses = inner(await self._admit(rpc), context)
-                    if rpc.rule and rpc.rule.watch:
-                        responses = self._watches.watched(
-                            responses, lambda: self._check(rpc, rechecks)
-                        )
-                    async for response in responses:
-                        yield response
+                    request = await self._admit(rpc)
+                    with self._policy.capacity.of_project(rpc.rule, _project(rpc)):
+                        responses = inner(request, context)
+                        del request
+                        if rpc.rule and rpc.rule.watch:
+                            responses = self._watches.watched(
+                                responses, lambda: self._check(rpc, rechecks)
+                            )
+                        async for response in responses:
+                            yield response
 
         rechecks = self._policy.rechecks
         return call
@@ -242,6 +245,10 @@ class _Observed:
             self._span.__exit__(None, None, None)
             elapsed_s = time.perf_counter() - self._start
             self._guard.note(rpc, code, elapsed_s, self._request_bytes)
+
+
+def _project(rpc: Rpc) -> str:
+    return rpc.call.caller.project if rpc.call else ""
 
 
 def _bytes_or(serialize: Callable[[Message], bytes] | None) -> Any:

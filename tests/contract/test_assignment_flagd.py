@@ -102,7 +102,7 @@ async def rig(tmp_path, flag_sets) -> AsyncIterator[Rig]:
         drain_grace_s=2.0,
         flagd_address=f"127.0.0.1:{free_port()}",
         flagd_projects=flag_sets,
-        flagd_streams=3,
+        flagd_streams=6,
     )
     platform = open_platform(settings)
     migrate_assignment(platform.database)

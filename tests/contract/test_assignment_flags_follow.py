@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flagd.evaluation.v2 import evaluation_pb2 as v2
 from flagd.sync.v1 import sync_pb2
+from google.protobuf.struct_pb2 import Struct
 from touchstone_assignment.decision import Decision
 from touchstone_assignment.parameters import ParameterDecision
 from touchstone_assignment.subject import Subject
@@ -24,7 +25,6 @@ from services.assignment.adapters.sql import (
     migrate_assignment,
 )
 from services.assignment.api.flagd.evaluation import EvaluationServicer
-from services.assignment.api.flagd.streams import StreamPlaces
 from services.assignment.api.flagd.sync import Documents, SyncServicer
 from services.assignment.api.ofrep.changes import Changes, StreamLimits
 from services.assignment.api.ofrep.evaluate import Evaluations
@@ -37,6 +37,7 @@ from services.assignment.wire.ruleset import to_ruleset
 from shared.errors import unavailable
 from shared.security.caller import CALL, Call, Caller, Role
 from shared.server.http import HttpRequest
+from shared.server.places import StreamPlaces
 from shared.state.database import Database
 from shared.testing.fakes import CountingIds, FixedClock
 
@@ -81,7 +82,7 @@ class World:
         self.flags = SnapshotFlags(self.snapshots, Deciding(), look_s=3600)
         self.evaluations = Evaluations(self.flags, lambda: 0.0)
         self.changes = Changes(self.flags, lambda: 0.0, StreamLimits())
-        places = StreamPlaces(10)
+        places = StreamPlaces(10, "streams", "", 1.0)
         self.flagd = EvaluationServicer(v2, self.flags, self.clock, places)
         self.sync = SyncServicer(self.flags, Documents(self.flags), places, debounce_s=0)
 
@@ -125,10 +126,12 @@ class World:
         return reply.status, reason, reply.headers["etag"]
 
     async def flagd_reason(self) -> str:
-        request = v2.ResolveStringRequest(flag_key="button", context=USER)
+        request = v2.ResolveStringRequest(flag_key="button", context=GIVEN)
         return str((await self.flagd.ResolveString(request, CONTEXT)).reason)
 
 
+GIVEN = Struct()
+GIVEN.update(USER)
 CONTEXT = SimpleNamespace(invocation_metadata=lambda: ())
 
 

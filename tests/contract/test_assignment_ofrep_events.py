@@ -54,7 +54,7 @@ async def test_silence_is_broken(tmp_path):
 
 
 async def test_streams_are_bounded_and_a_place_is_given_back(tmp_path):
-    limits = StreamLimits(streams=5, project_streams=1)
+    limits = StreamLimits(streams=2)
     async with open_ofrep(tmp_path, limits) as door:
         async with door.events() as events:
             await events.event()

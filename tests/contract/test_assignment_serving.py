@@ -210,7 +210,7 @@ async def test_a_watch_ends_with_unavailable_when_the_server_drains(tmp_path: Pa
 
 
 async def test_watches_take_no_place_of_calls(tmp_path: Path) -> None:
-    limits = {"max_concurrent_rpcs": 2, "max_watches": 3}
+    limits = {"max_concurrent_rpcs": 2, "max_watches": 6}
     async with open_world(tmp_path, assignment_http_address="", **limits) as world:
         watches = [Watch(world) for _ in range(3)]
         for watch in watches:

@@ -9,12 +9,14 @@ from flagd.sync.v1 import sync_pb2_grpc as sync_grpc
 from services.assignment.api.flagd import evaluation, sync
 from services.assignment.api.flagd.evaluation import EvaluationServicer
 from services.assignment.api.flagd.selectors import AdmitSelected
-from services.assignment.api.flagd.streams import StreamPlaces
 from services.assignment.api.flagd.sync import Documents, SyncServicer
 from services.assignment.application.served_flags import ServedFlags
 from services.assignment.settings import Settings
 from shared.clock import Clock
+from shared.server.places import StreamPlaces
 from shared.server.run import Servicer, SideDoor
+
+_WAIT_S = 10.0
 
 
 def flagd_servicers(
@@ -27,7 +29,13 @@ def flagd_servicers(
     documents = Documents(served)
 
     def servicers() -> list[Servicer]:
-        return _servicers(served, documents, clock, StreamPlaces(settings.flagd_streams))
+        places = StreamPlaces(
+            settings.flagd_streams,
+            "streams of flags",
+            "close some, or raise TOUCHSTONE_FLAGD_STREAMS",
+            _WAIT_S,
+        )
+        return _servicers(served, documents, clock, places)
 
     if not settings.flagd_address:
         return servicers(), None

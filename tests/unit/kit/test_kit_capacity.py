@@ -30,6 +30,27 @@ def test_one_kind_takes_no_place_of_the_other(full: Rule, free: Rule, limit: int
             pass
 
 
+def test_one_project_leaves_watches_to_the_others() -> None:
+    capacity = Capacity(calls=1, watches=5)
+
+    def refused(project: str) -> str:
+        with pytest.raises(DomainError) as caught, capacity.of_project(WATCH, project):
+            pass
+        assert (caught.value.code, caught.value.retry_after_s) == (Code.RESOURCE_EXHAUSTED, 1.0)
+        return caught.value.message
+
+    for _ in range(2):  # the second time all places are free again
+        with ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(capacity.of_project(WATCH, "greedy"))
+            assert "3 watches of project greedy" in refused("greedy")
+            for project in ("one", "two"):
+                stack.enter_context(capacity.of_project(WATCH, project))
+            assert "5 watches of all projects" in refused("three")
+            for _ in range(9):
+                stack.enter_context(capacity.of_project(CALL, "greedy"))
+
+
 def test_a_place_is_free_again_after_an_error() -> None:
     capacity = Capacity(calls=1, watches=0)
     for _ in range(3):

@@ -11,13 +11,14 @@ from google.protobuf.struct_pb2 import Struct
 from touchstone_assignment.values import plain_struct
 
 from services.assignment.api.flagd.selectors import selected
-from services.assignment.api.flagd.streams import StreamPlaces, with_silence
+from services.assignment.api.flagd.streams import with_silence
 from services.assignment.application.flag_errors import FlagError
 from services.assignment.application.flag_set import FlagSet, FlagType, Scalar
 from services.assignment.application.flags import ResolvedFlag, resolve_flag, resolve_flags
 from services.assignment.application.served_flags import ServedFlags
 from shared.clock import Clock
 from shared.security.caller import Role
+from shared.server.places import StreamPlaces
 from shared.server.rules import Rule
 
 V1, V2 = "flagd.evaluation.v1.Service", "flagd.evaluation.v2.Service"

@@ -14,8 +14,8 @@ from touchstone_assignment.bucketing import HashVersion
 from services.assignment.api.flagd.documents import Document, make_document
 from services.assignment.api.flagd.evaluation import RESOLVE, WATCH
 from services.assignment.api.flagd.selectors import selected
-from services.assignment.api.flagd.streams import StreamPlaces
 from services.assignment.application.served_flags import ServedFlags
+from shared.server.places import StreamPlaces
 from shared.server.rules import Rule
 
 SYNC = "flagd.sync.v1.FlagSyncService"

@@ -1,16 +1,14 @@
 """The stream that tells clients to evaluate again."""
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from services.assignment.api.flagd.streams import with_silence
 from services.assignment.api.ofrep import wire
 from services.assignment.application.served_flags import ServedFlags
-from shared.errors import overloaded
 from shared.security.caller import current_caller
 from shared.server.http import HttpRequest
+from shared.server.places import StreamPlaces
 
 _OPENING = b"retry: 2000\n: changes of flags\n\n"
 _HEARTBEAT = b": still here\n\n"
@@ -22,9 +20,7 @@ class StreamLimits:
     """How many streams may be open, and how long one may be silent."""
 
     streams: int = 2000
-    """Of one process."""
-    project_streams: int = 1000
-    """Of these, of one project."""
+    """Of one process; one project has its share of them."""
     heartbeat_s: float = 15.0
     """Proxies end what is silent for long, often for a minute."""
 
@@ -36,7 +32,12 @@ class Changes:
         self, served: ServedFlags, now_s: Callable[[], float], limits: StreamLimits
     ) -> None:
         self._served, self._now_s, self._limits = served, now_s, limits
-        self._open: Counter[str] = Counter()
+        self._places = StreamPlaces(
+            limits.streams,
+            "streams of changes",
+            "close those that nobody needs, or evaluate now and then instead",
+            _WAIT_S,
+        )
 
     async def follow(self, request: HttpRequest) -> AsyncIterator[bytes]:
         """GET /ofrep/v1/events.
@@ -46,7 +47,7 @@ class Changes:
         older version or the same. RESOURCE_EXHAUSTED, with a delay, when too many streams are open.
         """
         project = current_caller().project
-        with self._place(project):
+        with self._places.place(project):
             seen = request.headers.get("last-event-id", "")
             yield _OPENING
             changes = self._served.changes(project)
@@ -58,24 +59,3 @@ class Changes:
                 if str(version) != seen:
                     yield wire.change(project, version, int(self._now_s()))
                 seen = ""
-
-    @contextmanager
-    def _place(self, project: str) -> Iterator[None]:
-        limits = self._limits
-        for who, used, most in (
-            (f"of project {project}", self._open[project], limits.project_streams),
-            ("of all projects", self._open.total(), limits.streams),
-        ):
-            if used >= most:
-                raise overloaded(
-                    f"{used} streams of changes {who} are open, and at most {most} may be; close "
-                    "those that nobody needs, or evaluate now and then instead",
-                    _WAIT_S,
-                )
-        self._open[project] += 1
-        try:
-            yield
-        finally:
-            self._open[project] -= 1
-            if not self._open[project]:
-                del self._open[project]
