@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -131,8 +132,10 @@ class Snapshots:
         self._reader = reader
         self._clock = clock
         self._describe = describe
-        self._id_sets = id_sets
+        self.id_sets = id_sets
         self._lock = threading.Lock()
+        # Compiling may wait for id lists of the store, which must hold up no other project.
+        self._compiling: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._state = _State({}, None, {}, frozenset())
         self._listeners: list[Listener] = []
 
@@ -159,7 +162,7 @@ class Snapshots:
         """Load one project now; INTERNAL when what is stored cannot be understood."""
         with _understood(project), self._reader.read() as configuration:
             config = configuration.load(project)
-        with self._lock, _understood(project):
+        with self._compiling[project], _understood(project):
             state = self._state
             old = state.snapshots.get(project)
             if (
@@ -168,12 +171,14 @@ class Snapshots:
                 and old.config_version >= config.config_version
             ):
                 return old
-            new = compile_snapshot(to_ruleset(config, project), old, self._describe, self._id_sets)
-            self._state = replace(
-                state,
-                snapshots={**state.snapshots, project: new},
-                restored=state.restored - {project},
-            )
+            new = compile_snapshot(to_ruleset(config, project), old, self._describe, self.id_sets)
+            with self._lock:
+                state = self._state
+                self._state = replace(
+                    state,
+                    snapshots={**state.snapshots, project: new},
+                    restored=state.restored - {project},
+                )
         self._tell(project)
         return new
 
@@ -183,17 +188,18 @@ class Snapshots:
         INTERNAL when the ruleset cannot decide.
         """
         project = ruleset.project
-        with self._lock, _understood(project):
-            state = self._state
-            if project in state.snapshots:
+        with self._compiling[project], _understood(project):
+            if project in self._state.snapshots:
                 return
-            new = compile_snapshot(ruleset, None, self._describe, self._id_sets)
-            self._state = replace(
-                state,
-                snapshots={**state.snapshots, project: new},
-                behind={**state.behind, project: confirmed},
-                restored=state.restored | {project},
-            )
+            new = compile_snapshot(ruleset, None, self._describe, self.id_sets)
+            with self._lock:
+                state = self._state
+                self._state = replace(
+                    state,
+                    snapshots={**state.snapshots, project: new},
+                    behind={**state.behind, project: confirmed},
+                    restored=state.restored | {project},
+                )
         self._tell(project)
 
     def poll(self) -> int:

@@ -22,7 +22,6 @@ from services.assignment.adapters.sql import (
     SqlConfigurationWriter,
     migrate_assignment,
 )
-from services.assignment.adapters.sql_id_lists import SqlIdLists
 from services.assignment.api.audiences import AudienceServicer
 from services.assignment.api.domains import DomainServicer
 from services.assignment.api.experiments import ExperimentServicer
@@ -32,7 +31,7 @@ from services.assignment.api.schema import SchemaServicer
 from services.assignment.api.units import UnitServicer
 from services.assignment.application.assigned_sample import AssignedSample
 from services.assignment.application.backend import Backend
-from services.assignment.application.id_sets import IdSets
+from services.assignment.application.snapshots import IdSets
 from services.assignment.composition.assignment import Assigning, open_assigning
 from services.assignment.composition.checks import CheckedStore, Checks, open_checks
 from services.assignment.composition.flagd import flagd_servicers
@@ -126,7 +125,7 @@ def assemble(
         platform=platform,
         servicers=[
             assigning.servicer,
-            *_servicers(backend, IdSets(SqlIdLists(platform.database))),
+            *_servicers(backend, snapshots.id_sets),
             *checks.servicers,
             *flagd,
             *access_servicers(platform, mutations),
