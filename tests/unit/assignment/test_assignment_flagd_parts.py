@@ -9,8 +9,15 @@ from touchstone.assignment.v1 import condition_pb2, experiment_pb2
 from touchstone.assignment.v1 import ruleset_pb2 as pb
 from touchstone_assignment.bucketing import HashVersion
 
-from services.assignment.api.flagd.documents import MAX_FLAG_BYTES, Document, make_document
-from services.assignment.api.flagd.logic import MAX_UNIT, PLAIN, InexpressibleError, owns, variable
+from services.assignment.api.flagd.documents import Document, make_document
+from services.assignment.api.flagd.logic import (
+    MAX_FLAG_BYTES,
+    MAX_UNIT,
+    PLAIN,
+    InexpressibleError,
+    owns,
+    variable,
+)
 from services.assignment.api.flagd.selectors import Selector, read_selector
 from services.assignment.application.flag_set import flag_set
 from shared.errors import DomainError
@@ -163,6 +170,49 @@ def test_what_would_fill_the_clients_memory_is_left_to_the_server():
     assert str(MAX_FLAG_BYTES) in left_out(ruleset(targeting=compare("x", "IN", *texts)))
 
 
+def tower(width: int, depth: int) -> pb.Ruleset:
+    """Levels of as many experiments as `width`, of which each needs all of the level below."""
+    rules = ruleset()
+    twin = rules.experiments[0]
+    twin.layer = "top"
+    rules.layers.add().CopyFrom(rules.layers[0])
+    rules.layers[1].layer = "top"
+    top = [twin]
+    for level in range(depth):
+        below = []
+        for place in range(width):
+            added = rules.experiments.add()
+            added.CopyFrom(ruleset().experiments[0])
+            added.experiment = f"e{level}-{place}"
+            below.append(added)
+        for above in top:
+            above.prerequisites.extend(pb.PrerequisiteRule(experiment=b.experiment) for b in below)
+        top = below
+    return rules
+
+
+def test_what_is_needed_again_and_again_is_made_once_and_bounded():
+    made = document(tower(8, 8))
+    inside = set(json.loads(made.text)["flags"])
+    assert {f"e7-{place}" for place in range(8)} < inside
+    assert {f"e6-{place}" for place in range(8)} < inside
+    assert not any(key.startswith("e0") for key in inside)
+    assert str(MAX_FLAG_BYTES) in made.left_out["button"]
+    assert len(made.text) < len(made.pieces) * MAX_FLAG_BYTES
+
+
+def test_what_is_needed_of_others_is_explained_wherever_it_is_needed():
+    rules = tower(2, 2)
+    rules.holdouts.add(
+        holdout="h", unit_type="shop", salt="h", hash_version=V2, slots=100, experiments=["e1-0"]
+    )
+    made = document(rules)
+    assert made.left_out == {}
+    assert "plain-shop" in made.pieces["button"].refers
+    assert made.pieces["e0-0"].refers == made.pieces["e0-1"].refers == made.pieces["button"].refers
+    assert "plain-shop" in json.loads(made.text)["$evaluators"]
+
+
 def test_every_rule_asks_for_the_unit_before_it_hashes():
     flag = json.loads(document(ruleset()).text)["flags"]["button"]
     text = json.dumps(flag["targeting"])
@@ -242,6 +292,14 @@ def test_a_parameter_that_only_the_server_can_resolve_is_left_out():
     other = rules.layers.add(layer="launch", unit_type="shop", hash_version=V2, launch=True)
     other.parameters.add(key="size", default_value=value(11))
     assert "several types" in why(rules)
+
+
+def test_a_parameter_that_many_experiments_set_is_measured_while_it_is_made():
+    rules = parametrised(targeting=compare("x", "IN", *(f"{n:01000}" for n in range(20))))
+    for number in range(20):
+        rules.experiments.add().CopyFrom(rules.experiments[0])
+        rules.experiments[-1].experiment = f"twin{number}"
+    assert f"more than {MAX_FLAG_BYTES}" in document(rules).left_out["param.size"]
 
 
 def test_what_did_not_change_is_taken_over_and_makes_the_same_document():

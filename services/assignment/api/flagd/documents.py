@@ -4,16 +4,21 @@ It holds every experiment that the client's engine decides exactly as the server
 a flag that is not there fails safe, with the default of the code that asks.
 """
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from touchstone.assignment.v1 import ruleset_pb2 as pb
 from touchstone_assignment.bucketing import HashVersion
 
-from services.assignment.api.flagd.experiments import Rules, experiment_logic, rules_of
-from services.assignment.api.flagd.logic import InexpressibleError, Logic, is_plain
+from services.assignment.api.flagd.experiments import PLAIN, Rules, experiment_logic, rules_of
+from services.assignment.api.flagd.logic import (
+    MAX_FLAG_BYTES,
+    InexpressibleError,
+    Logic,
+    is_plain,
+    written,
+)
 from services.assignment.api.flagd.parameters import parameter_logic
 from services.assignment.application.flag_set import (
     DEFAULT_VARIANT,
@@ -21,12 +26,6 @@ from services.assignment.application.flag_set import (
     FlagSet,
     experiment_metadata,
 )
-
-MAX_FLAG_BYTES = 65_536
-"""A larger rule stays on the server: every client would hold it in memory many times over."""
-
-
-_PLAIN = "plain-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +54,6 @@ class Document:
         return {key: piece.why_not for key, piece in self.pieces.items() if not piece.text}
 
 
-@dataclass(frozen=True, slots=True)
-class _References:
-    """The names in `$ref` of a flag. What they stand for, a document explains once."""
-
-    names: set[str] = field(default_factory=set)
-
-    def plain(self, value: Logic) -> Logic:
-        """`is_plain` of a value."""
-        name = _PLAIN + value["var"]
-        self.names.add(name)
-        return {"$ref": name}
-
-
 def make_document(
     ruleset: pb.Ruleset,
     flags: FlagSet,
@@ -78,38 +64,48 @@ def make_document(
 
     Pieces of the document before, of the same dialect, are taken over where nothing changed.
     """
-    references = _References()
-    rules = rules_of(ruleset, dialect, references.plain)
+    rules = rules_of(ruleset, dialect)
     known = previous.pieces if previous else {}
     pieces: dict[str, Piece] = {}
     for key, flag in flags.flags.items():
         old, stamp = known.get(key), flags.stamps[key]
         if old is None or old.stamp != stamp:
-            old = _piece(flag, stamp, rules, references)
+            old = _piece(flag, stamp, rules)
         pieces[key] = old
     return Document(flags.config_version, _text(flags, pieces), pieces)
 
 
-def _piece(flag: Flag, stamp: int, rules: Rules, references: _References) -> Piece:
-    references.names.clear()
+def _piece(flag: Flag, stamp: int, rules: Rules) -> Piece:
     try:
-        text = _json(_flag(flag, rules))
+        made = _flag(flag, rules)
     except InexpressibleError as error:
         return Piece(stamp, "", str(error))
+    text = written(made)
     if len(text) > MAX_FLAG_BYTES:
         why_not = f"its rule has {len(text)} bytes; at most {MAX_FLAG_BYTES} are sent"
         return Piece(stamp, "", why_not)
-    return Piece(stamp, text, refers=frozenset(references.names))
+    return Piece(stamp, text, refers=frozenset(_references(made["targeting"])))
+
+
+def _references(logic: Logic) -> Iterator[str]:
+    """The names in its `$ref`."""
+    if isinstance(logic, dict):
+        if "$ref" in logic:
+            yield logic["$ref"]
+        logic = list(logic.values())
+    if isinstance(logic, list):
+        for part in logic:
+            yield from _references(part)
 
 
 def _text(flags: FlagSet, pieces: Mapping[str, Piece]) -> str:
-    inside = [f"{_json(key)}:{piece.text}" for key, piece in pieces.items() if piece.text]
+    inside = [f"{written(key)}:{piece.text}" for key, piece in pieces.items() if piece.text]
     names = sorted(frozenset[str]().union(*(piece.refers for piece in pieces.values())))
     rest: dict[str, Any] = {"metadata": flags.metadata}
     if names:
-        rest["$evaluators"] = {name: is_plain({"var": name.removeprefix(_PLAIN)}) for name in names}
+        rest["$evaluators"] = {name: is_plain({"var": name.removeprefix(PLAIN)}) for name in names}
     # The pieces are JSON already.
-    return '{"flags":{' + ",".join(inside) + "}," + _json(rest)[1:]
+    return '{"flags":{' + ",".join(inside) + "}," + written(rest)[1:]
 
 
 def _flag(flag: Flag, rules: Rules) -> dict[str, Any]:
@@ -133,7 +129,3 @@ def _parameter(flag: Flag, rules: Rules) -> dict[str, Any]:
         "targeting": found.logic,
         "metadata": {key: flag.metadata[key] for key in ("layer", "parameter")},
     }
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,7 +1,7 @@
 """Experiments as JsonLogic that gives the key of the unit's variant, or null for the default."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from touchstone.assignment.v1 import experiment_pb2
@@ -16,6 +16,7 @@ from services.assignment.api.flagd.logic import (
     cut,
     is_text,
     owns,
+    size_of,
     variable,
 )
 
@@ -24,6 +25,7 @@ _HASH = {
     HashVersion.FLAGD_V3: experiment_pb2.HASH_VERSION_FLAGD_V3,
 }
 TARGETING_KEY = {"var": "targetingKey"}
+PLAIN = "plain-"
 _TIME = {"var": "$flagd.timestamp"}
 Step = tuple[Logic, Logic]
 """What ends the matter when it is true, and how."""
@@ -43,8 +45,8 @@ class Rules:
     domains: Mapping[str, pb.DomainRule]
     holdouts: tuple[pb.HoldoutRule, ...]
     audiences: Mapping[str, pb.AudienceRule]
-    plain: Callable[[Logic], Logic]
-    """Whether an id may be hashed, as a name for `is_plain` that a document explains once."""
+    needed: dict[tuple[str, str], "Logic | InexpressibleError"] = field(default_factory=dict)
+    """By experiment and unit, what others that need it say of it: made once for all of them."""
 
     def require_dialect(self, what: str, hash_version: int) -> None:
         """InexpressibleError unless the engines of the dialect hash so."""
@@ -52,7 +54,7 @@ class Rules:
             raise InexpressibleError(f"{what} is not hashed as {self.dialect.value} hashes")
 
 
-def rules_of(ruleset: pb.Ruleset, dialect: HashVersion, plain: Callable[[Logic], Logic]) -> Rules:
+def rules_of(ruleset: pb.Ruleset, dialect: HashVersion) -> Rules:
     """The parts of a ruleset."""
     inside: dict[str, list[pb.ExperimentRule]] = {}
     for rule in sorted(ruleset.experiments, key=lambda rule: rule.experiment):
@@ -65,7 +67,6 @@ def rules_of(ruleset: pb.Ruleset, dialect: HashVersion, plain: Callable[[Logic],
         domains={rule.domain: rule for rule in ruleset.domains},
         holdouts=tuple(ruleset.holdouts),
         audiences={rule.audience: rule for rule in ruleset.audiences},
-        plain=plain,
     )
 
 
@@ -115,6 +116,11 @@ def variant_logic(rule: pb.ExperimentRule, rules: Rules, unit: Logic, name: Name
     return _first(steps, _split(rule, unit, name))
 
 
+def _plain(value: Logic) -> Logic:
+    """`is_plain` of a variable, by a name that a document explains once."""
+    return {"$ref": PLAIN + value["var"]}
+
+
 def forced_steps(rule: pb.ExperimentRule, unit: Logic | None, name: Name = str) -> Iterator[Step]:
     """Forced variants: ids of the experiment's type come first; without a unit there are none."""
     if rule.serving in (pb.SERVING_KILLED, pb.SERVING_EXTERNAL):
@@ -133,7 +139,7 @@ def _outs(rule: pb.ExperimentRule, rules: Rules, unit: Logic) -> Iterator[Logic]
     """What keeps the unit out. What costs least is asked first: each has the same end."""
     if rule.HasField("targeting"):
         yield {"!": [condition_logic(rule.targeting, rules.audiences)]}
-    yield {"!": [rules.plain(unit)]}
+    yield {"!": [_plain(unit)]}
     for needed in rule.prerequisites:
         yield {"!": [_has(needed, rule, rules, unit)]}
     for holdout in rules.holdouts:
@@ -147,7 +153,7 @@ def _outs(rule: pb.ExperimentRule, rules: Rules, unit: Logic) -> Iterator[Logic]
     if owned is not True:
         yield {"!": [owned]}
     if rule.HasField("switchback"):
-        yield from _between_windows(rule.switchback, rules)
+        yield from _between_windows(rule.switchback)
 
 
 def _has(needed: pb.PrerequisiteRule, rule: pb.ExperimentRule, rules: Rules, unit: Logic) -> Logic:
@@ -157,7 +163,22 @@ def _has(needed: pb.PrerequisiteRule, rule: pb.ExperimentRule, rules: Rules, uni
     if other.unit_type != rule.unit_type:
         raise InexpressibleError(f"it needs {needed.experiment!r}, which is of other units")
     variants = list(needed.variants) or [variant.key for variant in other.variants]
-    return {"in": [variant_logic(other, rules, unit), variants]}
+    return {"in": [_needed(other, rules, unit), variants]}
+
+
+def _needed(rule: pb.ExperimentRule, rules: Rules, unit: Logic) -> Logic:
+    """`variant_logic`, made and measured once: of eight that need eight each there are millions."""
+    key = (rule.experiment, unit["var"])
+    if key not in rules.needed:
+        try:
+            made = rules.needed[key] = variant_logic(rule, rules, unit)
+            size_of(made)
+        except InexpressibleError as error:
+            rules.needed[key] = error
+    found = rules.needed[key]
+    if isinstance(found, InexpressibleError):
+        raise found
+    return found
 
 
 def _covers(holdout: pb.HoldoutRule, rule: pb.ExperimentRule) -> bool:
@@ -172,7 +193,7 @@ def _held_out(holdout: pb.HoldoutRule, rule: pb.ExperimentRule, rules: Rules, un
         return owns(holdout.salt, unit, [0, holdout.slots])
     other = variable(holdout.unit_type)
     # Whether it holds an id that cannot be hashed here is not known; such a unit stays out.
-    held = {"or": [{"!": [rules.plain(other)]}, owns(holdout.salt, other, [0, holdout.slots])]}
+    held = {"or": [{"!": [_plain(other)]}, owns(holdout.salt, other, [0, holdout.slots])]}
     return {"and": [is_text(other), held]}
 
 
@@ -196,11 +217,11 @@ def _outside(layer: pb.LayerRule, rules: Rules, unit: Logic) -> Iterator[Logic]:
         yield {"!": [owns(layer.salt, unit, edges_of(domain.slots))]}
 
 
-def _between_windows(switchback: experiment_pb2.Switchback, rules: Rules) -> Iterator[Logic]:
+def _between_windows(switchback: experiment_pb2.Switchback) -> Iterator[Logic]:
     if switchback.region_attribute:
         region = variable(switchback.region_attribute)
         yield {"!": [is_text(region)]}
-        yield {"!": [rules.plain(region)]}
+        yield {"!": [_plain(region)]}
     if switchback.washout_s:
         yield {"<": [{"%": [_TIME, switchback.window_s]}, switchback.washout_s]}
 

@@ -4,6 +4,7 @@ Engines differ in how they turn values into text, compare unlike types and read 
 every rule asks for the type first, and only text is ever hashed.
 """
 
+import json
 import string
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from touchstone_assignment.cuts import TOTAL_SLOTS
 Logic = Any
 """A JSON value that an engine evaluates."""
 
+MAX_FLAG_BYTES = 65_536
+"""A larger rule stays on the server: every client would hold it in memory many times over."""
 MAX_UNIT = 64
 """The longest id, in characters, that is looked at one by one and may be hashed."""
 # Printable ASCII, but for `%`, which keys write otherwise, and `"` and `\`, which do not survive
@@ -38,6 +41,25 @@ RESERVED = frozenset(("targetingKey", "flagSetId", "configVersion"))
 
 class InexpressibleError(Exception):
     """An engine of flagd cannot compute exactly what the rules say; the text says what it is."""
+
+
+def written(value: object) -> str:
+    """As it stands in a document."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def size_of(logic: Logic, more: int = 0) -> int:
+    """The bytes of a part of a rule and of `more`, as it is written.
+
+    InexpressibleError when the rule will be too large. It is asked of each part before another is
+    made of it: parts within parts would double again and again.
+    """
+    size = more + len(written(logic))
+    if size > MAX_FLAG_BYTES:
+        raise InexpressibleError(
+            f"its rule, with all that it needs of others, has more than {MAX_FLAG_BYTES} bytes"
+        )
+    return size
 
 
 def variable(name: str) -> Logic:

@@ -7,7 +7,7 @@ from touchstone.assignment.v1 import ruleset_pb2 as pb
 from touchstone_assignment.values import plain
 
 from services.assignment.api.flagd.experiments import Rules, by_unit, forced_steps, variant_logic
-from services.assignment.api.flagd.logic import InexpressibleError, Logic
+from services.assignment.api.flagd.logic import InexpressibleError, Logic, size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,12 @@ def parameter_logic(key: str, unit_type: str, rules: Rules) -> ParameterLogic:
         one.require_forced_set()
 
     def first_of(unit: Logic) -> Logic:
-        return _first([variant_logic(one.rule, rules, unit, one.name) for one in setting])
+        found: list[Logic] = []
+        size = 0
+        for one in setting:
+            found.append(variant_logic(one.rule, rules, unit, one.name))
+            size = size_of(found[-1], size)
+        return _first(found)
 
     without = [
         {"if": [asked, name, None]}
