@@ -1,6 +1,8 @@
 """Id lists on the disk: they decide while the store is away, and only when they are whole."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +13,10 @@ from touchstone_assignment.decision import Reason
 from touchstone_assignment.subject import Subject
 
 from services.assignment.adapters.disk_id_lists import DiskIdLists
+from services.assignment.adapters.disk_snapshots import DiskRulesets
 from services.assignment.application.id_sets import IdSets
 from services.assignment.application.snapshots import Snapshots
+from services.assignment.serving_ports import KeptRuleset
 from shared.errors import DomainError, unavailable
 from shared.testing.fakes import FixedClock
 
@@ -96,3 +100,38 @@ def test_a_disk_that_takes_nothing_is_logged_and_deciding_goes_on(tmp_path, capl
     lists = DiskIdLists(Store(CONTENT), tmp_path / "lists")
     assert lists.anywhere(DIGEST) == CONTENT
     assert "cannot be kept on the disk" in caplog.text
+
+
+def test_lists_that_no_kept_ruleset_names_go_after_an_hour(tmp_path) -> None:
+    contents = [written([number]) for number in range(4)]
+    named, replaced, waiting, newest = map(digest_of, contents)
+    ruleset = ruleset_pb2.Ruleset(format=1, project="demo", config_version=7)
+    ruleset.audiences.add(audience="vip", unit_type="user", digest=named, count=1)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    DiskRulesets(tmp_path).keep(KeptRuleset("demo", 7, now, ruleset.SerializeToString()))
+    folder = tmp_path / "lists"
+    lists = DiskIdLists(Store(*contents), folder)
+    for digest in (named, replaced, waiting):
+        lists.anywhere(digest)
+    (folder / "left.draft").write_bytes(b"half")
+    for name in (named, replaced, "left.draft"):
+        os.utime(folder / name, (1_000, 1_000))
+    lists.anywhere(newest)
+    assert {path.name for path in folder.iterdir()} == {named, waiting, newest}
+
+
+def test_threads_that_keep_the_same_list_do_not_disturb_each_other(tmp_path, caplog) -> None:
+    content = written(range(50_000))
+    start = threading.Barrier(8)
+
+    class Together(Store):
+        def anywhere(self, digest: str) -> bytes | None:
+            start.wait(30)
+            return super().anywhere(digest)
+
+    lists = DiskIdLists(Together(content), tmp_path)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lists.anywhere, [digest_of(content)] * 8))
+    assert found == [content] * 8
+    assert [path.name for path in tmp_path.iterdir()] == [digest_of(content)]
+    assert caplog.records == []

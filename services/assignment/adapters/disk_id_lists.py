@@ -2,10 +2,14 @@
 
 import logging
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
+from tempfile import mkstemp
 
 from touchstone_assignment.conditions.id_set import digest_of
 
+from services.assignment.adapters.disk_snapshots import DiskRulesets
 from services.assignment.ports import IdLists
 
 _LOG = logging.getLogger("touchstone.assignment")
@@ -13,18 +17,25 @@ _DRAFT = ".draft"
 MAX_BYTES = 1_073_741_824
 
 
+_UNUSED_S = 3600.0
+"""How long a list that no kept ruleset names may wait for the one that will."""
+
+
 class DiskIdLists:
     """IdLists that keeps each content that decides in a file of its digest's name.
 
-    The name is the checksum: a file that is damaged is read from the store again. Beyond
-    `max_bytes` the files that were used longest ago go first, and anybody may delete one that
-    nothing needs. One process writes to the folder.
+    The name is the checksum: a file that is damaged is read from the store again. A file that no
+    kept ruleset names goes after an hour; beyond `max_bytes` those go first, and then the ones that
+    were used longest ago. Anybody may delete one that nothing needs. One process writes to the
+    folder, which stands in that of the rulesets.
     """
 
     def __init__(self, lists: IdLists, folder: Path, max_bytes: int = MAX_BYTES) -> None:
         self._lists = lists
         self._folder = folder
+        self._rulesets = DiskRulesets(folder.parent)
         self._max_bytes = max_bytes
+        self._making_room = threading.Lock()
 
     def fingerprints(self, project: str, digest: str) -> bytes:
         """See IdLists: whose content it is only the store knows."""
@@ -43,24 +54,40 @@ class DiskIdLists:
     def _keep(self, path: Path, content: bytes) -> None:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = path.with_suffix(_DRAFT)
-            with draft.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-            self._make_room(path)
+            # Several threads may keep the same content at once.
+            handle, name = mkstemp(dir=self._folder, suffix=_DRAFT)
+            draft = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.replace(path)
+            except OSError:
+                draft.unlink(missing_ok=True)
+                raise
+            with self._making_room:
+                self._make_room(path)
         except OSError as error:
             _LOG.warning("an id list cannot be kept on the disk", extra={"detail": error.strerror})
 
     def _make_room(self, newest: Path) -> None:
-        files = [path for path in self._folder.iterdir() if path.suffix != _DRAFT]
-        used = sorted(((path.stat().st_mtime_ns, path) for path in files), reverse=True)
-        total = 0
-        for _, path in used:
-            total += path.stat().st_size
-            if total > self._max_bytes and path != newest:
-                path.unlink()
+        named = self._rulesets.lists()
+        files: list[tuple[bool, bool, float, int, Path]] = []
+        for path in self._folder.iterdir():
+            # Another thread may have put its draft in place.
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                rank = path == newest, path.name in named
+                files.append((*rank, stat.st_mtime, stat.st_size, path))
+        files.sort(reverse=True)
+        total, now = 0, max((file[2] for file in files), default=0.0)
+        for is_newest, is_named, used, size, path in files:
+            waits = now - used <= _UNUSED_S
+            total += size
+            over = total > self._max_bytes and path.suffix != _DRAFT
+            if not is_newest and (over or not (is_named or waits)):
+                path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> bytes | None:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +65,17 @@ class DiskRulesets:
         }
         found = [self._newest(project) for project in sorted(projects)]
         return [kept for kept in found if kept is not None]
+
+    def lists(self) -> frozenset[str]:
+        """The digests of the id lists that some kept ruleset names; nothing is put aside."""
+        found: set[str] = set()
+        for path in self._folder.iterdir():
+            if path.suffix in (_CURRENT, _PREVIOUS):
+                # A damaged one decides nothing, and one that is gone was just replaced.
+                with suppress(_RefusedError, OSError):
+                    kept = ruleset_pb2.Ruleset.FromString(_read(path, path.stem).ruleset)
+                    found.update(audience.digest for audience in kept.audiences)
+        return frozenset(found)
 
     def _make_room(self, current: Path, previous: Path, kept: KeptRuleset) -> None:
         """Keep the file before this one; a newer one comes from another store."""
