@@ -203,10 +203,22 @@ class IdListStore(Protocol):
         ...
 
 
+class Content(Protocol):
+    """Bytes that several callers may share."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """Some of them."""
+        ...
+
+
 class IdLists(Protocol):
     """Reads contents of id lists, each in a transaction of its own."""
 
-    def fingerprints(self, project: str, digest: str) -> bytes:
+    def fingerprints(self, project: str, digest: str) -> Content:
         """The content as it is written; NOT_FOUND when the project never had it.
 
         UNAVAILABLE when the store is away.

@@ -17,7 +17,7 @@ from services.assignment.adapters.disk_snapshots import DiskRulesets
 from services.assignment.application.id_sets import IdSets
 from services.assignment.application.snapshots import Snapshots
 from services.assignment.serving_ports import KeptRuleset
-from shared.errors import DomainError, unavailable
+from shared.errors import Code, DomainError, unavailable
 from shared.testing.fakes import FixedClock
 
 CONTENT = written([1, 2, 3])
@@ -37,6 +37,11 @@ class Store:
         found = self.anywhere(digest)
         assert found is not None
         return found
+
+    def has(self, project: str, digest: str) -> bool:
+        if self.away:
+            raise unavailable("STORAGE_UNAVAILABLE", "away")
+        return project == "demo" and digest in self.contents
 
     def anywhere(self, digest: str) -> bytes | None:
         if self.away:
@@ -135,3 +140,25 @@ def test_threads_that_keep_the_same_list_do_not_disturb_each_other(tmp_path, cap
     assert found == [content] * 8
     assert [path.name for path in tmp_path.iterdir()] == [digest_of(content)]
     assert caplog.records == []
+
+
+def test_who_sends_a_list_at_once_shares_it_and_an_outage_ends_nothing(tmp_path) -> None:
+    store, folder = Store(CONTENT), tmp_path / "lists"
+    lists = DiskIdLists(store, folder)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: lists.fingerprints("demo", DIGEST), range(8)))
+    assert len(set(map(id, found))) == 1
+    assert store.reads == 1
+    assert found[0][0:] == CONTENT
+    ruleset = ruleset_pb2.Ruleset(format=1, project="demo", config_version=7)
+    ruleset.audiences.add(audience="vip", unit_type="user", digest=DIGEST, count=3)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    DiskRulesets(tmp_path).keep(KeptRuleset("demo", 7, now, ruleset.SerializeToString()))
+    store.away = True
+    assert DiskIdLists(store, folder).fingerprints("demo", DIGEST)[0:] == CONTENT
+    with pytest.raises(DomainError, match="away"):
+        lists.fingerprints("other", DIGEST)
+    store.away = False
+    with pytest.raises(DomainError, match="id list") as refused:
+        lists.fingerprints("other", DIGEST)
+    assert refused.value.code is Code.NOT_FOUND

@@ -4,13 +4,18 @@ import logging
 import os
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkstemp
+from typing import Protocol
+from weakref import WeakValueDictionary
 
 from touchstone_assignment.conditions.id_set import digest_of
 
 from services.assignment.adapters.disk_snapshots import DiskRulesets
-from services.assignment.ports import IdLists
+from services.assignment.ports import Content, IdLists
+from shared import errors
+from shared.errors import Code, DomainError
 
 _LOG = logging.getLogger("touchstone.assignment")
 _DRAFT = ".draft"
@@ -19,6 +24,27 @@ MAX_BYTES = 1_073_741_824
 
 _UNUSED_S = 3600.0
 """How long a list that no kept ruleset names may wait for the one that will."""
+
+
+class StoredIdLists(IdLists, Protocol):
+    """IdLists of the store, which knows whose they are."""
+
+    def has(self, project: str, digest: str) -> bool:
+        """Whether the project ever had the list; UNAVAILABLE when the store is away."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class _Shared:
+    """Bytes that are in memory for as long as somebody sends them."""
+
+    content: bytes
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        return self.content[part]
 
 
 class DiskIdLists:
@@ -30,16 +56,45 @@ class DiskIdLists:
     folder, which stands in that of the rulesets.
     """
 
-    def __init__(self, lists: IdLists, folder: Path, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, lists: StoredIdLists, folder: Path, max_bytes: int = MAX_BYTES) -> None:
         self._lists = lists
         self._folder = folder
         self._rulesets = DiskRulesets(folder.parent)
         self._max_bytes = max_bytes
         self._making_room = threading.Lock()
+        self._shared: WeakValueDictionary[str, _Shared] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self._taking_turns = threading.Lock()
 
-    def fingerprints(self, project: str, digest: str) -> bytes:
-        """See IdLists: whose content it is only the store knows."""
-        return self._lists.fingerprints(project, digest)
+    def fingerprints(self, project: str, digest: str) -> Content:
+        """See IdLists: one content for all who send it at once, by the store or by a kept ruleset.
+
+        While the store is away, a project has what its kept rulesets name.
+        """
+        self._require(project, digest)
+        with self._turn(digest):
+            shared = self._shared.get(digest)
+            if shared is None:
+                content = self.anywhere(digest)
+                if content is None:
+                    raise errors.not_found("id list", digest)
+                shared = self._shared[digest] = _Shared(content)
+            return shared
+
+    def _require(self, project: str, digest: str) -> None:
+        try:
+            known = self._lists.has(project, digest)
+        except DomainError as error:
+            if error.code is not Code.UNAVAILABLE or digest not in self._rulesets.lists(project):
+                raise
+            return
+        if not known:
+            raise errors.not_found("id list", digest)
+
+    def _turn(self, digest: str) -> threading.Lock:
+        """Who comes second waits for the content of the first instead of reading it again."""
+        with self._taking_turns:
+            return self._turns.setdefault(digest, threading.Lock())
 
     def anywhere(self, digest: str) -> bytes | None:
         """See IdLists; while the store is away, what the disk has."""

@@ -66,11 +66,14 @@ class DiskRulesets:
         found = [self._newest(project) for project in sorted(projects)]
         return [kept for kept in found if kept is not None]
 
-    def lists(self) -> frozenset[str]:
-        """The digests of the id lists that some kept ruleset names; nothing is put aside."""
+    def lists(self, project: str | None = None) -> frozenset[str]:
+        """The digests of the id lists that kept rulesets name, of one project or of all.
+
+        Nothing is put aside.
+        """
         found: set[str] = set()
-        for path in self._folder.iterdir():
-            if path.suffix in (_CURRENT, _PREVIOUS):
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+            if path.suffix in (_CURRENT, _PREVIOUS) and project in (None, path.stem):
                 # A damaged one decides nothing, and one that is gone was just replaced.
                 with suppress(_RefusedError, OSError):
                     kept = ruleset_pb2.Ruleset.FromString(_read(path, path.stem).ruleset)

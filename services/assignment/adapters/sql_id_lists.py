@@ -113,6 +113,12 @@ class SqlIdLists:
             raise errors.not_found("id list", digest)
         return found
 
+    def has(self, project: str, digest: str) -> bool:
+        """Whether the project ever had the list; UNAVAILABLE when the store is away."""
+        query = sa.select(_LIST.chunk).where(_LIST.project == project, _LIST.digest == digest)
+        with self._database.read() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def anywhere(self, digest: str) -> bytes | None:
         """See IdLists."""
         query = sa.select(_LIST.project).where(_LIST.digest == digest).limit(1)
