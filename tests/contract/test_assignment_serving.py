@@ -40,6 +40,15 @@ async def test_a_sticky_unit_keeps_its_variant_when_the_rules_would_drop_it(worl
     assert await world.variants([unit(user="u1")], "button") == [("", "NOT_RUNNING", False)]
 
 
+async def test_to_ask_why_keeps_nothing(world: World) -> None:
+    await world.start("button", anonymous_unit_type="device")
+    for number in range(30):
+        await world.assign([unit(user=f"u{number}")], "button", explain=True)
+        await world.assign([unit(device=f"d{number}")], "button", explain=True)
+    both = [unit(user=f"u{number}", device=f"d{number}") for number in range(30)]
+    assert {found[1:] for found in await world.variants(both, "button")} == {("SPLIT", False)}
+
+
 async def test_a_customer_goes_on_with_what_the_device_was_served(world: World) -> None:
     await world.start("button", anonymous_unit_type="device")
     devices = [unit(device=f"d{n}") for n in range(40)]

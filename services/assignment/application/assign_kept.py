@@ -36,14 +36,19 @@ async def after_kept(
     units: Sequence[Subject],
     columns: Sequence[Column[Decision]],
     keeper: StickyKeeper,
+    *,
+    keep: bool = True,
 ) -> list[Column[Decision]]:
-    """The columns as they are served; the store is not touched when none of them keeps anything."""
+    """The columns as they are served, or without `keep` would be.
+
+    The store is not touched when none of them keeps anything.
+    """
     ids = _IdsOf(units)
     asked = [_asked(column.compiled, ids, column.cells) for column in columns]
     kept = [column for column in asked if column is not None]
     if not kept:
         return list(columns)
-    answers = iter(await keeper.apply(served.project, served.config_version, kept))
+    answers = iter(await keeper.apply(served.project, served.config_version, kept, keep=keep))
     return [
         column if question is None else replace(column, cells=next(answers))
         for column, question in zip(columns, asked, strict=True)
@@ -56,12 +61,12 @@ async def after_kept_explained(
     columns: Sequence[Column[Trace]],
     keeper: StickyKeeper,
 ) -> list[Column[Trace]]:
-    """The same of decisions with what led to them."""
+    """The same of decisions with what led to them. To ask why is not to be served."""
     bare = [
         Column(column.experiment_id, column.compiled, [trace.decision for trace in column.cells])
         for column in columns
     ]
-    found = await after_kept(served, units, bare, keeper)
+    found = await after_kept(served, units, bare, keeper, keep=False)
     return [
         replace(column, cells=[*map(_told, column.cells, after.cells)])
         for column, after in zip(columns, found, strict=True)

@@ -86,9 +86,17 @@ class StickyKeeper:
         )
 
     async def apply(
-        self, project: str, config_version: int, columns: Sequence[StickyColumn]
+        self,
+        project: str,
+        config_version: int,
+        columns: Sequence[StickyColumn],
+        *,
+        keep: bool = True,
     ) -> list[Sequence[Decision]]:
-        """The decisions of each column after what is kept, which is all that is served from now."""
+        """The decisions of each column after what is kept, which is all that is served from now.
+
+        Without `keep` they are what would be served: nobody is told, so nothing is kept.
+        """
         batch = Batch(columns, config_version, self._clock.now())
         if not batch.units:
             return [column.decisions for column in columns]
@@ -98,7 +106,7 @@ class StickyKeeper:
         if found is None:
             return [column.decisions for column in columns]
         wanted = await self._judged(batch, lambda: batch.settled(found))
-        if wanted != found:
+        if keep and wanted != found:
             kept = await self._ask(
                 batch,
                 lambda: self._store.keep(project, batch.experiments, batch.units, batch.settled),
