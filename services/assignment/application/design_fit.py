@@ -12,6 +12,8 @@ from services.assignment.ports import Configuration
 from shared import errors
 from shared.errors import FieldViolation
 
+KEEPING = ("sticky", "anonymous_unit_type")
+"""The fields of a design by which units keep what they were served first."""
 _UNIT_TYPES = ("unit_type", "anonymous_unit_type", "observed_unit_type")
 
 
@@ -19,8 +21,9 @@ def require_fit(
     configuration: Configuration, project: str, new: Design, old: Design | None = None
 ) -> None:
     """INVALID_ARGUMENT for a unit type or an attribute that the project does not declare, a rule
-    that is none, an audience that is not there, and a payload that sets what is no parameter of the
-    layer. What `old` has already is not judged again.
+    that is none, an audience that is not there, a payload that sets what is no parameter of the
+    layer, and units that keep what they were served in a layer with parameters. What `old` has
+    already is not judged again.
     """
     for field in _UNIT_TYPES:
         unit_type: str = getattr(new, field)
@@ -32,9 +35,30 @@ def require_fit(
     wrong = [
         *_targeting_faults(configuration, project, new, old),
         *_region_faults(configuration, project, new, old),
+        *_kept_faults(configuration, project, new, old),
     ]
     if wrong:
         raise errors.invalid_fields(wrong)
+
+
+def _kept_faults(
+    configuration: Configuration, project: str, new: Design, old: Design | None
+) -> Iterator[FieldViolation]:
+    """Code that asks for a parameter gets what the rules say, not what a unit keeps: there would be
+    two answers for one unit.
+    """
+    for field in KEEPING:
+        value = getattr(new, field)
+        if not value or new.source is not AssignmentSource.SLOTS:
+            continue
+        if old is not None and getattr(old, field) == value:
+            continue
+        if find_layer(configuration, project, new.layer).parameters:
+            yield FieldViolation(
+                field,
+                f"is {errors.shown(value)}; allowed: none in a layer with parameters, as "
+                f"{new.layer!r} is one: make the experiment in another layer",
+            )
 
 
 def _targeting_faults(

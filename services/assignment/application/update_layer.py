@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from services.assignment.application.design_fit import KEEPING
 from services.assignment.application.find import find_layer
 from services.assignment.domain.experiment import Experiment, State
 from services.assignment.domain.layer import Layer
@@ -69,6 +70,14 @@ def _require_parameters(old: Layer, new: Layer, configuration: Configuration) ->
 def _require_payloads(layer: Layer, experiments: list[Experiment]) -> None:
     """The first parameters of a layer bind the experiments that are in it already."""
     for experiment in experiments:
+        keeping = next((name for name in KEEPING if getattr(experiment.design, name)), None)
+        if keeping is not None and layer.parameters:
+            raise errors.failed_precondition(
+                "WRONG_STATE",
+                f"experiment {experiment.experiment_id!r} of layer {layer.layer_id!r} has "
+                f"{keeping}: its units keep what they were served, which a parameter cannot say; "
+                "make another layer, or stop the experiment",
+            )
         fault = next(payload_faults(layer, experiment.design.variants), None)
         if fault is not None:
             raise errors.failed_precondition(

@@ -138,6 +138,25 @@ def test_the_first_parameters_bind_the_experiments_that_are_there(stored: Stored
     stored.move("button", State.ARCHIVED)
 
 
+@pytest.mark.parametrize("keeping", [{"sticky": True}, {"anonymous_unit_type": "device"}])
+def test_units_that_keep_variants_and_parameters_do_not_meet(
+    stored: Stored, keeping: dict[str, Any]
+) -> None:
+    (field,) = keeping
+    stored.layer("checkout", parameters=(SIZE,))
+    stored.layer("plain")
+    with pytest.raises(DomainError, match=rf"^{field} is .*in a layer with parameters") as caught:
+        stored.experiment("button", layer="checkout", **keeping)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    stored.experiment("draft", layer="checkout")
+    change = UpdateExperiment("acme", "draft", keeping)
+    with pytest.raises(DomainError, match=rf"^{field} is "):
+        stored.change(lambda c: update_experiment(change, c, START))
+    stored.experiment("kept", layer="plain", **keeping)
+    with pytest.raises(DomainError, match=rf"experiment 'kept'.*has {field}"):
+        update(stored, "plain", parameters=(COLOUR,))
+
+
 def test_a_launch_stands_behind_an_experiment_and_before_the_default(stored: Stored) -> None:
     stored.layer("checkout", parameters=(SIZE,))
     stored.layer("launches", kind=LayerKind.LAUNCH, parameters=(SIZE,))
