@@ -78,6 +78,10 @@ class Rules:
     evaluator: Evaluator
     instead: Decision | None = None
 
+    @property
+    def digest(self) -> str:
+        return str(self.ruleset.config_version)
+
     async def decide(self, experiments: Sequence[str], subject: Subject) -> Sequence[Decision]:
         return [self.instead or self.evaluator.decide(key, subject) for key in experiments]
 
