@@ -422,13 +422,31 @@ def test_a_killed_experiment_is_out_here_too_whatever_else_only_the_server_knows
         assert local.decide("green", {"user": "u1"}).reason is Reason.KILLED
 
 
-@pytest.mark.parametrize("ids", [{"user": ""}, {"user": 5}, {"user": "\ud800"}, None])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        {"user": ""},
+        {"user": 5},
+        {"user": "\ud800"},
+        {"user": "a\0b"},
+        {"user": "é" * 129},
+        {"user": "u1", "org": ""},
+        None,
+    ],
+)
 def test_what_is_no_id_is_an_answer_and_no_exception(running, ids):
     with running.local() as local:
         assert local.wait_ready(20)
         answer = local.decide("green", ids, default="mine")
         assert answer[:3] == (None, "mine", Unanswered.INVALID)
         assert answer.detail
+
+
+def test_the_longest_id_that_the_service_takes_is_decided(running):
+    with running.local() as local:
+        assert local.wait_ready(20)
+        for name in ("é" * 128, "a b\u00a0c", "x" * 256):
+            assert local.decide("green", {"user": name}).reason is Reason.SPLIT
 
 
 def listed(*ids):

@@ -16,7 +16,7 @@ class Unanswered(enum.StrEnum):
     SERVER_ONLY = "SERVER_ONLY"
     """Only the service can decide, and was not asked, or did not answer in time."""
     INVALID = "INVALID"
-    """What was asked cannot be decided: an empty unit id, or ids that are no text."""
+    """What was asked cannot be decided: an id that the service refuses, or that is no text."""
 
 
 class Answer(NamedTuple):

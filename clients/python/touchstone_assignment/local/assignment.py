@@ -23,6 +23,7 @@ from touchstone_assignment.local.rule_book import RuleBook
 from touchstone_assignment.local.rules import Rules
 from touchstone_assignment.local.settings import Settings
 from touchstone_assignment.local.status import LOG, Change, Listener, Status, tell
+from touchstone_assignment.local.unit_ids import require_ids
 from touchstone_assignment.local.wire import GrpcWire, Wire
 from touchstone_assignment.subject import Subject
 
@@ -127,6 +128,7 @@ class LocalAssignment:
             return Answer(None, default, Reason.UNKNOWN_EXPERIMENT, rules.config_version)
         subject = Subject(ids, attributes, self._time_ns() / 1e9)
         try:
+            require_ids(ids)
             if experiment in rules.server_only:
                 return self._asker.decide(found.rule, subject, default)
             decision = found.decide(subject)
@@ -163,6 +165,7 @@ class LocalAssignment:
         unknown = defaults.keys() - rules.evaluator.parameter_rules.keys()
         asked = defaults.keys() & rules.server_only_parameters
         try:
+            require_ids(ids)
             here = [key for key in defaults if key not in asked and key not in unknown]
             found = rules.evaluator.parameters(subject, here) if here else {}
             answers = {
@@ -187,6 +190,7 @@ class LocalAssignment:
         if rules is None:
             return None
         try:
+            require_ids(ids)
             return rules.evaluator.held_out(Subject(ids, attributes, self._time_ns() / 1e9))
         except _BAD:
             return None
@@ -205,6 +209,7 @@ class LocalAssignment:
         if not rules.lists[audience] <= rules.at_hand:
             return None
         try:
+            require_ids(ids)
             subject = Subject(ids, attributes, self._time_ns() / 1e9)
             return rules.evaluator.member(audience, subject)
         except _BAD:
