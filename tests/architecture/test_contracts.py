@@ -102,7 +102,7 @@ def test_lint_refuses_a_contract_that_breaks_the_style(contracts, old, new, rule
         ("bool explain = 3", "string explain = 3"),
         ("bool explain = 3", "bool explain = 33"),
         ("bool explain = 3", "bool explained = 3"),
-        ("// Adds to each decision how it came about.\n  bool explain = 3;", ""),
+        ("bool explain = 3;", ""),
         ("(AssignRequest) returns (AssignResponse)", "(AssignRequest) returns (UnitContext)"),
         ("(AssignRequest) returns (Assign", "(AssignRequest) returns (stream Assign"),
         ("rpc Assign(", "rpc Decide("),
