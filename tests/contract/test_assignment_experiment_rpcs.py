@@ -409,7 +409,8 @@ async def test_what_cannot_be_forced_is_refused(world: World, sent: Any, part: s
 async def test_an_anonymous_id_may_be_forced_too(world: World) -> None:
     await world.demo.create(experiment={"anonymous_unit_type": "device"})
     sent = forced("d-1", kind="device")
-    await world.demo.call("SetForcedVariant", experiment=NAME, forced_variant=sent)
+    reply = await world.demo.call("SetForcedVariant", experiment=NAME, forced_variant=sent)
+    assert (reply.forced_variant.unit.type, reply.forced_variant.unit.id) == ("device", "d-1")
 
 
 async def test_forcing_is_versioned_and_every_change_is_audited(world: World) -> None:
