@@ -1,7 +1,6 @@
 """What units did before, from the event tables."""
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ibis
@@ -71,8 +70,3 @@ def _did(conversions: ir.Table, history: History) -> ir.Table:
         columns[f"{name} sum"] = ibis.ifelse(of_name, events.value, 0.0).sum()
         columns[f"{name} units"] = of_name.any().cast("int64")
     return events.group_by("unit_id").aggregate(**columns)
-
-
-def conversions_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The names without repetition, in their order."""
-    return tuple(dict.fromkeys(names))

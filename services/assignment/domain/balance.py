@@ -5,7 +5,6 @@ Austin (2009), "Balance diagnostics for comparing the distribution of baseline c
 Statistics in Medicine 28, equation 1. Unlike a t statistic it does not grow with the units.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -65,16 +64,3 @@ def _sums(values: Numbers, arms: Arms, variants: int) -> Numbers:
         for column in range(values.shape[1])
     ]
     return np.column_stack(columns)
-
-
-def most_balanced(
-    covariates: Numbers,
-    salts: Sequence[str],
-    arms_of: Callable[[str], Arms],
-    variants: int,
-) -> Balanced:
-    """Try each salt; the one with the smallest largest difference, the first of equals."""
-    tried = [differences(covariates, arms_of(salt), variants) for salt in salts]
-    largest = np.array([found.max() for found in tried])
-    best = int(np.argmin(largest))
-    return Balanced(salts[best], tried[best], float(np.median(largest)))

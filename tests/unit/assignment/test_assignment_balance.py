@@ -1,9 +1,9 @@
-"""Standardized differences and the search for the salt under which they are smallest."""
+"""Standardized differences between variants."""
 
 import numpy as np
 import pytest
 
-from services.assignment.domain.balance import differences, most_balanced
+from services.assignment.domain.balance import differences
 
 
 def test_a_difference_is_that_of_the_definition():
@@ -32,24 +32,3 @@ def test_what_cannot_differ_differs_by_nothing_and_what_always_differs_by_infini
 def test_a_variant_without_units_is_compared_with_nothing():
     covariates = np.array([[1.0], [2.0]])
     assert differences(covariates, np.array([0, 0]), 2).tolist() == [0.0]
-
-
-def test_the_search_takes_the_salt_with_the_smallest_largest_difference():
-    covariates = np.array([[0.0], [1.0], [0.0], [1.0]])
-    arms = {
-        "bad": np.array([0, 1, 0, 1]),
-        "good": np.array([0, 0, 1, 1]),
-        "as good": np.array([1, 1, 0, 0]),
-    }
-    found = most_balanced(covariates, list(arms), arms.__getitem__, 2)
-    assert found.salt == "good"
-    assert found.differences.tolist() == [0.0]
-    assert found.median == 0.0
-
-
-def test_more_salts_give_a_smaller_difference_than_chance_alone():
-    numbers = np.random.default_rng(20261122)
-    covariates = numbers.lognormal(0, 1.5, (2_000, 3))
-    arms = {f"s{n}": numbers.integers(0, 2, 2_000) for n in range(100)}
-    found = most_balanced(covariates, list(arms), arms.__getitem__, 2)
-    assert found.differences.max() < 0.5 * found.median
