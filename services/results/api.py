@@ -7,6 +7,7 @@ from touchstone.results.v1 import metric_service_pb2 as metric_pb
 from touchstone.results.v1 import metric_service_pb2_grpc as metric_rpc
 from touchstone.results.v1 import results_service_pb2 as pb
 from touchstone.results.v1 import results_service_pb2_grpc as rpc
+from touchstone_statistics.bayes import LiftPrior
 
 from services.results.application.change_metric import archive_metric, update_metric
 from services.results.application.create_metric import create_metric
@@ -19,7 +20,6 @@ from services.results.decode import (
     decode_patch,
     decode_target,
 )
-from services.results.domain.bayes import LiftPrior
 from services.results.encode import encode_metric, encode_results
 from services.results.ports import MetricReader, MetricWriter
 from shared.clock import Clock

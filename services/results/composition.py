@@ -6,13 +6,13 @@ from touchstone.results.v1 import (
     results_service_pb2,
     results_service_pb2_grpc,
 )
+from touchstone_statistics.bayes import LiftPrior
 
 from services.results.adapters.assignment import GrpcExperimentSource
 from services.results.adapters.lake import LakeMoments
 from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
 from services.results.api import MetricServicer, ResultsServicer
 from services.results.application.get_results import Sources
-from services.results.domain.bayes import LiftPrior
 from services.results.settings import Settings
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity

@@ -7,12 +7,12 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from touchstone.results.v1 import metric_pb2, metric_service_pb2, results_service_pb2
+from touchstone_statistics.bayes import LiftPrior
 
 from services.results.application.change_metric import MetricToChange, Patch
 from services.results.application.create_metric import CreateMetric
 from services.results.application.find_metric import ListMetrics
 from services.results.application.get_results import GetResults
-from services.results.domain.bayes import LiftPrior
 from services.results.domain.metric import Direction, MetricDefinition, MetricKind, MetricRole
 from services.results.domain.report import Method
 from shared import errors

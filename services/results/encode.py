@@ -3,11 +3,11 @@
 import math
 
 from touchstone.results.v1 import metric_pb2, results_pb2
+from touchstone_statistics.gaps import FloatArray, Gap, GapArray, NotEstimable
+from touchstone_statistics.health import ALERT_BELOW
+from touchstone_statistics.interval import Interval, Shape
 
 from services.results.decode import DIRECTIONS, KINDS, ROLES
-from services.results.domain.gaps import FloatArray, Gap, GapArray, NotEstimable
-from services.results.domain.health import ALERT_BELOW
-from services.results.domain.interval import Interval, Shape
 from services.results.domain.metric import Metric
 from services.results.domain.report import ExperimentReport, MetricReport, RateComparison
 from shared.identity.wire import STITCHING_OF

@@ -127,11 +127,11 @@ def test_import_contracts_hold(linted):
 @pytest.mark.parametrize(
     ("target", "line"),
     [
-        ("services/results/domain/moments.py", "import services.attribution.domain.arrays"),
+        ("services/results/domain/observation.py", "import services.attribution.domain.arrays"),
         ("services/attribution/domain/arrays.py", "import sqlalchemy"),
         ("services/assignment/domain/layer.py", "import grpc"),
         ("services/assignment/domain/layer.py", "import logging"),
-        ("services/results/domain/moments.py", "import services.results.application"),
+        ("services/results/domain/observation.py", "import services.results.application"),
         ("services/events/application/flush.py", "import services.events.adapters"),
         ("shared/errors.py", "import services.events.domain"),
     ],

@@ -15,14 +15,14 @@ import pyarrow as pa
 from scipy import stats
 from tea_tasting.aggr import Aggregates
 from tea_tasting.metrics import Mean as TeaMean
+from touchstone_statistics.bayes import Bayes, LiftPrior
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.estimand import Mean, estimate
+from touchstone_statistics.inference import Fixed
+from touchstone_statistics.moments import Moments
 
 from services.results.adapters.lake import LakeMoments
-from services.results.domain.bayes import Bayes, LiftPrior
-from services.results.domain.contrast import Contrast
-from services.results.domain.estimand import Mean, estimate
-from services.results.domain.inference import Fixed
 from services.results.domain.metric import Measure, Metric, MetricDefinition, MetricKind
-from services.results.domain.moments import Moments
 from services.results.domain.observation import Arm, ExperimentPlan, Observation, Question
 from services.results.domain.report import Method, report_metric
 from shared.identity.reader import IdentityReader

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from touchstone_statistics.health import sample_ratio
 
 from services.results.application.find_metric import get_metric
-from services.results.domain.health import sample_ratio
 from services.results.domain.metric import Metric
 from services.results.domain.observation import ExperimentPlan, Question
 from services.results.domain.report import ExperimentReport, Method, report_metric

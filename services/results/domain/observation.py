@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from touchstone_statistics.gaps import FloatArray
+from touchstone_statistics.moments import Moments
 
-from services.results.domain.gaps import FloatArray
 from services.results.domain.metric import Measure
-from services.results.domain.moments import Moments
 from shared.identity.belonging import Stitching
 
 

@@ -3,19 +3,20 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from services.results.domain.bayes import Bayes, LiftPrior, Posterior
-from services.results.domain.best import Best, best_arm
-from services.results.domain.beta import (
+from touchstone_statistics.bayes import Bayes, LiftPrior, Posterior
+from touchstone_statistics.best import Best, best_arm
+from touchstone_statistics.beta import (
     BetaComparison,
     BetaPosterior,
     compare,
     credible_difference,
 )
-from services.results.domain.contrast import Contrast
-from services.results.domain.estimand import Estimate, Mean, estimate
-from services.results.domain.gaps import Gap, NotEstimable
-from services.results.domain.health import SampleRatio
-from services.results.domain.inference import Fixed, Reading
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.estimand import Estimate, Mean, estimate
+from touchstone_statistics.gaps import Gap, NotEstimable
+from touchstone_statistics.health import SampleRatio
+from touchstone_statistics.inference import Fixed, Reading
+
 from services.results.domain.metric import Direction, Metric, MetricKind
 from services.results.domain.observation import ExperimentPlan, Observation, rounded
 

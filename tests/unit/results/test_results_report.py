@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from touchstone.results.v1 import results_pb2
+from touchstone_statistics.bayes import LiftPrior
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.estimand import Mean, estimate
+from touchstone_statistics.gaps import Gap, NotEstimable
+from touchstone_statistics.health import sample_ratio
+from touchstone_statistics.inference import Fixed
+from touchstone_statistics.moments import Moments
 
-from services.results.domain.bayes import LiftPrior
-from services.results.domain.contrast import Contrast
-from services.results.domain.estimand import Mean, estimate
-from services.results.domain.gaps import Gap, NotEstimable
-from services.results.domain.health import sample_ratio
-from services.results.domain.inference import Fixed
 from services.results.domain.metric import Direction, Metric, MetricDefinition, MetricKind
-from services.results.domain.moments import Moments
 from services.results.domain.observation import (
     Arm,
     DataCut,

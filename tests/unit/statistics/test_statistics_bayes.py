@@ -9,14 +9,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
-
-from services.results.domain.bayes import Bayes, LiftPrior
-from services.results.domain.best import best_arm
-from services.results.domain.beta import BetaPosterior, compare, credible_difference, exceeds
-from services.results.domain.contrast import Contrast
-from services.results.domain.estimand import Estimate
-from services.results.domain.gaps import Gap
-from services.results.domain.interval import Shape
+from touchstone_statistics.bayes import Bayes, LiftPrior
+from touchstone_statistics.best import best_arm
+from touchstone_statistics.beta import BetaPosterior, compare, credible_difference, exceeds
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.estimand import Estimate
+from touchstone_statistics.gaps import Gap
+from touchstone_statistics.interval import Shape
 
 
 def summarised(means: list[float], variances: list[float]) -> Contrast:

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
-from services.results.domain.moments import Moments, merge
+from touchstone_statistics.moments import Moments, merge
 
 finite = st.floats(-1e6, 1e6, allow_nan=False, width=32)
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from services.results.domain.bayes import LiftPrior
-from services.results.domain.estimand import Estimate
-from services.results.domain.gaps import FloatArray, Gap, GapArray, first_gap
+from touchstone_statistics.bayes import LiftPrior
+from touchstone_statistics.estimand import Estimate
+from touchstone_statistics.gaps import FloatArray, Gap, GapArray, first_gap
 
 REACH = 9.0
 STEP = 2.25

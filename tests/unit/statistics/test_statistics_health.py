@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from scipy import stats
-
-from services.results.domain.gaps import Gap, NotEstimable
-from services.results.domain.health import sample_ratio
+from touchstone_statistics.gaps import Gap, NotEstimable
+from touchstone_statistics.health import sample_ratio
 
 
 def test_matches_scipy_chisquare() -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from services.results.domain.contrast import Contrast
-from services.results.domain.gaps import FloatArray, GapArray
-from services.results.domain.interval import Fraction, Interval, Side, around, fieller
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.gaps import FloatArray, GapArray
+from touchstone_statistics.interval import Fraction, Interval, Side, around, fieller
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.results.domain.gaps import BoolArray, FloatArray, GapArray, quotient
+from touchstone_statistics.gaps import BoolArray, FloatArray, GapArray, quotient
 
 
 class Side(enum.Enum):

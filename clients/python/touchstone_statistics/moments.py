@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from services.results.domain.gaps import FloatArray, quotient
+from touchstone_statistics.gaps import FloatArray, quotient
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,8 +5,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from services.results.domain.gaps import FloatArray, Gap, GapArray, first_gap, quotient
-from services.results.domain.moments import Moments
+from touchstone_statistics.gaps import FloatArray, Gap, GapArray, first_gap, quotient
+from touchstone_statistics.moments import Moments
 
 # A spread below this share of the mean is rounding of equal values, not variation.
 RESOLUTION = 64 * float(np.finfo(np.float64).eps)

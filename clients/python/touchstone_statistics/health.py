@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from services.results.domain.gaps import FloatArray, Gap, NotEstimable
+from touchstone_statistics.gaps import FloatArray, Gap, NotEstimable
 
 ALERT_BELOW = 0.001
 

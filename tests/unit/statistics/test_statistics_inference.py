@@ -8,13 +8,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
-
-from services.results.domain.contrast import Contrast
-from services.results.domain.estimand import Estimate, Mean, Ratio, estimate
-from services.results.domain.gaps import Gap, NotEstimable, at
-from services.results.domain.inference import Fixed
-from services.results.domain.interval import Shape, Side
-from services.results.domain.moments import Moments
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.estimand import Estimate, Mean, Ratio, estimate
+from touchstone_statistics.gaps import Gap, NotEstimable, at
+from touchstone_statistics.inference import Fixed
+from touchstone_statistics.interval import Shape, Side
+from touchstone_statistics.moments import Moments
 
 
 def contrast_of(control: object, treatment: object) -> Contrast:

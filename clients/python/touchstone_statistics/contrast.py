@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.results.domain.estimand import Estimate
-from services.results.domain.gaps import FloatArray, Gap, GapArray, first_gap, quotient
+from touchstone_statistics.estimand import Estimate
+from touchstone_statistics.gaps import FloatArray, Gap, GapArray, first_gap, quotient
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from scipy import optimize, special
 
-from services.results.domain.gaps import BoolArray, FloatArray
+from touchstone_statistics.gaps import BoolArray, FloatArray
 
 POINTS = 192
 TAIL = 1e-18
