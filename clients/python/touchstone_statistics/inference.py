@@ -17,6 +17,10 @@ class Reading:
     All arrays have the shape of the contrast. `gap` covers statistic, dof, p-value and the
     interval of the difference; `lift_gap` covers the interval of the lift. Both intervals
     exclude zero exactly when `p_value < alpha`.
+
+    `critical` is how many standard errors the interval of the difference reaches, `log_e` the
+    natural logarithm of the evidence against equal means as an e-value (Vovk and Wang 2021);
+    an inference that has none of them leaves them None.
     """
 
     statistic: FloatArray
@@ -26,6 +30,8 @@ class Reading:
     lift: Interval
     gap: GapArray
     lift_gap: GapArray
+    critical: FloatArray | None = None
+    log_e: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class Fixed:
             lift=fieller(lift_fraction(contrast), critical, self.side),
             gap=gap,
             lift_gap=contrast.lift_spread_gap,
+            critical=critical,
         )
 
     def _critical(self, dof: FloatArray) -> FloatArray:
