@@ -13,7 +13,8 @@ from services.results.application.change_metric import MetricToChange, Patch
 from services.results.application.create_metric import CreateMetric
 from services.results.application.find_metric import ListMetrics
 from services.results.application.get_results import GetResults
-from services.results.domain.metric import Direction, MetricDefinition, MetricKind, MetricRole
+from services.results.domain.measure import MetricKind
+from services.results.domain.metric import Direction, MetricDefinition, MetricRole
 from services.results.domain.report import Method
 from shared import errors
 from shared.identity.wire import stitching_of

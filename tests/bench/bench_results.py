@@ -22,7 +22,8 @@ from touchstone_statistics.inference import Fixed
 from touchstone_statistics.moments import Moments
 
 from services.results.adapters.lake import LakeMoments
-from services.results.domain.metric import Measure, Metric, MetricDefinition, MetricKind
+from services.results.domain.measure import Measure, MetricKind
+from services.results.domain.metric import Metric, MetricDefinition
 from services.results.domain.observation import Arm, ExperimentPlan, Observation, Question
 from services.results.domain.report import Method, report_metric
 from shared.identity.reader import IdentityReader

@@ -31,7 +31,7 @@ from touchstone.events.v1 import (
 )
 
 from services.results.adapters.lake import LakeMoments
-from services.results.domain.metric import Measure, MetricKind
+from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.observation import Arm, ExperimentPlan, Question
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity

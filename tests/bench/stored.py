@@ -24,7 +24,7 @@ import pyarrow as pa
 from touchstone.events.v1 import event_pb2, events_service_pb2, events_service_pb2_grpc
 
 from services.results.adapters.lake import LakeMoments
-from services.results.domain.metric import Measure, MetricKind
+from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.observation import Arm, ExperimentPlan, Question
 from shared.clock import SystemClock
 from shared.identity.reader import IdentityReader

@@ -15,13 +15,8 @@ from services.results.adapters.sql import (
     SqlMetricWriter,
     migrate_metrics,
 )
-from services.results.domain.metric import (
-    Direction,
-    Metric,
-    MetricDefinition,
-    MetricKind,
-    MetricRole,
-)
+from services.results.domain.measure import MetricKind
+from services.results.domain.metric import Direction, Metric, MetricDefinition, MetricRole
 from services.results.ports import MetricStore
 from shared.errors import Code, DomainError
 from shared.mutations import Mutation, Mutations

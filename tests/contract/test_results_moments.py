@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.results.adapters.lake import LakeMoments
-from services.results.domain.metric import Measure, MetricKind
+from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.observation import (
     Arm,
     ExperimentPlan,

@@ -9,7 +9,7 @@ from typing import Any
 import ibis
 from ibis import ir
 
-from services.results.domain.metric import Measure, MetricKind
+from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.observation import (
     DataCut,
     ExperimentPlan,

@@ -11,13 +11,8 @@ import sqlalchemy as sa
 from google.protobuf.message import Message
 from sqlalchemy.exc import IntegrityError
 
-from services.results.domain.metric import (
-    Direction,
-    Metric,
-    MetricDefinition,
-    MetricKind,
-    MetricRole,
-)
+from services.results.domain.measure import MetricKind
+from services.results.domain.metric import Direction, Metric, MetricDefinition, MetricRole
 from services.results.ports import MetricStore
 from shared import errors
 from shared.mutations import Mutation, Mutations

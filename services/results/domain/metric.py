@@ -4,14 +4,7 @@ import datetime as dt
 import enum
 from dataclasses import dataclass
 
-
-class MetricKind(enum.Enum):
-    """How the events of a unit become its number."""
-
-    PROPORTION = "proportion"
-    """1 when the unit has an event, otherwise 0."""
-    MEAN = "mean"
-    """The sum of the values of the unit's events, 0 without any."""
+from services.results.domain.measure import Measure, MetricKind
 
 
 class Direction(enum.Enum):
@@ -27,19 +20,6 @@ class MetricRole(enum.Enum):
     PRIMARY = "primary"
     SECONDARY = "secondary"
     GUARDRAIL = "guardrail"
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """What has to be computed of each unit: the part of a definition that a query needs.
-
-    Events count from the first exposure of the unit on and, with a window, up to and including
-    that long after it.
-    """
-
-    kind: MetricKind
-    event_name: str
-    window: dt.timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

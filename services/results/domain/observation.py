@@ -9,7 +9,7 @@ import numpy as np
 from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.moments import Moments
 
-from services.results.domain.metric import Measure
+from services.results.domain.measure import Measure
 from shared.identity.belonging import Stitching
 
 

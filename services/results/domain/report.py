@@ -17,7 +17,8 @@ from touchstone_statistics.gaps import Gap, NotEstimable
 from touchstone_statistics.health import SampleRatio
 from touchstone_statistics.inference import Fixed, Reading
 
-from services.results.domain.metric import Direction, Metric, MetricKind
+from services.results.domain.measure import MetricKind
+from services.results.domain.metric import Direction, Metric
 from services.results.domain.observation import ExperimentPlan, Observation, rounded
 
 

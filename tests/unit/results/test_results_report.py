@@ -18,7 +18,8 @@ from touchstone_statistics.health import sample_ratio
 from touchstone_statistics.inference import Fixed
 from touchstone_statistics.moments import Moments
 
-from services.results.domain.metric import Direction, Metric, MetricDefinition, MetricKind
+from services.results.domain.measure import MetricKind
+from services.results.domain.metric import Direction, Metric, MetricDefinition
 from services.results.domain.observation import (
     Arm,
     DataCut,
