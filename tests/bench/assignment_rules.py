@@ -16,7 +16,14 @@ EXPERIMENTS, AUDIENCES, A_LAYER = 5000, 1000, 5
 def one_experiment(
     version: experiment_pb2.HashVersion.ValueType, slots: int = 10_000, *, targeted: bool = True
 ) -> Evaluator:
-    """The experiment `button` in halves, for units whose country is DE."""
+    """What decides the experiment `button`, in halves, for units whose country is DE."""
+    return compiled(one_ruleset(version, slots, targeted=targeted))
+
+
+def one_ruleset(
+    version: experiment_pb2.HashVersion.ValueType, slots: int = 10_000, *, targeted: bool = True
+) -> ruleset_pb2.Ruleset:
+    """The rules of it."""
     layer = ruleset_pb2.LayerRule(
         layer="bench", unit_type="user", salt="layer/bench", hash_version=version
     )
@@ -24,7 +31,9 @@ def one_experiment(
     rule.salt, rule.hash_version = SPLIT_SALT, version
     if targeted:
         rule.targeting.CopyFrom(_country(["DE"]))
-    return compiled(ruleset_pb2.Ruleset(format=1, project="p", experiments=[rule], layers=[layer]))
+    return ruleset_pb2.Ruleset(
+        format=1, project="p", config_version=1, experiments=[rule], layers=[layer]
+    )
 
 
 def large_ruleset(config_version: int = 1, stopped: int = -1) -> ruleset_pb2.Ruleset:

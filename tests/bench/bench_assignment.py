@@ -17,6 +17,7 @@ from mmh3 import mmh3_32_uintdigest
 from touchstone.assignment.v1 import experiment_pb2
 from touchstone_assignment.subject import Subject
 
+from tests.bench.assignment_local import local_decisions
 from tests.bench.assignment_rules import SPLIT_SALT, one_experiment
 from tests.bench.assignment_scale import at_scale, in_bulk
 from tests.bench.assignment_watch import watch_changes
@@ -64,7 +65,8 @@ def run() -> list[BenchRow]:
     ]
     for environment, peer, name, requirements, goal in PEERS:
         rows += _beside(environment, peer, name, requirements, goal)
-    return rows + in_bulk() + at_scale() + assign_beside_echo() + watch_changes()
+    rows += local_decisions() + in_bulk() + at_scale()
+    return rows + assign_beside_echo() + watch_changes()
 
 
 def _beside(

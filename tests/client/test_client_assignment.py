@@ -26,6 +26,7 @@ from touchstone_assignment.local import (
 )
 from touchstone_assignment.local.kept_rules import path_of
 from touchstone_assignment.local.status import Kind
+from touchstone_assignment.subject import Subject
 
 from tests.client.local_rig import KEY, PROJECT, QUICK, Running, experiment, follows, rules
 from tests.client.rig import CLIENT, eventually, finished, python
@@ -431,6 +432,10 @@ def test_a_killed_experiment_is_out_here_too_whatever_else_only_the_server_knows
         {"user": "a\0b"},
         {"user": "é" * 129},
         {"user": "u1", "org": ""},
+        {"user": "u1", "Org": "o1"},
+        {"user": "u1", "o" * 33: "o1"},
+        {"user": "u1", 5: "o1"},
+        {"user": "x" * 257},
         None,
     ],
 )
@@ -447,6 +452,19 @@ def test_the_longest_id_that_the_service_takes_is_decided(running):
         assert local.wait_ready(20)
         for name in ("é" * 128, "a b\u00a0c", "x" * 256):
             assert local.decide("green", {"user": name}).reason is Reason.SPLIT
+            # Of a type that no rule names, too.
+            ids = {"user": "u1", "some_other": name}
+            assert local.decide("green", ids).reason is Reason.SPLIT
+
+
+def test_ids_of_every_form_get_what_the_evaluator_says(running):
+    names = ["u1", "a b", "50%", "é", "~", "x" * 256, "%" * 256, "\u00a0"]
+    with running.local() as local:
+        assert local.wait_ready(20)
+        for name in names:
+            for ids in ({"user": name}, {"org": "o%", "user": name}, {"user": name, "org": "o1"}):
+                wanted = local.evaluator.decide("green", Subject(ids))
+                assert local.decide("green", ids).variant == wanted.variant
 
 
 def listed(*ids):

@@ -19,7 +19,7 @@ class Subject:
     A plain class: a frozen one takes longer to make than to decide about.
     """
 
-    __slots__ = ("_unit", "_unit_type", "attributes", "decided", "ids", "now_s")
+    __slots__ = ("attributes", "decided", "ids", "now_s", "unit_bytes", "unit_type")
 
     def __init__(
         self,
@@ -31,8 +31,10 @@ class Subject:
         self.attributes = attributes
         self.now_s = now_s
         """Seconds since 1970-01-01 UTC."""
-        self._unit_type: str | None = None
-        self._unit: bytes
+        self.unit_type: str | None = None
+        """The type of the id that was asked for last; None before the first."""
+        self.unit_bytes: bytes
+        """The bytes that end the keys of that id."""
         self.decided: dict[Callable[[Subject], Decision], Decision] | None = None
         """What experiments that others need decided about it; None before the first."""
 
@@ -42,8 +44,8 @@ class Subject:
         ValueError when the id cannot be a key.
         """
         # Most subjects are asked for one type over and over; the compiler interns its names.
-        if unit_type is self._unit_type:
-            return self._unit
+        if unit_type is self.unit_type:
+            return self.unit_bytes
         unit_id = self.ids.get(unit_type)
         if unit_id is None:
             return None
@@ -52,5 +54,5 @@ class Subject:
             unit = unit_id.encode()
         else:
             unit = unit_bytes(unit_id)
-        self._unit_type, self._unit = unit_type, unit
+        self.unit_type, self.unit_bytes = unit_type, unit
         return unit

@@ -23,9 +23,8 @@ from touchstone_assignment.local.rule_book import RuleBook
 from touchstone_assignment.local.rules import Rules
 from touchstone_assignment.local.settings import Settings
 from touchstone_assignment.local.status import LOG, Change, Listener, Status, tell
-from touchstone_assignment.local.unit_ids import require_ids
+from touchstone_assignment.local.unit_ids import taken_subject
 from touchstone_assignment.local.wire import GrpcWire, Wire
-from touchstone_assignment.subject import Subject
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _FORK_WAIT_S = 1.0
@@ -126,9 +125,8 @@ class LocalAssignment:
         found = rules.evaluator.experiments.get(experiment)
         if found is None:
             return Answer(None, default, Reason.UNKNOWN_EXPERIMENT, rules.config_version)
-        subject = Subject(ids, attributes, self._time_ns() / 1e9)
         try:
-            require_ids(ids)
+            subject = taken_subject(ids, attributes, self._time_ns() / 1e9, rules.unit_types)
             if experiment in rules.server_only:
                 return self._asker.decide(found.rule, subject, default)
             decision = found.decide(subject)
@@ -161,11 +159,10 @@ class LocalAssignment:
         rules = self._book.rules if self._started else self._first_rules()
         if rules is None:
             return _defaults(defaults, Unanswered.NOT_READY)
-        subject = Subject(ids, attributes, self._time_ns() / 1e9)
         unknown = defaults.keys() - rules.evaluator.parameter_rules.keys()
         asked = defaults.keys() & rules.server_only_parameters
         try:
-            require_ids(ids)
+            subject = taken_subject(ids, attributes, self._time_ns() / 1e9, rules.unit_types)
             here = [key for key in defaults if key not in asked and key not in unknown]
             found = rules.evaluator.parameters(subject, here) if here else {}
             answers = {
@@ -190,8 +187,9 @@ class LocalAssignment:
         if rules is None:
             return None
         try:
-            require_ids(ids)
-            return rules.evaluator.held_out(Subject(ids, attributes, self._time_ns() / 1e9))
+            now_s = self._time_ns() / 1e9
+            subject = taken_subject(ids, attributes, now_s, rules.unit_types)
+            return rules.evaluator.held_out(subject)
         except _BAD:
             return None
 
@@ -209,8 +207,7 @@ class LocalAssignment:
         if not rules.lists[audience] <= rules.at_hand:
             return None
         try:
-            require_ids(ids)
-            subject = Subject(ids, attributes, self._time_ns() / 1e9)
+            subject = taken_subject(ids, attributes, self._time_ns() / 1e9, rules.unit_types)
             return rules.evaluator.member(audience, subject)
         except _BAD:
             return None
