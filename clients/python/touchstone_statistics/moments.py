@@ -1,5 +1,6 @@
 """Centred moments of several columns over the units of an arm: all that the statistics need."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -60,6 +61,20 @@ class Moments:
         return cls.of(matrix.shape[0], mean + residual, centred.T @ centred)
 
     @classmethod
+    def from_sums(cls, units: ArrayLike, sums: ArrayLike, co_moment: ArrayLike) -> Self:
+        """Moments from counts (B), column sums (B + (k,)) and centred co-moments (B + (k, k)).
+
+        Raises ValueError for a negative or infinite count, and for sums of no units.
+        """
+        count = np.asarray(units, dtype=np.float64)
+        total = np.asarray(sums, dtype=np.float64)
+        if not np.all((count >= 0) & np.isfinite(count)):
+            raise ValueError(f"units are {count}; each must be finite and not negative")
+        if np.any((count == 0)[..., None] & (total != 0)):
+            raise ValueError(f"sums are {total} with units {count}; no units add up to zero")
+        return cls.of(count, quotient(total, count[..., None], 0.0), co_moment)
+
+    @classmethod
     def empty(cls, batch: tuple[int, ...], columns: int) -> Self:
         """Moments of no units at all."""
         return cls(
@@ -73,6 +88,43 @@ class Moments:
     def __getitem__(self, index: Any) -> Self:
         """A part of the batch, for instance one arm."""
         return type(self).of(self.units[index], self.mean[index], self.co_moment[index])
+
+    def select(self, columns: Sequence[int]) -> Self:
+        """The moments of some of the columns, in the order asked for."""
+        index = np.asarray(columns, dtype=np.intp)
+        return type(self)(
+            self.units, self.mean[..., index], self.co_moment[..., index[:, None], index]
+        )
+
+    def total(self, axis: int = -1) -> Self:
+        """Moments of the union of all parts along one axis of the batch.
+
+        Source: Chan, Golub and LeVeque (1983), equation 2.1 for many parts at once: the co-moment
+        within the parts and that between their means. Nothing cancels: all terms are squares.
+        """
+        place = range(self.units.ndim)[axis]
+        units = self.units.sum(axis=place)
+        share = quotient(self.units, np.expand_dims(units, place), 0.0)[..., None]
+        # Shares are taken of deviations from a part that has units, so that equal means stay equal.
+        origin = np.take_along_axis(
+            self.mean, np.argmax(self.units > 0, axis=place, keepdims=True)[..., None], axis=place
+        )
+        shift = (share * (self.mean - origin)).sum(axis=place, keepdims=True)
+        mean = np.where(units[..., None] > 0, (origin + shift).squeeze(place), 0.0)
+        apart = np.where(share > 0, self.mean - np.expand_dims(mean, place), 0.0)
+        between = self.units[..., None, None] * apart[..., :, None] * apart[..., None, :]
+        return type(self)(units, mean, (self.co_moment + between).sum(axis=place))
+
+    def pooled_within(self, axis: int = -1) -> FloatArray:
+        """Covariance within the parts along one axis (arms), pooled: zero where it is unknown.
+
+        The sum of the centred co-moments over the sum of `units - 1`, unbiased when the parts
+        share a covariance. Differences between the parts' means do not enter, so a treatment
+        effect cannot.
+        """
+        place = range(self.units.ndim)[axis]
+        dof = np.maximum(self.units - 1.0, 0.0).sum(axis=place)
+        return np.asarray(self.co_moment.sum(axis=place) / np.maximum(dof, 1.0)[..., None, None])
 
     @property
     def covariance(self) -> FloatArray:

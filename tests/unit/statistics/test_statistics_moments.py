@@ -61,6 +61,56 @@ def test_no_units_is_the_neutral_element_of_a_batch() -> None:
     np.testing.assert_array_equal(merged.co_moment, stacked.co_moment)
 
 
+@given(parts())
+def test_a_total_over_an_axis_equals_all_rows_at_once(rows: list[np.ndarray]) -> None:
+    each = [Moments.from_rows(part) for part in rows]
+    stacked = Moments.of(
+        [m.units for m in each], [m.mean for m in each], [m.co_moment for m in each]
+    )
+    scale = 1.0 + max(float(np.abs(part).max(initial=0)) for part in rows)
+    assert_same(stacked.total(), Moments.from_rows(np.concatenate(rows)), scale)
+
+
+def test_a_total_takes_the_axis_that_is_named() -> None:
+    rows = np.random.default_rng(3).normal(1e6, 1.0, size=(2, 3, 50, 2))
+    cells = [[Moments.from_rows(cell) for cell in line] for line in rows]
+    batch = Moments.of(
+        [[m.units for m in line] for line in cells],
+        [[m.mean for m in line] for line in cells],
+        [[m.co_moment for m in line] for line in cells],
+    )
+    first, last = batch.total(0), batch.total(-1)
+    assert_same(first[1], Moments.from_rows(rows[:, 1].reshape(-1, 2)), 3.0)
+    assert_same(last[1], Moments.from_rows(rows[1].reshape(-1, 2)), 3.0)
+
+
+def test_the_pooled_covariance_ignores_differences_between_arms() -> None:
+    rng = np.random.default_rng(4)
+    arms = [rng.normal(size=(n, 2)) for n in (30, 80)]
+    apart = [Moments.from_rows(arm + shift) for arm, shift in zip(arms, (0, 50), strict=True)]
+    both = Moments.of(
+        [m.units for m in apart], [m.mean for m in apart], [m.co_moment for m in apart]
+    )
+    expected = (29 * np.cov(arms[0].T) + 79 * np.cov(arms[1].T)) / 108
+    np.testing.assert_allclose(both.pooled_within(), expected, rtol=1e-10)
+
+
+def test_columns_are_selected_in_the_order_asked_for() -> None:
+    rows = np.random.default_rng(5).normal(size=(20, 4))
+    some = Moments.from_rows(rows).select([3, 1])
+    np.testing.assert_allclose(some.mean, rows[:, [3, 1]].mean(axis=0))
+    np.testing.assert_allclose(some.covariance, np.cov(rows[:, [3, 1]].T))
+
+
+def test_sums_become_means() -> None:
+    moments = Moments.from_sums([4, 0], [[10.0], [0.0]], [[[5.0]], [[0.0]]])
+    np.testing.assert_array_equal(moments.mean, [[2.5], [0.0]])
+    with pytest.raises(ValueError, match="no units add up to zero"):
+        Moments.from_sums([0], [[1.0]], [[[0.0]]])
+    with pytest.raises(ValueError, match="not negative"):
+        Moments.from_sums([-1], [[1.0]], [[[0.0]]])
+
+
 @pytest.mark.parametrize(
     ("mean", "co_moment", "message"),
     [([[1.0]], np.zeros((2, 1, 1)), "mean has shape"), ([[1.0], [2.0]], [[0.0]], "co_moment has")],
