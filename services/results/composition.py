@@ -11,7 +11,8 @@ from touchstone_statistics.bayes import LiftPrior
 from services.results.adapters.assignment import GrpcExperimentSource
 from services.results.adapters.lake import LakeMoments
 from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
-from services.results.api import MetricServicer, ResultsServicer
+from services.results.api.metrics import MetricServicer
+from services.results.api.results import ResultsServicer
 from services.results.application.get_results import Sources
 from services.results.settings import Settings
 from shared.identity.reader import IdentityReader

@@ -35,7 +35,7 @@ from services.results.domain.report import (
     RateComparison,
     report_metric,
 )
-from services.results.encode import encode_results
+from services.results.wire.results_encode import encode_results
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "results_hillstrom.json"
 HILLSTROM = json.loads(GOLDEN.read_text())

@@ -1,4 +1,4 @@
-"""From requests to commands."""
+"""From requests about metrics to commands."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -6,23 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from touchstone.results.v1 import metric_pb2, metric_service_pb2, results_service_pb2
-from touchstone_statistics.bayes import LiftPrior
+from touchstone.results.v1 import metric_pb2, metric_service_pb2
 
 from services.results.application.change_metric import MetricToChange, Patch
 from services.results.application.create_metric import CreateMetric
 from services.results.application.find_metric import ListMetrics
-from services.results.application.get_results import GetResults
 from services.results.domain.measure import MetricKind
 from services.results.domain.metric import Direction, MetricDefinition, MetricRole
-from services.results.domain.report import Method
 from shared import errors
-from shared.identity.wire import stitching_of
 from shared.resource_names import require_id, require_parent
 from shared.state.paging import read_page
-
-DEFAULT_ALPHA = 0.05
-SMALLEST_ALPHA = 1e-9
 
 KINDS = {
     metric_pb2.METRIC_KIND_PROPORTION: MetricKind.PROPORTION,
@@ -92,20 +85,3 @@ def decode_list(request: metric_service_pb2.ListMetricsRequest, project: str) ->
     """Which page ListMetrics asks for."""
     require_parent(request.parent, project)
     return ListMetrics(project, read_page(request, project), request.show_archived)
-
-
-def decode_get_results(
-    request: results_service_pb2.GetResultsRequest, project: str, prior: LiftPrior
-) -> GetResults:
-    """What GetResults asks for."""
-    alpha = request.alpha or DEFAULT_ALPHA
-    if not SMALLEST_ALPHA <= alpha <= 0.5:
-        allowed = f"0 for {DEFAULT_ALPHA}, or from {SMALLEST_ALPHA} to 0.5"
-        raise errors.invalid("alpha", request.alpha, allowed)
-    return GetResults(
-        project=project,
-        experiment_id=require_id(request.experiment, project, "experiments"),
-        metric_ids=tuple(require_id(name, project, "metrics") for name in request.metrics),
-        method=Method(prior, alpha),
-        stitching=stitching_of(request.stitching),
-    )

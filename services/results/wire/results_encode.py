@@ -1,21 +1,17 @@
-"""From metrics and reports to messages."""
+"""From reports to messages."""
 
 import math
 
-from touchstone.results.v1 import metric_pb2, results_pb2
+from touchstone.results.v1 import results_pb2
 from touchstone_statistics.gaps import FloatArray, Gap, GapArray, NotEstimable
 from touchstone_statistics.health import ALERT_BELOW
 from touchstone_statistics.interval import Interval, Shape
 
-from services.results.decode import DIRECTIONS, KINDS, ROLES
-from services.results.domain.metric import Metric
 from services.results.domain.report import ExperimentReport, MetricReport, RateComparison
+from services.results.wire.metric_encode import KIND_OF
 from shared.identity.wire import STITCHING_OF
 from shared.resource_names import resource_name
 
-KIND_OF = {kind: number for number, kind in KINDS.items()}
-DIRECTION_OF = {direction: number for number, direction in DIRECTIONS.items()}
-ROLE_OF = {role: number for number, role in ROLES.items()}
 REASON_OF = {
     Gap.NO_UNITS: results_pb2.NOT_ESTIMABLE_NO_UNITS,
     Gap.ONE_UNIT: results_pb2.NOT_ESTIMABLE_ONE_UNIT,
@@ -24,30 +20,6 @@ REASON_OF = {
     Gap.NOT_APPLICABLE: results_pb2.NOT_ESTIMABLE_NOT_APPLICABLE,
 }
 BETA_PRIOR = "uniform, Beta(1, 1), on the rate of each arm"
-
-
-def encode_metric(metric: Metric) -> metric_pb2.Metric:
-    """A metric as its owner sees it."""
-    definition = metric.definition
-    message = metric_pb2.Metric(
-        name=resource_name(metric.project, "metrics", metric.metric_id),
-        display_name=definition.display_name,
-        description=definition.description,
-        kind=KIND_OF[definition.kind],
-        event_name=definition.event_name,
-        direction=DIRECTION_OF[definition.direction],
-        role=ROLE_OF[definition.role],
-        currency=definition.currency,
-        version=metric.version,
-        etag=metric.etag,
-    )
-    message.create_time.FromDatetime(metric.create_time)
-    message.update_time.FromDatetime(metric.update_time)
-    if definition.window is not None:
-        message.conversion_window.FromTimedelta(definition.window)
-    if metric.archive_time is not None:
-        message.archive_time.FromDatetime(metric.archive_time)
-    return message
 
 
 def encode_results(

@@ -1,0 +1,1 @@
+"""The servicers: decode, handle, encode."""
