@@ -38,16 +38,19 @@ class Reading:
 class Fixed:
     """A single look at a horizon chosen beforehand, at level `alpha` (0 < alpha <= 0.5).
 
+    `alpha` may be an array that broadcasts to the contrast: the level that a correction for
+    many comparisons leaves to each.
+
     Estimand: the difference of means. Assumes independent units and enough of them for the
     mean of each arm to be nearly normal; variances may differ. Looking at it more than once
     inflates the error rate.
     """
 
-    alpha: float = 0.05
+    alpha: float | FloatArray = 0.05
     side: Side = Side.TWO_SIDED
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.alpha <= 0.5:
+        if not np.all((np.asarray(self.alpha) > 0.0) & (np.asarray(self.alpha) <= 0.5)):
             raise ValueError(f"alpha is {self.alpha}; it must be above 0 and at most 0.5")
 
     def read(self, contrast: Contrast) -> Reading:
@@ -69,7 +72,8 @@ class Fixed:
         )
 
     def _critical(self, dof: FloatArray) -> FloatArray:
-        tail = self.alpha / 2 if self.side is Side.TWO_SIDED else self.alpha
+        level = np.asarray(self.alpha)
+        tail = level / 2 if self.side is Side.TWO_SIDED else level
         return np.asarray(-special.stdtrit(dof, tail))
 
     def _p_value(self, statistic: FloatArray, dof: FloatArray) -> FloatArray:
