@@ -64,7 +64,8 @@ class Bayes:
         gap = contrast.lift_spread_gap
         size = np.where(gap == 0, np.abs(contrast.control.value), 1.0)
         variance = np.where(gap == 0, contrast.variance, 1.0)
-        prior_mean, prior_variance = self.prior.mean * size, (self.prior.std_dev * size) ** 2
+        prior_mean = (self.prior.mean - contrast.null_lift) * size
+        prior_variance = (self.prior.std_dev * size) ** 2
         weight = prior_variance / (prior_variance + variance)
         mean = prior_mean + weight * (contrast.difference - prior_mean)
         std_dev = np.sqrt(weight * variance)
@@ -93,13 +94,15 @@ def _posterior_fraction(contrast: Contrast, mean: FloatArray, weight: FloatArray
     """
     variance = np.where(contrast.spread_gap == 0, contrast.variance, 1.0)
     control = contrast.control
-    slope = -control.variance / variance
+    slope = contrast.control_covariance / variance
     moved = control.value + slope * (mean - contrast.difference)
     sign = np.where(moved < 0, -1.0, 1.0)
     return Fraction(
         numerator=mean,
         denominator=np.abs(moved),
         numerator_variance=weight * variance,
-        denominator_variance=control.variance + slope * control.variance * (1.0 - weight),
-        covariance=-sign * weight * control.variance,
+        denominator_variance=control.variance
+        - slope * contrast.control_covariance * (1.0 - weight),
+        covariance=sign * weight * contrast.control_covariance,
+        offset=contrast.null_lift,
     )

@@ -17,7 +17,8 @@ class Estimate:
     """An estimated quantity of each arm; all arrays share the batch shape of the moments.
 
     `variance` is the sampling variance of `value` (its square root is the standard error).
-    `gap` says why the value is missing, `spread_gap` why its variance is.
+    `gap` says why the value is missing, `spread_gap` why its variance is. `freedom` holds the
+    degrees of freedom of the variance where they are not `units - 1`.
     """
 
     value: FloatArray
@@ -25,10 +26,17 @@ class Estimate:
     units: FloatArray
     gap: GapArray
     spread_gap: GapArray
+    freedom: FloatArray | None = None
 
     @property
     def std_err(self) -> FloatArray:
         return np.asarray(np.sqrt(self.variance))
+
+    @property
+    def dof(self) -> FloatArray:
+        """Degrees of freedom of the variance; 1 where it is unknown."""
+        own = self.units - 1.0 if self.freedom is None else self.freedom
+        return np.asarray(np.maximum(own, 1.0))
 
     def __getitem__(self, index: Any) -> Self:
         """A part of the batch, for instance one arm."""
@@ -38,6 +46,7 @@ class Estimate:
             np.asarray(self.units[index]),
             np.asarray(self.gap[index]),
             np.asarray(self.spread_gap[index]),
+            None if self.freedom is None else np.asarray(self.freedom[index]),
         )
 
 

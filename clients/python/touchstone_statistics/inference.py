@@ -1,4 +1,4 @@
-"""What a contrast says: one p-value of equal means and the intervals that agree with it."""
+"""What a contrast says: one p-value of its null hypothesis and the intervals that agree with it."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,12 @@ from touchstone_statistics.interval import Fraction, Interval, Side, around, fie
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """The test of equal means with an interval for the difference and one for the lift.
+    """The test of a null lift, mostly zero, with intervals for the difference and for the lift.
 
     All arrays have the shape of the contrast. `gap` covers statistic, dof, p-value and the
-    interval of the difference; `lift_gap` covers the interval of the lift. Both intervals
-    exclude zero exactly when `p_value < alpha`.
+    interval of the difference; `lift_gap` covers the interval of the lift. The interval of the
+    difference excludes zero, and that of the lift the null lift of the contrast, exactly when
+    `p_value < alpha`.
 
     `critical` is how many standard errors the interval of the difference reaches, `log_e` the
     natural logarithm of the evidence against equal means as an e-value (Vovk and Wang 2021);
@@ -85,16 +86,19 @@ class Fixed:
 
 
 def lift_fraction(contrast: Contrast) -> Fraction:
-    """Difference over the size of the control mean, with their covariance.
+    """The difference over the size of the control mean, moved back by the null lift.
 
-    Both hold the control mean, so their covariance is minus its sampling variance.
+    Both hold the control mean, so they covary. With a null lift of -M the numerator is
+    mT - (1 - M) mC: the set of lifts then excludes -M exactly when the test of it rejects.
     """
     shape = contrast.difference.shape
+    size = np.abs(contrast.control.value)
     sign = np.where(contrast.control.value < 0, -1.0, 1.0)
     return Fraction(
         numerator=contrast.difference,
-        denominator=np.broadcast_to(np.abs(contrast.control.value), shape),
+        denominator=np.broadcast_to(size, shape),
         numerator_variance=contrast.variance,
         denominator_variance=np.broadcast_to(contrast.control.variance, shape),
-        covariance=np.broadcast_to(-sign * contrast.control.variance, shape),
+        covariance=np.broadcast_to(sign * contrast.control_covariance, shape),
+        offset=contrast.null_lift,
     )

@@ -51,17 +51,23 @@ def around(centre: FloatArray, reach: FloatArray, side: Side) -> Interval:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fraction:
-    """Two roughly normal estimates whose ratio is wanted; the denominator is not negative."""
+    """Two roughly normal estimates whose ratio is wanted; the denominator is not negative.
+
+    `offset` is a known number that is added to the ratio.
+    """
 
     numerator: FloatArray
     denominator: FloatArray
     numerator_variance: FloatArray
     denominator_variance: FloatArray
     covariance: FloatArray
+    offset: FloatArray | float = 0.0
 
 
 def fieller(fraction: Fraction, critical: FloatArray, side: Side) -> Interval:
     """All ratios r for which numerator - r * denominator is within `critical` standard errors.
+
+    The set is then moved by the offset of the fraction.
 
     Source: Fieller (1954), "Some problems in interval estimation", section 3. Expanded in r the
     two-sided condition is A r^2 - 2 B r + C <= 0. C > 0 says that the test of a zero numerator
@@ -84,7 +90,7 @@ def fieller(fraction: Fraction, critical: FloatArray, side: Side) -> Interval:
     everything = (A < 0) & ((discriminant <= 0) | _untested(middle, side)) | (A == 0) & (q == 0)
     shape = np.where(A < 0, Shape.OUTSIDE, Shape.BETWEEN)
     shape = np.where(everything, Shape.EVERYTHING, shape).astype(np.uint8)
-    return _open_ends(Interval(low, high, shape), side)
+    return _open_ends(Interval(low + fraction.offset, high + fraction.offset, shape), side)
 
 
 def _untested(deviation: FloatArray, side: Side) -> BoolArray:
