@@ -110,13 +110,14 @@ class Database:
 
     @contextmanager
     def _connection(self, *, write: bool) -> Iterator[sa.Connection]:
-        if not self._open:
+        if self._closed():
             raise errors.unavailable("STORAGE_UNAVAILABLE", "the state database is closed", None)
         if not self._prepared and self._preparer != threading.get_ident():
             raise errors.unavailable(
                 "STORAGE_UNAVAILABLE",
                 "the state database was away at the start and is not checked yet; call again later",
             )
+        pool = self.engine.pool
         try:
             with self.engine.connect() as connection:
                 isolation = None if self.is_sqlite or write else "REPEATABLE READ"
@@ -134,6 +135,13 @@ class Database:
             raise errors.invalid(
                 "request", str(error.orig), "text without NUL, and numbers within 64 bits"
             ) from error
+        finally:
+            # What was in use while `close` ran has come back to a pool that nobody looks after.
+            if self._closed():
+                pool.dispose()
+
+    def _closed(self) -> bool:
+        return not self._open
 
     def close(self) -> None:
         """Closes every connection. Safe to repeat."""

@@ -107,6 +107,17 @@ def test_use_after_close_is_unavailable(database):
         assert caught.value.reason == "STORAGE_UNAVAILABLE"
 
 
+def test_close_also_ends_the_connection_of_a_transaction_under_way(database):
+    used, closed = [], []
+    sa.event.listen(database.engine, "checkout", lambda c, *_: used.append(c))
+    sa.event.listen(database.engine, "close", lambda c, _: closed.append(c))
+    with database.read() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        database.close()
+        assert used[0] not in closed
+    assert used[0] in closed
+
+
 def test_text_is_case_sensitive_and_ordered_by_code_point(state):
     given = ["b", "B", "a", "ab", "ä", "a "]  # a byte order that collations disagree about
     with state.begin() as connection:
