@@ -9,6 +9,7 @@ from typing import Any
 import ibis
 from ibis import ir
 
+from services.results.domain.exact import Cell, Sums
 from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.observation import (
     DataCut,
@@ -16,7 +17,7 @@ from services.results.domain.observation import (
     Links,
     Observation,
     Question,
-    Total,
+    Slice,
 )
 from shared.identity.events import OwnedEvents, owned_events
 from shared.identity.ownership import Ownership
@@ -33,7 +34,6 @@ EXACT = "decimal(38, 0)"
 EXACT_BITS = 126
 SMALLEST_EXPONENT = -1000
 WINDOW_UNIT = dt.timedelta(microseconds=1)
-NOTHING = Total(0, 0, 0)
 FORCED = "forced"
 """The reason of an exposure to a variant that was forced, in lower case."""
 
@@ -63,12 +63,13 @@ class LakeMoments:
             counts = {row["variant"]: row for row in _rows(_counts(units))}
             start = min((counts[v]["start"] for v in counts if v is not None), default=None)
             measured = _measured(tables["conversions"], question, start, ownership)
-            totals = _totals(measured, units, question)
-        in_arm = {variant: int(row["units"]) for variant, row in counts.items()}
+            in_arm = {variant: int(row["units"]) for variant, row in counts.items()}
+            in_arms = tuple(in_arm.get(arm.variant, 0) for arm in question.plan.arms)
+            sums = _all_sums(measured, units, question, in_arms)
         return Observation(
-            units=tuple(in_arm.get(arm.variant, 0) for arm in question.plan.arms),
-            totals=totals,
-            multiply_exposed_units=in_arm.get(None, 0),
+            slices=(Slice(in_arms),),
+            sums=sums,
+            multiply_exposed=(in_arm.get(None, 0), *(0 for _ in question.plan.arms[1:])),
             unknown_variant_exposures=left_out["strangers"],
             forced_units=left_out["forced"],
             cut=_cut(snapshot.watermark),
@@ -154,13 +155,14 @@ def _measured(
     return owned_events(events, ("event_time", "event_name", "value"), ownership)
 
 
-def _totals(
-    measured: OwnedEvents | None, units: ir.Table, question: Question
-) -> tuple[tuple[Total, ...], ...]:
-    """Totals of each measure and arm."""
+def _all_sums(
+    measured: OwnedEvents | None, units: ir.Table, question: Question, in_arms: tuple[int, ...]
+) -> tuple[Sums, ...]:
+    """Sums of each measure."""
     variants, measures = [arm.variant for arm in question.plan.arms], question.measures
     if measured is None:
-        return tuple(tuple(NOTHING for _ in variants) for _ in measures)
+        nothing = tuple(Cell(count, (0,), (0,)) for count in in_arms)
+        return tuple(Sums((0,), (nothing,)) for _ in measures)
     events = measured.rows
     steps = _event_steps(events, measures)
     values = _stored("unit_values", _unit_values(events, units, measures, steps))
@@ -170,16 +172,20 @@ def _totals(
         for measure, unit_step in zip(measures, unit_steps, strict=True)
     ]
     found = {row["variant"]: row for row in _rows(_sums(values, unit_steps))}
-    return tuple(
-        tuple(_total(found.get(variant), m, exponent) for variant in variants)
-        for m, exponent in enumerate(exponents)
-    )
+    cells = [
+        tuple(
+            _cell(found.get(variant), m, count)
+            for variant, count in zip(variants, in_arms, strict=True)
+        )
+        for m in range(len(measures))
+    ]
+    return tuple(Sums((e,), (row,)) for e, row in zip(exponents, cells, strict=True))
 
 
-def _total(row: Mapping[str, Any] | None, measure: int, exponent: int) -> Total:
+def _cell(row: Mapping[str, Any] | None, measure: int, units: int) -> Cell:
     if row is None:
-        return NOTHING
-    return Total(int(row[f"sum_{measure}"]), int(row[f"square_{measure}"]), exponent)
+        return Cell(units, (0,), (0,))
+    return Cell(units, (int(row[f"sum_{measure}"]),), (int(row[f"square_{measure}"]),))
 
 
 def _event_steps(events: ir.Table, measures: tuple[Measure, ...]) -> dict[str, int]:

@@ -1,14 +1,14 @@
 """What was asked of an experiment's data, and what was seen."""
 
 import datetime as dt
-from collections.abc import Sequence
+import enum
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.moments import Moments
 
+from services.results.domain.exact import Sums
 from services.results.domain.measure import Measure
 from shared.identity.belonging import Stitching
 
@@ -45,20 +45,18 @@ class ExperimentPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
-    """Exact sums over the units of one arm, in whole steps of `2**exponent`."""
-
-    steps: int
-    squared_steps: int
-    exponent: int
-
-
-@dataclass(frozen=True, slots=True)
 class DataCut:
-    """The cut of the event log that was read; `commit_time` is None when nothing was written."""
+    """The cut of the event log that was read.
+
+    `token` names it and gives the same answer when it is asked about later. `commit_time` is when
+    the cut became readable: None when nothing was written, and for a cut of the past.
+    `data_time` is when the last event of the cut was received, a function of the cut alone: units
+    are as old as they were then. It is None where nothing depends on it.
+    """
 
     token: str
     commit_time: dt.datetime | None
+    data_time: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,57 +75,80 @@ NO_LINKS = Links()
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """Counts and exact totals of every arm, in the order of the plan.
+class Slice:
+    """The units with one value of a dimension at their first exposure; `units` follows the plan.
 
-    `totals[m][a]` belongs to measure m and arm a. Units seen in several variants, exposures of
-    variants that the plan does not have, and units on which a variant was forced are counted here
-    and are in no other number.
+    `value` is None for the units without a value. The values beyond the largest of a dimension are
+    one slice together: `others` says how many, and `value` is None there, too.
     """
 
     units: tuple[int, ...]
-    totals: tuple[tuple[Total, ...], ...]
-    multiply_exposed_units: int
+    dimension: str = ""
+    value: str | None = None
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Counts and exact sums of every slice and arm; arms in the order of the plan.
+
+    `slices[0]` is all units. `sums[m]` belongs to measure m; its columns are those of the measure,
+    and its units those that are old enough, where the measure needs that. Units seen in several
+    variants are in `multiply_exposed` under the variant that they saw first; whether they are in
+    other numbers is for the question to say. Exposures of variants that the plan does not have,
+    and units on which a variant was forced, are counted here and are in no other number.
+    """
+
+    slices: tuple[Slice, ...]
+    sums: tuple[Sums, ...]
+    multiply_exposed: tuple[int, ...]
     unknown_variant_exposures: int
     cut: DataCut
     links: Links = NO_LINKS
     forced_units: int = 0
+    incomplete: tuple[tuple[int, ...], ...] = ()
+    """For each measure and arm how many units have their window not over yet."""
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """All units of each arm."""
+        return self.slices[0].units
+
+    @property
+    def multiply_exposed_units(self) -> int:
+        """The units that were seen in several variants."""
+        return sum(self.multiply_exposed)
 
     def moments(self, measure: int) -> Moments:
-        """Centred moments of one measure; batch axis of arms, one column."""
-        return centred(self.units, self.totals[measure])
+        """Centred moments of one measure; batch axes of slices and arms, then its columns."""
+        return self.sums[measure].moments
+
+
+class MultipleExposures(enum.Enum):
+    """What a unit that was seen in several variants counts as."""
+
+    EXCLUDE = "exclude"
+    """Nothing: it is counted apart."""
+    FIRST = "first"
+    """A unit of the variant that it saw first; at one instant the first of the plan."""
+
+
+MOST_VALUES = 50
+"""So many values of a dimension have a slice of their own, those with the most units first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The measures that are wanted of an experiment of a project."""
+    """The measures that are wanted of an experiment of a project.
+
+    `dimensions` are `source`, `evaluator` or `properties.<key>` of the first exposure of a unit.
+    `as_of` is a token of a past cut: only what was readable then is seen, links included.
+    """
 
     project: str
     plan: ExperimentPlan
     measures: tuple[Measure, ...]
     stitching: Stitching = Stitching.RETROACTIVE
-
-
-def centred(units: Sequence[int], totals: Sequence[Total]) -> Moments:
-    """Mean and centred second moment from exact sums.
-
-    The textbook formula sum(x^2) - sum(x)^2 / n is exact here, because it is evaluated in whole
-    numbers and rounded once at the end: nothing cancels, whatever the size of the mean.
-    """
-    mean, co_moment = np.zeros((len(units), 1)), np.zeros((len(units), 1, 1))
-    for arm, (count, total) in enumerate(zip(units, totals, strict=True)):
-        if count == 0:
-            continue
-        step = Fraction(2) ** total.exponent
-        mean[arm, 0] = rounded(Fraction(total.steps, count) * step)
-        spread = Fraction(count * total.squared_steps - total.steps**2, count)
-        co_moment[arm, 0, 0] = rounded(spread * step**2)
-    return Moments.of(units, mean, co_moment)
-
-
-def rounded(exact: Fraction) -> float:
-    """The nearest double; infinite where there is none that large."""
-    try:
-        return float(exact)
-    except OverflowError:
-        return float("inf") if exact > 0 else float("-inf")
+    dimensions: tuple[str, ...] = ()
+    as_of: str = ""
+    multiple_exposures: MultipleExposures = MultipleExposures.EXCLUDE

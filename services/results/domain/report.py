@@ -1,7 +1,6 @@
 """From what was seen to what it says: every arm and every comparison of one metric."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 from touchstone_statistics.bayes import Bayes, LiftPrior, Posterior
 from touchstone_statistics.best import Best, best_arm
@@ -19,7 +18,7 @@ from touchstone_statistics.inference import Fixed, Reading
 
 from services.results.domain.measure import MetricKind
 from services.results.domain.metric import Direction, Metric
-from services.results.domain.observation import ExperimentPlan, Observation, rounded
+from services.results.domain.observation import ExperimentPlan, Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +73,15 @@ def report_metric(
     metric: Metric, index: int, plan: ExperimentPlan, observation: Observation, method: Method
 ) -> MetricReport:
     """Everything about one metric, whose measure was number `index` of the question."""
-    arms = estimate(observation.moments(index), Mean(0))
+    arms = estimate(observation.moments(index)[0], Mean(0))
     control = plan.control_index
     treatments = tuple(arm for arm in range(len(plan.arms)) if arm != control)
     contrast = Contrast(arms[control : control + 1], arms[list(treatments)])
     increase = metric.definition.direction is Direction.INCREASE
-    totals = observation.totals[index]
+    totals = observation.sums[index].totals[0, :, 0]
     return MetricReport(
         metric=metric,
-        sums=tuple(rounded(t.steps * Fraction(2) ** t.exponent) for t in totals),
+        sums=tuple(totals.tolist()),
         arms=arms,
         best=_in_plan_order(arms, control, method.prior, increase),
         treatments=treatments,
@@ -111,7 +110,7 @@ def _rates(
     units = [observation.units[arm] for arm in arms]
     if 0 in units:
         return NotEstimable(Gap.NO_UNITS)
-    converted = [observation.totals[index][arm].steps for arm in arms]
+    converted = [observation.sums[index].cells[0][arm].sums[0] for arm in arms]
     control, treatment = (
         BetaPosterior.of(count, total) for count, total in zip(converted, units, strict=True)
     )
