@@ -1,7 +1,7 @@
 """A ruleset ready to decide."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from touchstone_assignment import explain, parameters
@@ -55,6 +55,8 @@ class Evaluator:
     """Where the values of parameters come from, by their keys."""
     forcing: Mapping[str, tuple[str, ...]]
     """The experiments that force variants, by the layers that set parameters."""
+    plans: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """How `bulk` decides experiments for many units at once: made by the first call for each."""
 
     def decide(self, experiment_id: str, subject: Subject) -> Decision:
         """What the subject gets in an experiment, and why."""

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow as pa
 from touchstone_assignment.bucketing import unit_bytes
-from touchstone_assignment.bulk import BulkDecisions, decide_many
+from touchstone_assignment.bulk import BulkDecisions, IdColumn, decide_many
 from touchstone_assignment.compiled import CompiledExperiment, Evaluator
 
 from services.assignment.application.assign import serving
@@ -20,12 +19,13 @@ class AssignMany:
     """Units by their ids of one type, and the experiments; none means all that can enrol."""
 
     unit_type: str
-    ids: pa.StringArray
+    ids: IdColumn
     experiments: tuple[str, ...] = ()
 
     def units(self) -> list[bytes]:
         """What ends the key of each unit."""
-        return [unit_bytes(unit_id) for unit_id in self.ids.to_pylist()]
+        texts = map(self.ids.text, range(len(self.ids)))
+        return [unit_bytes(unit_id) for unit_id in texts if unit_id is not None]
 
 
 @dataclass(frozen=True, slots=True)

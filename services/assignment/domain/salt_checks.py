@@ -95,7 +95,7 @@ def dependent_on(new: Salt, others: Sequence[Salt]) -> Salt | None:
 
 def _hashes(salt: Salt, units: int) -> Words:
     before = beginning(salt.hash_version, require_salt(salt.salt), _ID_BYTES)
-    return Hasher.of(before, _ID_BYTES, units).hash(_words(units))
+    return Hasher.of(before, _ID_BYTES, _ID_BYTES, units).hash(_words(units))
 
 
 @lru_cache(maxsize=4)

@@ -6,13 +6,13 @@ bytes: they are exactly what an encoder writes for such units, followed by exact
 for the experiments. Whatever is not proved is decoded the usual way.
 """
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from touchstone.assignment.v1 import assignment_service_pb2 as pb
+from touchstone_assignment.bulk import IdColumn
 
 from services.assignment.application.assign_many import FEWEST, AssignMany
 from services.assignment.domain.experiment import ID, UNIT_TYPE
@@ -24,16 +24,9 @@ _FIRST, _SECOND, _ONE_BYTE = 0x0A, 0x12, 0x80
 _BEFORE_TYPE = 6
 _LONGEST_UNIT = 2 + _ONE_BYTE
 _LONGEST_EXPERIMENTS = MOST_EXPERIMENTS * 65
-_SPACE, _TILDE = 0x20, 0x7E
+_SPACE, _PERCENT, _TILDE = 0x20, 0x25, 0x7E
 _Bytes = NDArray[np.uint8]
 _Places = NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True)
-class _Units:
-    starts: _Places
-    """Where the ids start, and the place behind the last of each."""
-    ends: _Places
 
 
 def assign_many(body: bytes) -> AssignMany | None:
@@ -47,15 +40,12 @@ def assign_many(body: bytes) -> AssignMany | None:
     kind = _type_of_first(body)
     if kind is None:
         return None
-    data = np.frombuffer(body, np.uint8)
-    units = _units(data, kind.encode())
-    if units is None or not FEWEST <= len(units.starts) <= MOST_UNITS:
+    found = _ids(np.frombuffer(body, np.uint8), kind.encode())
+    if found is None or not FEWEST <= len(found[0]) <= MOST_UNITS:
         return None
-    ids = _ids(data, units)
-    experiments = _experiments(body[units.ends[-1] :])
-    if ids is None or experiments is None:
-        return None
-    return AssignMany(kind, ids, experiments)
+    ids, end = found
+    experiments = _experiments(body[end:])
+    return None if experiments is None else AssignMany(kind, ids, experiments)
 
 
 def _type_of_first(body: bytes) -> str | None:
@@ -64,48 +54,67 @@ def _type_of_first(body: bytes) -> str | None:
     return kind if UNIT_TYPE.fullmatch(kind) else None
 
 
-def _units(data: _Bytes, kind: bytes) -> _Units | None:
-    """Where the ids are, if the bytes begin with units of one id of this type, and with no other
-    bytes between them.
+def _ids(data: _Bytes, kind: bytes) -> tuple[IdColumn, int] | None:
+    """The ids and where they end, if the bytes begin with units of one printable id of this type,
+    and with no other bytes between them.
     """
     size = len(kind)
+    width = size + 8
     # What stands before every id; elsewhere it cannot stand, or the lengths below contradict it.
     last = len(data) - size - 3
     found = np.flatnonzero((data[:last] == _FIRST) & (data[size + 2 : size + 2 + last] == _SECOND))
-    found = found[data[found + 1] == size]
-    if not len(found) or found[0] != _BEFORE_TYPE - 2:
+    heads = found[data[found + 1] == size] - 4
+    if not len(heads) or heads[0]:
         return None
-    types = data[found[:, None] + np.arange(2, size + 2)]
-    if types.tobytes() != kind * len(found):
+    frames = _frames(data, heads, width)
+    sizes = frames[:, -1].astype(np.int64)
+    starts = heads + width
+    ends = starts + sizes
+    if sizes.min() < 1 or sizes.max() + size + 6 >= _ONE_BYTE or ends[-1] > len(data):
         return None
-    lengths = data[found + size + 3].astype(np.intp)
-    starts = found + size + 4
-    ends = starts + lengths
-    whole = lengths + size + 6
-    if lengths.min() < 1 or whole.max() >= _ONE_BYTE or ends[-1] > len(data):
+    if not (frames == _written(frames[:, -1], kind)).all() or (heads[1:] != ends[:-1]).any():
         return None
-    heads = found - 4
-    follows = (heads[1:] == ends[:-1]).all()
-    tags = (data[heads] == _FIRST).all() and (data[heads + 2] == _FIRST).all()
-    sizes = (data[heads + 1] == whole).all() and (data[heads + 3] == whole - 2).all()
-    return _Units(starts, ends) if follows and tags and sizes else None
+    whole = data[: ends[-1]]
+    # No other is within the contract, or needs to be fast.
+    if _unprintable(whole) != _unprintable(frames):
+        return None
+    plain = np.count_nonzero(whole == _PERCENT) == np.count_nonzero(frames == _PERCENT)
+    column = IdColumn(whole, starts, sizes, plain=True)
+    return column if plain else _alone(column), len(whole)
 
 
-def _ids(data: _Bytes, units: _Units) -> pa.StringArray | None:
-    """The ids, if they are all printable ASCII: that is within the contract, and no other needs to
-    be fast.
-    """
-    edges = np.zeros(len(data) + 1, np.int8)
-    edges[units.starts] = 1
-    edges[units.ends] = -1
-    written = data[np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)]
-    if written.min() < _SPACE or written.max() > _TILDE:
-        return None
-    offsets = np.zeros(len(units.starts) + 1, np.int32)
-    np.cumsum(units.ends - units.starts, out=offsets[1:])
-    return pa.StringArray.from_buffers(
-        len(units.starts), pa.py_buffer(offsets), pa.py_buffer(written)
+def _frames(data: _Bytes, heads: _Places, width: int) -> _Bytes:
+    """The bytes from each of these places on, a row each."""
+    items: NDArray[Any] = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))
+    return items[heads].view(np.uint8).reshape(len(heads), width)
+
+
+def _written(sizes: _Bytes, kind: bytes) -> _Bytes:
+    """What an encoder writes before ids of these sizes, a row each."""
+    size = len(kind)
+    rows = np.empty((len(sizes), size + 8), np.uint8)
+    rows[:] = np.frombuffer(
+        bytes([_FIRST, 0, _FIRST, 0, _FIRST, size, *kind, _SECOND, 0]), np.uint8
     )
+    np.add(sizes, size + 6, out=rows[:, 1])
+    np.add(sizes, size + 4, out=rows[:, 3])
+    rows[:, -1] = sizes
+    return rows
+
+
+def _unprintable(data: _Bytes) -> int:
+    """How many bytes are no printable ASCII."""
+    # Below a space the difference wraps around to more than any printable byte.
+    return int(np.count_nonzero((data - np.uint8(_SPACE)) > np.uint8(_TILDE - _SPACE)))
+
+
+def _alone(ids: IdColumn) -> IdColumn:
+    """The ids with nothing between them, as a column wants those that are not plain."""
+    edges = np.zeros(len(ids.data) + 1, np.int8)
+    edges[ids.starts] = 1
+    edges[ids.starts + ids.sizes] = -1
+    written = ids.data[np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)]
+    return IdColumn(written, np.cumsum(ids.sizes) - ids.sizes, ids.sizes)
 
 
 def _experiments(rest: bytes) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ and joined from then on, and each experiment is encoded when it is compiled.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from touchstone.assignment.v1 import assignment_service_pb2 as pb
 from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
 from touchstone_assignment.decision import Decision, Reason, Trace
@@ -94,10 +95,12 @@ def _variant(
 
 
 def _rows(columns: Sequence[ManyColumn]) -> Iterable[bytes]:
-    codes: list[list[int]] = [column.found.codes.tolist() for column in columns]
     outcomes = [column.found.outcomes for column in columns]
     if len(columns) == 1:
-        return map([_row((one,)) for one in outcomes[0]].__getitem__, codes[0])
+        rows = np.array([_row((one,)) for one in outcomes[0]], dtype=object)
+        found: list[bytes] = rows[columns[0].found.codes].tolist()
+        return found
+    codes: list[list[int]] = [column.found.codes.tolist() for column in columns]
     keys = list(zip(*codes, strict=True))
     encoded = {
         key: _row(tuple(of[code] for of, code in zip(outcomes, key, strict=True)))

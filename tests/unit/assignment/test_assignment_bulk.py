@@ -89,9 +89,35 @@ def test_hashes_of_any_length_behind_any_salt_are_those_of_the_library(
     letters = np.random.default_rng(seed).integers(0x30, 0x7B, (5, size), np.uint8)
     ids = [row.tobytes().decode() for row in letters]
     (column,) = column_of([*ids, "padding"])
-    hasher = Hasher.of(beginning(version, salt, size), size, 16)
+    hasher = Hasher.of(beginning(version, salt, size), size, size, 16)
     found = hasher.hash(column.words(column.starts[:5], size)).tolist()
     assert found == [hash_key(version, f"{salt}:{unit}") for unit in ids]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    salt=SALTS,
+    low=st.integers(1, 40),
+    more=st.lists(st.integers(0, 20), min_size=1, max_size=12),
+)
+def test_hashes_of_ids_of_different_sizes_together_are_those_of_the_library(
+    salt: str, low: int, more: list[int]
+) -> None:
+    ids = ["abcdefghij"[n % 10] * (low + n) for n in more]
+    (column,) = column_of([*ids, "z" * 64])
+    sizes = column.sizes[:-1].astype(np.uint32)
+    least, most = int(sizes.min()), int(sizes.max())
+    hasher = Hasher.of(beginning(HashVersion.FLAGD_V2, salt, least), least, most, 16)
+    found = hasher.hash(column.words(column.starts[:-1], most, sizes), sizes).tolist()
+    assert found == [hash_key(HashVersion.FLAGD_V2, f"{salt}:{unit}") for unit in ids]
+
+
+@pytest.mark.parametrize("version", [ruling.FLAGD_V2, ruling.FLAGD_V3])
+def test_sizes_that_are_far_apart_and_many_of_them_are_the_same(version: int) -> None:
+    ids = [f"{'y' * (n % 90)}{n}" for n in range(5000)] + ["x" * 250] * 70 + ["", *["z"] * 70][1:]
+    same(world(version), "button", ids)
+    ids = [f"u{n}" for n in range(12_000)]
+    same(world(version), "button", ids)
 
 
 @settings(max_examples=60, deadline=None)

@@ -22,7 +22,9 @@ from touchstone_assignment.subject import Subject
 CHUNK = 8192
 """Units at a time: their words and hashes stay in the processor's second cache."""
 _SINGLY = 64
-"""Fewer ids of one size are decided one by one."""
+"""Fewer ids of one group of sizes are decided one by one."""
+_SPAN = 16
+"""Few ids are hashed together if the size of none is more than this above that of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,19 @@ def decide_many(
     if compiled is None:
         codes = np.zeros(sum(map(len, columns)), np.uint16)
         return BulkDecisions((UNKNOWN_EXPERIMENT,), codes)
-    many = _Many(compiled, plan_of(evaluator, compiled), now_s)
+    many = _Many(compiled, _planned(evaluator, compiled), now_s)
     found = [many.decide(column) for column in columns]
     codes = np.concatenate(found) if found else np.empty(0, np.uint16)
     return BulkDecisions(tuple(many.outcomes), codes)
+
+
+def _planned(evaluator: Evaluator, compiled: CompiledExperiment) -> Plan | None:
+    """The plan, made once; two threads that make it at once make the same."""
+    key = compiled.experiment_id
+    if key not in evaluator.plans:
+        evaluator.plans[key] = plan_of(evaluator, compiled)
+    found = evaluator.plans[key]
+    return found if isinstance(found, Plan) else None
 
 
 class _Many:
@@ -84,12 +95,10 @@ class _Many:
         if self.plan is None:
             self._singly(column, range(len(column)), codes)
             return codes
-        for size, rows in column.by_size():
-            starts = column.starts[rows]
-            if len(starts) < _SINGLY:
-                codes[rows] = SINGLY
-            else:
-                codes[rows] = _of_size(self.plan.steps, column, size, starts)
+        span = _SPAN if self.plan.begins_alike else 0
+        for low, high, rows in column.by_size(span, CHUNK):
+            some = _Sized(column, low, high, column.starts[rows], column.sizes[rows])
+            codes[rows] = SINGLY if len(some.starts) < _SINGLY else some.codes(self.plan.steps)
         codes[column.sizes <= 0] = SINGLY
         codes[column.written_otherwise()] = SINGLY
         self._singly(column, np.flatnonzero(codes == SINGLY).tolist(), codes)
@@ -112,23 +121,38 @@ class _Many:
         return code
 
 
-def _of_size(
-    steps: Sequence[Step], column: IdColumn, size: int, starts: NDArray[np.int64]
-) -> Codes:
-    hashers = {
-        step.cut: Hasher.of(beginning(step.cut.version, step.cut.salt, size), size, CHUNK)
-        for step in steps
-    }
-    codes = np.empty(len(starts), np.uint16)
-    last = column.last_start(size)
-    for first in range(0, len(starts), CHUNK):
-        words = column.words(np.minimum(starts[first : first + CHUNK], last), size)
-        here, cut = codes[first : first + CHUNK], None
-        for step in steps:
-            if step.cut is not cut:
-                cut = step.cut
-                hashes = hashers[cut].hash(words)
-            step.apply(hashes, here)
-    # The words of an id at the very end of the bytes were those of another place.
-    codes[starts > last] = SINGLY
-    return codes
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """Ids of a column whose sizes are from `low` to `high`."""
+
+    column: IdColumn
+    low: int
+    high: int
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    def codes(self, steps: Sequence[Step]) -> Codes:
+        most = min(CHUNK, len(self.starts))
+        hashers = {
+            step.cut: Hasher.of(
+                beginning(step.cut.version, step.cut.salt, self.low), self.low, self.high, most
+            )
+            for step in steps
+        }
+        codes = np.empty(len(self.starts), np.uint16)
+        last = self.column.last_start(self.high)
+        for first in range(0, len(self.starts), most):
+            starts = np.minimum(self.starts[first : first + most], last)
+            sizes = None
+            if self.low < self.high:
+                sizes = self.sizes[first : first + most].astype(np.uint32)
+            words = self.column.words(starts, self.high, sizes)
+            here, cut = codes[first : first + most], None
+            for step in steps:
+                if step.cut is not cut:
+                    cut = step.cut
+                    hashes = hashers[cut].hash(words, sizes)
+                step.apply(hashes, here)
+        # The words of an id at the very end of the bytes were those of another place.
+        codes[self.starts > last] = SINGLY
+        return codes

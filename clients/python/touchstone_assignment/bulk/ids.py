@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ids = Any
-"""An Arrow string array (also in chunks), a numpy array of bytes or text, or a sequence of text.
+"""An Arrow string array (also in chunks), a numpy array of bytes or text, a sequence of text, or
+an IdColumn.
 
 None, or a null, is a unit without an id.
 """
@@ -17,6 +18,8 @@ Rows = NDArray[np.intp]
 Words = NDArray[np.uint32]
 _BYTES = 1 << 16
 """Bytes at a time: they stay in the processor's cache."""
+_WITHIN = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF], np.uint32)
+"""What is an id's own of a word, by how many of its bytes are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class IdColumn:
     sizes: NDArray[np.int64]
     gaps: int = 0
     """How many bytes are in no id because each fills up its place with zeros."""
+    plain: bool = False
+    """Whether every id is known to be printable ASCII without `%`: a key writes it as it is."""
 
     def __len__(self) -> int:
         """How many units there are."""
@@ -45,10 +50,11 @@ class IdColumn:
         """The last place from which whole words can be read for an id of `size` bytes."""
         return len(self.data) - 4 * -(-size // 4)
 
-    def words(self, starts: NDArray[np.int64], size: int) -> Words:
-        """The ids of `size` bytes that start there as `words[j, i]`: word j of id i.
+    def words(self, starts: NDArray[np.int64], size: int, sizes: Words | None = None) -> Words:
+        """The ids that start there as `words[j, i]`: word j of id i, up to `size` bytes of each.
 
-        The last word is filled up with zeros. No start may lie behind `last_start(size)`.
+        What is behind the end of an id is zero. `sizes` are those of the ids, if they differ; none
+        is more than `size`. No start may lie behind `last_start(size)`.
         """
         many, spare = -(-size // 4), -size % 4
         width = 4 * many
@@ -58,13 +64,21 @@ class IdColumn:
         )
         rows = items[starts].view("<u4").reshape(len(starts), many)
         words = np.ascontiguousarray(rows.T, dtype=np.uint32)
-        if spare:
+        if sizes is not None:
+            own = sizes.astype(np.int64)
+            for index in range(int(own.min()) // 4, many):
+                left = np.subtract(own, 4 * index)
+                np.maximum(np.minimum(left, 4, out=left), 0, out=left)
+                words[index] &= _WITHIN[left]
+        elif spare:
             words[-1] &= np.uint32(0xFFFFFFFF >> 8 * spare)
         return words
 
     def written_otherwise(self) -> Rows:
         """The rows whose ids hold bytes that a key writes in another way; see the key rule."""
         zeros, found = 0, []
+        if self.plain:
+            return np.empty(0, np.intp)
         for first in range(0, len(self.data), _BYTES):
             data = self.data[first : first + _BYTES]
             # Below 0x20 the difference wraps around to more than any printable byte.
@@ -88,27 +102,49 @@ class IdColumn:
         rows = order[np.searchsorted(self.starts[order], places, side="right") - 1]
         return np.unique(rows[places < self.starts[rows] + self.sizes[rows]])
 
-    def by_size(self) -> Iterator[tuple[int, Rows | slice]]:
-        """Every size that occurs, but for missing and empty ids, with the rows that have it."""
+    def by_size(self, span: int, few: int) -> Iterator[tuple[int, int, Rows | slice]]:
+        """The rows of ids by their sizes, from the first to the second; not missing and empty ones.
+
+        Neighbouring sizes are together while they differ by at most `span` and are of no more than
+        `few` ids.
+        """
         sizes = self.sizes
         if not len(sizes):
             return
-        if sizes.min() == sizes.max():
-            if sizes[0] > 0:
-                yield int(sizes[0]), slice(0, len(sizes))
+        low, high = int(sizes.min()), int(sizes.max())
+        if low > 0 and (low == high or (high - low <= span and len(sizes) <= few)):
+            yield low, high, slice(0, len(sizes))
             return
-        narrow = sizes.astype(np.uint16) if sizes.max() < 0xFFFF and sizes.min() >= 0 else sizes
+        narrow = sizes.astype(np.uint16) if high < 0xFFFF and low >= 0 else sizes
         # Of 16 bits numpy sorts by radix, in one pass over the ids.
         order = np.argsort(narrow, kind="stable")
         ordered = sizes[order]
         edges = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(order)]
-        for first, end in pairwise(edges):
-            if ordered[first] > 0:
-                yield int(ordered[first]), order[first:end]
+        runs = [(int(ordered[first]), first, end) for first, end in pairwise(edges)]
+        for low, high, first, end in _joined([run for run in runs if run[0] > 0], span, few):
+            yield low, high, order[first:end]
+
+
+def _joined(
+    runs: Sequence[tuple[int, int, int]], span: int, few: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """The smallest and the largest size of neighbouring runs, and where they start and end."""
+    joined: tuple[int, int, int, int] | None = None
+    for size, first, end in runs:
+        if joined and size - joined[0] <= span and end - joined[2] <= few:
+            joined = joined[0], size, joined[2], end
+            continue
+        if joined:
+            yield joined
+        joined = size, size, first, end
+    if joined:
+        yield joined
 
 
 def column_of(ids: Ids) -> list[IdColumn]:
     """The ids as columns, one for each chunk of an Arrow array; TypeError for what holds none."""
+    if isinstance(ids, IdColumn):
+        return [ids]
     if hasattr(ids, "iterchunks"):
         return [found for chunk in ids.iterchunks() for found in column_of(chunk)]
     if hasattr(ids, "buffers"):

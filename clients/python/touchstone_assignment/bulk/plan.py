@@ -10,7 +10,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from touchstone_assignment.bucketing import bucketing_key, hash_key
+from touchstone_assignment.bucketing import HashVersion, bucketing_key, hash_key
 from touchstone_assignment.bulk.murmur import Words
 from touchstone_assignment.compiled import CompiledExperiment, Evaluator
 from touchstone_assignment.cuts import TOTAL_SLOTS, Cut, cut_of, edges_of, first_hash
@@ -41,6 +41,8 @@ class Plan:
 
     steps: tuple[Step, ...]
     outcomes: tuple[Decision, ...]
+    begins_alike: bool
+    """Whether the same bytes stand before ids of all sizes."""
 
 
 def plan_of(evaluator: Evaluator, compiled: CompiledExperiment) -> Plan | None:
@@ -68,7 +70,9 @@ def plan_of(evaluator: Evaluator, compiled: CompiledExperiment) -> Plan | None:
     hashes = _forced_hashes(compiled, steps[-1].cut)
     if len(hashes):
         steps.append(Step(steps[-1].cut, _one_of(hashes, SINGLY)))
-    return Plan(tuple(steps), tuple(found))
+    # A key of the other version begins with its length.
+    alike = all(step.cut.version is HashVersion.FLAGD_V2 for step in steps)
+    return Plan(tuple(steps), tuple(found), alike)
 
 
 def _forced_hashes(compiled: CompiledExperiment, cut: Cut) -> Words:
