@@ -1,6 +1,8 @@
 """Which adapters the results service runs on."""
 
 from touchstone.results.v1 import (
+    analysis_plan_service_pb2,
+    analysis_plan_service_pb2_grpc,
     metric_service_pb2,
     metric_service_pb2_grpc,
     results_service_pb2,
@@ -10,7 +12,9 @@ from touchstone_statistics.bayes import LiftPrior
 
 from services.results.adapters.assignment import GrpcExperimentSource
 from services.results.adapters.lake import LakeMoments
+from services.results.adapters.plans_sql import SqlPlanReader, SqlPlanWriter, migrate_plans
 from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
+from services.results.api.analysis_plans import AnalysisPlanServicer, Plans
 from services.results.api.metrics import MetricServicer
 from services.results.api.results import ResultsServicer
 from services.results.application.get_results import Sources
@@ -29,16 +33,24 @@ def compose(settings: Settings) -> Application:
     """The results service over the state, the event tables and the assignment service."""
     platform = open_platform(settings)
     migrate_metrics(platform.database)
+    migrate_plans(platform.database)
     migrate_identity(platform.database)
     engine = EngineLimits(
         threads=settings.results_threads, memory_limit_mb=settings.results_memory_mb
     )
     channel = open_channel(settings.address("assignment"), settings.client_tls)
     reader = SqlMetricReader(platform.database)
-    writer = SqlMetricWriter(Mutations(platform.database, platform.audit_keys, platform.clock))
+    mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
+    writer, experiments = SqlMetricWriter(mutations), GrpcExperimentSource(channel)
+    plans = Plans(
+        experiments=experiments,
+        reader=SqlPlanReader(platform.database),
+        writer=SqlPlanWriter(mutations),
+        clock=platform.clock,
+    )
     identities = IdentityReader(SqlPolicySource(platform.database))
     sources = Sources(
-        experiments=GrpcExperimentSource(channel),
+        experiments=experiments,
         metrics=reader,
         moments=LakeMoments(LakeEventTables(settings.lake_path, engine), identities),
     )
@@ -59,6 +71,13 @@ def compose(settings: Settings) -> Application:
                 metric_service_pb2.DESCRIPTOR.services_by_name["MetricService"].full_name,
                 MetricServicer(reader, writer, platform.clock),
                 metric_service_pb2_grpc.add_MetricServiceServicer_to_server,
+            ),
+            Servicer(
+                analysis_plan_service_pb2.DESCRIPTOR.services_by_name[
+                    "AnalysisPlanService"
+                ].full_name,
+                AnalysisPlanServicer(plans),
+                analysis_plan_service_pb2_grpc.add_AnalysisPlanServiceServicer_to_server,
             ),
             Servicer(
                 results_service_pb2.DESCRIPTOR.services_by_name["ResultsService"].full_name,

@@ -1,11 +1,13 @@
 """What results need from the outside."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
+from services.results.domain.analysis_plan import StoredPlan
+from services.results.domain.look import Look, LookKey
 from services.results.domain.metric import Metric, MetricDefinition
 from services.results.domain.observation import ExperimentPlan, Observation, Question
 from shared.mutations import Mutation
@@ -22,6 +24,10 @@ class ExperimentSource(Protocol):
         NOT_FOUND when the project has no such experiment or the caller may not see it;
         UNAVAILABLE when the source does not answer.
         """
+        ...
+
+    def require(self, project: str, experiment_id: str) -> None:
+        """Return when there is such an experiment, whatever its state; errors as above."""
         ...
 
 
@@ -96,4 +102,61 @@ class MetricWriter(Protocol):
 
         A repeated request id is answered with the first response; `validate_only` undoes the work.
         """
+        ...
+
+
+class PlanStore(Protocol):
+    """The analysis plans and the looks of all projects, inside one transaction.
+
+    Ids are compared exactly. Versions and looks are added, none is changed.
+    """
+
+    def current(self, project: str, experiment_id: str) -> StoredPlan:
+        """The newest version; version 0, the default, where nobody made one."""
+        ...
+
+    def at(self, project: str, experiment_id: str, version: int) -> StoredPlan | None:
+        """A version as it was made, or None where there was none. Version 0 always is."""
+        ...
+
+    def lock(self, project: str, experiment_id: str) -> None:
+        """Keep other transactions from locking the same experiment until this one ends."""
+        ...
+
+    def add(self, project: str, experiment_id: str, new: StoredPlan) -> None:
+        """Keep the version behind the newest; ABORTED when another came in between."""
+        ...
+
+    def looks(self, project: str, experiment_id: str) -> Mapping[LookKey, Sequence[Look]]:
+        """Every look that was taken at an experiment, ascending by number for each comparison."""
+        ...
+
+    def add_looks(self, taken: Sequence[Look]) -> None:
+        """Keep new looks; ABORTED when one with the same key and number is kept already."""
+        ...
+
+    def page_of_looks(
+        self, project: str, experiment_id: str, after: tuple[str, str, int], limit: int
+    ) -> Sequence[Look]:
+        """At most `limit` looks behind (metric, variant, number), ascending in that order."""
+        ...
+
+
+class PlanReader(Protocol):
+    """Opens transactions on the plans."""
+
+    def read(self) -> AbstractContextManager[PlanStore]:
+        """A transaction that sees one moment; UNAVAILABLE when the store is away."""
+        ...
+
+    def begin(self) -> AbstractContextManager[PlanStore]:
+        """A transaction that is kept, all of it or nothing, when its block ends well."""
+        ...
+
+
+class PlanWriter(Protocol):
+    """Runs changes of plans for the caller of the current RPC."""
+
+    def write(self, mutation: Mutation, work: Callable[[PlanStore], M]) -> M:
+        """Do `work` in one transaction with its audit entry, as a MetricWriter does."""
         ...

@@ -77,6 +77,7 @@ VALUES: dict[str, Any] = {
 }
 # What a `name` is of, by the message that it stands in.
 COLLECTIONS = {
+    "AnalysisPlan": "experiments/exp/analysisPlan",
     "Backup": "backups/bak",
     "Experiment": "experiments/exp",
     "VariantWeights": "experiments/exp",
@@ -100,6 +101,7 @@ MAPS: dict[str, dict[str, int]] = {"weights": {"geheim-a": 5000, "geheim-b": 500
 # Messages whose field `experiment` is a resource name, and not an id.
 NAMING_EXPERIMENTS = {
     "GetResultsRequest",
+    "ListLooksRequest",
     "Prerequisite",
     "SetForcedVariantRequest",
     "ClearForcedVariantRequest",

@@ -27,9 +27,7 @@ class GrpcExperimentSource:
 
     def experiment(self, project: str, experiment_id: str) -> ExperimentPlan:
         """See ExperimentSource."""
-        call = current_call()
-        name = resource_name(project, "experiments", experiment_id)
-        metadata = (("authorization", call.authorization), (REQUEST_ID, call.request_id))
+        name, metadata = resource_name(project, "experiments", experiment_id), _metadata()
         stub = rpc.ExperimentServiceStub(self.channel)
         try:
             reply = stub.GetExperiment(
@@ -47,6 +45,20 @@ class GrpcExperimentSource:
             # What a blocking client raises is the failed call itself.
             raise from_rpc_error(cast("grpc.Call", error)) from error
         return plan_of(experiment_id, reply.experiment, forced)
+
+    def require(self, project: str, experiment_id: str) -> None:
+        """See ExperimentSource."""
+        request = pb.GetExperimentRequest(name=resource_name(project, "experiments", experiment_id))
+        stub = rpc.ExperimentServiceStub(self.channel)
+        try:
+            stub.GetExperiment(request, timeout=self.timeout_s, metadata=_metadata())
+        except grpc.RpcError as error:
+            raise from_rpc_error(cast("grpc.Call", error)) from error
+
+
+def _metadata() -> tuple[tuple[str, str], ...]:
+    call = current_call()
+    return (("authorization", call.authorization), (REQUEST_ID, call.request_id))
 
 
 def plan_of(

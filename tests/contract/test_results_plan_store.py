@@ -1,0 +1,163 @@
+"""The promises of the store of analysis plans and looks, over every supported database."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from dataclasses import replace
+
+import pytest
+from touchstone_statistics.bayes import LiftPrior
+
+from services.results.adapters.plans_sql import SqlPlanReader, migrate_plans
+from services.results.domain.analysis_plan import (
+    AlphaSpending,
+    AnalysisMethod,
+    AnalysisPlan,
+    Correction,
+    MetricPlan,
+    MultipleExposures,
+    StoredPlan,
+)
+from services.results.domain.look import Look, LookKey
+from services.results.domain.metric import MetricRole
+from shared.errors import Code, DomainError
+from shared.state.database import Database
+
+NOW = dt.datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
+FULL = AnalysisPlan(
+    method=AnalysisMethod.HYBRID,
+    alpha=0.01,
+    power=0.9,
+    spending=AlphaSpending.POWER,
+    spending_parameter=1.5,
+    planned_units=10**12,
+    planned_end=NOW,
+    primary_correction=Correction.PREFERENTIAL_BONFERRONI,
+    secondary_correction=Correction.BENJAMINI_YEKUTIELI,
+    primary_share=0.7,
+    variance_reduction=False,
+    prior=LiftPrior(0.01, 0.1),
+    dimensions=("properties.country", "source"),
+    multiple_exposures=MultipleExposures.FIRST,
+    metrics=(MetricPlan("spend", MetricRole.GUARDRAIL, 0.02), MetricPlan("visits")),
+    practical_equivalence=0.001,
+    cluster_unit_type="shop",
+)
+KEY = LookKey("acme", "checkout", "spend", "green")
+
+
+def look(number: int, key: LookKey = KEY) -> Look:
+    return Look(
+        key=key,
+        number=number,
+        units=1000.5 * number,
+        fraction=0.1 * number,
+        spent=1e-300 * number,
+        critical=None if number == 1 else 1 / 3,
+        statistic=None if number == 2 else -1.1,
+        log_e=1e3,
+        journal_id="journal",
+        position=2**62 + number,
+        plan_version=3,
+        create_time=NOW,
+    )
+
+
+@pytest.fixture
+def store(database: Database) -> SqlPlanReader:
+    migrate_plans(database)
+    return SqlPlanReader(database)
+
+
+def test_an_experiment_without_a_plan_has_the_default(store: SqlPlanReader) -> None:
+    with store.read() as plans:
+        assert plans.current("acme", "checkout") == StoredPlan()
+        assert plans.at("acme", "checkout", 0) == StoredPlan()
+        assert plans.at("acme", "checkout", 1) is None
+
+
+def test_every_version_stays_as_it_was_and_belongs_to_one_experiment(store: SqlPlanReader) -> None:
+    first, second = StoredPlan(FULL, 1, NOW), StoredPlan(replace(FULL, alpha=0.1), 2, NOW)
+    with store.begin() as plans:
+        plans.add("acme", "checkout", first)
+        plans.add("acme", "checkout", second)
+    with store.read() as plans:
+        assert [plans.at("acme", "checkout", n) for n in (1, 2)] == [first, second]
+        assert plans.current("acme", "checkout") == second
+        for project, experiment in (("ACME", "checkout"), ("acme", "Checkout"), ("b", "checkout")):
+            assert plans.current(project, experiment).version == 0
+
+
+def test_of_two_next_versions_one_is_kept(store: SqlPlanReader) -> None:
+    with store.begin() as plans:
+        plans.add("acme", "checkout", StoredPlan(FULL, 1, NOW))
+    with pytest.raises(DomainError) as caught, store.begin() as plans:
+        plans.add("acme", "checkout", StoredPlan(FULL, 1, NOW))
+    assert (caught.value.code, caught.value.reason) == (Code.ABORTED, "STALE_ETAG")
+
+
+def test_looks_come_back_to_the_last_bit_and_mark_the_experiment(store: SqlPlanReader) -> None:
+    with store.begin() as plans:
+        plans.add_looks([])
+        plans.add_looks([look(2), look(1)])
+    with store.read() as plans:
+        assert plans.looks("acme", "checkout") == {KEY: [look(1), look(2)]}
+        assert plans.looks("acme", "other") == {}
+        assert plans.current("acme", "checkout").looked_at
+        assert not plans.current("acme", "other").looked_at
+
+
+def test_a_look_is_never_rewritten(store: SqlPlanReader) -> None:
+    with store.begin() as plans:
+        plans.add_looks([look(1)])
+    other = replace(look(1), statistic=9.0)
+    with pytest.raises(DomainError) as caught, store.begin() as plans:
+        plans.add_looks([look(2), other])
+    assert caught.value.code is Code.ABORTED
+    with store.read() as plans:
+        assert plans.looks("acme", "checkout") == {KEY: [look(1)]}
+
+
+def test_looks_are_paged_by_metric_variant_and_number(store: SqlPlanReader) -> None:
+    blue, visits = replace(KEY, variant="blue"), replace(KEY, metric_id="visits")
+    taken = [look(n, key) for key in (blue, KEY, visits) for n in range(1, 12)]
+    with store.begin() as plans:
+        plans.add_looks(taken[::-1])
+    found: list[Look] = []
+    after = ("", "", 0)
+    with store.read() as plans:
+        while page := plans.page_of_looks("acme", "checkout", after, 4):
+            found += page
+            after = (page[-1].key.metric_id, page[-1].key.variant, page[-1].number)
+    assert found == taken
+
+
+def test_who_locks_an_experiment_keeps_others_waiting(store: SqlPlanReader) -> None:
+    order: list[str] = []
+    locked = threading.Event()
+
+    def second() -> None:
+        locked.wait(5)
+        with store.begin() as plans:
+            plans.lock("acme", "checkout")
+            order.append(f"sees version {plans.current('acme', 'checkout').version}")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with store.begin() as plans:
+        plans.lock("acme", "checkout")
+        locked.set()
+        thread.join(0.2)
+        order.append("adds")
+        plans.add("acme", "checkout", StoredPlan(FULL, 1, NOW))
+    thread.join(10)
+    assert order == ["adds", "sees version 1"]
+
+
+def test_the_store_cannot_be_used_after_it_was_closed(database: Database) -> None:
+    migrate_plans(database)
+    database.close()
+    with pytest.raises(DomainError) as caught, SqlPlanReader(database).read():
+        pass
+    assert caught.value.code is Code.UNAVAILABLE

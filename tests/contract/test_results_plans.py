@@ -1,0 +1,156 @@
+"""Analysis plans over the contract: defaults, changes, refusals, and who may do what."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from touchstone.results.v1 import analysis_plan_pb2 as pb
+
+from shared.errors import Code
+from tests.contract.results_world import EXPERIMENT, PROJECT, World, open_world
+
+NAME = f"{EXPERIMENT}/analysisPlan"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path) as found:
+        yield found
+
+
+async def plan(world: World, version: int = 0) -> pb.AnalysisPlan:
+    reply = await world.viewer.call("GetAnalysisPlan", name=NAME, version=version)
+    found: pb.AnalysisPlan = reply.analysis_plan
+    return found
+
+
+async def update(world: World, *paths: str, **fields: Any) -> pb.AnalysisPlan:
+    reply = await world.owner.call(
+        "UpdateAnalysisPlan",
+        analysis_plan=pb.AnalysisPlan(name=NAME, **fields),
+        update_mask=FieldMask(paths=paths),
+    )
+    changed: pb.AnalysisPlan = reply.analysis_plan
+    return changed
+
+
+async def test_the_default_plan_says_what_holds(world: World) -> None:
+    found = await plan(world)
+    assert (found.name, found.version, found.alpha, found.power) == (NAME, 0, 0.05, 0.8)
+    assert found.method == pb.ANALYSIS_METHOD_ANYTIME
+    assert found.primary_correction == pb.CORRECTION_HOLM
+    assert not found.HasField("create_time")
+    assert not found.fixed
+
+
+async def test_planned_units_make_the_default_group_sequential(world: World) -> None:
+    changed = await update(world, "planned_units", planned_units=5000)
+    assert changed.method == pb.ANALYSIS_METHOD_GROUP_SEQUENTIAL
+    assert (changed.version, changed.etag) == (1, "1")
+
+
+async def test_what_was_set_comes_back_and_every_version_stays(world: World) -> None:
+    full = pb.AnalysisPlan(
+        method=pb.ANALYSIS_METHOD_HYBRID,
+        alpha=0.01,
+        power=0.9,
+        spending=pb.ALPHA_SPENDING_HWANG_SHIH_DECANI,
+        spending_parameter=-4,
+        planned_units=9000,
+        primary_correction=pb.CORRECTION_PREFERENTIAL_BONFERRONI,
+        secondary_correction=pb.CORRECTION_NONE,
+        primary_share=0.8,
+        without_variance_reduction=True,
+        prior=pb.LiftPrior(mean=0.01, std_dev=0.1),
+        dimensions=["properties.country", "source"],
+        multiple_exposures=pb.MULTIPLE_EXPOSURES_FIRST,
+        metrics=[pb.MetricPlan(metric=f"{PROJECT}/metrics/spend", role=3, margin=0.02)],
+        practical_equivalence=0.005,
+        cluster_unit_type="shop",
+    )
+    full.planned_end_time.FromJsonString("2026-04-01T00:00:00Z")
+    paths = [field.name for field, _ in full.ListFields()]
+    fields = {name: getattr(full, name) for name in paths}
+    changed = await update(world, *paths, **fields)
+    for name in paths:
+        assert getattr(changed, name) == getattr(full, name), name
+    again = await update(world, "alpha", alpha=0.1)
+    assert (again.version, again.alpha, again.spending_parameter) == (2, 0.1, -4)
+    assert (await plan(world, version=1)) == changed
+    assert (await plan(world, version=0)) == again
+
+
+async def test_a_stale_etag_and_unknown_versions_and_experiments_are_refused(world: World) -> None:
+    await update(world, "alpha", alpha=0.1)
+    stale = await world.owner.refused(
+        "UpdateAnalysisPlan",
+        analysis_plan=pb.AnalysisPlan(name=NAME, alpha=0.2, etag="0"),
+        update_mask=FieldMask(paths=["alpha"]),
+    )
+    assert stale.reason == "STALE_ETAG"
+    never = await world.viewer.refused("GetAnalysisPlan", name=NAME, version=7)
+    assert never.code is Code.NOT_FOUND
+    for name in (f"{PROJECT}/experiments/nothing/analysisPlan",):
+        missing = await world.viewer.refused("GetAnalysisPlan", name=name)
+        assert missing.code is Code.NOT_FOUND
+
+
+async def test_a_trial_changes_nothing_and_a_repeated_request_is_answered_once(
+    world: World,
+) -> None:
+    fields: dict[str, Any] = {
+        "analysis_plan": pb.AnalysisPlan(name=NAME, alpha=0.1),
+        "update_mask": FieldMask(paths=["alpha"]),
+    }
+    await world.owner.call("UpdateAnalysisPlan", validate_only=True, **fields)
+    assert (await plan(world)).version == 0
+    first = await world.owner.call("UpdateAnalysisPlan", request_id="r", **fields)
+    assert await world.owner.call("UpdateAnalysisPlan", request_id="r", **fields) == first
+    assert (await plan(world)).version == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "paths", "field"),
+    [
+        ({"alpha": 1e-12}, ["alpha"], "analysis_plan.alpha"),
+        ({"alpha": 0.7}, ["alpha"], "analysis_plan.alpha"),
+        ({"power": 0.01}, ["power"], "analysis_plan.power"),
+        ({"method": 2}, ["method"], "analysis_plan.planned_units"),
+        ({"secondary_correction": 7}, ["secondary_correction"], None),
+        ({"spending": 3, "spending_parameter": -1}, ["spending", "spending_parameter"], None),
+        ({"dimensions": ["unit"]}, ["dimensions"], "analysis_plan.dimensions[0]"),
+        ({"alpha": 0.1}, ["fixed"], "update_mask"),
+        ({"alpha": 0.1}, [], "update_mask"),
+        ({"metrics": [{"metric": "spend"}]}, ["metrics"], "name"),
+    ],
+)
+async def test_bad_input_names_the_field(
+    world: World, fields: dict[str, Any], paths: list[str], field: str | None
+) -> None:
+    refused = await world.owner.refused(
+        "UpdateAnalysisPlan",
+        analysis_plan=pb.AnalysisPlan(name=NAME, **fields),
+        update_mask=FieldMask(paths=paths),
+    )
+    assert refused.code is Code.INVALID_ARGUMENT
+    expected = field or f"analysis_plan.{paths[-1]}"
+    assert {violation.field for violation in refused.violations} == {expected}
+
+
+async def test_other_projects_and_other_roles_see_nothing(world: World) -> None:
+    change = {
+        "analysis_plan": pb.AnalysisPlan(name=NAME, alpha=0.1),
+        "update_mask": FieldMask(paths=["alpha"]),
+    }
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("GetAnalysisPlan", {"name": NAME}),
+        ("ListLooks", {"experiment": EXPERIMENT}),
+        ("UpdateAnalysisPlan", change),
+    ]
+    for method, fields in calls:
+        assert (await world.other.refused(method, **fields)).code is Code.NOT_FOUND
+        assert (await world.assigner.refused(method, **fields)).code is Code.PERMISSION_DENIED
+    assert (await world.viewer.refused("UpdateAnalysisPlan", **change)).reason == "MISSING_ROLE"
+    assert not (await world.viewer.call("ListLooks", experiment=EXPERIMENT)).looks
