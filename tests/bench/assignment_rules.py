@@ -8,9 +8,11 @@ from touchstone.assignment.v1 import condition_pb2, experiment_pb2, ruleset_pb2
 from touchstone_assignment.compile import compile_ruleset
 from touchstone_assignment.compiled import Evaluator
 from touchstone_assignment.conditions import IdSet
+from touchstone_assignment.conditions.id_set import fingerprint, written
 
 SPLIT_SALT = "split/bench"
 EXPERIMENTS, AUDIENCES, A_LAYER = 5000, 1000, 5
+LISTED = 1_000_000
 
 
 def one_experiment(
@@ -57,9 +59,31 @@ def large_ruleset(config_version: int = 1, stopped: int = -1) -> ruleset_pb2.Rul
     return rules
 
 
-def compiled(rules: ruleset_pb2.Ruleset, previous: Evaluator | None = None) -> Evaluator:
-    """What decides by a ruleset without id lists."""
-    return compile_ruleset(rules, _no_lists, previous)
+def with_list(digest: str) -> ruleset_pb2.Ruleset:
+    """The same ruleset, with every 1,000th experiment for an audience of a million ids instead."""
+    rules = large_ruleset()
+    rules.audiences.add(audience="listed", unit_type="user", digest=digest, count=LISTED)
+    for rule in rules.experiments[AUDIENCES - 1 :: AUDIENCES]:
+        rule.targeting.audience = "listed"
+    return rules
+
+
+def list_of(units: int) -> bytes:
+    """The fingerprints of the ids `user-0`, `user-2` and so on, as they are stored."""
+    return written(fingerprint(f"user-{2 * number}") for number in range(units))
+
+
+def compiled(
+    rules: ruleset_pb2.Ruleset, previous: Evaluator | None = None, listed: bytes = b""
+) -> Evaluator:
+    """What decides by a ruleset; its id list, if it has one, is made of its content."""
+
+    def content(digest: str) -> IdSet:
+        if not listed:
+            raise LookupError(digest)
+        return IdSet.from_fingerprints(listed)
+
+    return compile_ruleset(rules, content, previous)
 
 
 def _experiment(key: str, layer: str, first: int, end: int) -> ruleset_pb2.ExperimentRule:
@@ -88,7 +112,3 @@ def _country(names: Sequence[str]) -> condition_pb2.Condition:
     for name in names:
         found.compare.values.add().string_value = name
     return found
-
-
-def _no_lists(digest: str) -> IdSet:
-    raise LookupError(digest)

@@ -11,14 +11,20 @@ from functools import partial
 import pyarrow as pa
 from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
 from touchstone_assignment.bulk import decide_many
+from touchstone_assignment.compiled import Evaluator
+from touchstone_assignment.conditions.id_set import digest_of
+from touchstone_assignment.decision import Reason
 from touchstone_assignment.subject import Subject
 
 from tests.bench.assignment_rules import (
     AUDIENCES,
     EXPERIMENTS,
+    LISTED,
     compiled,
     large_ruleset,
+    list_of,
     one_experiment,
+    with_list,
 )
 from tests.bench.report import BenchRow, compared
 
@@ -86,12 +92,35 @@ def at_scale() -> list[BenchRow]:
         ),
         _row(
             f"memory of {what}",
-            _memory_bytes(sent) / MEGABYTE,
+            _held_bytes(lambda: compiled(ruleset_pb2.Ruleset.FromString(sent))) / MEGABYTE,
             len(sent) / MEGABYTE,
             "the serialized ruleset",
             "MB",
         ),
         _row(f"decide among {what}", many * 1e6, few * 1e6, "a project of one", "us", "<= 1.5"),
+    ]
+
+
+def with_a_list() -> list[BenchRow]:
+    """Rows: the same with an id list of a million besides, read from its bytes."""
+    listed = list_of(LISTED)
+    sent = with_list(digest_of(listed)).SerializeToString()
+
+    def load() -> Evaluator:
+        return compiled(ruleset_pb2.Ruleset.FromString(sent), None, listed)
+
+    found = load()
+    assert found.decide("e4999", Subject({"user": "user-2"})).reason is not Reason.NOT_TARGETED
+    assert found.decide("e4999", Subject({"user": "user-3"})).reason is Reason.NOT_TARGETED
+    load_s, held = _best(load, 3), _held_bytes(load)
+    by_list = _decision_s(lambda unit: found.decide("e4999", unit))
+    by_rule = _decision_s(lambda unit: found.decide("e4998", unit))
+    what = f"{EXPERIMENTS:,} experiments, {AUDIENCES:,} audiences and a list of {LISTED:,} ids"
+    bytes_sent = (len(sent) + len(listed)) / MEGABYTE
+    return [
+        _row(f"load {what}", load_s, 10.0, "ten seconds", "s", "<= 1"),
+        _row(f"memory of {what}", held / MEGABYTE, bytes_sent, "ruleset and list as bytes", "MB"),
+        _row(f"decide by the list among {what}", by_list * 1e6, by_rule * 1e6, "by a rule", "us"),
     ]
 
 
@@ -114,12 +143,12 @@ def _decision_s(decide: Callable[[Subject], object]) -> float:
     return _best(lambda: [decide(unit) for unit in units], 100) / len(units)
 
 
-def _memory_bytes(sent: bytes) -> int:
+def _held_bytes(load: Callable[[], Evaluator]) -> int:
     """What Python holds for an evaluator, without the messages, which are about the bytes sent."""
     gc.collect()
     tracemalloc.start()
     try:
-        kept = compiled(ruleset_pb2.Ruleset.FromString(sent))
+        kept = load()
         gc.collect()
         return tracemalloc.get_traced_memory()[0] if kept.experiments else 0
     finally:

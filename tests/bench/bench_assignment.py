@@ -19,7 +19,7 @@ from touchstone_assignment.subject import Subject
 
 from tests.bench.assignment_local import local_decisions
 from tests.bench.assignment_rules import SPLIT_SALT, one_experiment
-from tests.bench.assignment_scale import at_scale, in_bulk
+from tests.bench.assignment_scale import at_scale, in_bulk, with_a_list
 from tests.bench.assignment_watch import watch_changes
 from tests.bench.assignment_wire import assign_beside_echo
 from tests.bench.report import BenchRow, compared, missing, peer_environment
@@ -65,7 +65,7 @@ def run() -> list[BenchRow]:
     ]
     for environment, peer, name, requirements, goal in PEERS:
         rows += _beside(environment, peer, name, requirements, goal)
-    rows += local_decisions() + in_bulk() + at_scale()
+    rows += local_decisions() + in_bulk() + at_scale() + with_a_list()
     return rows + assign_beside_echo() + watch_changes()
 
 
