@@ -16,8 +16,8 @@ MINIMUM_STEP = 0.01
 """A look needs this share of the planned information more than the one before."""
 LAST_STEP = 0.0001
 """The look at the planned end needs only this much more, so that it is never left out."""
-SMALLEST_CHANCE = 1e-300
-"""Below this no level is left to be spent: no z statistic under 37 could reach it."""
+SMALLEST_CHANCE = 1e-90
+"""Below this no level is left to be spent: no z statistic under 20 could reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,27 +130,37 @@ def advance(plan: Plan, ledger: Ledger, information: float) -> Ledger:
     chance = (spent - already) / plan.tails
     critical = None
     if chance > SMALLEST_CHANCE:
-        critical = bound_above(survivors(plan, ledger, time), time, chance) / math.sqrt(time)
+        critical = bound_above(arrivals(plan, ledger, time)[-1], time, chance) / math.sqrt(time)
     futility = _futility(plan, ledger, fraction, time, critical)
     look = Look(information, fraction, spent, critical, futility)
     return Ledger((*ledger.looks, look))
 
 
-def survivors(plan: Plan, ledger: Ledger, time: float, futility: bool = False) -> Survivors:
-    """The paths that crossed nothing at the looks of the ledger, to be looked at next at `time`.
+def arrivals(
+    plan: Plan, ledger: Ledger, time: float | None = None, futility: bool = False
+) -> tuple[Survivors, ...]:
+    """The paths that come to each look of the ledger, having crossed nothing at those before it.
 
-    Times are in units of the planned information. With `futility` they have not crossed that
-    boundary either, which says how often each effect is stopped; the level is kept without it.
+    With `time` one more: those that come to a further look then. Times are in units of the
+    planned information. With `futility` the paths have not crossed that boundary either, which
+    says how often each effect is stopped; the level is kept without it.
     """
     times = [look.information / plan.planned_information for look in ledger.looks]
-    paths = start()
-    for look, now, after in zip(ledger.looks, times, [*times, time][1:], strict=True):
-        high = math.inf if look.critical is None else look.critical * math.sqrt(now)
-        low = -high if plan.side is Side.TWO_SIDED else -math.inf
-        if futility and look.futility is not None:
-            low = look.futility * math.sqrt(now)
-        paths = step(paths, now, low, high, math.sqrt(after - now))
-    return paths
+    times += [] if time is None else [time]
+    paths = [start()]
+    for look, now, after in zip(ledger.looks, times, times[1:], strict=False):
+        low, high = edges(plan, look, futility)
+        paths.append(step(paths[-1], now, low, high, math.sqrt(after - now)))
+    return tuple(paths)
+
+
+def edges(plan: Plan, look: Look, futility: bool = False) -> tuple[float, float]:
+    """Between which positions of the motion the test goes on after a look."""
+    scale = math.sqrt(look.information / plan.planned_information)
+    high = math.inf if look.critical is None else look.critical * scale
+    if futility and look.futility is not None:
+        return look.futility * scale, high
+    return -high if plan.side is Side.TWO_SIDED else -math.inf, high
 
 
 def _futility(
@@ -166,7 +176,7 @@ def _futility(
     chance = rule.spending.spent(rule.error, fraction) - rule.spending.spent(rule.error, before)
     if chance <= SMALLEST_CHANCE:
         return None
-    paths = survivors(plan, ledger, time, futility=True)
+    paths = arrivals(plan, ledger, time, futility=True)[-1]
     bound = bound_below(paths, time, chance, rule.drift) / math.sqrt(time)
     if plan.side is Side.TWO_SIDED and bound <= 0.0:
         return None

@@ -4,6 +4,7 @@ A z statistic times the square root of its share of the information moves, over 
 Brownian motion; so the error rate of any stopping rule is the chance of such a path to cross.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from touchstone_statistics.gaps import FloatArray
 
 REACH = 9.0
 """Standard deviations kept on either side; beyond them lies a share of 2e-19."""
-STEP = 2.0
+STEP = 3.0
 """Width of a panel in standard deviations of the sharper of the two steps that it joins."""
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
 ROUNDS = 60
@@ -92,23 +93,23 @@ def bound_above(paths: Survivors, time: float, chance: float, drift: float = 0.0
     """The bound that a path first crosses upwards at `time` with probability `chance`.
 
     Newton's method on the logarithm of that probability, which is concave in the bound: from a
-    bound that is too high it falls towards the root without passing it. The start is the
-    quantile of a motion that nothing has stopped, which cannot be too low.
+    bound that is too high it falls towards the root without passing it. The start cannot be
+    too low: it is the quantile of a motion that nothing has stopped or, if lower, that of paths
+    that all stand where the highest does. `chance` must be above 1e-100 and below the chance of
+    the paths to have crossed nothing so far.
     """
-    spread = np.sqrt(time - paths.time)
-    with np.errstate(divide="ignore"):
-        log_mass = np.log(paths.drifting(drift))
+    spread = math.sqrt(time - paths.time)
+    mass = paths.drifting(drift)
     ahead = paths.position + drift * (time - paths.time)
-    bound = float(drift * time - np.sqrt(time) * special.ndtri(chance))
+    quantile = -float(special.ndtri(chance))
+    bound = min(drift * time + math.sqrt(time) * quantile, float(ahead.max()) + spread * quantile)
     for _ in range(ROUNDS):
         scaled = (ahead - bound) / spread
-        log_chance = special.logsumexp(log_mass + special.log_ndtr(scaled))
-        log_density = special.logsumexp(log_mass - 0.5 * scaled**2) - np.log(
-            spread * np.sqrt(2.0 * np.pi)
-        )
-        move = float((log_chance - np.log(chance)) * np.exp(log_chance - log_density))
+        reached = float(mass @ special.ndtr(scaled))
+        density = float(mass @ np.exp(-0.5 * scaled**2)) / (spread * math.sqrt(2.0 * math.pi))
+        move = math.log(reached / chance) * reached / density
         bound += move
-        if abs(move) < 1e-12 * np.sqrt(time):
+        if abs(move) < 1e-12 * math.sqrt(time):
             break
     return bound
 

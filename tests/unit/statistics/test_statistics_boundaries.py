@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from touchstone_statistics.boundaries import Futility, Ledger, Plan, advance, survivors
+from touchstone_statistics.boundaries import Futility, Ledger, Plan, advance, arrivals
 from touchstone_statistics.crossing import bound_above, start, step
 from touchstone_statistics.interval import Side
 from touchstone_statistics.spending import (
@@ -114,17 +114,17 @@ def test_unequal_looks_match_the_multivariate_normal_of_scipy(
             np.zeros(count),
             covariance[:count, :count],
             lower_limit=lower[:count],
-            abseps=1e-8,
-            maxpts=10**6,
+            abseps=1e-7,
+            maxpts=200_000,
             rng=np.random.default_rng(1),
         )
-        assert 1 - inside == pytest.approx(ledger.looks[count - 1].spent, abs=2e-6)
+        assert 1 - inside == pytest.approx(ledger.looks[count - 1].spent, abs=3e-6)
 
 
 def test_six_digits_do_not_depend_on_the_grid() -> None:
     plan = Plan(28.0)
     coarse = ledger_of(plan, list(np.arange(1.0, 28.0)))
-    paths = survivors(plan, coarse, 1.0)
+    paths = arrivals(plan, coarse, 1.0)[-1]
     # The same paths through a needlessly sharp last step, which makes every panel ten times finer.
     fine = start()
     times = [look.information / 28 for look in coarse.looks]
@@ -213,12 +213,11 @@ def test_looks_are_added_and_never_rewritten(
     assert spent[-1] <= 0.05 * (1 + 1e-12)
 
 
-def test_the_first_hour_of_a_long_test_has_a_bound_that_nothing_reaches() -> None:
+def test_the_first_hour_of_a_long_test_cannot_reject() -> None:
     ledger = ledger_of(Plan(1e9), [1e7, 2e7])
-    first = ledger.looks[0]
-    assert first.critical is not None
-    assert first.critical > 20
-    assert first.spent > 0
+    assert ledger.looks[0].critical is None
+    assert ledger.looks[1].critical is not None
+    assert ledger.looks[1].critical > 15
 
 
 def test_futility_leaves_the_level_alone_and_meets_the_boundary_at_the_end() -> None:
