@@ -76,7 +76,8 @@ class DomainError(Exception):
 
 def shown(value: object) -> str:
     """A value as an error message shows it: printable, and cut when it is long."""
-    text = ascii(value)
+    # What an enum prints of itself is for programmers: its value is what was sent.
+    text = ascii(value.value if isinstance(value, enum.Enum) else value)
     if len(text) <= _SHOWN:
         return text
     return f"{text[:_SHOWN]}... ({len(text)} characters)"

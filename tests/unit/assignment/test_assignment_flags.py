@@ -201,6 +201,7 @@ NUMBERS: dict[str, Any] = {"values": (7, 7.5), "value_type": experiment_pb2.VALU
 def test_another_type_is_a_mismatch(fields, wanted):
     error = fault(rules_of(ruleset(rule(**fields))), wanted=wanted)
     assert (error.fault, error.code) == (FlagFault.TYPE_MISMATCH, Code.INVALID_ARGUMENT)
+    assert error.message.startswith(f"type is '{wanted.value}'; allowed: the type of the flag, ")
 
 
 def test_whole_numbers_may_be_asked_for_as_numbers_and_fractions_not_as_whole_ones():
