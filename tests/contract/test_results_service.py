@@ -23,7 +23,7 @@ from shared.lake.watermark import ConsistencyToken
 from shared.server.rules import rule_of
 from shared.server.status import from_rpc_error
 from shared.version import VERSION
-from tests.contract.results_world import ARMS, PROJECT, World, events, open_world
+from tests.contract.results_world import ARMS, NOW, PROJECT, World, events, open_world
 
 VISIT = metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")
 SPEND = metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_MEAN, event_name="purchase")
