@@ -1,0 +1,138 @@
+"""The chance that a planned test finds an effect, for each rule by which it may be read."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from scipy import special
+
+from touchstone_statistics.boundaries import Ledger, Plan, advance
+from touchstone_statistics.crossing import Survivors, start, step
+from touchstone_statistics.interval import Side
+from touchstone_statistics.spending import OBrienFleming, Spending
+
+NEARLY_NORMAL_DOF = 1e5
+"""Beyond this the noncentral t fails numerically, while a normal approximation is right to 1e-8."""
+FAR = 5.0
+"""Expected z from which the chance to reject on the wrong side, under 3e-7, counts as zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTest:
+    """A test at its planned end: level, side, degrees of freedom and units of all arms."""
+
+    alpha: float
+    side: Side
+    dof: float
+    units: float
+
+    @property
+    def tail(self) -> float:
+        """Error rate of each tail."""
+        return self.alpha / 2.0 if self.side is Side.TWO_SIDED else self.alpha
+
+
+class Rule(Protocol):
+    """When a test rejects."""
+
+    def power(self, expected_z: float, test: PlannedTest) -> float:
+        """Chance to reject when the effect is `expected_z` standard errors at the planned end.
+
+        For a one-sided test the sign has been turned so that positive is the tested side.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AtHorizon:
+    """One look at the planned end, by Welch's t test.
+
+    Source: the noncentral t distribution (Johnson, Kotz and Balakrishnan 1995, chapter 31);
+    its tails from `scipy.special.nctdtr`, never as one minus the other.
+    """
+
+    def power(self, expected_z: float, test: PlannedTest) -> float:
+        critical = -float(special.stdtrit(test.dof, test.tail))
+        power = _beyond(critical, expected_z, test.dof)
+        if test.side is Side.TWO_SIDED:
+            power += _beyond(critical, -expected_z, test.dof)
+        return power
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """A boundary that is valid at every look, at its value at the planned end.
+
+    `critical` gives how many standard errors the difference must exceed, for instance that of
+    an anytime-valid confidence sequence. The power is the chance to stand beyond it at the end;
+    the chance to have crossed it at some look is higher.
+    """
+
+    critical: Callable[[PlannedTest], float]
+
+    def power(self, expected_z: float, test: PlannedTest) -> float:
+        critical = self.critical(test)
+        power = float(special.ndtr(expected_z - critical))
+        if test.side is Side.TWO_SIDED:
+            power += float(special.ndtr(-expected_z - critical))
+        return power
+
+
+@dataclass(frozen=True, slots=True)
+class AtLooks:
+    """Equally spaced looks with alpha spending: the chance to reject at any of them.
+
+    Exact for a difference that is normal at each look (Jennison and Turnbull 2000, section
+    19.2). One look is a fixed horizon read with the normal distribution.
+    """
+
+    looks: int
+    spending: Spending = field(default_factory=OBrienFleming)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.looks <= 100:
+            raise ValueError(f"looks is {self.looks}; it must be from 1 to 100")
+
+    def power(self, expected_z: float, test: PlannedTest) -> float:
+        plan = Plan(1.0, test.alpha, test.side, self.spending)
+        power = 0.0
+        for time, critical, paths in _stages(plan, self.looks):
+            bound = critical * math.sqrt(time)
+            power += float(paths.above(time, bound, expected_z))
+            if test.side is Side.TWO_SIDED:
+                power += float(paths.below(time, -bound, expected_z))
+        return power
+
+
+@lru_cache(maxsize=64)
+def _stages(plan: Plan, looks: int) -> tuple[tuple[float, float, Survivors], ...]:
+    """Time, critical value and the paths that come to each look that can reject."""
+    ledger, paths, found = Ledger(), start(), []
+    for number in range(1, looks + 1):
+        time = number / looks
+        ledger = advance(plan, ledger, time)
+        critical = ledger.looks[-1].critical
+        if critical is not None:
+            found.append((time, critical, paths))
+        high = math.inf if critical is None else critical * math.sqrt(time)
+        low = -high if plan.side is Side.TWO_SIDED else -math.inf
+        paths = step(paths, time, low, high, math.sqrt(1.0 / looks))
+    return tuple(found)
+
+
+def _beyond(critical: float, expected: float, dof: float) -> float:
+    """P(T > critical) of a noncentral t: the lower tail of the mirrored distribution.
+
+    For many degrees of freedom the normal approximation of Abramowitz and Stegun (1964),
+    equation 26.7.10.
+    """
+    if dof > NEARLY_NORMAL_DOF:
+        spread = math.sqrt(1.0 + critical**2 / (2.0 * dof))
+        return float(special.ndtr((expected - critical * (1.0 - 0.25 / dof)) / spread))
+    if expected < -FAR:
+        return 0.0
+    chance = float(special.nctdtr(dof, -expected, -critical))
+    return chance if np.isfinite(chance) else 0.0
