@@ -134,7 +134,7 @@ def report(seen: Observation) -> None:
     """All statistics of all metrics."""
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     for index, measure in enumerate(MEASURES):
-        definition = MetricDefinition(measure.kind, measure.event_name, measure.window)
+        definition = MetricDefinition(measure)
         metric = Metric("demo", f"m{index}", definition, 1, now, now)
         report_metric(metric, index, PLAN, seen, Method(LiftPrior()))
 

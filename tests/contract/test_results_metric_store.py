@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import pytest
+import sqlalchemy as sa
 from touchstone.results.v1 import metric_service_pb2 as pb
 
 from services.results.adapters.sql import (
@@ -14,8 +15,21 @@ from services.results.adapters.sql import (
     SqlMetricStore,
     SqlMetricWriter,
     migrate_metrics,
+    versions,
 )
-from services.results.domain.measure import MetricKind
+from services.results.domain.measure import (
+    Aggregation,
+    AllOf,
+    AnyOf,
+    Cap,
+    Comparison,
+    Measure,
+    MetricKind,
+    Negated,
+    Operator,
+    Retention,
+    Source,
+)
 from services.results.domain.metric import Direction, Metric, MetricDefinition, MetricRole
 from services.results.ports import MetricStore
 from shared.errors import Code, DomainError
@@ -27,15 +41,47 @@ from shared.testing.fakes import FixedClock, calling
 
 R = TypeVar("R")
 START = dt.datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
-FULL = MetricDefinition(
-    kind=MetricKind.MEAN,
+BIG = AllOf(
+    (
+        AnyOf(
+            (
+                Comparison("properties.plan ✓", Operator.IN, ("gold", 1.0, True)),
+                Comparison("value", Operator.GREATER, (0.1,)),
+            )
+        ),
+        Negated(Comparison("source", Operator.IS_SET)),
+    )
+)
+SPEND = Measure(
+    kind=MetricKind.RATIO,
     event_name="purchase",
     window=dt.timedelta(days=7, microseconds=1),
+    filter=BIG,
+    aggregation=Aggregation.MAX,
+    currency="EUR",
+    delay=dt.timedelta(hours=2),
+    denominator=Source("visit", BIG, Aggregation.COUNT),
+    cap=Cap(percentile=0.999, ignore_zeros=True),
+    lookback=dt.timedelta(days=28),
+    covariates=(Source("visit", aggregation=Aggregation.DISTINCT_DAYS),),
+    complete_only=True,
+)
+FULL = MetricDefinition(
+    measure=SPEND,
     direction=Direction.DECREASE,
     role=MetricRole.GUARDRAIL,
+    margin=0.02,
+    minimum_effect=0.01,
     display_name="Größe ✓",
     description="What one customer spends.",
-    currency="EUR",
+)
+KINDS = (
+    Measure(MetricKind.PROPORTION, "visit"),
+    Measure(MetricKind.MEAN, "purchase", cap=Cap(absolute=99.5)),
+    Measure(MetricKind.QUANTILE, "loaded", quantile=0.95, of_events=True),
+    Measure(MetricKind.FUNNEL, "seen", filter=BIG, steps=(Source("seen", BIG), Source("paid"))),
+    Measure(MetricKind.RETENTION, "visit", retention=Retention(0, 7)),
+    Measure(MetricKind.TIME_TO_EVENT, "paid", window=dt.timedelta(hours=36)),
 )
 
 
@@ -74,10 +120,49 @@ def swap(database: Database, old: Metric, new: Metric) -> None:
 
 
 def test_what_was_inserted_comes_back_equal(store: Database) -> None:
-    bare = metric("visits", definition=MetricDefinition(MetricKind.PROPORTION, "visit"))
-    for one in (metric(), bare):
+    kinds = [metric(m.kind.value, definition=MetricDefinition(m)) for m in KINDS]
+    for one in (metric(), *kinds):
         insert(store, one)
         assert get(store, "acme", one.metric_id) == one
+
+
+def test_constants_keep_their_type(store: Database) -> None:
+    mixed = Comparison("properties.x", Operator.IN, (True, 1.0, "1", False, 0.0))
+    measure = Measure(MetricKind.PROPORTION, "visit", filter=mixed)
+    insert(store, metric(definition=MetricDefinition(measure)))
+    found = get(store, "acme", "revenue")
+    assert found is not None
+    assert isinstance(found.definition.measure.filter, Comparison)
+    values = found.definition.measure.filter.values
+    assert [type(value) for value in values] == [bool, float, str, bool, float]
+
+
+@pytest.mark.parametrize(
+    ("kind", "currency", "kept"), [("mean", "EUR", "EUR"), ("proportion", "EUR", "")]
+)
+def test_a_definition_from_before_there_were_documents_is_read(
+    store: Database, kind: str, currency: str, kept: str
+) -> None:
+    insert(store, metric())
+    with store.begin() as connection:
+        connection.execute(sa.update(versions).values(document=None, kind=kind, currency=currency))
+    found = get(store, "acme", "revenue")
+    assert found is not None
+    assert found.definition == MetricDefinition(
+        Measure(MetricKind(kind), "purchase", dt.timedelta(days=7, microseconds=1), currency=kept),
+        Direction.DECREASE,
+        MetricRole.GUARDRAIL,
+        display_name="Größe ✓",
+        description="What one customer spends.",
+    )
+
+
+def test_a_document_of_a_newer_program_is_not_guessed_at(store: Database) -> None:
+    insert(store, metric())
+    with store.begin() as connection:
+        connection.execute(sa.update(versions).values(document='{"format": 2}'))
+    with pytest.raises(DomainError, match="run the newer version"):
+        get(store, "acme", "revenue")
 
 
 def test_absent_is_none_and_ids_are_compared_exactly(store: Database) -> None:
@@ -96,7 +181,7 @@ def test_a_taken_id_is_refused_even_when_archived(store: Database) -> None:
 
 def test_every_version_is_kept(store: Database) -> None:
     old = metric()
-    new = replace(old, definition=replace(FULL, currency="USD"), version=2)
+    new = replace(old, definition=replace(FULL, margin=0.5), version=2)
     insert(store, old)
     swap(store, old, new)
     assert get(store, "acme", "revenue") == new

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from google.protobuf.message import Message
 from sqlalchemy.exc import IntegrityError
 
-from services.results.domain.measure import MetricKind
+from services.results.adapters.metric_documents import from_document, to_document
+from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.metric import Direction, Metric, MetricDefinition, MetricRole
 from services.results.ports import MetricStore
 from shared import errors
@@ -49,6 +50,7 @@ versions = sa.Table(
     sa.Column("display_name", text(200)),
     sa.Column("description", text(4000)),
     sa.Column("currency", text(3)),
+    sa.Column("document", sa.Text),
 )
 
 
@@ -145,21 +147,23 @@ class SqlMetricStore:
         return None if row is None else _definition(row)
 
     def _keep_version(self, metric: Metric) -> None:
-        definition = metric.definition
-        window = definition.window
+        definition, measure = metric.definition, metric.definition.measure
+        window = measure.window
         self.connection.execute(
             sa.insert(versions).values(
                 project=metric.project,
                 metric_id=metric.metric_id,
                 version=metric.version,
-                kind=definition.kind.value,
-                event_name=definition.event_name,
+                document=to_document(definition),
+                # For a program that knows no documents, while it is being replaced.
+                kind=measure.kind.value,
+                event_name=measure.event_name,
                 window_us=None if window is None else window // _MICROSECOND,
                 direction=definition.direction.value,
                 role=definition.role.value,
                 display_name=definition.display_name,
                 description=definition.description,
-                currency=definition.currency,
+                currency=measure.currency,
             )
         )
 
@@ -191,15 +195,25 @@ def _metric(row: Any) -> Metric:
 
 
 def _definition(row: Any) -> MetricDefinition:
+    return _from_columns(row) if row.document is None else from_document(row.document)
+
+
+def _from_columns(row: Any) -> MetricDefinition:
+    """A definition from before there were documents: a proportion could have a currency, which
+    said nothing.
+    """
+    kind = MetricKind(row.kind)
     return MetricDefinition(
-        kind=MetricKind(row.kind),
-        event_name=row.event_name,
-        window=None if row.window_us is None else row.window_us * _MICROSECOND,
+        measure=Measure(
+            kind=kind,
+            event_name=row.event_name,
+            window=None if row.window_us is None else row.window_us * _MICROSECOND,
+            currency=row.currency if kind is MetricKind.MEAN else "",
+        ),
         direction=Direction(row.direction),
         role=MetricRole(row.role),
         display_name=row.display_name,
         description=row.description,
-        currency=row.currency,
     )
 
 

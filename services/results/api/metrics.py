@@ -8,7 +8,7 @@ from touchstone.results.v1 import metric_service_pb2_grpc as rpc
 
 from services.results.application.change_metric import archive_metric, update_metric
 from services.results.application.create_metric import create_metric
-from services.results.application.find_metric import get_metric, list_metrics
+from services.results.application.find_metric import get_definition, get_metric, list_metrics
 from services.results.ports import MetricReader, MetricWriter
 from services.results.wire.metric_decode import (
     decode_create,
@@ -16,7 +16,7 @@ from services.results.wire.metric_decode import (
     decode_patch,
     decode_target,
 )
-from services.results.wire.metric_encode import encode_metric
+from services.results.wire.metric_encode import encode_metric, encode_version
 from shared.clock import Clock
 from shared.mutations import Mutation
 from shared.resource_names import require_id, resource_name
@@ -49,14 +49,18 @@ class MetricServicer(rpc.MetricServiceServicer):
     async def GetMetric(
         self, request: pb.GetMetricRequest, context: grpc.ServicerContext
     ) -> pb.GetMetricResponse:
-        """Reads one metric."""
-        project = current_caller().project
+        """Reads one metric, as it is now or as it was at a version."""
+        project, version = current_caller().project, request.version
         metric_id = require_id(request.name, project, "metrics")
 
         def answer() -> pb.GetMetricResponse:
             with self._reader.read() as store:
-                metric = get_metric(project, metric_id, store)
-            return pb.GetMetricResponse(metric=encode_metric(metric))
+                if not version:
+                    metric = get_metric(project, metric_id, store)
+                    return pb.GetMetricResponse(metric=encode_metric(metric))
+                then = get_definition(project, metric_id, version, store)
+            found = encode_version(project, metric_id, version, then)
+            return pb.GetMetricResponse(metric=found)
 
         return await asyncio.to_thread(answer)
 

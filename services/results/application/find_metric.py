@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.results.domain.metric import Metric
+from services.results.domain.metric import Metric, MetricDefinition
 from services.results.ports import MetricStore
 from shared import errors
 from shared.resource_names import resource_name
@@ -15,6 +15,17 @@ def get_metric(project: str, metric_id: str, store: MetricStore) -> Metric:
     if metric is None:
         raise errors.not_found("metric", resource_name(project, "metrics", metric_id))
     return metric
+
+
+def get_definition(
+    project: str, metric_id: str, version: int, store: MetricStore
+) -> MetricDefinition:
+    """The definition as it was at a version; NOT_FOUND when there was no such version."""
+    definition = store.definition(project, metric_id, version)
+    if definition is None:
+        name = resource_name(project, "metrics", metric_id)
+        raise errors.not_found("metric", f"{name} at version {version}")
+    return definition
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,13 @@
-"""What is measured of each unit."""
+"""What is measured of each unit, and what it is for."""
 
 import datetime as dt
 import enum
 from dataclasses import dataclass
 
 from services.results.domain.measure import Measure, MetricKind
+
+DEFAULT_LOOKBACK = dt.timedelta(days=14)
+"""Long enough to tell heavy users from light ones, short enough to be the same people still."""
 
 
 class Direction(enum.Enum):
@@ -24,23 +27,24 @@ class MetricRole(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class MetricDefinition:
-    """Everything that its owner decides about a metric.
+    """Everything that its owner decides about a metric."""
 
-    `currency` is an ISO 4217 code, empty when the value is not money.
-    """
-
-    kind: MetricKind
-    event_name: str
-    window: dt.timedelta | None = None
+    measure: Measure
     direction: Direction = Direction.INCREASE
     role: MetricRole = MetricRole.SECONDARY
+    margin: float = 0.0
+    """How much worse a guardrail may get, as a part of the control's value, in [0, 1). At 0 it is
+    only watched for getting worse.
+    """
+    minimum_effect: float = 0.0
+    """The smallest relative effect that is worth detecting, in [0, 10]; 0 when none is stated."""
     display_name: str = ""
     description: str = ""
-    currency: str = ""
 
     @property
-    def measure(self) -> Measure:
-        return Measure(self.kind, self.event_name, self.window)
+    def kind(self) -> MetricKind:
+        """How a unit's events become its number; the same in every version."""
+        return self.measure.kind
 
 
 @dataclass(frozen=True, slots=True)

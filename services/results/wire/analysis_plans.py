@@ -16,11 +16,11 @@ from services.results.domain.analysis_plan import (
     AnalysisMethod,
     Correction,
     MetricPlan,
-    MultipleExposures,
     StoredPlan,
 )
 from services.results.domain.look import Look
-from services.results.wire.metric_decode import ROLES
+from services.results.domain.observation import MultipleExposures
+from services.results.wire.metric_names import ROLES
 from shared import errors
 from shared.lake.watermark import ConsistencyToken
 from shared.resource_names import require_id, resource_name
@@ -192,7 +192,7 @@ def encode_look(look: Look) -> service_pb.Look:
         information_fraction=look.fraction,
         spent=look.spent,
         critical=look.critical,
-        watermark=ConsistencyToken(look.journal_id, look.position).encode(),
+        watermark=ConsistencyToken(look.cut.journal_id, look.cut.position).encode(),
         create_time=taken,
         plan_version=look.plan_version,
     )

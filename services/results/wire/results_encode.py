@@ -8,7 +8,7 @@ from touchstone_statistics.health import ALERT_BELOW
 from touchstone_statistics.interval import Interval, Shape
 
 from services.results.domain.report import ExperimentReport, MetricReport, RateComparison
-from services.results.wire.metric_encode import KIND_OF
+from services.results.wire.metric_names import KIND_OF
 from shared.identity.wire import STITCHING_OF
 from shared.resource_names import resource_name
 

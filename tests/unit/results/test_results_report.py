@@ -19,7 +19,7 @@ from touchstone_statistics.inference import Fixed
 from touchstone_statistics.moments import Moments
 
 from services.results.domain.exact import Cell, Sums
-from services.results.domain.measure import MetricKind
+from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.metric import Direction, Metric, MetricDefinition
 from services.results.domain.observation import (
     Arm,
@@ -86,7 +86,8 @@ def observed(units: tuple[int, ...], converted: tuple[int, ...]) -> Observation:
 
 
 def report(units: tuple[int, ...], converted: tuple[int, ...], **definition: Any) -> MetricReport:
-    made = replace(MetricDefinition(MetricKind.PROPORTION, "visit"), **definition)
+    visit = Measure(MetricKind.PROPORTION, "visit")
+    made = replace(MetricDefinition(visit), **definition)
     metric = Metric("p", "m", made, 1, NOW, NOW)
     return report_metric(metric, 0, PLAN, observed(units, converted), Method(LiftPrior()))
 
@@ -122,7 +123,7 @@ def test_an_arm_without_units_leaves_the_others_their_comparison() -> None:
 
 
 def test_a_mean_has_no_beta_posterior() -> None:
-    made = report((10, 10, 10), (3, 3, 3), kind=MetricKind.MEAN)
+    made = report((10, 10, 10), (3, 3, 3), measure=Measure(MetricKind.MEAN, "buy"))
     assert set(made.rates) == {NotEstimable(Gap.NOT_APPLICABLE)}
 
 
