@@ -16,11 +16,11 @@ from services.results.domain.analysis_plan import (
     AnalysisPlan,
     Correction,
     MetricPlan,
-    MultipleExposures,
     StoredPlan,
 )
-from services.results.domain.look import Look, LookKey
+from services.results.domain.look import Cut, Look, LookKey, Seen, Side
 from services.results.domain.metric import MetricRole
+from services.results.domain.observation import MultipleExposures
 from shared.errors import Code, DomainError
 from shared.state.database import Database
 
@@ -55,10 +55,9 @@ def look(number: int, key: LookKey = KEY) -> Look:
         fraction=0.1 * number,
         spent=1e-300 * number,
         critical=None if number == 1 else 1 / 3,
-        statistic=None if number == 2 else -1.1,
-        log_e=1e3,
-        journal_id="journal",
-        position=2**62 + number,
+        p_value=None if number == 2 else 1e-12,
+        seen=Seen(Side(0.1, 1e-300, 7.0, 0, 2, 1 / 7), Side(-1e308, 0.2, 9.0, 1, 0, 6.5), 0.3),
+        cut=Cut("journal", 2**62 + number),
         plan_version=3,
         create_time=NOW,
     )
@@ -111,7 +110,7 @@ def test_looks_come_back_to_the_last_bit_and_mark_the_experiment(store: SqlPlanR
 def test_a_look_is_never_rewritten(store: SqlPlanReader) -> None:
     with store.begin() as plans:
         plans.add_looks([look(1)])
-    other = replace(look(1), statistic=9.0)
+    other = replace(look(1), p_value=0.9)
     with pytest.raises(DomainError) as caught, store.begin() as plans:
         plans.add_looks([look(2), other])
     assert caught.value.code is Code.ABORTED

@@ -13,9 +13,9 @@ from services.results.domain.analysis_plan import (
     AnalysisPlan,
     Correction,
     MetricPlan,
-    MultipleExposures,
 )
 from services.results.domain.metric import MetricRole
+from services.results.domain.observation import MultipleExposures
 
 _ENUMS = {
     "method": AnalysisMethod,

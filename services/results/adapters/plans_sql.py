@@ -1,8 +1,9 @@
 """Analysis plans and looks in the state database: rows are added, none is changed."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from services.results.adapters.plan_document import plan_of, text_of
 from services.results.application.analysis_plans import plan_name
 from services.results.domain.analysis_plan import StoredPlan
-from services.results.domain.look import Look, LookKey
+from services.results.domain.look import Cut, Look, LookKey, Seen, Side
 from services.results.ports import PlanStore
 from shared import errors
 from shared.mutations import Mutation, Mutations
@@ -52,8 +53,8 @@ looks = sa.Table(
     sa.Column("fraction", sa.Double),
     sa.Column("spent", sa.Double),
     sa.Column("critical", sa.Double),
-    sa.Column("statistic", sa.Double),
-    sa.Column("log_e", sa.Double),
+    sa.Column("p_value", sa.Double),
+    sa.Column("seen", sa.Text),
     sa.Column("journal_id", text(64)),
     sa.Column("position", sa.BigInteger),
     sa.Column("plan_version", sa.BigInteger),
@@ -61,7 +62,10 @@ looks = sa.Table(
 )
 _KEY = ("project", "experiment_id", "metric_id", "variant")
 _ORDER = (looks.c.metric_id, looks.c.variant, looks.c.number)
-_OF_LOOK = [column.name for column in looks.c if column.name not in _KEY]
+_OF_LOOK = (
+    *("number", "units", "fraction", "spent", "critical", "p_value"),
+    *("plan_version", "create_time"),
+)
 
 
 def migrate_plans(database: Database) -> None:
@@ -197,10 +201,17 @@ def _stored(row: Any) -> StoredPlan:
 
 
 def _look(row: Any) -> Look:
-    key = LookKey(*(getattr(row, name) for name in _KEY))
-    return Look(key=key, **{name: getattr(row, name) for name in _OF_LOOK})
+    seen = json.loads(row.seen)
+    return Look(
+        key=LookKey(*(getattr(row, name) for name in _KEY)),
+        seen=Seen(Side(**seen["control"]), Side(**seen["treatment"]), seen["covariance"]),
+        cut=Cut(row.journal_id, row.position),
+        **{name: getattr(row, name) for name in _OF_LOOK},
+    )
 
 
 def _row(look: Look) -> dict[str, Any]:
     key = {name: getattr(look.key, name) for name in _KEY}
-    return key | {name: getattr(look, name) for name in _OF_LOOK}
+    cut = {"journal_id": look.cut.journal_id, "position": look.cut.position}
+    seen = {"seen": json.dumps(asdict(look.seen), sort_keys=True)}
+    return key | cut | seen | {name: getattr(look, name) for name in _OF_LOOK}

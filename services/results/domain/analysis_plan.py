@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from touchstone_statistics.bayes import LiftPrior
 
 from services.results.domain.metric import MetricRole
+from services.results.domain.observation import MultipleExposures
 from shared.errors import failed_precondition, invalid
 
 MAX_METRICS = 200
@@ -47,13 +48,6 @@ class Correction(enum.Enum):
     BENJAMINI_HOCHBERG = "benjamini-hochberg"
     BENJAMINI_YEKUTIELI = "benjamini-yekutieli"
     PREFERENTIAL_BONFERRONI = "preferential-bonferroni"
-
-
-class MultipleExposures(enum.Enum):
-    """What becomes of a unit that saw several variants."""
-
-    EXCLUDE = "exclude"
-    FIRST = "first"
 
 
 @dataclass(frozen=True, slots=True)

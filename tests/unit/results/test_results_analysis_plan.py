@@ -13,10 +13,10 @@ from services.results.domain.analysis_plan import (
     AnalysisMethod,
     AnalysisPlan,
     MetricPlan,
-    MultipleExposures,
     StoredPlan,
     changed,
 )
+from services.results.domain.observation import MultipleExposures
 from shared.errors import Code, DomainError
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
