@@ -1,0 +1,141 @@
+"""A/A simulation on a project's own units: is the inference as often wrong as it says?"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special, stats
+
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.estimand import Estimand, Mean, estimate
+from touchstone_statistics.gaps import FloatArray, Gap
+from touchstone_statistics.inference import Reading
+from touchstone_statistics.moments import Moments
+
+CELLS_AT_ONCE = 4_000_000
+
+
+class Inference(Protocol):
+    """Any way of reading a contrast that gives a p-value."""
+
+    def read(self, contrast: Contrast) -> Reading: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AASimulation:
+    """What an inference says when units are split at random and nothing was done to them.
+
+    `rejection_rate` is the share of splits with a p-value below `alpha`, with an exact binomial
+    interval of 99 %; `calibrated` says that it contains alpha. `uniformity_p` tests that
+    p-values are uniform (Kolmogorov-Smirnov; only a fixed horizon promises that). `skipped`
+    counts splits that had no p-value.
+    """
+
+    p_values: FloatArray
+    alpha: float
+    rejections: int
+    rejection_rate: float
+    rate_low: float
+    rate_high: float
+    uniformity_p: float
+    skipped: int
+
+    @property
+    def calibrated(self) -> bool:
+        return self.rate_low <= self.alpha <= self.rate_high
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """How often and how to split: the share of units in the treatment, and the seed."""
+
+    repetitions: int = 1000
+    seed: int = 1
+    treated_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.repetitions < 1:
+            raise ValueError(f"repetitions is {self.repetitions}; it must be at least 1")
+        if not 0.0 < self.treated_share < 1.0:
+            raise ValueError(
+                f"treated_share is {self.treated_share}; it must be above 0 and below 1"
+            )
+
+
+def simulate_aa(
+    units: ArrayLike,
+    inference: Inference,
+    splits: Splits = Splits(),  # frozen
+    estimand: Estimand = Mean(0),  # noqa: B008  # frozen
+    alpha: float = 0.05,
+) -> AASimulation:
+    """Split the same units again and again into two arms and read each pair.
+
+    `units` has one row a unit and the columns that `estimand` needs. Each unit falls into the
+    treatment independently with `treated_share`, as assignment does it. Source: Kohavi, Tang
+    and Xu (2020), "Trustworthy online controlled experiments", chapter 19. The splits share
+    their units, so this checks the inference on this population and not a new one each time.
+    """
+    rows = np.asarray(units, dtype=np.float64)
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    if not np.isfinite(rows).all():
+        raise ValueError("units hold a value that is not finite; all must be numbers")
+    reading = inference.read(_contrast(rows, splits, estimand))
+    p_values = reading.p_value[reading.gap == Gap.NONE]
+    return _summary(p_values, splits.repetitions, alpha)
+
+
+def _contrast(rows: FloatArray, splits: Splits, estimand: Estimand) -> Contrast:
+    """All splits at once, in chunks of bounded memory; the batch axis is the repetition."""
+    centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
+    centred = rows - centre
+    columns = rows.shape[1]
+    products = (centred[:, :, None] * centred[:, None, :]).reshape(len(rows), columns**2)
+    features = np.column_stack([np.ones(len(rows)), centred, products])
+    generator = np.random.default_rng(splits.seed)
+    chunk = max(CELLS_AT_ONCE // max(len(rows), 1), 1)
+    sums = np.empty((splits.repetitions, features.shape[1]))
+    for start in range(0, splits.repetitions, chunk):
+        many = min(chunk, splits.repetitions - start)
+        drawn = generator.random((many, len(rows)), dtype=np.float32) < splits.treated_share
+        sums[start : start + many] = drawn.astype(np.float64) @ features
+    arms = [_moments(part, centre) for part in (features.sum(axis=0) - sums, sums)]
+    return Contrast(estimate(arms[0], estimand), estimate(arms[1], estimand))
+
+
+def _moments(sums: FloatArray, centre: FloatArray) -> Moments:
+    """Moments from sums of deviations from the mean of all units, which no digits are lost in."""
+    columns = len(centre)
+    units, total = sums[:, 0], sums[:, 1 : columns + 1]
+    mean = total / np.maximum(units, 1.0)[:, None]
+    products = sums[:, columns + 1 :].reshape(-1, columns, columns)
+    co_moment = products - units[:, None, None] * mean[:, :, None] * mean[:, None, :]
+    return Moments.of(units, np.where(units[:, None] > 0, mean + centre, 0.0), co_moment)
+
+
+def _summary(p_values: FloatArray, repetitions: int, alpha: float) -> AASimulation:
+    count = len(p_values)
+    rejections = int((p_values < alpha).sum())
+    low, high = binomial_interval(rejections, count)
+    return AASimulation(
+        p_values=p_values,
+        alpha=alpha,
+        rejections=rejections,
+        rejection_rate=rejections / count if count else 0.0,
+        rate_low=low,
+        rate_high=high,
+        uniformity_p=float(stats.kstest(p_values, "uniform").pvalue) if count else 1.0,
+        skipped=repetitions - count,
+    )
+
+
+def binomial_interval(successes: int, trials: int, alpha: float = 0.01) -> tuple[float, float]:
+    """Exact interval of a rate (Clopper and Pearson 1934); 0 to 1 without trials."""
+    if not 0 <= successes <= trials:
+        raise ValueError(f"successes is {successes} of {trials}; it must be from 0 to that")
+    low = special.betaincinv(successes, trials - successes + 1, alpha / 2) if successes else 0.0
+    failures = trials - successes
+    high = special.betainccinv(successes + 1, failures, alpha / 2) if failures else 1.0
+    return (float(low), float(high)) if math.isfinite(low + high) else (0.0, 1.0)
