@@ -1,51 +1,167 @@
-"""Beta posteriors of proportions and their exact comparison by quadrature."""
+"""Beta posteriors of proportions."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy import optimize, special
+from numpy.typing import ArrayLike
+from scipy import special
 
+from touchstone_statistics.belief import (
+    DROP,
+    SMOOTH_SHAPE,
+    Cells,
+    axis,
+    edges_of,
+    enough_nodes,
+    panels,
+    reach,
+    stirling_rest,
+)
 from touchstone_statistics.gaps import BoolArray, FloatArray
+from touchstone_statistics.versus import Pairs
+from touchstone_statistics.versus import credible_difference as difference_of
 
-POINTS = 192
-TAIL = 1e-18
 
-
-@dataclass(frozen=True, slots=True)
-class BetaPosterior:
-    """Belief about the rate of one arm: Beta(successes, failures), both above zero.
+@dataclass(frozen=True, slots=True, eq=False)
+class BetaPosterior(Cells):
+    """Belief about the rate of each cell: Beta(successes, failures), both above zero.
 
     Start from Beta(1, 1), the uniform prior of Bayes (1763), and add what was counted.
+    Estimand: the rate at which units convert. Assumes independent units. Source of the
+    comparison: Stucchio (2015), "Bayesian A/B testing at VWO"; Miller (2014) for integers.
     """
 
-    successes: float
-    failures: float
+    successes: FloatArray
+    failures: FloatArray
 
     @classmethod
-    def of(cls, converted: float, units: float) -> Self:
-        """Uniform prior updated with `converted` of `units`."""
-        if not 0 <= converted <= units:
-            raise ValueError(f"{converted} of {units} units converted; it must be 0 to {units}")
-        return cls(1.0 + converted, 1.0 + units - converted)
+    def of(
+        cls, converted: ArrayLike, units: ArrayLike, prior: tuple[float, float] = (1.0, 1.0)
+    ) -> Self:
+        """`prior` (both shapes above zero) updated with `converted` of `units`, cell by cell."""
+        if not (0 < prior[0] < np.inf and 0 < prior[1] < np.inf):
+            raise ValueError(f"the prior has shapes {prior}; both must be finite and above zero")
+        counts, totals = np.asarray(converted, float), np.asarray(units, float)
+        counts, totals = np.broadcast_arrays(counts, totals)
+        wrong = ~((counts >= 0) & (counts <= totals) & np.isfinite(totals))
+        if wrong.any():
+            count, total = counts[wrong].flat[0], totals[wrong].flat[0]
+            raise ValueError(f"{count:g} of {total:g} units converted; it must be 0 to {total:g}")
+        return cls(prior[0] + counts, prior[1] + totals - counts)
 
     @property
-    def mean(self) -> float:
-        return self.successes / (self.successes + self.failures)
+    def mean(self) -> FloatArray:
+        return np.asarray(self.successes / (self.successes + self.failures))
 
     @property
-    def std_dev(self) -> float:
+    def std_dev(self) -> FloatArray:
         total = self.successes + self.failures
-        return float(np.sqrt(self.successes * self.failures / (total + 1.0)) / total)
+        return np.asarray(np.sqrt(self.successes * self.failures / (total + 1.0)) / total)
 
-    def below(self, rate: FloatArray) -> FloatArray:
-        """Probability that the rate is at most `rate`."""
-        return np.asarray(special.betainc(self.successes, self.failures, rate))
+    @property
+    def support(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
-    def above(self, rate: FloatArray) -> FloatArray:
-        """Probability that the rate exceeds `rate`, without taking one minus the other."""
-        return np.asarray(special.betaincc(self.successes, self.failures, rate))
+    @property
+    def has_edge(self) -> BoolArray:
+        return np.asarray(np.minimum(self.successes, self.failures) < SMOOTH_SHAPE)
+
+    def nodes(self) -> tuple[FloatArray, FloatArray]:
+        """The trapezoidal rule over the log odds.
+
+        It converges geometrically because the density is analytic there and decays on both sides
+        (Trefethen and Weideman 2014, "The exponentially convergent trapezoidal rule").
+        """
+        low, high = self._reach()
+        spread = np.sqrt(1.0 / self.successes + 1.0 / self.failures)
+        places = axis(enough_nodes(high - low, spread))
+        return self._weighed(low[..., None] + (high - low)[..., None] * places, 1.0)
+
+    def split_nodes(self, places: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Gauss-Legendre panels over the log odds that end at the given rates."""
+        low, high = self._reach()
+        mode = np.log(self.successes / self.failures)[..., None]
+        inside = special.logit(np.clip(places, 1e-300, 1.0)) - mode
+        return self._weighed(*panels(edges_of(low, high, inside)))
+
+    def _reach(self) -> tuple[FloatArray, FloatArray]:
+        """How far below and above their mode the log odds have any mass."""
+        a, b = self.successes, self.failures
+        start = np.sqrt(2.0 * DROP) * np.sqrt(1.0 / a + 1.0 / b)
+        return (
+            reach(lambda distance: _fall(a, b, distance), -start),
+            reach(lambda distance: _fall(a, b, distance), start),
+        )
+
+    def _weighed(
+        self, distance: FloatArray, widths: FloatArray | float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Rates at distances from the mode of the log odds, with their share of the mass."""
+        a, b = self.successes[..., None], self.failures[..., None]
+        weight = np.exp(-_fall(a, b, distance)[0]) * widths
+        points = special.expit(np.log(a / b) + distance)
+        return np.asarray(points), weight / weight.sum(axis=-1, keepdims=True)
+
+    def below(self, value: FloatArray) -> FloatArray:
+        rate = np.clip(value, 0.0, 1.0)
+        return np.asarray(
+            special.betainc(self.successes[..., None], self.failures[..., None], rate)
+        )
+
+    def above(self, value: FloatArray) -> FloatArray:
+        rate = np.clip(value, 0.0, 1.0)
+        return np.asarray(
+            special.betaincc(self.successes[..., None], self.failures[..., None], rate)
+        )
+
+    def density(self, value: FloatArray) -> FloatArray:
+        inside = (value > 0) & (value < 1)
+        rate = np.where(inside, value, 0.5)
+        return np.where(inside, self._mass(rate) / (rate * (1.0 - rate)), 0.0)
+
+    def shortfall_kernel(self, value: FloatArray) -> FloatArray:
+        inside = (value > 0) & (value < 1)
+        rate = np.where(inside, value, 0.5)
+        total = (self.successes + self.failures)[..., None]
+        return np.where(inside, self._mass(rate) / total, 0.0)
+
+    def _mass(self, rate: FloatArray) -> FloatArray:
+        """Density of the log odds at `rate`: x^a (1 - x)^b / B(a, b)."""
+        a, b = self.successes[..., None], self.failures[..., None]
+        mean = a / (a + b)
+        peak = _log_peak(self.successes, self.failures)[..., None]
+        gain, drop = _log_ratio(rate, mean), _log_ratio(1.0 - rate, 1.0 - mean, mean - rate)
+        return np.asarray(np.exp(peak + a * gain + b * drop))
+
+
+def _fall(a: FloatArray, b: FloatArray, distance: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Fall of the log density of the log odds at a distance from their mode, and its slope.
+
+    Written from the nearer tail, so that nothing cancels or overflows: there the share of the
+    shrinking outcome is `side` at the mode.
+    """
+    size, upper = np.abs(distance), distance > 0
+    side = np.where(upper, b, a) / (a + b)
+    near = side * np.exp(-size)
+    moved = np.log1p(side * np.expm1(-size))
+    slope = (a + b) * (side - near / (1.0 - side + near))
+    return np.where(upper, b, a) * size + (a + b) * moved, np.where(upper, slope, -slope)
+
+
+def _log_ratio(rate: FloatArray, mean: FloatArray, change: FloatArray | None = None) -> FloatArray:
+    """log(rate / mean); near the mean from the small difference, so that nothing cancels."""
+    change = rate - mean if change is None else change
+    near = np.abs(change) < 0.5 * mean
+    small = np.where(near, change / mean, 0.0)
+    return np.where(near, np.log1p(small), np.log(rate) - np.log(mean))
+
+
+def _log_peak(a: FloatArray, b: FloatArray) -> FloatArray:
+    """log(m^a (1 - m)^b / B(a, b)) at the mean m."""
+    total = a + b
+    rest = stirling_rest(total) - stirling_rest(a) - stirling_rest(b)
+    return np.asarray(0.5 * np.log(a * b / (2.0 * np.pi * total)) + rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,87 +175,14 @@ class BetaComparison:
 def compare(
     control: BetaPosterior, treatment: BetaPosterior, increase_is_better: bool
 ) -> BetaComparison:
-    """Exact comparison of two independent Beta posteriors.
-
-    Probability: integral of the density of one times the distribution function of the other.
-    Expected loss of the treatment: E[C] P(C+ > T) - E[T] P(C > T+), where + adds one to the
-    first shape (Stucchio 2015, "Bayesian A/B testing at VWO", section 5; Evan Miller 2014 for
-    integer shapes). For a metric that should fall the roles are swapped.
-    """
-    better, worse = (treatment, control) if increase_is_better else (control, treatment)
-    loss = worse.mean * exceeds(_raised(worse), better) - better.mean * exceeds(
-        worse, _raised(better)
-    )
-    return BetaComparison(
-        probability_to_beat=exceeds(better, worse),
-        expected_loss=max(loss, 0.0),
-    )
+    """One pair of cells; `Pairs` compares many at once."""
+    found = Pairs.of(control, treatment).compare(increase_is_better)
+    return BetaComparison(float(found.probability_to_beat), float(found.expected_loss))
 
 
 def credible_difference(
     control: BetaPosterior, treatment: BetaPosterior, alpha: float
 ) -> tuple[float, float]:
-    """Equal-tailed interval that holds treatment rate minus control rate with mass 1 - alpha.
-
-    The distribution function of the difference is the integral of one density times the shifted
-    distribution function of the other; its quantiles are found by Brent's method (1973). The
-    search starts from Cantelli's inequality (1928), which no distribution can leave.
-    """
-    centre = treatment.mean - control.mean
-    reach = float(np.hypot(control.std_dev, treatment.std_dev) * np.sqrt(2.0 / alpha))
-    low, high = max(centre - reach, -1.0), min(centre + reach, 1.0)
-    below = _difference_below(control, treatment)
-    ends = [
-        optimize.brentq(lambda d, q=mass: below(d) - q, low, high, xtol=reach * 1e-11)
-        for mass in (alpha / 2, 1.0 - alpha / 2)
-    ]
-    return ends[0], ends[1]
-
-
-def _difference_below(control: BetaPosterior, treatment: BetaPosterior) -> Callable[[float], float]:
-    """Distribution function of treatment minus control, integrated over the narrower of them."""
-    if control.std_dev <= treatment.std_dev:
-        rate, weight = nodes(control)
-        return lambda d: float(weight @ treatment.below(np.clip(rate + d, 0.0, 1.0)))
-    rate, weight = nodes(treatment)
-    return lambda d: float(weight @ control.above(np.clip(rate - d, 0.0, 1.0)))
-
-
-def exceeds(left: BetaPosterior, right: BetaPosterior) -> float:
-    """Probability that a rate drawn from `left` is above one drawn from `right`.
-
-    The trapezoidal rule over the log odds of the narrower of the two, which converges
-    geometrically because the density is analytic there and decays on both sides (Trefethen
-    and Weideman 2014, "The exponentially convergent trapezoidal rule"). Absolute error below
-    1e-10 for shapes up to 1e6.
-    """
-    if left.std_dev <= right.std_dev:
-        rate, weight = nodes(left)
-        return float(weight @ right.below(rate))
-    rate, weight = nodes(right)
-    return float(weight @ left.above(rate))
-
-
-def nodes(posterior: BetaPosterior) -> tuple[FloatArray, FloatArray]:
-    """Rates and weights that integrate a smooth function against a Beta density."""
-    a, b = posterior.successes, posterior.failures
-    low = special.logit(special.betaincinv(a, b, TAIL))
-    high = -special.logit(special.betaincinv(b, a, TAIL))
-    odds = np.linspace(low, high, POINTS)
-    centre = np.log(a / b)
-    rise, fall = special.expit(odds), special.expit(-odds)
-    near = np.abs(odds - centre) < 1.0
-    gain = _log_ratio(rise, posterior.mean, near)
-    drop = _log_ratio(fall, 1.0 - posterior.mean, near)
-    density = np.exp(a * gain + b * drop)
-    return rise, density / density.sum()
-
-
-def _log_ratio(rate: FloatArray, mean: float, near: BoolArray) -> FloatArray:
-    """log(rate / mean); near the mean from the small difference, so that nothing cancels."""
-    small = np.where(near, (rate - mean) / mean, 0.0)
-    return np.where(near, np.log1p(small), np.log(rate) - np.log(mean))
-
-
-def _raised(posterior: BetaPosterior) -> BetaPosterior:
-    return BetaPosterior(posterior.successes + 1.0, posterior.failures)
+    """The credible interval of the difference of one pair of cells."""
+    found = difference_of(Pairs.of(control, treatment), alpha)
+    return float(found.low), float(found.high)

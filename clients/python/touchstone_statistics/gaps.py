@@ -25,6 +25,7 @@ class Gap(enum.IntEnum):
     ZERO_CONTROL_MEAN = 4
     NOT_APPLICABLE = 5
     ZERO_DENOMINATOR = 6
+    TOO_FEW_UNITS = 7
 
 
 @dataclass(frozen=True, slots=True)

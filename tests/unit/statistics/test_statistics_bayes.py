@@ -1,7 +1,6 @@
-"""Posteriors against closed forms, scipy's adaptive quadrature and exact sums."""
+"""Normal posteriors of contrasts against closed forms and scipy's adaptive quadrature."""
 
 import math
-from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from scipy import integrate, special, stats
 from touchstone_statistics.bayes import Bayes, LiftPrior
 from touchstone_statistics.best import best_arm
-from touchstone_statistics.beta import BetaPosterior, compare, credible_difference, exceeds
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Estimate
 from touchstone_statistics.gaps import Gap
@@ -25,16 +23,6 @@ def summarised(means: list[float], variances: list[float]) -> Contrast:
         for m, v in zip(means, variances, strict=True)
     ]
     return Contrast(arms[0], arms[1])
-
-
-def exact_chance(a: int, b: int, c: int, d: int) -> float:
-    """P(Beta(a, b) > Beta(c, d)) for integers as a sum of fractions (Miller 2014)."""
-
-    def beta(x: int, y: int) -> Fraction:
-        return Fraction(math.factorial(x - 1) * math.factorial(y - 1), math.factorial(x + y - 1))
-
-    terms = (beta(c + i, b + d) / ((b + i) * beta(1 + i, b) * beta(c, d)) for i in range(a))
-    return float(sum(terms, Fraction(0)))
 
 
 def test_the_normal_posterior_is_the_conjugate_one() -> None:
@@ -86,78 +74,6 @@ def test_the_lift_posterior_matches_a_simulation_of_its_model() -> None:
     assert posterior.lift.shape == Shape.BETWEEN
     for end, mass in ((posterior.lift.low, 0.025), (posterior.lift.high, 0.975)):
         assert float(end) == pytest.approx(np.interp(mass, cumulative, lift), abs=2e-3)
-
-
-@pytest.mark.parametrize(
-    ("left", "right"),
-    [((1, 1), (1, 1)), ((3, 5), (2, 9)), ((40, 61), (45, 70)), ((1, 200), (150, 3))],
-)
-def test_chance_to_beat_matches_exact_fractions(
-    left: tuple[int, int], right: tuple[int, int]
-) -> None:
-    expected = exact_chance(*left, *right)
-    assert exceeds(BetaPosterior(*left), BetaPosterior(*right)) == pytest.approx(
-        expected, abs=1e-12
-    )
-
-
-@pytest.mark.parametrize(
-    ("control", "treatment"),
-    [((2_000, 20_000), (2_100, 20_000)), ((3, 10**6), (11, 10**6)), ((5, 12), (123_456, 10**6))],
-)
-def test_large_counts_match_adaptive_quadrature(
-    control: tuple[int, int], treatment: tuple[int, int]
-) -> None:
-    ours = compare(BetaPosterior.of(*control), BetaPosterior.of(*treatment), True)
-    a = stats.beta(1 + control[0], 1 + control[1] - control[0])
-    b = stats.beta(1 + treatment[0], 1 + treatment[1] - treatment[0])
-    edges = [b.ppf(q) for q in (1e-15, 1e-6, 0.1, 0.5, 0.9)] + [b.isf(1e-6), b.isf(1e-15)]
-    chance = sum(
-        integrate.quad(lambda x: b.pdf(x) * a.cdf(x), low, high, epsabs=0, epsrel=1e-12)[0]
-        for low, high in pairwise(edges)
-    )
-    assert ours.probability_to_beat == pytest.approx(chance, abs=1e-10)
-    marks = sorted([*edges, *(a.ppf(q) for q in (1e-15, 1e-6, 0.1, 0.5, 0.9)), a.isf(1e-15)])
-    # E[(A - B)+] = integral of P(B < x) P(A > x).
-    loss = sum(
-        integrate.quad(lambda x: b.cdf(x) * a.sf(x), low, high, epsabs=0, epsrel=1e-12)[0]
-        for low, high in pairwise(marks)
-    )
-    assert ours.expected_loss == pytest.approx(loss, abs=1e-12, rel=1e-7)
-
-
-@pytest.mark.parametrize(
-    ("control", "treatment"), [((3, 40), (9, 50)), ((400, 9_000), (5, 60)), ((0, 10), (0, 90_000))]
-)
-def test_credible_difference_holds_its_mass(
-    control: tuple[int, int], treatment: tuple[int, int]
-) -> None:
-    posteriors = BetaPosterior.of(*control), BetaPosterior.of(*treatment)
-    low, high = credible_difference(*posteriors, alpha=0.1)
-    a, b = (stats.beta(p.successes, p.failures) for p in posteriors)
-    marks = [a.ppf(q) for q in (1e-14, 0.01, 0.3, 0.7, 0.99)] + [a.isf(1e-14)]
-    for end, mass in ((low, 0.05), (high, 0.95)):
-        found = sum(
-            integrate.quad(lambda x, d=end: a.pdf(x) * b.cdf(x + d), *ends, epsabs=1e-13)[0]
-            for ends in pairwise(marks)
-        )
-        assert found == pytest.approx(mass, abs=1e-8)
-
-
-def test_the_two_posteriors_agree_on_a_large_proportion() -> None:
-    n, successes = 40_000, (4_000, 4_150)
-    rates = [s / n for s in successes]
-    normal = Bayes(LiftPrior(0.0, 1e3)).read(
-        summarised(rates, [r * (1 - r) / (n - 1) for r in rates])
-    )
-    control, treatment = (BetaPosterior.of(count, n) for count in successes)
-    exact = compare(control, treatment, increase_is_better=True)
-    assert exact.probability_to_beat == pytest.approx(float(normal.probability_to_beat), abs=1e-3)
-
-
-def test_impossible_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="0 to 5"):
-        BetaPosterior.of(6, 5)
 
 
 def arms_of(means: list[float], variances: list[float]) -> Estimate:
