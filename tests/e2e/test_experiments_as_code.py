@@ -303,6 +303,13 @@ def test_only_prune_takes_away_and_what_runs_it_refuses(files, touchstone, tmp_p
     stop.write_text(stop.read_text().replace("state: RUNNING", "state: STOPPED"))
     assert touchstone("apply", both).exit_code == 0
     without = LAYERS.partition("---\napiVersion: touchstone/v1\nkind: Holdout")[0]
+    left = touchstone("export")
+    assert "left out: Experiment green: it is STOPPED" in left.output
+    assert "left out: Holdout all-year: it names Experiment green" in left.output
+    exported = tmp_path / "exported.yaml"
+    exported.write_text(left.stdout)
+    back = touchstone("diff", exported)
+    assert (back.exit_code, back.stdout) == (0, ""), back.output
     fewer.write_text(without)
     done = touchstone("apply", fewer, "--prune")
     assert done.exit_code == 0, done.output

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
+from touchstone.assignment.v1 import experiment_pb2 as pb
 
 from services.cli.ascode.kinds import API_VERSION, REFERENCES, enum_names, list_inside
 from services.cli.ascode.needs import in_order, needs_of
 from services.cli.ascode.present import Key, Present, is_own_layer, stated
+
+_UNDECLARED = ("UnitType", "Attribute")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -21,12 +25,43 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, indentless=False)
 
 
-def exported(project: Mapping[Key, Present]) -> Iterator[tuple[Present, str]]:
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What of a project can be written as files, and what cannot."""
+
+    documents: tuple[tuple[Present, str], ...]
     """Each resource with its document, what others need before them."""
+    left_out: tuple[tuple[Present, str], ...]
+    """Each of the others, and why."""
+
+
+def exported(project: Mapping[Key, Present]) -> Export:
+    """The files of a project, which another project can be made from, too.
+
+    So what is over is in none, nor is what names it: a new experiment cannot be stopped.
+    """
     shown = {key: one for key, one in project.items() if not is_own_layer(one, project)}
     needs = {key: needs_of(one.kind, one.message) for key, one in shown.items()}
+    left_out: list[tuple[Present, str]] = []
+    here = set(project)
     for one in in_order(shown, needs):
-        yield one, document(one)
+        key = one.kind.name, one.resource_id
+        why = _why_not(one, here, needs[key])
+        if why:
+            here.remove(key)
+            left_out.append((one, why))
+    documents = [one for one in in_order(shown, needs) if (one.kind.name, one.resource_id) in here]
+    return Export(tuple((one, document(one)) for one in documents), tuple(left_out))
+
+
+def _why_not(one: Present, here: Collection[Key], needs: Iterable[Key]) -> str:
+    if one.kind.name == "Experiment" and one.message.state == pb.Experiment.STATE_STOPPED:
+        return "it is STOPPED, which nothing new can be"
+    for kind, name in needs:
+        # Unit types and attributes may be used without being declared.
+        if kind not in _UNDECLARED and (kind, name) not in here:
+            return f"it names {kind} {name}, which is over"
+    return ""
 
 
 def document(one: Present) -> str:

@@ -7,6 +7,7 @@ units out, before and after alike; what they keep out is not taken off.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -59,6 +60,30 @@ def movement(before: Any, after: Any) -> Movement:
     )
 
 
+def having(experiment: Any, variants: Sequence[str] = ()) -> float:
+    """The share of the layer's units that have one of the variants; none named: any."""
+    return _slots(experiment) / TOTAL * _served(_split(experiment), variants)
+
+
+def lost(before: Any, after: Any, variants: Sequence[str] = ()) -> float:
+    """The share of the layer's units that have one of the variants before, and none after."""
+    old_slots, new_slots = _slots(before), _slots(after)
+    old, new = _split(before), _split(after)
+    edges = sorted({0, TOTAL, *_edges(old), *_edges(new)})
+    gone = sum(
+        end - first
+        for first, end in pairwise(edges)
+        if _among(_at(old, first), variants) and not _among(_at(new, first), variants)
+    )
+    both = min(old_slots, new_slots) / TOTAL
+    out = max(0, old_slots - new_slots) / TOTAL
+    return both * gone / TOTAL + out * _served(old, variants)
+
+
+def _among(variant: str | None, variants: Sequence[str]) -> bool:
+    return variant is not None and (not variants or variant in variants)
+
+
 Split = list[tuple[int, int, str | None]]
 
 
@@ -86,5 +111,5 @@ def _at(split: Split, bucket: int) -> str | None:
     return next((key for first, end, key in split if first <= bucket < end), None)
 
 
-def _served(split: Split) -> float:
-    return sum(end - first for first, end, key in split if key is not None) / TOTAL
+def _served(split: Split, variants: Sequence[str] = ()) -> float:
+    return sum(end - first for first, end, key in split if _among(key, variants)) / TOTAL

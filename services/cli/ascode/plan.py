@@ -15,6 +15,7 @@ from services.cli.ascode.compare import (
     verbs,
     without_learned_weights,
 )
+from services.cli.ascode.consequences import Consequence, as_it_will_be, consequences
 from services.cli.ascode.kinds import Kind
 from services.cli.ascode.movement import Movement, movement
 from services.cli.ascode.needs import in_order, needs_of
@@ -64,6 +65,8 @@ class Plan:
     """The steps, in an order in which each can be done."""
 
     steps: tuple[Step, ...]
+    consequences: tuple[Consequence, ...] = ()
+    """What it does to experiments that no step is about."""
 
     @property
     def differs(self) -> bool:
@@ -90,7 +93,8 @@ def make_plan(
     }
     theirs = {key: needs_of(one.kind, one.message) for key, one in others.items()}
     left = [_left(one, prune=prune) for one in reversed(in_order(others, theirs))]
-    return Plan((*(step for step in steps if step is not None), *left))
+    changes = [step for step in steps if step is not None]
+    return Plan((*changes, *left), consequences(changes, project))
 
 
 def _step(each: Declared, found: Present | None) -> Step | None:
@@ -141,12 +145,7 @@ def _create(each: Declared, new: Any) -> Step:
 def _movement(kind: Kind, old: Any, new: Any) -> Movement:
     if kind.name != "Experiment":
         return Movement()
-    after = type(new)()
-    after.CopyFrom(new)
-    if old is not None:
-        after.killed = old.killed
-        after.state = new.state or old.state
-    return movement(old, after)
+    return movement(old, as_it_will_be(old, new))
 
 
 def _left(one: Present, *, prune: bool) -> Step:

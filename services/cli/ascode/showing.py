@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
+from services.cli.ascode.consequences import Consequence
 from services.cli.ascode.plan import Plan, Step
 from services.cli.rendering import Cell, Column, View, columns
 
@@ -16,7 +18,10 @@ def view(plan: Plan) -> View:
         *(Column(name, _share, right=True) for name in ("enrolled", "join", "leave", "switch")),
         *columns("refused"),
     )
-    document = {"steps": [_document(step) for step in steps]}
+    document = {
+        "steps": [_document(step) for step in steps],
+        "consequences": [asdict(each) for each in plan.consequences],
+    }
     return View(document, shown, [_row(step) for step in steps])
 
 
@@ -32,12 +37,24 @@ def remarks(plan: Plan) -> Iterator[str]:
             "shares are of all units of the layer: exact over its 10,000 slots and the 10,000 "
             "buckets of the split, before holdouts, prerequisites and targeting"
         )
+    yield from map(_consequence, plan.consequences)
     for step in plan.steps:
-        if step.kind.name == "Audience" and step.action == "update":
-            yield f"{step.name}: how many units that moves depends on their attributes"
         if step.kind.name == "Holdout" and step.action == "create":
             share = step.wanted.slots / 10_000
             yield f"{step.name}: {share:.2%} of units leave the experiments that it covers"
+
+
+def _consequence(each: Consequence) -> str:
+    if each.leaving is None:
+        return (
+            f"{each.cause}: decides Experiment {each.experiment}, which runs on up to "
+            f"{each.enrolled:.2%} of units; how many of them that moves depends on their "
+            "attributes, which no service keeps"
+        )
+    return (
+        f"{each.cause}: Experiment {each.experiment} needs it; {each.leaving:.2%} of units lose "
+        f"their variant there, of {each.enrolled:.2%} that may have one"
+    )
 
 
 def _row(step: Step) -> tuple[Cell, ...]:

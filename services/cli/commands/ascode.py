@@ -95,19 +95,25 @@ def export(
 ) -> None:
     """Write the project as YAML, which diff finds no difference to.
 
+    What is over is left out and named, as is what names it: the files can make another project.
+
     Example: touchstone experiment export --folder experiments
     """
     with open_session(data) as session:
-        documents = list(exported(present(session)))
+        export_of = exported(present(session))
+    for one, why in export_of.left_out:
+        say(f"left out: {one.kind.name} {one.resource_id}: {why}")
+    if export_of.left_out:
+        say("what is left out stays in this project, unless these files are applied with --prune")
     if folder is None:
         with standard_output() as out:
-            out.write(joined(text for _, text in documents))
+            out.write(joined(text for _, text in export_of.documents))
         return
-    for one, text in documents:
+    for one, text in export_of.documents:
         file = folder / one.kind.collection / f"{one.resource_id}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    say(f"{len(documents)} files")
+    say(f"{len(export_of.documents)} files")
 
 
 def _shown(paths: list[Path], session: Session, *, prune: bool, output: Format) -> Plan:
