@@ -9,6 +9,9 @@ import grpc
 import typer
 from touchstone.assignment.v1 import experiment_service_pb2 as pb
 
+from services.cli.ascode.compare import changed_fields
+from services.cli.ascode.kinds import KINDS
+from services.cli.ascode.present import stated
 from services.cli.failures import REJECTED, from_call
 from services.cli.figures import enum_text
 from services.cli.importing.flagd import Taken, read_document, take_flags
@@ -22,6 +25,8 @@ app = typer.Typer(no_args_is_help=True, help="Feature flags of other systems.")
 
 # What the service says of one flag; anything else ends the import.
 _OF_THE_FLAG = frozenset((Code.INVALID_ARGUMENT, Code.ALREADY_EXISTS, Code.FAILED_PRECONDITION))
+# What people may have added to the draft since, and no flag says.
+_NOT_OF_FLAGS = frozenset(("display_name", "hypothesis", "owner", "metrics", "schedule"))
 
 
 @app.callback()
@@ -40,8 +45,8 @@ def import_flags(
 ) -> None:
     """Make a draft of an experiment from each flag that splits at random.
 
-    Units are randomised anew: a draft has a salt of its own. Ends with 3 when a flag cannot be
-    taken, and says why for each.
+    Units are randomised anew: a draft has a salt of its own. A flag that was taken before and is
+    the same is left as it is. Ends with 3 when a flag cannot be taken, and says why for each.
 
     Example: touchstone flags import flags.json --dry-run
     """
@@ -74,6 +79,18 @@ def _taken(session: Session, taken: Taken, dry_run: bool) -> tuple[str, ...]:
         failure = from_call(error)
         if failure.code not in _OF_THE_FLAG:
             raise
+        if failure.code is Code.ALREADY_EXISTS and _is_the_same(session, taken):
+            return (taken.key, "as it was", "", "", "")
         return (taken.key, "not taken", "", "", failure.message)
     kind = enum_text(made, "value_type", "VALUE_TYPE_")
     return (taken.key, "could be taken" if dry_run else "draft", made.unit_type, kind, "")
+
+
+def _is_the_same(session: Session, taken: Taken) -> bool:
+    """Whether the experiment of this id says all that the flag does, in whatever state it is."""
+    request = pb.GetExperimentRequest(name=session.name("experiments", taken.key))
+    found = session.experiments.GetExperiment(request).experiment
+    kind = KINDS["Experiment"]
+    old = stated(kind, taken.key, found)
+    new = stated(kind, taken.key, taken.experiment)
+    return set(changed_fields(kind, old, new)) <= _NOT_OF_FLAGS
