@@ -62,14 +62,24 @@ class IdentityReader:
         self._lock = threading.Lock()
         self._projects: OrderedDict[str, _Kept] = OrderedDict()
 
-    def of(self, project: str, watermark: Watermark, tables: Mapping[str, ir.Table]) -> Identity:
-        """The identities of a project in this cut; `tables` are those of the cut.
+    def of(
+        self,
+        project: str,
+        watermark: Watermark,
+        tables: Mapping[str, ir.Table],
+        *,
+        past: bool = False,
+    ) -> Identity:
+        """The identities of a project in this cut; `tables` are those of the cut. `past`: they lack
+        rows of the version that the watermark names, and nothing of it is kept.
 
         RESOURCE_EXHAUSTED for more links than may be kept; UNAVAILABLE without the policy.
         """
         version = watermark.table_versions.get(TABLE)
         if version is None:
             return no_identity()
+        if past:
+            return self._identity(project, self._read(tables[TABLE], empty_log()), no_identity())
         kept = self._kept(project)
         with kept.lock:
             known = (kept.journal_id, kept.version)

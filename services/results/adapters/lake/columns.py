@@ -1,0 +1,136 @@
+"""The columns of a measure as whole numbers, made of the parts of a unit."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import ibis
+from ibis import ir
+
+from services.results.adapters.lake.parts import (
+    SECONDS_EXPONENT,
+    Nature,
+    Part,
+    needed_age,
+    part_of,
+)
+from services.results.adapters.lake.values import SECOND_STEPS
+from services.results.domain.measure import Column, ColumnRole, Measure
+
+# Values become whole numbers of at most this many bits, as many as a double holds, before they
+# are added: sums are then exact, and the order of addition cannot change a digit.
+BITS = 53
+# Products of units' numbers have to add up within the 38 decimal digits of the widest exact type.
+EXACT_BITS = 126
+# A product of two numbers of together at most this many bits fits the engine's own integers.
+WORD_BITS = 62
+COARSE_BITS = 20
+SMALLEST_EXPONENT = -1000
+CAPPED = {
+    ColumnRole.CAPPED_VALUE: ColumnRole.VALUE,
+    ColumnRole.CAPPED_DENOMINATOR: ColumnRole.DENOMINATOR,
+}
+
+
+def step_exponent(peak: float | None, bits: int = BITS) -> int:
+    """Exponent e for which values up to `peak` are at most `2**bits` steps of `2**e`."""
+    if not peak:
+        return 0
+    return max(math.frexp(peak)[1] - bits, SMALLEST_EXPONENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How the numbers of a part are counted: `exponent` is that of the step of its events, and
+    they are shortened by `shift` more bits to at most `bits`.
+    """
+
+    exponent: int
+    shift: int
+    bits: int
+    binary: bool = False
+    """Whether a number is 0 or 1, and so its own square."""
+
+    @property
+    def final(self) -> int:
+        """The exponent of the step that sums are in."""
+        return self.exponent + self.shift
+
+
+def scale_of(part: Part, exponents: Mapping[str, int], peak: float, bits: int) -> Scale:
+    """The scale of a part whose largest number in size is `peak`, in the steps of its events."""
+    if part.nature in {Nature.FLAG, Nature.DEPTH}:
+        return Scale(0, 0, 1, binary=True)
+    base = 0
+    if part.nature is Nature.AMOUNT:
+        base = exponents.get(part.source.event_name, 0)
+    if part.nature is Nature.SAVED:
+        base = SECONDS_EXPONENT
+    shift = max(step_exponent(peak, bits), 0)
+    return Scale(base, shift, max(math.frexp(peak)[1] - shift, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A column of a measure. `default` is added to the number of every unit that counts: that much
+    has a unit without a row.
+    """
+
+    column: Column
+    part: int
+    scale: Scale
+    cap: float | None = None
+    """The most that it counts, in the steps of its events."""
+    default: int = 0
+
+    def of(self, values: ir.Table) -> ir.IntegerColumn:
+        """The number of each unit, before the default."""
+        number = values[f"x_{self.part}"]
+        if self.column.role is ColumnRole.STEP:
+            return (number > self.column.index).cast("int64")
+        if self.cap is not None:
+            number = ibis.least(number, self.cap)
+        if self.scale.shift or self.cap is not None:
+            number = (number * math.ldexp(1.0, -self.scale.shift)).round()
+        return number.cast("int64")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of a measure that are made of parts, and the age that a unit needs to count."""
+
+    columns: tuple[Whole, ...]
+    needed_age: int | None
+
+    def of(self, values: ir.Table, data_us: int) -> list[ir.IntegerColumn]:
+        """Every column; 0 where the unit is not old enough."""
+        numbers = [column.of(values) for column in self.columns]
+        if self.needed_age is None:
+            return numbers
+        old = values.first_us <= data_us - self.needed_age
+        return [old.ifelse(number, 0) for number in numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """The scale of each part, by its number, and the caps of measures in the steps of events."""
+
+    parts: tuple[Part, ...]
+    scales: tuple[Scale, ...]
+    caps: Mapping[tuple[int, ColumnRole], float]
+
+
+def layout_of(number: int, measure: Measure, scales: Scales) -> Layout:
+    """How the columns of measure `number` come out of the parts."""
+    found = []
+    for column in measure.columns:
+        part = part_of(measure, column)
+        if part is None:
+            continue
+        at = scales.parts.index(part)
+        default = 0
+        if part.nature is Nature.SAVED and part.span.high is not None:
+            default = round(part.span.high * SECOND_STEPS) >> scales.scales[at].shift
+        cap = scales.caps.get((number, column.role))
+        found.append(Whole(column, at, scales.scales[at], cap, default))
+    return Layout(tuple(found), needed_age(measure) if measure.needs_age else None)

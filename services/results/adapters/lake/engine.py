@@ -1,0 +1,30 @@
+"""What the engine names in its own way, and how answers come out of it."""
+
+from typing import Any
+
+import ibis
+from ibis import ir
+
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+
+@ibis.udf.scalar.builtin(signature=(("timestamp('UTC')",), "int64"))  # type: ignore[untyped-decorator]
+def epoch_us(time: ir.TimestampValue) -> ir.IntegerValue:
+    """Microseconds since 1970 UTC. Whole numbers are compared many times as fast as instants."""
+
+
+def rows_of(expression: ir.Table) -> list[dict[str, Any]]:
+    """The rows of a small answer."""
+    return expression.to_pyarrow().to_pylist()  # type: ignore[no-any-return]
+
+
+def row_of(expression: ir.Table) -> dict[str, Any]:
+    """The only row of an answer."""
+    (row,) = rows_of(expression)
+    return row
+
+
+def stored(name: str, expression: ir.Table) -> ir.Table:
+    """Computed once for several questions; it goes when the connection is closed."""
+    unique = ibis.util.gen_name(name)
+    return expression.get_backend().create_table(unique, expression, temp=True)

@@ -1,0 +1,94 @@
+"""From the units and the events to the rows of units, and how their numbers are counted."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ibis import ir
+
+from services.results.adapters.lake.caps import caps_of
+from services.results.adapters.lake.columns import (
+    BITS,
+    EXACT_BITS,
+    Layout,
+    Scale,
+    Scales,
+    layout_of,
+    scale_of,
+    step_exponent,
+)
+from services.results.adapters.lake.engine import row_of
+from services.results.adapters.lake.events import Catalogue, peaks
+from services.results.adapters.lake.groups import Grouped, counted
+from services.results.adapters.lake.parts import Nature, Part, longest_lookback
+from services.results.adapters.lake.sums import Row
+from services.results.adapters.lake.values import SECOND_STEPS, Reading
+from services.results.domain.observation import Question
+
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+LAST = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
+
+
+def since(start_us: int | None, question: Question) -> dt.datetime:
+    """From when on events are read: a look back before the first exposure of all, at `start_us`."""
+    if start_us is None:
+        return LAST
+    start = EPOCH + dt.timedelta(microseconds=start_us)
+    return max(start - longest_lookback(question), EPOCH)
+
+
+def reading_of(narrow: ir.Table, parts: tuple[Part, ...], catalogue: Catalogue) -> Reading:
+    """How the values of these events are counted."""
+    largest = peaks(narrow, catalogue)
+    return Reading(parts, catalogue, {name: step_exponent(peak) for name, peak in largest.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Units that count: by arm, and how old the data is."""
+
+    grouped: Grouped
+    data_us: int
+
+
+def layouts_of(
+    values: ir.Table, question: Question, reading: Reading, shown: Shown
+) -> tuple[Layout, ...]:
+    """How the columns of each measure come out of the numbers of the units."""
+    everybody = added_up(shown.grouped.everybody(of_sums=False))
+    bits = bits_for(int(everybody.get("units", 0)))
+    scales = _scales(values, reading, bits)
+    counts = tuple(counted(everybody or None, measure) for measure in question.measures)
+    caps = caps_of(values, question.measures, reading, counts, shown.data_us)
+    found = Scales(reading.parts, scales, caps)
+    return tuple(layout_of(m, measure, found) for m, measure in enumerate(question.measures))
+
+
+def added_up(rows: Mapping[tuple[int, ...], Row]) -> dict[str, int]:
+    """All arms together."""
+    total: dict[str, int] = {}
+    for row in rows.values():
+        for name, value in row.items():
+            total[name] = total.get(name, 0) + int(value or 0)
+    return total
+
+
+def bits_for(units: int) -> int:
+    """How many bits a unit's number may have, so that the products of all add up exactly."""
+    return min(BITS, (EXACT_BITS - units.bit_length()) // 2)
+
+
+def _scales(values: ir.Table, reading: Reading, bits: int) -> tuple[Scale, ...]:
+    measured = {
+        f"x_{n}": values[f"x_{n}"].abs().max()
+        for n, part in enumerate(reading.parts)
+        if part.nature in {Nature.AMOUNT, Nature.COUNT}
+    }
+    found = dict(row_of(values.aggregate(**measured))) if measured else {}
+    for n, part in enumerate(reading.parts):
+        if part.nature is Nature.SAVED and part.span.high is not None:
+            found[f"x_{n}"] = part.span.high * SECOND_STEPS
+    return tuple(
+        scale_of(part, reading.exponents, float(found.get(f"x_{n}") or 0), bits)
+        for n, part in enumerate(reading.parts)
+    )

@@ -1,0 +1,67 @@
+"""Dimensions cut into slices: the largest values each, and all others together."""
+
+from dataclasses import dataclass
+
+import ibis
+from ibis import ir
+
+from services.results.adapters.lake.engine import rows_of, stored
+from services.results.adapters.lake.exposed import dimension_columns
+from services.results.domain.observation import MOST_VALUES, Question
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A slice to be: its place within the dimension, its value, how many values it stands for."""
+
+    slot: int
+    value: str | None
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """Units with the column `slot_<n>` for dimension n, and what the slots of each stand for."""
+
+    units: ir.Table
+    values: tuple[tuple[Value, ...], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of slots."""
+        return tuple(f"slot_{n}" for n in range(len(self.values)))
+
+
+def sliced(units: ir.Table, question: Question) -> Sliced:
+    """The units with their slots in place of the values of their dimensions."""
+    columns = tuple(dimension_columns(question).values())
+    if not columns:
+        return Sliced(units, ())
+    units = stored("units", units)
+    found = []
+    with_slots = units
+    for n, column in enumerate(columns):
+        ranks = stored("ranks", _ranks(units, column))
+        found.append(_values(ranks))
+        slot = {f"slot_{n}": ranks["rank"].cast("int16")}
+        named = ranks.select(**slot, **{f"ranked_{n}": ranks.value})
+        match = with_slots[column].identical_to(named[f"ranked_{n}"])
+        with_slots = with_slots.left_join(named, match).drop(f"ranked_{n}")
+    return Sliced(stored("sliced", with_slots.drop(*columns)), tuple(found))
+
+
+def _ranks(units: ir.Table, column: str) -> ir.Table:
+    """Each value of units in arms with its rank by their number, none above MOST_VALUES."""
+    counted = units.filter(units.arm.notnull()).group_by(value=units[column])
+    values = counted.aggregate(units=units.count())
+    order = [values.units.desc(), values.value.isnull(), values.value]
+    rank = ibis.row_number().over(ibis.window(order_by=order))
+    return values.select("value", rank=ibis.least(rank, MOST_VALUES))
+
+
+def _values(ranks: ir.Table) -> tuple[Value, ...]:
+    alone = ranks.filter(ranks["rank"] < MOST_VALUES).order_by("rank")
+    found = [Value(row["rank"], row["value"]) for row in rows_of(alone)]
+    others = ranks.filter(ranks["rank"] == MOST_VALUES)
+    ((count,),) = [row.values() for row in rows_of(others.aggregate(count=others.count()))]
+    return (*found, *((Value(MOST_VALUES, None, count),) if count else ()))
