@@ -119,9 +119,11 @@ def quantile_estimate(counts: QuantileCounts, quantile: float) -> Estimate:
 
     Estimand: the quantile of the population of values. Assumes independent units and a positive
     density at the quantile. With ten values or so beyond a quantile of a skewed metric the error
-    is overstated: the 99th percentile of 1,000 units raises 2 % false alarms at 5 %. Gaps: TOO_FEW_UNITS where the outer ranks leave the sample,
-    that is n <= z^2 q / (1 - q) or n <= z^2 (1 - q) / q; ZERO_VARIANCE where the values around
-    the quantile are all the same, as for a metric that is zero for most units.
+    is overstated: the 99th percentile of 1,000 units raises 2 % false alarms at 5 %.
+
+    Gaps: TOO_FEW_UNITS where the outer ranks leave the sample, that is n <= z^2 q / (1 - q) or
+    n <= z^2 (1 - q) / q; ZERO_VARIANCE where the values around the quantile are all the same, as
+    for a metric that is zero for most units.
     """
     outer = ranks(counts.count, quantile)
     n, spread = np.maximum(counts.count, 1.0), quantile * (1.0 - quantile)
