@@ -112,8 +112,8 @@ class Design:
     """How the experiment is split and read.
 
     `weights` are those of the arms, the control first. `comparisons` share `alpha` equally
-    (Bonferroni; each treatment and each primary metric is one). `control_factor` is that of
-    `Contrast`: 1 - M plans a test of non-inferiority with relative margin M.
+    (Bonferroni; each treatment and each primary metric is one). `null_lift` is that of
+    `Contrast`: with Side.GREATER, -0.02 plans a test of non-inferiority with a margin of 2 %.
     """
 
     weights: tuple[float, ...] = (1.0, 1.0)
@@ -121,7 +121,7 @@ class Design:
     power: float = 0.8
     side: Side = Side.TWO_SIDED
     comparisons: int = 1
-    control_factor: float = 1.0
+    null_lift: float = 0.0
     rule: Rule = field(default_factory=AtHorizon)
 
     def __post_init__(self) -> None:
@@ -134,6 +134,8 @@ class Design:
             )
         if self.comparisons < 1:
             raise ValueError(f"comparisons is {self.comparisons}; it must be at least 1")
+        if not self.null_lift > -1.0:
+            raise ValueError(f"null_lift is {self.null_lift}; it must be above -1")
 
     @property
     def level(self) -> float:
@@ -175,7 +177,7 @@ class Detectable:
 def power(history: History, difference: float, total: float, design: Design) -> float:
     """Chance to reject for the treatment of least weight, with `total` units in all arms.
 
-    Estimand: mT - c mC, c the control factor, when mT = mC + difference. Its variance is
+    Estimand: mT - c mC, c = 1 + null lift, when mT = mC + difference. Its variance is
     sT^2 / nT + c^2 sC^2 / nC, as in the analysis, so relative margins are exact. Assumes nearly
     normal means and that variances are known from history. 0.0 where an arm has less than two
     units or the metric cannot move by `difference`.
@@ -185,10 +187,10 @@ def power(history: History, difference: float, total: float, design: Design) -> 
     base, moved = history.unit_variance(0.0), history.unit_variance(difference)
     if base is None or moved is None or min(control, treated) < 2.0:
         return 0.0
-    factor = design.control_factor
+    factor = _control_factor(history, design)
     parts = moved / treated, factor**2 * base / control
     variance = sum(parts)
-    shift = difference + (1.0 - factor) * history.mean
+    shift = difference - _null(history, design)
     if design.side is Side.LESS:
         shift = -shift
     if variance <= 0.0:
@@ -197,6 +199,16 @@ def power(history: History, difference: float, total: float, design: Design) -> 
     dof = 1.0 / (share**2 / (treated - 1.0) + (1.0 - share) ** 2 / (control - 1.0))
     test = PlannedTest(design.level, design.side, dof, total)
     return design.rule.power(shift / math.sqrt(variance), test)
+
+
+def _null(history: History, design: Design) -> float:
+    """The difference of means under the null hypothesis."""
+    return design.null_lift * abs(history.mean)
+
+
+def _control_factor(history: History, design: Design) -> float:
+    """What the control mean is multiplied by in the contrast, as in `Contrast`."""
+    return 1.0 + math.copysign(design.null_lift, history.mean * design.null_lift)
 
 
 def sample_size(history: History, difference: float, design: Design) -> Size | NotReachable:
@@ -229,7 +241,7 @@ def _obstacle(history: History, difference: float, design: Design) -> Obstacle |
     moved = history.unit_variance(difference)
     if moved is None:
         return Obstacle.NO_LEVEL
-    shift = difference + (1.0 - design.control_factor) * history.mean
+    shift = difference - _null(history, design)
     toward = {Side.TWO_SIDED: abs(shift), Side.GREATER: shift, Side.LESS: -shift}[design.side]
     if toward <= 0.0:
         return Obstacle.NO_EFFECT
@@ -244,7 +256,7 @@ def detectable(history: History, total: float, design: Design) -> Detectable | N
     if history.unit_variance(0.0) == 0.0 and not history.binary:
         return NotReachable(Obstacle.NO_VARIANCE)
     sign = -1.0 if design.side is Side.LESS else 1.0
-    null = -(1.0 - design.control_factor) * history.mean
+    null = _null(history, design)
     room = math.inf
     if history.binary:
         room = max(sign * ((1.0 if sign > 0 else 0.0) - history.mean - null), 0.0)
@@ -268,13 +280,13 @@ def smallest_margin(history: History, total: float, design: Design) -> float | N
         return NotReachable(Obstacle.CONTROL_TOO_VAGUE)
     if design.side is Side.TWO_SIDED:
         raise ValueError("side is two-sided; a margin has one: it must be greater or less")
-    sign = 1.0 if (design.side is Side.GREATER) == (history.mean > 0.0) else -1.0
+    sign, room = (-1.0, 1.0 - 1e-12) if design.side is Side.GREATER else (1.0, 1e6)
 
     def excess(margin: float) -> float:
-        margined = replace(design, control_factor=1.0 - sign * margin)
+        margined = replace(design, null_lift=sign * margin)
         return power(history, 0.0, total, margined) - design.power
 
-    root = _first_crossing(excess, _scale(history, total) / abs(history.mean), 1e6)
+    root = _first_crossing(excess, _scale(history, total) / abs(history.mean), room)
     return NotReachable(Obstacle.TOO_FEW_UNITS) if root is None else root
 
 

@@ -23,10 +23,11 @@ def loadings(contrast: Contrast) -> FloatArray:
     """How strongly each difference moves with the mean of the shared control.
 
     The correlation of two differences is the product of their loadings, sqrt(vC / (vC + vT)):
-    the one-factor structure of Dunnett (1955), equation 5, with unequal variances.
+    the one-factor structure of Dunnett (1955), equation 5, with unequal variances. Assumes
+    independent arms.
     """
-    share = np.where(contrast.variance > 0, contrast.control.variance, 0.0)
-    return np.asarray(np.sqrt(share / np.where(contrast.variance > 0, contrast.variance, 1.0)))
+    share = quotient(contrast.control_factor**2 * contrast.control.variance, contrast.variance, 0.0)
+    return np.asarray(np.sqrt(np.minimum(share, 1.0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

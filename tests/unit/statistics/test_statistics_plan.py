@@ -126,7 +126,7 @@ def test_an_estimate_without_variance_cannot_be_planned_with() -> None:
 
 def test_non_inferiority_is_the_exact_linear_contrast() -> None:
     # mT - 0.98 mC with equal arms: shift 0.02 m, variance s^2 (1 + 0.98^2) / n.
-    design = Design(side=Side.GREATER, control_factor=0.98)
+    design = Design(side=Side.GREATER, null_lift=-0.02)
     z = special.ndtri(0.95) + special.ndtri(0.8)
     expected = z**2 * (1 + 0.98**2) / (0.02 * 10) ** 2
     found = size(UNIT, 0.0, design)
@@ -137,11 +137,20 @@ def test_non_inferiority_is_the_exact_linear_contrast() -> None:
     assert harmful == NotReachable(Obstacle.NO_EFFECT)
 
 
+def test_a_margin_means_the_same_for_a_metric_below_zero() -> None:
+    below = replace(UNIT, mean=-10.0)
+    design = Design(side=Side.GREATER, null_lift=-0.02)
+    # mT - 1.02 mC: the null is two per cent further below zero.
+    z = special.ndtri(0.95) + special.ndtri(0.8)
+    expected = z**2 * (1 + 1.02**2) / 0.2**2
+    assert size(below, 0.0, design).units[0] == pytest.approx(expected, abs=2.5)
+
+
 def test_the_margin_of_a_metric_that_should_fall() -> None:
     down = Design(side=Side.LESS)
     margin = smallest_margin(UNIT, 20_000, down)
     assert isinstance(margin, float)
-    planned = replace(down, control_factor=1.0 + margin)
+    planned = replace(down, null_lift=margin)
     assert power(UNIT, 0.0, 20_000, planned) == pytest.approx(0.8)
     with pytest.raises(ValueError, match="a margin has one"):
         smallest_margin(UNIT, 20_000, Design())
@@ -306,6 +315,7 @@ def test_a_rate_of_zero_can_be_planned_with() -> None:
         lambda: Design(alpha=0.6),
         lambda: Design(power=0.05),
         lambda: Design(comparisons=0),
+        lambda: Design(null_lift=-1.0),
         lambda: History(math.nan, 1.0),
         lambda: History(1.0, -1.0),
         lambda: History(1.0, 1.0, r_squared=1.0),
