@@ -72,7 +72,7 @@ def narrow_events(
     flags = {f"filter_{n}": matches(wanted, one) for n, one in enumerate(catalogue.filters)}
     valued = wanted.value.notnull()
     of_currency = {
-        f"currency_{n}": valued & (wanted.currency == one).fill_null(value=False)
+        f"currency_{n}": valued & (wanted.currency == one).fill_null(False)
         for n, one in enumerate(catalogue.currencies)
     }
     number = wanted.event_name.cases(*((name, n) for n, name in enumerate(catalogue.names)))

@@ -53,14 +53,14 @@ def _is_set(events: ir.Table, field: str) -> ir.BooleanValue:
     if not field.startswith(PROPERTIES):
         return events[field].notnull()
     text = property_of(events, field.removeprefix(PROPERTIES)).cast("string")
-    return (text != "null").fill_null(value=False)
+    return (text != "null").fill_null(False)
 
 
 def _compared_with(events: ir.Table, comparison: Comparison, value: Literal) -> ir.BooleanValue:
     column = _typed(events, comparison.field, value)
     if column is None:
         return ibis.literal(value=False)
-    return _APPLY[comparison.operator](column, value).fill_null(value=False)
+    return _APPLY[comparison.operator](column, value).fill_null(False)
 
 
 def _typed(events: ir.Table, field: str, value: Literal) -> ir.Value | None:
