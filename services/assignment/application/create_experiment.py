@@ -32,6 +32,7 @@ from services.assignment.domain.experiment import (
 from services.assignment.domain.layer import Layer
 from services.assignment.domain.prerequisites import require_prerequisites
 from services.assignment.domain.revision import Revision
+from services.assignment.domain.schedule import require_to_come
 from services.assignment.ports import Configuration
 from shared import errors
 from shared.ids import IdGenerator
@@ -77,6 +78,7 @@ def create_experiment(
     require_id("experiment_id", command.experiment_id)
     unit_type = require_unit_type(command.unit_type or "user")
     _check_times(command)
+    require_to_come(NOTHING_SCHEDULED, command.schedule, now)
     revision = configuration.next_revision(command.project, now)
     if configuration.experiments.get(command.project, command.experiment_id) is not None:
         raise errors.already_exists("experiment", command.experiment_id)

@@ -10,6 +10,7 @@ from services.assignment.domain.design_rules import require_valid_change
 from services.assignment.domain.experiment import AssignmentSource, Design, Experiment, State
 from services.assignment.domain.lifecycle import revise
 from services.assignment.domain.prerequisites import require_offered, require_prerequisites
+from services.assignment.domain.schedule import require_to_come
 from services.assignment.ports import Configuration
 
 
@@ -37,6 +38,7 @@ def update_experiment(
     design = replace(old.design, **command.changes)  # type: ignore[arg-type]  # as decoded
     if design == old.design:
         return old
+    require_to_come(old.design.schedule, design.schedule, now)
     new = revise(old, require_valid_change(old.design, design), revision)
     require_fit(configuration, command.project, design, old.design)
     if design.prerequisites != old.design.prerequisites or _keys(design) != _keys(old.design):

@@ -7,10 +7,12 @@ come before it started is left alone.
 """
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.assignment.domain.experiment import Experiment, RampStage, State
+from services.assignment.domain.experiment import Experiment, RampStage, Schedule, State
+from shared import errors
 
 
 class Act(enum.StrEnum):
@@ -60,6 +62,32 @@ def due_time(experiment: Experiment) -> datetime | None:
     if not experiment.killed and state is State.RUNNING:
         times += [stage.time for stage in _ahead(experiment)[:1]]
     return min((time for time in times if time is not None), default=None)
+
+
+def require_to_come(old: Schedule, new: Schedule, now: datetime) -> None:
+    """INVALID_ARGUMENT for a new schedule of which nothing can come, or whose stop has come.
+
+    Times that stood before may be over: what was missed is made up for.
+    """
+    known = {time for _, time in _times(old)}
+    fresh = [(field, time) for field, time in _times(new) if time not in known]
+    over = [(field, time) for field, time in fresh if time <= now]
+    wrong = [each for each in over if each[0] == "stop_time"]
+    if not wrong and len(over) == len(fresh):
+        wrong = over[-1:]
+    if wrong:
+        field, time = wrong[0]
+        allowed = f"a time after now, {now.isoformat()}; use its verb for what is to happen at once"
+        raise errors.invalid(f"schedule.{field}", time.isoformat(), allowed)
+
+
+def _times(schedule: Schedule) -> Iterator[tuple[str, datetime]]:
+    if schedule.start_time is not None:
+        yield "start_time", schedule.start_time
+    for index, stage in enumerate(schedule.ramp):
+        yield f"ramp[{index}].time", stage.time
+    if schedule.stop_time is not None:
+        yield "stop_time", schedule.stop_time
 
 
 def _ahead(experiment: Experiment) -> list[RampStage]:

@@ -55,11 +55,19 @@ _ALLOCATION = {
 }
 
 
+def require_no_salt(resource: str, salt: str) -> None:
+    """INVALID_ARGUMENT for a salt of what is to be made: silently another one would decide."""
+    if salt:
+        allowed = "none: the service draws one that is independent of all others; leave it out"
+        raise errors.invalid(f"{resource}.salt", salt, allowed)
+
+
 def create_experiment(
     request: experiment_service_pb2.CreateExperimentRequest, project: str
 ) -> CreateExperiment:
     """The command of a request whose parent is the caller's project."""
     sent = request.experiment
+    require_no_salt("experiment", sent.salt)
     layer = resource_names.require_id(sent.layer, project, "layers") if sent.layer else ""
     return CreateExperiment(
         project=project,

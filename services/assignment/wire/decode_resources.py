@@ -24,7 +24,7 @@ from services.assignment.application.update_layer import UpdateLayer
 from services.assignment.domain.attribute import AttributeType
 from services.assignment.domain.layer import TOTAL_SLOTS, LayerKind
 from services.assignment.domain.parameter import Parameter
-from services.assignment.wire.decode_experiment import HASH
+from services.assignment.wire.decode_experiment import HASH, require_no_salt
 from shared import errors
 from shared.resource_names import require_id
 
@@ -73,6 +73,7 @@ def change(
 def create_layer(request: layer_service_pb2.CreateLayerRequest, project: str) -> CreateLayer:
     """The command of a request whose parent is the caller's project."""
     sent = request.layer
+    require_no_salt("layer", sent.salt)
     return CreateLayer(
         project=project,
         layer_id=request.layer_id,
@@ -141,6 +142,7 @@ def update_domain(request: domain_service_pb2.UpdateDomainRequest, project: str)
 def create_holdout(request: domain_service_pb2.CreateHoldoutRequest, project: str) -> CreateHoldout:
     """The command of a request whose parent is the caller's project."""
     sent = request.holdout
+    require_no_salt("holdout", sent.salt)
     return CreateHoldout(
         project=project,
         holdout_id=request.holdout_id,

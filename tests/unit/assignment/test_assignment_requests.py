@@ -9,10 +9,18 @@ from buf.validate import validate_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from touchstone.assignment.v1 import assignment_service_pb2 as pb
+from touchstone.assignment.v1 import (
+    domain_pb2,
+    domain_service_pb2,
+    experiment_pb2,
+    experiment_service_pb2,
+    layer_pb2,
+    layer_service_pb2,
+)
 from touchstone.common.v1.unit_pb2 import UnitId
 
 from services.assignment.application.snapshots import Snapshot
-from services.assignment.wire import decode_assign
+from services.assignment.wire import decode_assign, decode_experiment, decode_resources
 from shared.errors import Code, DomainError
 from shared.server.validation import RequestValidator
 
@@ -37,6 +45,24 @@ def test_a_request_is_refused_exactly_when_the_contract_says_so(request: pb.Assi
     refused = outcome(lambda: decode_assign.assign(request, SNAPSHOT, 0.0, VALIDATOR))
     wanted = outcome(lambda: VALIDATOR.check(request, per_item=""))
     assert refused == (wanted or (Code.INVALID_ARGUMENT if twice else None))
+
+
+def test_a_salt_in_a_request_that_makes_something_is_refused() -> None:
+    experiment = experiment_service_pb2.CreateExperimentRequest(
+        experiment=experiment_pb2.Experiment(salt="mine")
+    )
+    layer = layer_service_pb2.CreateLayerRequest(layer=layer_pb2.Layer(salt="mine"))
+    holdout = domain_service_pb2.CreateHoldoutRequest(
+        holdout=domain_pb2.Holdout(salt="mine", slots=1)
+    )
+    for field, make in (
+        ("experiment.salt", lambda: decode_experiment.create_experiment(experiment, "p")),
+        ("layer.salt", lambda: decode_resources.create_layer(layer, "p")),
+        ("holdout.salt", lambda: decode_resources.create_holdout(holdout, "p")),
+    ):
+        with pytest.raises(DomainError) as refused:
+            make()
+        assert refused.value.message.startswith(f"{field} is 'mine'; allowed: none")
 
 
 def outcome(call: Callable[[], object]) -> Code | None:

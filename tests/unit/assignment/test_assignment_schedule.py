@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.assignment.domain.experiment import Experiment, RampStage, Schedule, State
-from services.assignment.domain.schedule import Act, Step, due_time, next_step
+from services.assignment.domain.schedule import Act, Step, due_time, next_step, require_to_come
+from shared.errors import DomainError
 from tests.unit.assignment.making import START, Make
 
 HOUR = timedelta(hours=1)
@@ -92,3 +93,39 @@ def test_nothing_is_due_before_the_time_that_it_is_looked_for(
     if next_step(found, now) is not None:
         assert looked_for is not None
         assert looked_for <= now
+
+
+NOTHING = Schedule()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hours", "field"),
+    [
+        (NOTHING, Schedule(START), -1, None),
+        (NOTHING, Schedule(START), 0, "start_time"),
+        (NOTHING, Schedule(START, START + HOUR), 0.5, None),
+        (NOTHING, Schedule(START, START + HOUR), 1, "stop_time"),
+        (NOTHING, Schedule(ramp=RAMP), 1, None),
+        (NOTHING, Schedule(ramp=RAMP), 2, "ramp[1].time"),
+        (NOTHING, FULL, 2.5, None),
+        (NOTHING, NOTHING, 9, None),
+        (FULL, NOTHING, 9, None),
+        (FULL, FULL, 9, None),
+        (FULL, Schedule(START, None, RAMP), 9, None),
+        (FULL, Schedule(START, START + 5 * HOUR, RAMP), 4, None),
+        (FULL, Schedule(START, START + 2.5 * HOUR, RAMP), 2.6, "stop_time"),
+        (Schedule(START), Schedule(START, START + HOUR, ()), 2, "stop_time"),
+    ],
+)
+def test_a_new_schedule_has_something_to_come(
+    old: Schedule, new: Schedule, hours: float, field: str | None
+) -> None:
+    now = START + hours * HOUR
+    if field is None:
+        require_to_come(old, new, now)
+        return
+    with pytest.raises(DomainError) as refused:
+        require_to_come(old, new, now)
+    (violation,) = refused.value.violations
+    assert violation.field == f"schedule.{field}"
+    assert f"allowed: a time after now, {now.isoformat()}" in violation.description
