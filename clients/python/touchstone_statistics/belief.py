@@ -32,6 +32,11 @@ class Belief(Protocol):
     def std_dev(self) -> FloatArray: ...
 
     @property
+    def spread(self) -> FloatArray:
+        """Width on the scale on which the nodes are even; of use only to compare widths."""
+        ...
+
+    @property
     def support(self) -> tuple[float, float]:
         """Between which values the density is above zero."""
         ...

@@ -60,6 +60,10 @@ class BetaPosterior(Cells):
         return np.asarray(np.sqrt(self.successes * self.failures / (total + 1.0)) / total)
 
     @property
+    def spread(self) -> FloatArray:
+        return np.asarray(np.sqrt(1.0 / self.successes + 1.0 / self.failures))
+
+    @property
     def support(self) -> tuple[float, float]:
         return 0.0, 1.0
 
@@ -74,8 +78,7 @@ class BetaPosterior(Cells):
         (Trefethen and Weideman 2014, "The exponentially convergent trapezoidal rule").
         """
         low, high = self._reach()
-        spread = np.sqrt(1.0 / self.successes + 1.0 / self.failures)
-        places = axis(enough_nodes(high - low, spread))
+        places = axis(enough_nodes(high - low, self.spread))
         return self._weighed(low[..., None] + (high - low)[..., None] * places, 1.0)
 
     def split_nodes(self, places: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -88,7 +91,7 @@ class BetaPosterior(Cells):
     def _reach(self) -> tuple[FloatArray, FloatArray]:
         """How far below and above their mode the log odds have any mass."""
         a, b = self.successes, self.failures
-        start = np.sqrt(2.0 * DROP) * np.sqrt(1.0 / a + 1.0 / b)
+        start = np.sqrt(2.0 * DROP) * self.spread
         return (
             reach(lambda distance: _fall(a, b, distance), -start),
             reach(lambda distance: _fall(a, b, distance), start),

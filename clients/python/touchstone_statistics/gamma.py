@@ -61,6 +61,10 @@ class GammaPosterior(Cells):
         return np.asarray(np.sqrt(self.events) / self.exposure)
 
     @property
+    def spread(self) -> FloatArray:
+        return np.asarray(1.0 / np.sqrt(self.events))
+
+    @property
     def support(self) -> tuple[float, float]:
         return 0.0, np.inf
 
@@ -71,7 +75,7 @@ class GammaPosterior(Cells):
     def nodes(self) -> tuple[FloatArray, FloatArray]:
         """The trapezoidal rule over the logarithm of the rate, as for `BetaPosterior`."""
         low, high = self._reach()
-        places = axis(enough_nodes(high - low, 1.0 / np.sqrt(self.events)))
+        places = axis(enough_nodes(high - low, self.spread))
         return self._weighed(low[..., None] + (high - low)[..., None] * places, 1.0)
 
     def split_nodes(self, places: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -82,7 +86,7 @@ class GammaPosterior(Cells):
 
     def _reach(self) -> tuple[FloatArray, FloatArray]:
         """How far below and above its mode the logarithm has any mass."""
-        start = np.sqrt(2.0 * DROP) / np.sqrt(self.events)
+        start = np.sqrt(2.0 * DROP) * self.spread
         return (
             reach(lambda distance: _fall(self.events, distance), -start),
             reach(lambda distance: _fall(self.events, distance), np.minimum(start, 3.0)),

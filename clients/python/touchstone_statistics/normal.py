@@ -80,6 +80,10 @@ class NormalPosterior(Cells):
         return np.asarray(self.scale * np.sqrt(self.dof / (self.dof - 2.0)))
 
     @property
+    def spread(self) -> FloatArray:
+        return self.std_dev
+
+    @property
     def support(self) -> tuple[float, float]:
         return -np.inf, np.inf
 

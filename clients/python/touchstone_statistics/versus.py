@@ -138,12 +138,13 @@ class Pairs(Generic[B]):
     """Independent beliefs about control and treatment, pair by pair, ready to be compared.
 
     Batch axes broadcast: the control of a metric may stand against several treatments at once.
-    Which belief is the narrower depends on whether they are subtracted or divided.
+    Which belief is the narrower depends on whether they are compared, subtracted or divided.
     """
 
     shape: tuple[int, ...]
     control: B
     treatment: B
+    chances: Quadrature[B]
     differences: Quadrature[B]
     ratios: Quadrature[B]
 
@@ -152,12 +153,16 @@ class Pairs(Generic[B]):
         """Pairs of `control` with `treatment`; the batch shapes broadcast."""
         shape = np.broadcast_shapes(control.mean.shape, treatment.mean.shape)
         held, tried = control.flat(shape), treatment.flat(shape)
-        narrow = held.std_dev <= tried.std_dev
-        differences = Quadrature.of(narrow, held, tried)
-        relative = held.std_dev * np.abs(tried.mean) <= tried.std_dev * np.abs(held.mean)
-        same = bool(np.all(relative == narrow))
-        ratios = differences if same else Quadrature.of(relative, held, tried)
-        return cls(shape, held, tried, differences, ratios)
+        narrower = [
+            held.spread <= tried.spread,
+            held.std_dev <= tried.std_dev,
+            held.std_dev * np.abs(tried.mean) <= tried.std_dev * np.abs(held.mean),
+        ]
+        made: dict[bytes, Quadrature[B]] = {}
+        for cells in narrower:
+            if cells.tobytes() not in made:
+                made[cells.tobytes()] = Quadrature.of(cells, held, tried)
+        return cls(shape, held, tried, *(made[cells.tobytes()] for cells in narrower))
 
     def compare(self, increase_is_better: bool = True) -> Comparison:
         """Probability to beat and both expected losses, from one pass over the nodes.
@@ -165,7 +170,7 @@ class Pairs(Generic[B]):
         Probability: the density of one belief times the distribution function of the other.
         Loss: E[(C - T)+], by the partial expectation of the one at each value of the other.
         """
-        higher, lower, gain, loss = self.differences.compare()
+        higher, lower, gain, loss = self.chances.compare()
         if not increase_is_better:
             higher, gain, loss = lower, loss, gain
         parts = (part.reshape(self.shape) for part in (higher, loss, gain))

@@ -1,6 +1,7 @@
 """Normal posteriors of contrasts against closed forms and scipy's adaptive quadrature."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
-from touchstone_statistics.bayes import Bayes, LiftPrior
+from touchstone_statistics.bayes import Bayes, DifferencePrior, LiftPrior, Region, unit_loss
 from touchstone_statistics.best import best_arm
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Estimate
 from touchstone_statistics.gaps import Gap
 from touchstone_statistics.interval import Shape
+from touchstone_statistics.peeking import PEEKING, Rule, peeking_of
 
 
 def summarised(means: list[float], variances: list[float]) -> Contrast:
@@ -121,3 +123,91 @@ def test_no_best_arm_without_uncertainty(
 def test_a_senseless_prior_is_refused(prior: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="the prior has"):
         LiftPrior(*prior)
+
+
+def test_a_prior_on_the_difference_is_that_on_the_lift_times_the_control() -> None:
+    contrast = summarised([-8.0, -7.0], [0.4, 0.3])
+    relative = Bayes(LiftPrior(0.05, 0.1)).read(contrast)
+    absolute = Bayes(DifferencePrior(0.4, 0.8)).read(contrast)
+    for part in ("mean", "std_dev", "probability_to_beat", "expected_loss"):
+        assert getattr(absolute, part) == pytest.approx(float(getattr(relative, part)), rel=1e-14)
+
+
+def test_a_difference_has_a_posterior_where_the_lift_has_none() -> None:
+    contrast = summarised([0.0, 1.0], [1.0, 1.0])
+    posterior = Bayes(DifferencePrior(0.0, 1.0)).read(contrast)
+    assert posterior.gap == Gap.NONE
+    assert posterior.lift_gap == Gap.ZERO_CONTROL_MEAN
+    assert posterior.mean == pytest.approx(1 / 3)
+    assert Bayes().read(contrast).gap == Gap.ZERO_CONTROL_MEAN
+
+
+@given(
+    st.tuples(st.floats(1, 100), st.floats(1, 100)),
+    st.tuples(st.floats(0.01, 10), st.floats(0.01, 10)),
+    st.floats(-0.5, 0.5),
+)
+def test_the_credible_lift_excludes_the_null_lift_exactly_when_the_chance_says_so(
+    means: tuple[float, float], variances: tuple[float, float], null_lift: float
+) -> None:
+    contrast = replace(summarised(list(means), list(variances)), null_lift=null_lift)
+    posterior = Bayes(LiftPrior(0.0, 0.2)).read(contrast)
+    assume(abs(float(posterior.two_sided) - 0.05) > 1e-9)
+    assert bool(posterior.lift.excludes(null_lift)) == (posterior.two_sided < 0.05)
+    chance = float(posterior.probability_to_beat)
+    assert posterior.two_sided == pytest.approx(2 * min(chance, 1 - chance), abs=1e-12)
+
+
+def test_the_chance_to_clear_a_margin_matches_a_simulation_of_its_model() -> None:
+    margin = replace(summarised([10.0, 9.8], [0.04, 0.05]), null_lift=-0.03)
+    region = Region(-0.03, 0.01)
+    posterior = Bayes(LiftPrior(0.0, 0.1), region=region).read(margin)
+    rng = np.random.default_rng(11)
+    control, difference = rng.normal(10, 0.2, 400_000), rng.normal(0, 1.0, 400_000)
+    weight = stats.norm.pdf(9.8, control + difference, math.sqrt(0.05))
+    lift = difference / control
+    chance = weight[lift > -0.03].sum() / weight.sum()
+    assert posterior.probability_to_beat == pytest.approx(chance, abs=0.005)
+    inside = weight[(lift > -0.03) & (lift < 0.01)].sum() / weight.sum()
+    assert posterior.within_region == pytest.approx(inside, abs=0.005)
+
+
+def test_the_mass_of_an_absolute_region_is_that_of_the_normal() -> None:
+    contrast = summarised([10.0, 10.5], [0.1, 0.1])
+    posterior = Bayes(region=Region(-0.2, 0.3, relative=False)).read(contrast)
+    normal = stats.norm(float(posterior.mean), float(posterior.std_dev))
+    assert posterior.within_region == pytest.approx(normal.cdf(0.3) - normal.cdf(-0.2), rel=1e-12)
+    tail = Bayes(region=Region(-9.0, -8.0, relative=False)).read(contrast).within_region
+    assert tail == pytest.approx(normal.cdf(-8.0), rel=1e-9)
+
+
+def test_the_unit_loss_keeps_its_digits_far_out() -> None:
+    gain = np.array([-3.0, 0.0, 2.0, 12.0, 24.9, 25.1, 36.0])
+    expected = [
+        integrate.quad(lambda x, g=g: np.exp(-x * g - x * x / 2) * x, 0, np.inf, epsabs=0)[0]
+        * stats.norm.pdf(g)
+        for g in gain
+    ]
+    assert unit_loss(gain) == pytest.approx(expected, rel=1e-9)
+
+
+def test_arms_that_share_variance_are_compared_by_their_difference() -> None:
+    apart = summarised([10.0, 11.0], [0.3, 0.4])
+    shared = replace(apart, covariance=0.25)
+    prior = LiftPrior(0.0, 10.0)
+    chance = Bayes(prior).read(shared).probability_to_beat
+    assert chance == pytest.approx(stats.norm.cdf(1 / math.sqrt(0.7 - 0.5)), abs=1e-4)
+
+
+@pytest.mark.parametrize("ends", [(0.1, 0.1), (0.1, -0.1), (float("-inf"), 0.0)])
+def test_a_senseless_region_is_refused(ends: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="the region is"):
+        Region(*ends)
+
+
+def test_the_row_of_a_prior_in_between_is_that_of_the_wider_one() -> None:
+    assert peeking_of(Rule.CHANCE, 0.05, 0.07).prior_std_dev == 0.1
+    assert peeking_of(Rule.CHANCE, 0.05, 5.0).daily_looks == pytest.approx(0.46)
+    with pytest.raises(ValueError, match=r"known are \[0.025, 0.05\]"):
+        peeking_of(Rule.CHANCE, 0.2, 0.1)
+    assert all(row.daily_looks > row.one_look for row in PEEKING)

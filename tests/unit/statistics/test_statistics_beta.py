@@ -181,7 +181,7 @@ def test_it_agrees_with_the_normal_posterior_on_a_large_proportion() -> None:
         Estimate(np.asarray(r), np.asarray(r * (1 - r) / n), np.asarray(float(n)), none, none)
         for r in rates
     ]
-    normal = Bayes(LiftPrior(0.0, 1e3)).read(Contrast(*arms))
+    normal = Bayes(LiftPrior(0.0, 1e3)).read(Contrast(arms[0], arms[1]))
     exact = Pairs.of(*(BetaPosterior.of(count, n) for count in successes)).compare()
     assert exact.probability_to_beat == pytest.approx(float(normal.probability_to_beat), abs=1e-3)
 

@@ -1,0 +1,113 @@
+"""Promise 6 and the table of what peeking does: Bayesian answers against independent ones."""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+from scipy import integrate, special
+from touchstone_statistics.bayes import Bayes, LiftPrior
+from touchstone_statistics.best import best_arm
+from touchstone_statistics.beta import BetaPosterior
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.estimand import Estimate
+from touchstone_statistics.inference import Fixed
+from touchstone_statistics.peeking import LOOKS, PEEKING, RATE, UNITS_A_DAY, Peeking, Rule
+from touchstone_statistics.versus import Pairs
+
+Simulation = Callable[[int], float]
+Promise = tuple[int, str, float, float, Simulation]
+FLAT = 1e6
+"""A prior this wide says nothing about a lift."""
+
+
+def worst_beta(repetitions: int) -> float:
+    """Largest error of the chance to beat over random integer shapes, by exact fractions."""
+    rng = np.random.default_rng(6)
+    errors = []
+    for _ in range(max(repetitions // 100, 20)):
+        a, b, c, d = (int(shape) for shape in np.exp(rng.uniform(0, 5.3, 4)))
+        control, treatment = (BetaPosterior.of(s - 1, s + f - 2) for s, f in ((a, b), (c, d)))
+        ours = Pairs.of(control, treatment).compare().probability_to_beat
+        errors.append(abs(float(ours) - _exact(c, d, a, b)))
+    return max(errors)
+
+
+def _exact(a: int, b: int, c: int, d: int) -> float:
+    """P(Beta(a, b) > Beta(c, d)) for integers as a sum of fractions (Miller 2014)."""
+
+    def beta(x: int, y: int) -> Fraction:
+        return Fraction(math.factorial(x - 1) * math.factorial(y - 1), math.factorial(x + y - 1))
+
+    terms = (beta(c + i, b + d) / ((b + i) * beta(1 + i, b) * beta(c, d)) for i in range(a))
+    return float(sum(terms, Fraction(0)))
+
+
+def worst_best(repetitions: int) -> float:
+    """Largest error of the chance to be the best of four over random arms, by scipy's quad."""
+    rng = np.random.default_rng(66)
+    errors = []
+    for _ in range(max(repetitions // 1000, 5)):
+        mean, std_dev = rng.normal(10, 0.2, 4), rng.uniform(0.05, 0.5, 4)
+        none = np.zeros(4, dtype=np.uint8)
+        arms = Estimate(mean, std_dev**2, np.full(4, 100.0), none, none)
+        ours = best_arm(arms, LiftPrior(0.0, FLAT), True).probability
+        errors.append(max(abs(ours[k] - _by_quad(mean, std_dev, k)) for k in range(4)))
+    return max(errors)
+
+
+def _by_quad(mean: np.ndarray, std_dev: np.ndarray, best: int) -> float:
+    rivals = np.arange(4) != best
+
+    def integrand(z: float) -> float:
+        score = (mean[best] + std_dev[best] * z - mean[rivals]) / std_dev[rivals]
+        return float(np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi) * np.prod(special.ndtr(score)))
+
+    ends = np.linspace(-9, 9, 13)
+    parts = zip(ends[:-1], ends[1:], strict=True)
+    return sum(integrate.quad(integrand, *part, epsabs=1e-12)[0] for part in parts)
+
+
+def daily_share(row: Peeking) -> Simulation:
+    """Share of A/A tests that a rule decides at any of the daily looks."""
+
+    def simulate(repetitions: int) -> float:
+        rng = np.random.default_rng(28)
+        shape = (repetitions, LOOKS)
+        counts = [np.cumsum(rng.binomial(UNITS_A_DAY, RATE, shape), axis=1) for _ in range(2)]
+        units = UNITS_A_DAY * np.arange(1.0, LOOKS + 1)
+        rates = [count / units for count in counts]
+        none = np.zeros(shape, dtype=np.uint8)
+        arms = [
+            Estimate(r, r * (1 - r) / (units - 1), np.broadcast_to(units, shape), none, none)
+            for r in rates
+        ]
+        return float(_decided(Contrast(arms[0], arms[1]), row).any(axis=1).mean())
+
+    return simulate
+
+
+def _decided(contrast: Contrast, row: Peeking) -> np.ndarray:
+    if row.rule is Rule.SIGNIFICANT:
+        return np.asarray(Fixed(row.threshold).read(contrast).p_value < row.threshold)
+    prior = LiftPrior(0.0, min(row.prior_std_dev, FLAT))
+    posterior = Bayes(prior).read(contrast)
+    if row.rule is Rule.CHANCE:
+        return np.asarray(posterior.two_sided < 2 * row.threshold)
+    return np.asarray(posterior.expected_loss < row.threshold * contrast.control.value)
+
+
+def _peeking(row: Peeking) -> Promise:
+    prior = "a flat prior" if row.prior_std_dev == np.inf else f"a prior of {row.prior_std_dev:g}"
+    under = "" if row.rule is Rule.SIGNIFICANT else f" under {prior}"
+    what = f"A/A tests decided by {row.rule.value} at {row.threshold:g}{under}, {LOOKS} daily looks"
+    # Three standard errors of the short run and the rounding of the table.
+    room = 0.001 + 3 * math.sqrt(row.daily_looks * (1 - row.daily_looks) / 4_000)
+    return 6, what, row.daily_looks - room, row.daily_looks + room, daily_share(row)
+
+
+PROMISES: list[Promise] = [
+    (6, "Beta-Binomial chance to beat against exact fractions, error", 0, 1e-9, worst_beta),
+    (6, "Chance to be the best of four against quadrature, error", 0, 1e-8, worst_best),
+    *(_peeking(row) for row in PEEKING),
+]
