@@ -23,6 +23,7 @@ from services.cli.commands import (
     imports,
     keys,
     metric,
+    metric_files,
     operations,
     rejected,
     results,
@@ -68,6 +69,13 @@ app.command("erasures")(erasure.erasures)
 app.add_typer(imports.app, name="import")
 for as_code in (ascode.validate, ascode.diff, ascode.apply, ascode.export):
     experiment.app.command(as_code.__name__)(as_code)
+for of_metrics in (
+    metric_files.validate,
+    metric_files.diff,
+    metric_files.apply,
+    metric_files.export,
+):
+    metric.app.command(of_metrics.__name__)(of_metrics)
 for verb in (
     control.kill,
     control.revive,

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from services.cli.ascode.faults import Fault, Place, Text, unknown
 from services.cli.ascode.kinds import OUT_WITHIN, REFERENCES, enum_names, list_inside
+from services.cli.ascode.spans import SPAN, read_span
 from shared.resource_names import resource_name
 
 _INTEGERS = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
@@ -134,6 +135,8 @@ class Builder:
             return _boolean(node)
         if kind in _INTEGERS:
             return _integer(node, *_RANGE[kind])
+        if kind == FieldDescriptor.CPPTYPE_DOUBLE:
+            return _double(node)
         if node.tag not in (f"{_TAG}str", f"{_TAG}timestamp"):
             raise ValueError("text; put it in quotes")
         collection = REFERENCES.get(field.full_name)
@@ -171,6 +174,14 @@ def _number(node: yaml.Node) -> float:
     return number
 
 
+def _double(node: yaml.Node) -> float:
+    if node.tag == f"{_TAG}int":
+        return float(_integer(node, -(2**53) + 1, 2**53 - 1))
+    if node.tag != f"{_TAG}float":
+        raise ValueError("a number")
+    return _number(node)
+
+
 def _boolean(node: yaml.Node) -> bool:
     # YAML 1.1 takes `no` and `off` for false: too easily meant as a text.
     if node.value not in ("true", "false") or node.tag != f"{_TAG}bool":
@@ -200,6 +211,12 @@ def _time(into: Any, node: yaml.Node) -> None:
         raise ValueError("a time with its offset, such as 2026-01-31T12:00:00Z") from error
 
 
+def _duration(into: Any, node: yaml.Node) -> None:
+    if not isinstance(node, yaml.ScalarNode):
+        raise ValueError(SPAN)  # noqa: TRY004  as above
+    read_span(into, node.value)
+
+
 def _value(into: Any, node: yaml.Node) -> None:
     from google.protobuf import json_format
 
@@ -222,6 +239,7 @@ _PLAIN: Mapping[str, Callable[[yaml.Node], object]] = {
 }
 _WELL_KNOWN: Mapping[str, Callable[[Any, yaml.Node], None]] = {
     "google.protobuf.Timestamp": _time,
+    "google.protobuf.Duration": _duration,
     "google.protobuf.Value": _value,
     "google.protobuf.Struct": _struct,
 }

@@ -31,6 +31,7 @@ _TO: dict[int, dict[int, tuple[str, ...]]] = {
     _EXPERIMENT.STATE_STOPPED: {},
 }
 _WHY = {
+    "kind": "another kind of metric is another metric",
     "salt": "another salt gives every unit another bucket: everybody would be shuffled",
     "unit_type": "other units would be randomised: whoever is in it would be in it no more",
     "hash_version": "another hash gives every unit another bucket: everybody would be shuffled",

@@ -8,14 +8,15 @@ from typing import Any
 
 import yaml
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from touchstone.assignment.v1 import experiment_pb2 as pb
 
 from services.cli.ascode.kinds import API_VERSION, REFERENCES, enum_names, list_inside
 from services.cli.ascode.needs import in_order, needs_of
 from services.cli.ascode.present import Key, Present, is_own_layer, stated
+from services.cli.ascode.spans import span_text
 
-_UNDECLARED = ("UnitType", "Attribute")
+_UNDECLARED = ("UnitType", "Attribute", "Metric")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -58,7 +59,7 @@ def _why_not(one: Present, here: Collection[Key], needs: Iterable[Key]) -> str:
     if one.kind.name == "Experiment" and one.message.state == pb.Experiment.STATE_STOPPED:
         return "it is STOPPED, which nothing new can be"
     for kind, name in needs:
-        # Unit types and attributes may be used without being declared.
+        # These may be used without being declared.
         if kind not in _UNDECLARED and (kind, name) not in here:
             return f"it names {kind} {name}, which is over"
     return ""
@@ -98,14 +99,20 @@ def _value(field: FieldDescriptor, value: Any) -> Any:
 
 def _one(field: FieldDescriptor, value: Any) -> Any:
     if field.message_type is not None:
-        if field.message_type.full_name.startswith("google.protobuf."):
-            return json_format.MessageToDict(value)
-        inner = list_inside(field.message_type)
-        if inner is not None:
-            return [_one(inner, item) for item in getattr(value, inner.name)]
-        return _fields(value)
+        return _message(field.message_type, value)
     if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
         return {number: name for name, number in enum_names(field).items()}[value]
     if field.full_name in REFERENCES:
         return value.rpartition("/")[2]
     return value
+
+
+def _message(message: Descriptor, value: Any) -> Any:
+    if message.full_name == "google.protobuf.Duration":
+        return span_text(value)
+    if message.full_name.startswith("google.protobuf."):
+        return json_format.MessageToDict(value)
+    inner = list_inside(message)
+    if inner is not None:
+        return [_one(inner, item) for item in getattr(value, inner.name)]
+    return _fields(value)

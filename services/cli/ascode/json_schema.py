@@ -21,10 +21,18 @@ from services.cli.ascode.kinds import (
     enum_names,
     list_inside,
 )
+from services.cli.ascode.spans import PATTERN
 
 SCHEMA = Path(__file__).parents[1] / "schema" / "experiment.schema.json"
+_LIMITS = (
+    ("gte", "minimum"),
+    ("gt", "exclusiveMinimum"),
+    ("lte", "maximum"),
+    ("lt", "exclusiveMaximum"),
+)
 _TIME = {"type": "string", "format": "date-time"}
 _WELL_KNOWN: dict[str, dict[str, Any]] = {
+    "google.protobuf.Duration": {"type": "string", "pattern": PATTERN},
     "google.protobuf.Timestamp": _TIME,
     "google.protobuf.Value": {},
     "google.protobuf.Struct": {"type": "object"},
@@ -119,11 +127,17 @@ def _one(field: FieldDescriptor, parts: dict[str, Any]) -> dict[str, Any]:
         if limits.HasField("max_len"):
             text["maxLength"] = limits.max_len
         return text
+    if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE:
+        return _within({"type": "number"}, rules.double)
     number: Any = rules.int32 if field.cpp_type == FieldDescriptor.CPPTYPE_INT32 else rules.int64
-    found: dict[str, Any] = {"type": "integer"}
-    for mine, theirs in (("gte", "minimum"), ("lte", "maximum")):
-        if number.HasField(mine):
-            found[theirs] = getattr(number, mine)
+    return _within({"type": "integer"}, number)
+
+
+def _within(found: dict[str, Any], limits: Any) -> dict[str, Any]:
+    """The type of a number, with the limits of the contract."""
+    for mine, theirs in _LIMITS:
+        if limits.HasField(mine):
+            found[theirs] = getattr(limits, mine)
     return found
 
 

@@ -15,6 +15,7 @@ from touchstone.assignment.v1 import (
     layer_pb2,
     schema_pb2,
 )
+from touchstone.results.v1 import filter_pb2, metric_pb2
 
 API_VERSION = "touchstone/v1"
 _ALWAYS_OUT = frozenset(
@@ -72,6 +73,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                   left_out="ranges free_slots", fixed="unit_type salt hash_version kind domain"),
             _kind("Domain", "domains", domain_pb2.Domain.DESCRIPTOR,
                   left_out="unit_type released", fixed="layer"),
+            _kind("Metric", "metrics", metric_pb2.Metric.DESCRIPTOR,
+                  left_out="version archive_time", fixed="kind",
+                  id_rule="^[a-z][a-z0-9_-]{0,62}$"),
             _kind("Experiment", "experiments", experiment_pb2.Experiment.DESCRIPTOR,
                   left_out="start_time stop_time killed kill_reason server_only",
                   fixed="unit_type assignment_source layer salt hash_version allocation"),
@@ -81,6 +85,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     }
 )  # fmt: skip
 """By their names in files, in an order in which each needs only those before, as a rule."""
+
+METRICS = ("Metric",)
+ASSIGNED = tuple(name for name in KINDS if name not in METRICS)
+"""Kinds that the assignment service keeps; the results service keeps metrics."""
 
 REFERENCES: Mapping[str, str] = MappingProxyType(
     {
@@ -120,6 +128,7 @@ def enum_names(field: FieldDescriptor) -> dict[str, int]:
 
 def list_inside(message: Descriptor) -> FieldDescriptor | None:
     """The one repeated field of a message that is only a list: a file has the list in its place."""
-    if message.full_name == condition_pb2.ConditionList.DESCRIPTOR.full_name:
+    lists = (condition_pb2.ConditionList.DESCRIPTOR, filter_pb2.FilterList.DESCRIPTOR)
+    if message.full_name in {each.full_name for each in lists}:
         return message.fields[0]
     return None

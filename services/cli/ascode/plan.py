@@ -29,6 +29,7 @@ _PRUNED = {
     "Attribute": "Delete",
     "Audience": "Delete",
     "Domain": "Release",
+    "Metric": "Archive",
     "Experiment": "Archive",
     "Holdout": "End",
 }

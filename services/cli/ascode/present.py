@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from touchstone.assignment.v1 import (
     schema_service_pb2,
 )
 from touchstone.assignment.v1 import experiment_pb2 as pb
+from touchstone.results.v1 import metric_service_pb2
 
-from services.cli.ascode.kinds import KINDS, Kind
+from services.cli.ascode.kinds import ASSIGNED, KINDS, Kind
+from services.cli.ascode.metric_defaults import state_metric
 from services.cli.paging import collect
 from services.cli.session import Session
 
@@ -47,6 +49,7 @@ CALLS: Mapping[str, Calls] = {
     "Audience": Calls("audiences", audience_service_pb2, "audience"),
     "Layer": Calls("layers", layer_service_pb2, "layer"),
     "Domain": Calls("domains", domain_service_pb2, "domain"),
+    "Metric": Calls("metrics", metric_service_pb2, "metric"),
     "Experiment": Calls("experiments", experiment_service_pb2, "experiment"),
     "Holdout": Calls("domains", domain_service_pb2, "holdout"),
 }
@@ -61,12 +64,12 @@ class Present:
     message: Any
 
 
-def present(session: Session) -> dict[Key, Present]:
-    """Every resource that is not over: archived experiments, released domains and ended holdouts
-    are left out.
+def present(session: Session, kinds: Iterable[str] = ASSIGNED) -> dict[Key, Present]:
+    """Every resource of these kinds that is not over: archived experiments and metrics, released
+    domains and ended holdouts are left out.
     """
     found: dict[Key, Present] = {}
-    for kind in KINDS.values():
+    for kind in map(KINDS.__getitem__, kinds):
         calls = CALLS[kind.name]
         plural = f"{calls.field}s"
         request = calls.request("List", f"{calls.noun}s")(parent=session.parent)
@@ -111,6 +114,8 @@ def stated(kind: Kind, resource_id: str, message: Any) -> Any:
         made.kind = made.kind or 1
     if kind.name == "Experiment":
         _experiment(resource_id, made)
+    if kind.name == "Metric":
+        state_metric(made)
     return made
 
 

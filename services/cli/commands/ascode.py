@@ -1,7 +1,8 @@
-"""touchstone experiment validate, diff, apply, export: experiments as code."""
+"""touchstone experiment and touchstone metric: validate, diff, apply, export, from files."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from services.cli.ascode.build import ANY_PROJECT
 from services.cli.ascode.carry_out import carry_out, check
 from services.cli.ascode.export import exported, joined
 from services.cli.ascode.faults import FaultyError
+from services.cli.ascode.kinds import ASSIGNED, METRICS
 from services.cli.ascode.plan import Plan, make_plan
 from services.cli.ascode.present import present
 from services.cli.ascode.resources import Declared, load
@@ -31,6 +33,13 @@ Prune = Annotated[
         "--prune", help="Take away what is in no file: archive, delete, release, end. Layers stay."
     ),
 ]
+DryRunOfFiles = Annotated[
+    bool, typer.Option("--dry-run", help="Let the service check it, and change nothing.")
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option(help="Write a file for each resource here, instead of all to the output."),
+]
 
 
 def validate(paths: Paths) -> None:
@@ -38,7 +47,7 @@ def validate(paths: Paths) -> None:
 
     Example: touchstone experiment validate experiments/
     """
-    say(f"{len(_loaded(paths))} resources are right")
+    say(f"{len(loaded(paths))} resources are right")
 
 
 def diff(
@@ -50,21 +59,13 @@ def diff(
 
     Example: touchstone experiment diff experiments/
     """
-    _loaded(paths)
-    with open_session(data) as session:
-        plan = _shown(paths, session, prune=prune, output=output)
-    if plan.refused:
-        raise typer.Exit(FAILED)
-    if plan.differs:
-        raise typer.Exit(DIFFERS)
+    show_difference(Job(paths, prune), data, output)
 
 
 def apply(
     paths: Paths,
     prune: Prune = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Let the service check it, and change nothing.")
-    ] = False,
+    dry_run: DryRunOfFiles = False,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -72,9 +73,47 @@ def apply(
 
     Example: touchstone experiment apply experiments/
     """
-    _loaded(paths)
+    bring_about(Job(paths, prune), data, output, dry_run=dry_run)
+
+
+def export(
+    folder: Folder = None,
+    data: Data = None,
+) -> None:
+    """Write the project as YAML, which diff finds no difference to.
+
+    What is over is left out and named, as is what names it: the files can make another project.
+
+    Example: touchstone experiment export --folder experiments
+    """
+    write_files(ASSIGNED, folder, data)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Which files, and what of them: without `kinds` all, metrics where the files have any."""
+
+    paths: list[Path]
+    prune: bool = False
+    kinds: tuple[str, ...] = ()
+
+
+def show_difference(job: Job, data: Path | None, output: Format) -> None:
+    """Shows what would happen; ends with 3 when something does, 1 when it is refused."""
+    loaded(job.paths)
     with open_session(data) as session:
-        plan = _shown(paths, session, prune=prune, output=output)
+        plan = _shown(job, session, output)
+    if plan.refused:
+        raise typer.Exit(FAILED)
+    if plan.differs:
+        raise typer.Exit(DIFFERS)
+
+
+def bring_about(job: Job, data: Path | None, output: Format, *, dry_run: bool) -> None:
+    """Makes the project as the files say."""
+    loaded(job.paths)
+    with open_session(data) as session:
+        plan = _shown(job, session, output)
         if plan.refused:
             say("nothing was changed, because something is refused")
             raise typer.Exit(FAILED)
@@ -86,21 +125,10 @@ def apply(
     say(f"{done} changes")
 
 
-def export(
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="Write a file for each resource here, instead of all to the output."),
-    ] = None,
-    data: Data = None,
-) -> None:
-    """Write the project as YAML, which diff finds no difference to.
-
-    What is over is left out and named, as is what names it: the files can make another project.
-
-    Example: touchstone experiment export --folder experiments
-    """
+def write_files(kinds: tuple[str, ...], folder: Path | None, data: Path | None) -> None:
+    """Writes what there is of these kinds."""
     with open_session(data) as session:
-        export_of = exported(present(session))
+        export_of = exported(present(session, kinds))
     for one, why in export_of.left_out:
         say(f"left out: {one.kind.name} {one.resource_id}: {why}")
     if export_of.left_out:
@@ -116,9 +144,13 @@ def export(
     say(f"{len(export_of.documents)} files")
 
 
-def _shown(paths: list[Path], session: Session, *, prune: bool, output: Format) -> Plan:
-    declared = _loaded(paths, session.project)
-    plan = make_plan(declared, present(session), prune=prune)
+def _shown(job: Job, session: Session, output: Format) -> Plan:
+    declared = loaded(job.paths, session.project)
+    kinds = job.kinds or ASSIGNED
+    if not job.kinds and any(each.kind.name in METRICS for each in declared):
+        kinds += METRICS
+    wanted = [each for each in declared if each.kind.name in kinds]
+    plan = make_plan(wanted, present(session, kinds), prune=job.prune)
     if plan.differs or output is not Format.TABLE:
         write(view(plan), output)
     for line in remarks(plan):
@@ -126,7 +158,8 @@ def _shown(paths: list[Path], session: Session, *, prune: bool, output: Format) 
     return plan
 
 
-def _loaded(paths: list[Path], project: str = ANY_PROJECT) -> list[Declared]:
+def loaded(paths: list[Path], project: str = ANY_PROJECT) -> list[Declared]:
+    """The resources of the files; ends with 1 and every fault when something is wrong."""
     try:
         return load(paths, project)
     except FaultyError as error:

@@ -69,7 +69,7 @@ def create(
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Define a metric.
+    """Define a proportion or a mean. For every other kind, write a file: touchstone metric apply.
 
     Example: touchstone metric create revenue --kind mean --event-name purchase --currency EUR
     """
@@ -111,10 +111,17 @@ def list_metrics(
 
 
 @app.command()
-def get(metric: Name, data: Data = None, output: Output = Format.TABLE) -> None:
+def get(
+    metric: Name,
+    version: Annotated[
+        int, typer.Option(min=0, help="As it was at this version; 0: as it is now.")
+    ] = 0,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
     """Show one metric."""
     with open_session(data) as session:
-        request = pb.GetMetricRequest(name=session.name("metrics", metric))
+        request = pb.GetMetricRequest(name=session.name("metrics", metric), version=version)
         _show_one(session.metrics.GetMetric(request), output)
 
 
@@ -139,7 +146,7 @@ def _row(metric: model_pb.Metric) -> tuple[Cell, ...]:
     return (
         last_part(metric.name),
         enum_text(metric, "kind", "METRIC_KIND_"),
-        metric.event_name,
+        metric.event_name or " > ".join(step.event_name for step in metric.steps),
         enum_text(metric, "direction", "DIRECTION_"),
         enum_text(metric, "role", "METRIC_ROLE_"),
         f"{days:g} days" if days else "",
