@@ -13,6 +13,7 @@ from touchstone_assignment.compile import compile_ruleset
 from touchstone_assignment.compiled import Evaluator
 from touchstone_assignment.conditions import IdSet
 
+from services.assignment.application.beside import PATIENCE_S, Beside
 from services.assignment.ports import ConfigurationReader
 from services.assignment.wire.ruleset import to_ruleset
 from shared.clock import Clock
@@ -128,8 +129,10 @@ class Snapshots:
         clock: Clock,
         describe: Describe = undescribed,
         id_sets: IdSets = no_id_sets,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._reader = reader
+        self._refreshing = Beside(self.refresh, patience_s)
         self._clock = clock
         self._describe = describe
         self.id_sets = id_sets
@@ -205,8 +208,8 @@ class Snapshots:
     def poll(self) -> int:
         """Load every project whose version moved on; how many there were.
 
-        A project that cannot be loaded does not hold up the others: one error that names each of
-        those is raised at the end.
+        A project that cannot be loaded, or hangs, does not hold up the others: one error that names
+        each of those is raised at the end.
         """
         asked = self._clock.now()
         with self._reader.read() as configuration:
@@ -217,9 +220,7 @@ class Snapshots:
             if (known := self.known(project)) is None or known.config_version < version
         }
         stale |= self._state.restored
-        failures = {
-            project: failure for project in sorted(stale) if (failure := self._try_refresh(project))
-        }
+        failures = self._refreshing.each(stale)
         with self._lock:
             behind = {project: self.confirmed(project) for project in failures}
             self._state = replace(self._state, confirmed=asked, behind=behind)
@@ -245,13 +246,6 @@ class Snapshots:
 
     def _since_s(self, time: datetime) -> float:
         return max(0.0, (self._clock.now() - time).total_seconds())
-
-    def _try_refresh(self, project: str) -> DomainError | None:
-        try:
-            self.refresh(project)
-        except DomainError as error:
-            return error
-        return None
 
     def _tell(self, project: str) -> None:
         for listener in self._listeners:
