@@ -115,6 +115,17 @@ def test_the_t_mixtures_are_integrals_of_noncentral_t(
     assert one_sided == pytest.approx(2 * positive, rel=1e-9)
 
 
+def test_the_t_sequence_matches_savvi() -> None:
+    # savvi 0.3.1, LinearRegression(0.05, 2, phi=1) after 12 units: t = 4.43399 with an effective
+    # sample of 3 (6 and 6 units); it takes 9 degrees of freedom.
+    share, dof = np.asarray(1 / (1 + 3)), np.asarray(9.0)
+    p_value = np.exp(-t_log_e(np.asarray(4.43398973), share, dof))
+    assert p_value == pytest.approx(0.05395792, rel=1e-6)
+    std_err = 2.16666654 / 4.43398973
+    half_width = std_err * t_critical(np.asarray(0.05), share, dof)
+    assert half_width == pytest.approx((4.38356242 + 0.05022934) / 2, rel=1e-6)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.floats(1e-6, 0.5), st.floats(1e-3, 1e4), st.floats(1e-5, 0.9), st.floats(2, 1e7))
 def test_critical_values_are_where_the_e_value_reaches_one_over_alpha(

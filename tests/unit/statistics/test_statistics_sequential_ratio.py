@@ -26,6 +26,13 @@ def test_it_is_the_product_of_predictive_ratios_in_any_order(arms: list[int], se
     assert SequentialRatio(weights, k).read(counts).log_e == pytest.approx(log_e, abs=1e-9)
 
 
+def test_it_matches_savvi() -> None:
+    # savvi 0.3.1, Multinomial(0.05, [0.5, 0.3, 0.2], k=100): one over its odds at two looks.
+    test = SequentialRatio(np.array([0.5, 0.3, 0.2]), 100.0)
+    found = test.read(np.array([[120.0, 95, 40], [620, 355, 270]]))
+    assert np.exp(-found.log_e) == pytest.approx([0.26316834324357, 3.99039435589477], rel=1e-10)
+
+
 def test_looks_keep_the_strongest_evidence() -> None:
     test = SequentialRatio(np.array([1.0, 1.0]))
     off = test.read(np.array([6000, 5000]))
