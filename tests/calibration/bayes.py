@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from scipy import integrate, special
@@ -52,7 +53,7 @@ def worst_best(repetitions: int) -> float:
         none = np.zeros(4, dtype=np.uint8)
         arms = Estimate(mean, std_dev**2, np.full(4, 100.0), none, none)
         ours = best_arm(arms, LiftPrior(0.0, FLAT), True).probability
-        errors.append(max(abs(ours[k] - _by_quad(mean, std_dev, k)) for k in range(4)))
+        errors.append(max(abs(float(ours[k]) - _by_quad(mean, std_dev, k)) for k in range(4)))
     return max(errors)
 
 
@@ -64,8 +65,8 @@ def _by_quad(mean: np.ndarray, std_dev: np.ndarray, best: int) -> float:
         return float(np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi) * np.prod(special.ndtr(score)))
 
     ends = np.linspace(-9, 9, 13)
-    parts = zip(ends[:-1], ends[1:], strict=True)
-    return sum(integrate.quad(integrand, *part, epsabs=1e-12)[0] for part in parts)
+    parts = pairwise(ends)
+    return float(sum(integrate.quad(integrand, *part, epsabs=1e-12)[0] for part in parts))
 
 
 def daily_share(row: Peeking) -> Simulation:
