@@ -148,6 +148,24 @@ class Joint:
             None if self.freedom is None else self.freedom[..., None],
         )
 
+    def combine(self, weights: FloatArray) -> "Joint":
+        """Weighted sums of the arms as new arms; `weights` has one row for each of them."""
+        if weights.ndim != 2 or weights.shape[1] != self.arms.value.shape[-1]:
+            raise ValueError(
+                f"weights has shape {weights.shape}; with {self.arms.value.shape[-1]} arms it must "
+                f"be (sums, {self.arms.value.shape[-1]})"
+            )
+        covariance = weights @ self.covariance @ weights.T
+        used = weights != 0
+        arms = Estimate(
+            value=self.arms.value @ weights.T,
+            variance=np.einsum("...aa->...a", covariance).copy(),
+            units=self.arms.units @ used.T.astype(np.float64),
+            gap=np.where(used, self.arms.gap[..., None, :], 0).max(axis=-1),
+            spread_gap=np.where(used, self.arms.spread_gap[..., None, :], 0).max(axis=-1),
+        )
+        return Joint(arms, covariance, self.freedom)
+
 
 def linear(terms: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
     """Weighted sum of estimates of independent samples, with Satterthwaite's dof.
