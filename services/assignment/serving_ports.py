@@ -59,6 +59,7 @@ class RulesetDisk(Protocol):
     def load(self) -> Sequence[KeptRuleset]:
         """The newest whole ruleset of every project, by project.
 
-        What is damaged, older than the one before or not of this place is put aside.
+        What is damaged, older than the one before or not of this place is put aside. Where the one
+        before it decides, no experiment serves that the one put aside had turned off.
         """
         ...

@@ -33,7 +33,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """The files of rules, without the records of what serves."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".serving")
 
 
 def test_a_new_folder_holds_nothing(disk: DiskRulesets) -> None:
@@ -161,3 +162,80 @@ def test_a_draft_that_was_not_finished_is_not_seen(disk: DiskRulesets, folder: P
     assert disk.load() == [ruleset(1)]
     disk.keep(ruleset(2))
     assert names(folder) == ["acme.previous", "acme.ruleset"]
+
+
+RUNNING, NOT_RUNNING = ruleset_pb2.SERVING_RUNNING, ruleset_pb2.SERVING_NOT_RUNNING
+EXTERNAL, KILLED = ruleset_pb2.SERVING_EXTERNAL, ruleset_pb2.SERVING_KILLED
+
+
+def serving(version: int, **experiments: int) -> KeptRuleset:
+    rules = [
+        ruleset_pb2.ExperimentRule(experiment=name, serving=how)  # type: ignore[arg-type]
+        for name, how in experiments.items()
+    ]
+    return ruleset(version, experiments=rules)
+
+
+def loaded(disk: DiskRulesets) -> dict[str, int]:
+    (kept,) = disk.load()
+    found = ruleset_pb2.Ruleset.FromString(kept.ruleset)
+    return {rule.experiment: rule.serving for rule in found.experiments}
+
+
+def test_rules_from_before_a_kill_do_not_bring_the_experiment_back(
+    disk: DiskRulesets, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = dict.fromkeys(("killed", "paused", "gone", "on"), RUNNING)
+    disk.keep(serving(1, **before, other=EXTERNAL, draft=NOT_RUNNING))
+    disk.keep(serving(2, killed=KILLED, paused=NOT_RUNNING, on=RUNNING, draft=RUNNING))
+    newest = folder / "acme.ruleset"
+    newest.write_bytes(flip(newest.read_bytes(), 200))
+    assert loaded(disk) == {
+        "killed": KILLED,
+        "paused": NOT_RUNNING,
+        "gone": NOT_RUNNING,
+        "on": RUNNING,
+        "other": EXTERNAL,
+        "draft": NOT_RUNNING,
+    }
+    assert [record.message for record in caplog.records].count(
+        "a kept configuration is refused and put aside"
+    ) == 1
+
+
+def test_a_kill_counts_from_before_its_rules_are_in_place(disk: DiskRulesets, folder: Path) -> None:
+    disk.keep(serving(1, button=RUNNING))
+    one = (folder / "acme.ruleset").read_bytes()
+    disk.keep(serving(2, button=KILLED))
+    # As if the process had ended between the record and the rules.
+    (folder / "acme.ruleset").write_bytes(one)
+    (folder / "acme.previous").unlink()
+    assert loaded(disk) == {"button": KILLED}
+
+
+def test_what_is_on_again_serves(disk: DiskRulesets) -> None:
+    disk.keep(serving(1, button=KILLED))
+    disk.keep(serving(2, button=RUNNING))
+    assert loaded(disk) == {"button": RUNNING}
+    # A store that was restored to an older version has the last word.
+    disk.keep(serving(1, button=RUNNING))
+    assert loaded(disk) == {"button": RUNNING}
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: flip(data, 90)])
+def test_a_damaged_record_is_put_aside_and_the_rules_decide(
+    disk: DiskRulesets, folder: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    disk.keep(serving(1, button=RUNNING))
+    record = folder / "acme.serving"
+    record.write_bytes(damage(record.read_bytes()))
+    assert loaded(disk) == {"button": RUNNING}
+    assert (folder / "acme.serving.refused").exists()
+
+
+def test_a_record_of_another_project_is_put_aside(disk: DiskRulesets, folder: Path) -> None:
+    disk.keep(serving(1, button=RUNNING))
+    disk.keep(ruleset(5, "rival"))
+    (folder / "rival.serving").replace(folder / "acme.serving")
+    (folder / "rival.ruleset").unlink()
+    assert loaded(disk) == {"button": RUNNING}

@@ -18,6 +18,12 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from touchstone.assignment.v1 import ruleset_pb2
 
+from services.assignment.adapters.serving_record import (
+    SUFFIX,
+    DamagedRecordError,
+    ServingRecord,
+    read_record,
+)
 from services.assignment.serving_ports import KeptRuleset
 
 _LOG = logging.getLogger("touchstone.assignment")
@@ -41,11 +47,11 @@ class DiskRulesets:
         """See RulesetDisk."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         current, previous = self._paths(kept.project)
-        draft = current.with_suffix(_DRAFT)
-        with draft.open("wb") as file:
-            file.write(_written(kept))
-            file.flush()
-            os.fsync(file.fileno())
+        # First what is off: from here on no older rules turn it on again.
+        self._draft(kept.project, ServingRecord.of(kept).written()).replace(
+            current.with_suffix(SUFFIX)
+        )
+        draft = self._draft(kept.project, _written(kept))
         self._make_room(current, previous, kept)
         draft.replace(current)
         folder = os.open(self._folder, os.O_RDONLY)
@@ -64,7 +70,7 @@ class DiskRulesets:
             if path.suffix in (_CURRENT, _PREVIOUS) and path.is_file()
         }
         found = [self._newest(project) for project in sorted(projects)]
-        return [kept for kept in found if kept is not None]
+        return [self._as_it_is_off(kept) for kept in found if kept is not None]
 
     def lists(self, project: str | None = None) -> frozenset[str]:
         """The digests of the id lists that kept rulesets name, of one project or of all.
@@ -79,6 +85,15 @@ class DiskRulesets:
                     kept = ruleset_pb2.Ruleset.FromString(_read(path, path.stem).ruleset)
                     found.update(audience.digest for audience in kept.audiences)
         return frozenset(found)
+
+    def _draft(self, project: str, content: bytes) -> Path:
+        """A file beside the others, which is on the disk for certain."""
+        draft = self._folder / f"{project}{_DRAFT}"
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        return draft
 
     def _make_room(self, current: Path, previous: Path, kept: KeptRuleset) -> None:
         """Keep the file before this one; a newer one comes from another store."""
@@ -96,6 +111,16 @@ class DiskRulesets:
             _put_aside(current, f"version {now.config_version} is older than the one before")
             return before
         return now or before
+
+    def _as_it_is_off(self, kept: KeptRuleset) -> KeptRuleset:
+        """The rules, in which nothing serves that the newest ones turned off."""
+        path = self._folder / f"{kept.project}{SUFFIX}"
+        try:
+            record = read_record(path, kept.project)
+        except (DamagedRecordError, OSError) as error:
+            _put_aside(path, str(error))
+            return kept
+        return kept if record is None else record.held_against(kept)
 
     def _usable(self, path: Path, project: str) -> KeptRuleset | None:
         """What a file holds; None when there is no file, or it was put aside."""
