@@ -12,7 +12,7 @@ DEV_READY := .venv/.dev-ready
 STUBS := build/.stubs
 
 .PHONY: help run up test check format proto contracts lock bench robustness clean
-.PHONY: audit-dependencies release openfeature
+.PHONY: audit-dependencies release openfeature calibration
 
 help: ## Show this list
 	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ openfeature: $(DEV_READY) $(STUBS) ## Compare clients of OpenFeature with the se
 
 robustness: $(DEV_READY) $(STUBS) ## Break it on purpose; writes build/robustness.json
 	$(BIN)/python -m tests.robustness
+
+calibration: $(DEV_READY) $(STUBS) ## Simulate what the statistics promise; writes docs/reference/calibration.md
+	$(BIN)/python -m tests.calibration --long
 
 audit-dependencies: $(DEV_READY) ## Look for known vulnerabilities in the locked dependencies
 	pip-audit --disable-pip -r requirements/run.txt
