@@ -25,7 +25,11 @@ class MetricKind(enum.Enum):
 
 
 class Aggregation(enum.Enum):
-    """How the events of one unit are summed up. An event without a value counts, and adds 0."""
+    """How the events of one unit become a number; 0 without any.
+
+    COUNT and DISTINCT_DAYS look at all events, the others at those that have a value. FIRST and
+    LAST go by the time of the event; of several at one instant the least comes first.
+    """
 
     SUM = "sum"
     COUNT = "count"
@@ -97,7 +101,8 @@ Filter = Comparison | AllOf | AnyOf | Negated
 class Source:
     """Which events are read, and how those of one unit become one number.
 
-    With a `currency` only events of that currency have a value; the values of others are left out.
+    With a `currency` only events of that currency have a value; the values of others are left out,
+    and the events still count.
     """
 
     event_name: str
@@ -108,7 +113,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """The most that one unit may count: a number, or a percentile over the units of all arms."""
+    """The most that one unit may count: a number, or a percentile over the units of all arms.
+
+    A percentile is the least number that at least this part of the units is not above. Value and
+    denominator have each their own.
+    """
 
     absolute: float | None = None
     percentile: float | None = None
@@ -121,6 +130,9 @@ class Cap:
 class Retention:
     """The days since the first exposure, from `first_day` to `last_day`, both included; day 0 is
     the 24 hours from the exposure on.
+
+    A unit is old enough when the last of these days was over at the last event of the cut, and
+    likewise for a window.
     """
 
     first_day: int
@@ -138,7 +150,10 @@ class ColumnRole(enum.Enum):
     ELIGIBLE = "eligible"
     """1 for a unit old enough to tell, otherwise 0; the other columns are 0 where it is."""
     COVARIATE = "covariate"
-    """The look-back value of the source (0), of the denominator (1), of each further one (2...)."""
+    """The look-back value of the source (0), of the denominator (1), of each further one (2...).
+
+    Of kinds that are 0 or 1, and of a time to an event, the source's is whether there was any.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +183,10 @@ class Measure:
     delay: dt.timedelta = dt.timedelta(0)
     denominator: Source | None = None
     steps: tuple[Source, ...] = ()
-    """All steps of a funnel, in order; the first is the measure's own source."""
+    """All steps of a funnel, in order; the first is the measure's own source. A step is taken by the
+    earliest event that is not before the step before; an event that is of several steps in a row
+    takes them all.
+    """
     retention: Retention | None = None
     quantile: float | None = None
     of_events: bool = False

@@ -92,7 +92,9 @@ class Whole:
             number = ibis.least(number, self.cap)
         if self.scale.shift or self.cap is not None:
             number = (number * math.ldexp(1.0, -self.scale.shift)).round()
-        return number.cast("int64")
+        whole = number.cast("int64")
+        # What is capped below zero is so for a unit without a row, too.
+        return whole - self.default if self.cap is not None and self.default else whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,13 @@ def layout_of(number: int, measure: Measure, scales: Scales) -> Layout:
         if part is None:
             continue
         at = scales.parts.index(part)
-        default = 0
-        if part.nature is Nature.SAVED and part.span.high is not None:
-            default = round(part.span.high * SECOND_STEPS) >> scales.scales[at].shift
         cap = scales.caps.get((number, column.role))
+        default = _default(part, scales.scales[at], cap)
         found.append(Whole(column, at, scales.scales[at], cap, default))
     return Layout(tuple(found), needed_age(measure) if measure.needs_age else None)
+
+
+def _default(part: Part, scale: Scale, cap: float | None) -> int:
+    if part.nature is Nature.SAVED and part.span.high is not None:
+        return round(part.span.high * SECOND_STEPS) >> scale.shift
+    return 0 if cap is None else round(min(cap, 0.0) * math.ldexp(1.0, -scale.shift))

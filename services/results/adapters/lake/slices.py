@@ -52,8 +52,8 @@ def sliced(units: ir.Table, question: Question) -> Sliced:
 
 def _ranks(units: ir.Table, column: str) -> ir.Table:
     """Each value of units in arms with its rank by their number, none above MOST_VALUES."""
-    counted = units.filter(units.arm.notnull()).group_by(value=units[column])
-    values = counted.aggregate(units=units.count())
+    counted = units.filter(units.arm.notnull())
+    values = counted.group_by(value=counted[column]).aggregate(units=counted.count())
     order = [values.units.desc(), values.value.isnull(), values.value]
     rank = ibis.row_number().over(ibis.window(order_by=order))
     return values.select("value", rank=ibis.least(rank, MOST_VALUES))
