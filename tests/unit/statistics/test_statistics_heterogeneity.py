@@ -7,7 +7,7 @@ from statsmodels.stats.meta_analysis import combine_effects
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Mean, estimate
 from touchstone_statistics.family import Correction, Method, correct
-from touchstone_statistics.gaps import Gap
+from touchstone_statistics.gaps import FloatArray, Gap
 from touchstone_statistics.heterogeneity import Effects, heterogeneity, shrink
 from touchstone_statistics.inference import Fixed
 from touchstone_statistics.moments import Moments
@@ -74,7 +74,7 @@ def test_shrinkage_of_the_eight_schools_is_that_of_the_book() -> None:
     assert (half.low[4], half.high[4]) == pytest.approx((1, 10), abs=1.5)
 
 
-def draws(y: np.ndarray, s: np.ndarray, many: int, seed: int) -> np.ndarray:
+def draws(y: FloatArray, s: FloatArray, many: int, seed: int) -> FloatArray:
     """Posterior draws by another road: a fine grid of the spread, then simulation."""
     rng = np.random.default_rng(seed)
     tau = (np.arange(40_000) + 0.5) * 200 * s.mean() / 40_000
@@ -88,7 +88,7 @@ def draws(y: np.ndarray, s: np.ndarray, many: int, seed: int) -> np.ndarray:
     total = (1 / v).sum(axis=1, keepdims=True)
     common = rng.normal((y / v).sum(axis=1, keepdims=True) / total, 1 / np.sqrt(total))
     pull = s**2 / v
-    return rng.normal(y + pull * (common - y), np.sqrt(1 - pull) * s)
+    return np.asarray(rng.normal(y + pull * (common - y), np.sqrt(1 - pull) * s))
 
 
 @pytest.mark.parametrize(
