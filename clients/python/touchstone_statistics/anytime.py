@@ -32,7 +32,9 @@ class Anytime:
     then, alpha if None; readings agree with one another only at one tuning.
 
     Estimand: the difference of means. Assumes independent units with finite variances and
-    enough of them at the first look for the variance to be known well.
+    enough of them at the first look for the variance to be known well: a sequence tuned for 40
+    units and read from 2 in each arm on rejects more than 8 % of A/A tests, where `AnytimeT`
+    keeps its level.
     """
 
     tuned_for: float = 10_000.0

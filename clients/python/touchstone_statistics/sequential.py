@@ -36,7 +36,7 @@ class GroupSequential:
     Estimand: the difference of means. Assumes independent increments, thus units that enter
     once and for all, and a difference that is nearly normal at each look. Times of looks must
     not depend on results. The contrast must be the one at that look: data that came after it
-    has to wait for the next look.
+    have to wait for the next look.
     """
 
     plan: Plan
