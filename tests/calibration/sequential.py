@@ -21,12 +21,14 @@ from touchstone_statistics.spending import OBrienFleming, Pocock, Spending
 from tests.calibration.promises import Promise
 
 Simulation = Callable[[int], float]
+Paths = Callable[[int, int], Iterator[Contrast]]
 Inference = Fixed | Anytime | AnytimeT | Hybrid | GroupSequential
 ALPHA = 0.05
 LOOKS, UNITS_A_DAY, RATE = 28, 500, 0.1
 """Four weeks of daily looks at a conversion rate, with so many units a day in each arm."""
+END, AFTER = 2.0 * UNITS_A_DAY * LOOKS, 14
 POWER = 0.8
-CHUNK = 250
+MANY_LOOKS, CHUNK = 1000, 250
 
 
 def conversions(trials: int, lift: float, seed: int) -> Contrast:
@@ -61,13 +63,24 @@ def rejected(contrast: Contrast, at: Callable[[int], Inference]) -> float:
 
 
 def group_sequential(spending: Spending) -> Callable[[int], Inference]:
-    plan = Plan(2.0 * UNITS_A_DAY * LOOKS, ALPHA, spending=spending)
+    plan = Plan(END, ALPHA, spending=spending)
     ledger = planned(plan, np.arange(1, LOOKS + 1) / LOOKS)
     return lambda number: GroupSequential(plan, Ledger(ledger.looks[: number + 1]))
 
 
 def level_of(at: Callable[[int], Inference]) -> Simulation:
     return lambda trials: rejected(conversions(trials, 0.0, seed=3), at)
+
+
+def read_on(trials: int) -> float:
+    """Share of A/A tests that reject when the bound of the end is used for two weeks more."""
+    rng = np.random.default_rng(333)
+    days = np.arange(1, LOOKS + AFTER + 1)
+    score = rng.normal(size=(trials, days.size)).cumsum(axis=1) / np.sqrt(days)
+    ledger = planned(Plan(END, ALPHA), np.arange(1, LOOKS + 1) / LOOKS)
+    bounds = np.array([step.critical for step in ledger.looks], dtype=np.float64)
+    frozen = np.concatenate([bounds, np.full(AFTER, bounds[-1])])
+    return float((np.abs(score) > frozen).any(axis=1).mean())
 
 
 def power_lost(trials: int) -> float:
@@ -77,36 +90,55 @@ def power_lost(trials: int) -> float:
     return fixed - rejected(contrast, group_sequential(OBrienFleming()))
 
 
-def normal_paths(trials: int, looks: int, batch: int, seed: int) -> Iterator[Contrast]:
+def normal_paths(trials: int, batch: int) -> Iterator[Contrast]:
     """A/A tests of a normal outcome, `batch` units an arm and look, some trials at a time.
 
     The mean and the sum of squares within a batch are independent and have known laws, so
     batches are drawn as such and added up as moments are.
     """
-    rng = np.random.default_rng(seed)
-    units = batch * np.arange(1.0, looks + 1)
-    for begun in range(0, trials, CHUNK):
-        shape = (min(CHUNK, trials - begun), looks)
+    rng = np.random.default_rng(4)
+    units = batch * np.arange(1.0, MANY_LOOKS + 1)
+    for shape in _chunks(trials):
         arms = []
         for _ in range(2):
             means = rng.normal(0, batch**-0.5, shape)
             within = rng.chisquare(batch - 1, shape)
             mean = batch * means.cumsum(axis=1) / units
             between = batch * (means**2).cumsum(axis=1) - units * mean**2
-            variance = (within.cumsum(axis=1) + between) / (units - 1) / units
-            none = np.zeros(shape, dtype=np.uint8)
-            arms.append(Estimate(mean, variance, np.broadcast_to(units, shape), none, none))
+            arms.append(_arm(mean, (within.cumsum(axis=1) + between) / (units - 1), units))
         yield Contrast(arms[0], arms[1])
 
 
-def thousand_looks(inference: Inference, batch: int = 20) -> Simulation:
+def rare_paths(trials: int, batch: int) -> Iterator[Contrast]:
+    """The same for an outcome that one unit in fifty has."""
+    rng = np.random.default_rng(44)
+    units = batch * np.arange(1.0, MANY_LOOKS + 1)
+    for shape in _chunks(trials):
+        counts = [rng.binomial(batch, 0.02, shape).cumsum(axis=1) for _ in range(2)]
+        shares = [count / units for count in counts]
+        arms = [_arm(share, share * (1 - share) * units / (units - 1), units) for share in shares]
+        yield Contrast(arms[0], arms[1])
+
+
+def _chunks(trials: int) -> Iterator[tuple[int, int]]:
+    for begun in range(0, trials, CHUNK):
+        yield min(CHUNK, trials - begun), MANY_LOOKS
+
+
+def _arm(mean: np.ndarray, variance: np.ndarray, units: np.ndarray) -> Estimate:
+    """Estimates from the mean and variance of a unit; without variance there is a gap."""
+    none = np.zeros(mean.shape, dtype=np.uint8)
+    return Estimate(mean, variance / units, np.broadcast_to(units, mean.shape), none, none)
+
+
+def thousand_looks(inference: Inference, batch: int, paths: Paths) -> Simulation:
     """Share of A/A tests that reject at any of 1,000 looks."""
 
     def simulate(trials: int) -> float:
-        found = [
-            (inference.read(part).p_value < ALPHA).any(axis=1)
-            for part in normal_paths(trials, 1000, batch, seed=4)
-        ]
+        found = []
+        for part in paths(trials, batch):
+            reading = inference.read(part)
+            found.append(((reading.p_value < ALPHA) & (reading.gap == 0)).any(axis=1))
         return float(np.concatenate(found).mean())
 
     return simulate
@@ -136,7 +168,7 @@ def _every_inference(rng: np.random.Generator) -> list[Callable[[int], Inference
         lambda _: Anytime(10_000.0, ALPHA),
         lambda _: Anytime(3_000.0, ALPHA, side),
         lambda _: AnytimeT.tuned(10_000.0, ALPHA),
-        lambda _: Hybrid(2.0 * UNITS_A_DAY * LOOKS, ALPHA),
+        lambda _: Hybrid(END, ALPHA),
         group_sequential(OBrienFleming()),
         group_sequential(Pocock()),
     ]
@@ -157,7 +189,6 @@ def ratio_alarms(trials: int) -> float:
 
 
 DAILY = f"{LOOKS} daily looks"
-END = 2.0 * UNITS_A_DAY * LOOKS
 PROMISES = [
     Promise(
         3,
@@ -188,11 +219,26 @@ PROMISES = [
         level_of(lambda _: Fixed(ALPHA)),
     ),
     Promise(
+        3,
+        f"A/A tests rejected when the last bound is used for {AFTER} days more (why it is not)",
+        0.07,
+        0.1,
+        read_on,
+    ),
+    Promise(
         4,
         "A/A tests rejected by the confidence sequence, 1,000 looks",
         0.0,
         0.05,
-        thousand_looks(Anytime(20_000.0, ALPHA)),
+        thousand_looks(Anytime(20_000.0, ALPHA), 20, normal_paths),
+        cost=4,
+    ),
+    Promise(
+        4,
+        "A/A tests rejected by the confidence sequence of a rate of 2 %, 1,000 looks",
+        0.0,
+        0.05,
+        thousand_looks(Anytime(100_000.0, ALPHA), 100, rare_paths),
         cost=4,
     ),
     Promise(
@@ -200,7 +246,7 @@ PROMISES = [
         "A/A tests rejected by the one-sided confidence sequence, 1,000 looks",
         0.0,
         0.05,
-        thousand_looks(Anytime(20_000.0, ALPHA, Side.GREATER)),
+        thousand_looks(Anytime(20_000.0, ALPHA, Side.GREATER), 20, normal_paths),
         cost=4,
     ),
     Promise(
@@ -208,15 +254,16 @@ PROMISES = [
         "A/A tests rejected by the anytime-valid t test from 2 units an arm on, 1,000 looks",
         0.0,
         0.05,
-        thousand_looks(AnytimeT(1.0, ALPHA), batch=2),
+        thousand_looks(AnytimeT(1.0, ALPHA), 2, normal_paths),
         cost=4,
     ),
     Promise(
         4,
-        f"A/A tests rejected by the hybrid, {DAILY}",
+        "A/A tests rejected by the hybrid until its end, 1,000 looks",
         0.0,
         0.05,
-        level_of(lambda _: Hybrid(END, ALPHA)),
+        thousand_looks(Hybrid(2.0 * 20 * MANY_LOOKS, ALPHA), 20, normal_paths),
+        cost=4,
     ),
     Promise(
         8,

@@ -119,7 +119,7 @@ def advance(plan: Plan, ledger: Ledger, information: float) -> Ledger:
     A bound holds for the data of its own look. Reading newer data at it is a look that nobody
     paid for: 1,000 looks of which 100 are in the ledger reject 5.4 % (O'Brien-Fleming) or 6.1 %
     (Pocock) of A/A tests instead of 5, and two weeks of daily looks past the end of a month
-    8.6 %. Between looks, and after the end, show the reading of the last look.
+    almost 9 %. Between looks, and after the end, show the reading of the last look.
     Raises ValueError when `information` is negative or not finite.
     """
     if not (math.isfinite(information) and information >= 0.0):
