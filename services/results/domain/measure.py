@@ -184,8 +184,8 @@ class Measure:
     denominator: Source | None = None
     steps: tuple[Source, ...] = ()
     """All steps of a funnel, in order; the first is the measure's own source. A step is taken by
-    the earliest event that is not before the step before; an event that is of several steps in a row
-    takes them all.
+    the earliest event that is not before the step before; an event that is of several steps in a
+    row takes them all.
     """
     retention: Retention | None = None
     quantile: float | None = None
