@@ -85,7 +85,9 @@ class Rules:
         self.flags: FlagSet = flag_set(rules)
         self._evaluator = compile_ruleset(rules, _no_list)
 
-    async def decide(self, experiments: Sequence[str], subject: Subject) -> Sequence[Decision]:
+    async def decide(
+        self, experiments: Sequence[str], subject: Subject, *, keep: bool = True
+    ) -> Sequence[Decision]:
         return [self._evaluator.decide(key, subject) for key in experiments]
 
     async def parameters(self, keys: Sequence[str], subject: Subject) -> Mapping[str, Setting]:

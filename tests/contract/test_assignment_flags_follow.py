@@ -50,7 +50,12 @@ class Deciding:
     """The rules alone."""
 
     async def decide(
-        self, snapshot: Snapshot, experiments: Sequence[str], subject: Subject
+        self,
+        snapshot: Snapshot,
+        experiments: Sequence[str],
+        subject: Subject,
+        *,
+        keep: bool = True,
     ) -> Sequence[Decision]:
         return [snapshot.evaluator.decide(key, subject) for key in experiments]
 

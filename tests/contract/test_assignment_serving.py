@@ -3,12 +3,15 @@
 import asyncio
 import datetime as dt
 import hashlib
+import http.client
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from flagd.evaluation.v1 import evaluation_pb2, evaluation_pb2_grpc
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.assignment.v1 import domain_pb2, experiment_pb2, layer_pb2
@@ -18,6 +21,7 @@ from touchstone_assignment.subject import Subject
 
 from services.assignment.adapters.sql import SqlConfiguration
 from shared.errors import Code
+from shared.testing.serving import free_port
 from tests.contract.serving_world import PROJECT, START, World, open_world, reason_of, unit
 
 
@@ -38,6 +42,38 @@ async def test_a_sticky_unit_keeps_its_variant_when_the_rules_would_drop_it(worl
     assert "served first" in decision.explanation.detail
     await world.call("PauseExperiment", name=f"{PROJECT}/experiments/button")
     assert await world.variants([unit(user="u1")], "button") == [("", "NOT_RUNNING", False)]
+
+
+async def test_to_fill_a_cache_keeps_nothing_and_shows_what_is_kept(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with open_world(tmp_path, assignment_http_address=address) as world:
+        await world.start("button", sticky=True)
+
+        def ofrep(path: str) -> Any:
+            connection = http.client.HTTPConnection(address, timeout=20)
+            body = json.dumps({"context": {"targetingKey": "u1"}})
+            headers = {"content-type": "application/json", **dict(world.metadata)}
+            connection.request("POST", f"/ofrep/v1/evaluate/flags{path}", body, headers)
+            answer = json.loads(connection.getresponse().read())
+            connection.close()
+            return answer
+
+        async def in_bulk() -> list[str]:
+            (flag,) = (await asyncio.to_thread(ofrep, ""))["flags"]
+            stub = evaluation_pb2_grpc.ServiceStub(world.channel)
+            asked = evaluation_pb2.ResolveAllRequest()
+            asked.context["targetingKey"] = "u1"
+            found = await stub.ResolveAll(asked, metadata=world.metadata)
+            assert flag["value"] == found.flags["button"].string_value
+            return [flag["reason"], found.flags["button"].reason]
+
+        assert await in_bulk() == ["SPLIT", "SPLIT"]
+        assert await in_bulk() == ["SPLIT", "SPLIT"]
+        one = await asyncio.to_thread(ofrep, "/button")
+        assert one["reason"] == "SPLIT"
+        assert await in_bulk() == ["TARGETING_MATCH", "TARGETING_MATCH"]
+        kept = await world.variants([unit(user="u1")], "button")
+        assert kept == [(one["variant"], "STICKY", False)]
 
 
 async def test_to_ask_why_keeps_nothing(world: World) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from touchstone_assignment.decision import UNKNOWN_EXPERIMENT, Decision, Reason
+from touchstone_assignment.decision import UNKNOWN_EXPERIMENT, Decision
 from touchstone_assignment.parameters import ParameterDecision
 from touchstone_assignment.subject import Subject
 
 from services.assignment.application.assign import Column
 from services.assignment.application.assign_kept import Served, after_kept
-from services.assignment.application.assigned_sample import AssignedSample
+from services.assignment.application.assigned_sample import AssignedSample, note_columns
 from services.assignment.application.snapshots import Snapshot
 from services.assignment.application.sticky import StickyKeeper
 
@@ -22,15 +22,20 @@ class KeptDecisions:
     sample: AssignedSample
 
     async def decide(
-        self, snapshot: Snapshot, experiments: Sequence[str], subject: Subject
+        self,
+        snapshot: Snapshot,
+        experiments: Sequence[str],
+        subject: Subject,
+        *,
+        keep: bool = True,
     ) -> Sequence[Decision]:
-        """A decision for each of the experiments, in their order."""
+        """A decision for each of the experiments, in their order; kept from now on, or not."""
         columns = [_column(snapshot, key, subject) for key in experiments]
         project = snapshot.evaluator.project
         served = Served(project, snapshot.config_version)
-        columns = await after_kept(served, [subject], columns, self.keeper)
+        columns = await after_kept(served, [subject], columns, self.keeper, keep=keep)
         if self.sample.due():
-            self._count(project, subject, columns)
+            note_columns(self.sample, project, [subject], columns)
         return [column.cells[0] for column in columns]
 
     async def parameters(
@@ -38,17 +43,6 @@ class KeptDecisions:
     ) -> Mapping[str, ParameterDecision]:
         """The values of the parameters, as GetParameters gives them."""
         return snapshot.evaluator.parameters(subject, keys)
-
-    def _count(self, project: str, subject: Subject, columns: list[Column[Decision]]) -> None:
-        for column in columns:
-            compiled, decision = column.compiled, column.cells[0]
-            if compiled is None or decision.variant is None or decision.reason is not Reason.SPLIT:
-                continue
-            unit = subject.unit(compiled.unit_type)
-            if unit is not None:
-                version = compiled.rule.config_version
-                served = [(unit, decision.variant)]
-                self.sample.note(project, (column.experiment_id, version), served)
 
 
 def _column(snapshot: Snapshot, key: str, subject: Subject) -> Column[Decision]:

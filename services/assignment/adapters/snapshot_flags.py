@@ -24,9 +24,14 @@ class Decisions(Protocol):
     """Decides as Assign does, with what only the server knows."""
 
     async def decide(
-        self, snapshot: Snapshot, experiments: Sequence[str], subject: Subject
+        self,
+        snapshot: Snapshot,
+        experiments: Sequence[str],
+        subject: Subject,
+        *,
+        keep: bool = True,
     ) -> Sequence[Decision]:
-        """A decision for each of the experiments, in their order."""
+        """A decision for each of the experiments, in their order; kept from now on, or not."""
         ...
 
     async def parameters(
@@ -54,9 +59,11 @@ class SnapshotRules:
         """The rules that the flags are made from."""
         return self.snapshot.ruleset
 
-    async def decide(self, experiments: Sequence[str], subject: Subject) -> Sequence[Decision]:
+    async def decide(
+        self, experiments: Sequence[str], subject: Subject, *, keep: bool = True
+    ) -> Sequence[Decision]:
         """A decision for each of the experiments."""
-        return await self.decisions.decide(self.snapshot, experiments, subject)
+        return await self.decisions.decide(self.snapshot, experiments, subject, keep=keep)
 
     async def parameters(
         self, keys: Sequence[str], subject: Subject

@@ -1,19 +1,21 @@
 """The servicer that decides: decode, decide, encode."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from touchstone.assignment.v1 import assignment_service_pb2 as pb
-from touchstone_assignment.compiled import CompiledExperiment
-from touchstone_assignment.decision import Decision
 
-from services.assignment.application.assign import AssignUnits, Column, assign, explain
+from services.assignment.application.assign import assign, explain
 from services.assignment.application.assign_kept import Served, after_kept, after_kept_explained
 from services.assignment.application.assign_many import AssignMany, assign_many
-from services.assignment.application.assigned_sample import AssignedSample, served_by_split
+from services.assignment.application.assigned_sample import (
+    AssignedSample,
+    note_columns,
+    note_split,
+)
 from services.assignment.application.parameters import resolve_parameters
 from services.assignment.application.replay import Replays
 from services.assignment.application.snapshots import Snapshot, Snapshots
@@ -94,7 +96,7 @@ class AssignmentServicer:
         if self._deciding.sample.due():
             units = command.units()
             for column in columns:
-                self._note(project, column.compiled, units, column.split())
+                note_split(self._deciding.sample, project, column.compiled, units, column.split())
         answering = Answering(snapshot, self._deciding.snapshots.age_s(project))
         return encode_decisions.assigned_many(answering, columns)
 
@@ -117,7 +119,8 @@ class AssignmentServicer:
             return encode_decisions.explained(answering, len(command.units), traces)
         columns = assign(command, snapshot.evaluator)
         columns = await after_kept(served, command.units, columns, self._deciding.keeper)
-        self._count(project, command, columns)
+        if self._deciding.sample.due():
+            note_columns(self._deciding.sample, project, command.units, columns)
         return encode_decisions.assigned(answering, len(command.units), columns)
 
     async def GetParameters(self, request: pb.GetParametersRequest, _context: Any) -> bytes:
@@ -161,24 +164,3 @@ class AssignmentServicer:
             return encode_decisions.explained(answering, len(command.units), traces)
         columns = assign(command, snapshot.evaluator)
         return encode_decisions.assigned(answering, len(command.units), columns)
-
-    def _count(self, project: str, command: AssignUnits, columns: list[Column[Decision]]) -> None:
-        """Look at some of the calls, to test the proportions of what was assigned."""
-        if not self._deciding.sample.due():
-            return
-        for column in columns:
-            compiled = column.compiled
-            if compiled and compiled.serves and not compiled.rule.HasField("switchback"):
-                units = [unit.unit(compiled.unit_type) for unit in command.units]
-                split = [cell.variant if cell.reason == "SPLIT" else None for cell in column.cells]
-                self._note(project, compiled, units, split)
-
-    def _note(
-        self,
-        project: str,
-        compiled: CompiledExperiment,
-        units: Iterable[bytes | None],
-        split: Iterable[str | None],
-    ) -> None:
-        experiment = compiled.experiment_id, compiled.rule.config_version
-        self._deciding.sample.note(project, experiment, served_by_split(units, split))

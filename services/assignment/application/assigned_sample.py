@@ -1,8 +1,14 @@
 """A sample of the different units that were assigned, to test their proportions."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from touchstone_assignment.compiled import CompiledExperiment
+from touchstone_assignment.decision import Decision
+from touchstone_assignment.subject import Subject
+
+from services.assignment.application.assign import Column
 
 EVERY = 16
 """Of so many calls one is looked at: a look costs about as much as the decisions themselves."""
@@ -71,6 +77,36 @@ class AssignedSample:
         with self._lock:
             seen = self._seen.get((project, experiment_id))
             return Assigned(seen.config_version, dict(seen.counts)) if seen else Assigned(0, {})
+
+
+def note_columns(
+    sample: AssignedSample,
+    project: str,
+    units: Sequence[Subject],
+    columns: Iterable[Column[Decision]],
+) -> None:
+    """Note what the split served of the units of a call, an experiment a column."""
+    for column in columns:
+        if column.compiled is not None and column.compiled.serves:
+            unit_type = column.compiled.unit_type
+            split = [cell.variant if cell.reason == "SPLIT" else None for cell in column.cells]
+            note_split(sample, project, column.compiled, [u.unit(unit_type) for u in units], split)
+
+
+def note_split(
+    sample: AssignedSample,
+    project: str,
+    compiled: CompiledExperiment,
+    units: Iterable[bytes | None],
+    split: Iterable[str | None],
+) -> None:
+    """Note the variant that the split served of each unit; None for what it did not serve.
+
+    Of a switchback nothing: there a window has a variant, and no unit.
+    """
+    if not compiled.rule.HasField("switchback"):
+        experiment = compiled.experiment_id, compiled.rule.config_version
+        sample.note(project, experiment, served_by_split(units, split))
 
 
 def served_by_split(

@@ -103,9 +103,13 @@ class FlagRules(Protocol):
         """The rules that the flags are made from."""
         ...
 
-    async def decide(self, experiments: Sequence[str], subject: Subject) -> Sequence[Decision]:
+    async def decide(
+        self, experiments: Sequence[str], subject: Subject, *, keep: bool = True
+    ) -> Sequence[Decision]:
         """A decision for each of these experiments, in their order; UNAVAILABLE when what only the
         server knows cannot be read.
+
+        With `keep` it counts as served: sticky units have it from now on.
         """
         ...
 
@@ -127,7 +131,7 @@ async def resolve_flag(
         raise flag_not_found(key)
     if wanted is not None:
         _require_type(flag, wanted)
-    (found,) = await _resolve([flag], context, rules, now_s)
+    (found,) = await _resolve([flag], context, rules, now_s, keep=True)
     if isinstance(found, FlagError):
         raise found
     return found if wanted is None else _as_type(found, wanted)
@@ -136,12 +140,16 @@ async def resolve_flag(
 async def resolve_flags(
     context: Context, rules: FlagRules, now_s: float
 ) -> list[ResolvedFlag | FlagError]:
-    """Every flag of the project for one context, by key, or why one cannot be answered."""
-    return await _resolve(list(rules.flags.flags.values()), context, rules, now_s)
+    """Every flag of the project for one context, by key, or why one cannot be answered.
+
+    That fills the cache of a client, who may never look at most of them: nothing counts as served.
+    """
+    flags = list(rules.flags.flags.values())
+    return await _resolve(flags, context, rules, now_s, keep=False)
 
 
 async def _resolve(
-    flags: Sequence[Flag], context: Context, rules: FlagRules, now_s: float
+    flags: Sequence[Flag], context: Context, rules: FlagRules, now_s: float, *, keep: bool
 ) -> list[ResolvedFlag | FlagError]:
     by_unit_type: dict[str, list[Flag]] = {}
     for flag in flags:
@@ -153,18 +161,19 @@ async def _resolve(
         except UnfitIdsError as error:
             found |= {flag.key: invalid_context(flag.key, error.names) for flag in of_type}
         else:
-            found |= await _resolve_for(subject, of_type, rules)
+            found |= await _resolve_for(subject, of_type, rules, keep=keep)
     return [found[flag.key] for flag in flags]
 
 
 async def _resolve_for(
-    subject: Subject, flags: Sequence[Flag], rules: FlagRules
+    subject: Subject, flags: Sequence[Flag], rules: FlagRules, *, keep: bool
 ) -> dict[str, ResolvedFlag | FlagError]:
     experiments = [flag for flag in flags if flag.experiment]
     parameters = [flag for flag in flags if flag.parameter]
     found: dict[str, ResolvedFlag | FlagError] = {}
     if experiments:
-        decisions = await rules.decide([flag.experiment for flag in experiments], subject)
+        keys = [flag.experiment for flag in experiments]
+        decisions = await rules.decide(keys, subject, keep=keep)
         for flag, decision in zip(experiments, decisions, strict=True):
             found[flag.key] = _experiment(flag, decision)
     if parameters:

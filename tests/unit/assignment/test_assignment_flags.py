@@ -82,7 +82,9 @@ class Rules:
     def digest(self) -> str:
         return str(self.ruleset.config_version)
 
-    async def decide(self, experiments: Sequence[str], subject: Subject) -> Sequence[Decision]:
+    async def decide(
+        self, experiments: Sequence[str], subject: Subject, *, keep: bool = True
+    ) -> Sequence[Decision]:
         return [self.instead or self.evaluator.decide(key, subject) for key in experiments]
 
     async def parameters(
