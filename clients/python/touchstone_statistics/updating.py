@@ -6,6 +6,7 @@ once held a value a million times their later spread should be rebuilt when it h
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,9 +28,7 @@ def grouped(rows: ArrayLike, cells: ArrayLike, batch: tuple[int, ...]) -> Moment
     size, columns = math.prod(batch), matrix.shape[1]
     units = np.bincount(index, minlength=size).astype(np.float64)
     mean, co_moment = np.zeros((size, columns)), np.zeros((size, columns, columns))
-    order = np.argsort(index, kind="stable")
-    present, starts = np.unique(index[order], return_index=True)
-    for cell, members in zip(present, np.split(order, starts[1:]), strict=True):
+    for cell, members in _members(index):
         part = Moments.from_rows(matrix[members])
         mean[cell], co_moment[cell] = part.mean, part.co_moment
     return Moments(
@@ -91,9 +90,7 @@ def replace(
     batch, columns = moments.units.shape, moments.columns
     means = moments.mean.reshape(-1, columns)
     drift, growth = np.zeros_like(means), np.zeros((len(means), columns, columns))
-    order = np.argsort(index, kind="stable")
-    present, starts = np.unique(index[order], return_index=True)
-    for cell, members in zip(present, np.split(order, starts[1:]), strict=True):
+    for cell, members in _members(index):
         start, change = old[members] - means[cell], (new - old)[members]
         # (s + d/2) d' + d (s + d/2)' is all three terms at once, and symmetric.
         half = (start + change / 2.0).T @ change
@@ -121,6 +118,15 @@ def _checked(rows: FloatArray, cells: ArrayLike, batch: tuple[int, ...]) -> Cell
     if index.size and not 0 <= index.min() <= index.max() < size:
         raise ValueError(f"cells are {index.min()} to {index.max()}; allowed is 0 to {size - 1}")
     return index
+
+
+def _members(index: Cells) -> Iterator[tuple[int, Cells]]:
+    """Each cell that has rows, with their places."""
+    order = np.argsort(index, kind="stable")
+    present, starts = np.unique(index[order], return_index=True)
+    ends = np.append(starts, index.size)[1:]
+    for cell, start, end in zip(present, starts, ends, strict=True):
+        yield int(cell), order[start:end]
 
 
 def _not_negative(co_moment: FloatArray) -> FloatArray:

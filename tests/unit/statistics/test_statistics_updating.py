@@ -88,6 +88,14 @@ def test_without_undoes_merge_for_cells_that_one_side_lacks() -> None:
     assert_same(without(merge(left, right), right), left, 10.0)
 
 
+def test_no_change_changes_nothing() -> None:
+    rows, cells = np.empty((0, 1)), np.empty(0, dtype=np.intp)
+    start = grouped([[1.0], [2.0]], [0, 2], (3,))
+    for same in (add(start, rows, cells), remove(start, rows, cells), replace(start, rows, rows)):
+        assert_same(same, start, 1.0)
+    assert not grouped(rows, cells, (3,)).units.any()
+
+
 def test_a_variance_never_becomes_negative() -> None:
     rows = np.full((3, 1), 0.1)
     moments = Moments.from_rows(np.concatenate([rows, [[1e8]]]))
