@@ -48,7 +48,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "QUANTILE": {"event_name": "load", "quantile": 0.95, "of_events": True},
     "FUNNEL": {"steps": [{"event_name": "seen"}, {"event_name": "paid", "filter": GOLD}]},
     "RETENTION": {"event_name": "visit", "retention": {"first_day": 0, "last_day": 7}},
-    "TIME_TO_EVENT": {"event_name": "paid", "conversion_window": "86400s"},
+    "TIME_TO_EVENT": {
+        "event_name": "paid",
+        "conversion_window": "86400s",
+        "variance_reduction": {
+            "lookback_window": "3600s",
+            "covariates": [{"event_name": "visit", "aggregation": COUNT}],
+        },
+    },
 }
 
 

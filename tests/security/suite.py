@@ -35,7 +35,7 @@ from touchstone.events.v1 import (
     events_service_pb2,
     identity_service_pb2,
 )
-from touchstone.results.v1 import metric_pb2, metric_service_pb2
+from touchstone.results.v1 import filter_pb2, metric_pb2, metric_service_pb2
 
 from shared.errors import DomainError
 from shared.security.caller import Role
@@ -232,7 +232,16 @@ def populate(suite: Suite) -> None:
             parent=parent,
             metric_id="met",
             metric=metric_pb2.Metric(
-                display_name="geheim", kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="order"
+                display_name="geheim",
+                kind=metric_pb2.METRIC_KIND_PROPORTION,
+                event_name="order",
+                filter=filter_pb2.Filter(
+                    compare=filter_pb2.FieldComparison(
+                        field="properties.plan",
+                        operator=filter_pb2.FILTER_OPERATOR_EQUAL,
+                        values=[Value(string_value="geheim")],
+                    )
+                ),
             ),
         ),
         "UpdateIdentityPolicy": identity_service_pb2.UpdateIdentityPolicyRequest(

@@ -8,7 +8,7 @@ from touchstone.results.v1 import metric_pb2 as pb
 
 _LOOKBACK_S = 14 * 86_400
 _AGGREGATED = (pb.METRIC_KIND_MEAN, pb.METRIC_KIND_RATIO, pb.METRIC_KIND_QUANTILE)
-_WITH_VARIANCE_REDUCTION = (
+_LOOKING_BACK = (
     pb.METRIC_KIND_PROPORTION,
     pb.METRIC_KIND_MEAN,
     pb.METRIC_KIND_RATIO,
@@ -34,9 +34,10 @@ def state_metric(made: Any) -> None:
 
 def _variance_reduction(made: Any) -> None:
     reduction = made.variance_reduction
-    if made.kind not in _WITH_VARIANCE_REDUCTION:
-        if reduction.disabled and not reduction.HasField("lookback_window"):
-            made.ClearField("variance_reduction")
+    looks_back = made.kind in _LOOKING_BACK
+    if reduction.disabled and not looks_back and not reduction.HasField("lookback_window"):
+        made.ClearField("variance_reduction")
+    if not looks_back and not made.HasField("variance_reduction"):
         return
     if not reduction.disabled and not reduction.HasField("lookback_window"):
         reduction.lookback_window.seconds = _LOOKBACK_S

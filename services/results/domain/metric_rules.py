@@ -17,8 +17,9 @@ FEWEST_STEPS, MOST_STEPS = 2, 20
 _K = MetricKind
 WITH_AGGREGATION = frozenset((_K.MEAN, _K.RATIO, _K.QUANTILE))
 _HAS_WINDOW = frozenset(MetricKind) - {_K.RETENTION}
-WITH_VARIANCE_REDUCTION = frozenset((_K.PROPORTION, _K.MEAN, _K.RATIO))
+LOOKING_BACK = frozenset((_K.PROPORTION, _K.MEAN, _K.RATIO))
 """Kinds for which what units did before is taken into account unless it is switched off."""
+_MAY_LOOK_BACK = frozenset(MetricKind) - {_K.QUANTILE}
 _CAPPED = frozenset((_K.MEAN, _K.RATIO))
 _WITHOUT_VALUES = frozenset((Aggregation.COUNT, Aggregation.DISTINCT_DAYS))
 
@@ -126,8 +127,8 @@ def _currency_faults(source: Source, path: str) -> Iterator[FieldViolation]:
 
 def _covariate_faults(measure: Measure) -> Iterator[FieldViolation]:
     reduced = measure.lookback is not None or bool(measure.covariates)
-    if reduced and measure.kind not in WITH_VARIANCE_REDUCTION:
-        yield _not_for("variance_reduction", measure.kind, WITH_VARIANCE_REDUCTION)
+    if reduced and measure.kind not in _MAY_LOOK_BACK:
+        yield _not_for("variance_reduction", measure.kind, _MAY_LOOK_BACK)
     # A number that is there twice tells nothing new, and the fit could not tell the two apart.
     seen = {measure.source, measure.denominator} if measure.kind in _CAPPED else set()
     for index, covariate in enumerate(measure.covariates):

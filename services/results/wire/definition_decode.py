@@ -8,8 +8,8 @@ from touchstone.results.v1 import metric_pb2 as pb
 from services.results.domain.measure import Cap, Measure, MetricKind, Retention, Source
 from services.results.domain.metric import DEFAULT_LOOKBACK, MetricDefinition
 from services.results.domain.metric_rules import (
+    LOOKING_BACK,
     PATH,
-    WITH_VARIANCE_REDUCTION,
     definition_faults,
 )
 from services.results.wire.filters import decode_filter
@@ -122,7 +122,7 @@ def _variance_reduction(
     said = metric.variance_reduction
     path = f"{PATH}.variance_reduction"
     if not metric.HasField("variance_reduction"):
-        return (DEFAULT_LOOKBACK if kind in WITH_VARIANCE_REDUCTION else None), ()
+        return (DEFAULT_LOOKBACK if kind in LOOKING_BACK else None), ()
     if said.disabled:
         if said.HasField("lookback_window") or said.covariates:
             description = "is true beside what it switches off; keep one of them"

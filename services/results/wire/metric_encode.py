@@ -4,7 +4,7 @@ from touchstone.results.v1 import metric_pb2 as pb
 
 from services.results.domain.measure import Cap, Measure, MetricKind, Source
 from services.results.domain.metric import Metric, MetricDefinition
-from services.results.domain.metric_rules import WITH_AGGREGATION, WITH_VARIANCE_REDUCTION
+from services.results.domain.metric_rules import LOOKING_BACK, WITH_AGGREGATION
 from services.results.wire.filters import encode_filter
 from services.results.wire.metric_names import AGGREGATION_OF, DIRECTION_OF, KIND_OF, ROLE_OF
 from shared.resource_names import resource_name
@@ -97,10 +97,8 @@ def _cap(cap: Cap | None) -> pb.Cap | None:
 
 
 def _variance_reduction(measure: Measure) -> pb.VarianceReduction | None:
-    if measure.kind not in WITH_VARIANCE_REDUCTION:
-        return None
     if measure.lookback is None:
-        return pb.VarianceReduction(disabled=True)
+        return pb.VarianceReduction(disabled=True) if measure.kind in LOOKING_BACK else None
     message = pb.VarianceReduction(covariates=[_source(each) for each in measure.covariates])
     message.lookback_window.FromTimedelta(measure.lookback)
     return message

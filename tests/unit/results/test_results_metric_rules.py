@@ -46,7 +46,7 @@ ALLOWED = {
     "currency": {"MEAN", "RATIO", "QUANTILE"},
     "conversion_window": set(BASE) - {"RETENTION"},
     "delay": set(BASE) - {"RETENTION"},
-    "variance_reduction": {"PROPORTION", "MEAN", "RATIO"},
+    "variance_reduction": set(BASE) - {"QUANTILE"},
 }
 
 

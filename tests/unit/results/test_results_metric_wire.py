@@ -84,14 +84,14 @@ def measures(draw: st.DrawFn) -> Measure:
         )
     window = draw(_SPAN if kind is MetricKind.TIME_TO_EVENT else st.none() | _SPAN)
     made = replace(made, window=window, complete_only=window is not None and draw(st.booleans()))
+    if kind is not MetricKind.QUANTILE:
+        made = replace(made, lookback=draw(st.none() | _SPAN))
+    else:
+        return replace(made, quantile=draw(st.floats(0.001, 0.999)), of_events=draw(st.booleans()))
     if kind is MetricKind.FUNNEL:
         steps = st.builds(Source, _NAME, st.none() | _FILTER)
         found = tuple(draw(st.lists(steps, min_size=2, max_size=4)))
         return replace(made, event_name=found[0].event_name, filter=found[0].filter, steps=found)
-    if kind in (MetricKind.PROPORTION, MetricKind.MEAN, MetricKind.RATIO):
-        made = replace(made, lookback=draw(st.none() | _SPAN))
-    if kind is MetricKind.QUANTILE:
-        return replace(made, quantile=draw(st.floats(0.001, 0.999)), of_events=draw(st.booleans()))
     if kind in (MetricKind.MEAN, MetricKind.RATIO):
         made = replace(made, aggregation=source.aggregation, cap=draw(st.none() | _CAP))
     if kind is MetricKind.RATIO:
