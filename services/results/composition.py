@@ -51,10 +51,12 @@ def compose(settings: Settings) -> Application:
     identities = IdentityReader(SqlPolicySource(platform.database))
     sources = Sources(
         experiments=experiments,
+        plans=plans.reader,
         metrics=reader,
         moments=LakeMoments(LakeEventTables(settings.lake_path, engine), identities),
+        clock=platform.clock,
+        prior=LiftPrior(settings.results_prior_mean, settings.results_prior_std_dev),
     )
-    prior = LiftPrior(settings.results_prior_mean, settings.results_prior_std_dev)
 
     analyses = Analyses(settings.results_at_once, settings.results_in_line)
 
@@ -81,7 +83,7 @@ def compose(settings: Settings) -> Application:
             ),
             Servicer(
                 results_service_pb2.DESCRIPTOR.services_by_name["ResultsService"].full_name,
-                ResultsServicer(sources, prior, analyses, settings.results_max_wait_s),
+                ResultsServicer(sources, analyses, settings.results_max_wait_s),
                 results_service_pb2_grpc.add_ResultsServiceServicer_to_server,
             ),
         ],

@@ -22,10 +22,17 @@ from touchstone_statistics.inference import Fixed
 from touchstone_statistics.moments import Moments
 
 from services.results.adapters.lake import LakeMoments
+from services.results.application.observing import Observed
+from services.results.application.reporting import Inputs, Terms
+from services.results.application.reporting import report as make_report
+from services.results.domain.analysis_plan import StoredPlan
+from services.results.domain.look import Cut
 from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.metric import Metric, MetricDefinition
 from services.results.domain.observation import Arm, ExperimentPlan, Observation, Question
-from services.results.domain.report import Method, report_metric
+from services.results.domain.reading.beliefs import Prior
+from services.results.domain.reading.looking import Place
+from services.results.domain.reading.report import Asked
 from shared.identity.reader import IdentityReader
 from shared.lake.layout import TABLES
 from shared.lake.snapshot import EngineLimits, LakeEventTables
@@ -133,10 +140,15 @@ def query(lake: Path) -> BenchRow:
 def report(seen: Observation) -> None:
     """All statistics of all metrics."""
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    asked = []
     for index, measure in enumerate(MEASURES):
         definition = MetricDefinition(measure)
         metric = Metric("demo", f"m{index}", definition, 1, now, now)
-        report_metric(metric, index, PLAN, seen, Method(LiftPrior()))
+        asked.append(Asked(metric, definition.role, definition.margin))
+    observed = Observed(seen, tuple((seen, index) for index in range(len(MEASURES))))
+    place = Place("demo", "bench", "", Cut("journal", 1), 0, now)
+    inputs = Inputs(PLAN, StoredPlan(), tuple(asked), observed, {})
+    make_report(inputs, Terms(0.05, (), Prior(LiftPrior(), "the bench"), place))
 
 
 def statistics() -> list[BenchRow]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from touchstone_statistics.bayes import LiftPrior
+from touchstone_statistics.boundaries import Look as Boundary
 
 from services.results.adapters.plans_sql import SqlPlanReader, migrate_plans
 from services.results.domain.analysis_plan import (
@@ -51,10 +52,9 @@ def look(number: int, key: LookKey = KEY) -> Look:
     return Look(
         key=key,
         number=number,
-        units=1000.5 * number,
-        fraction=0.1 * number,
-        spent=1e-300 * number,
-        critical=None if number == 1 else 1 / 3,
+        boundary=Boundary(
+            1000.5 * number, 0.1 * number, 1e-300 * number, None if number == 1 else 1 / 3
+        ),
         p_value=None if number == 2 else 1e-12,
         seen=Seen(Side(0.1, 1e-300, 7.0, 0, 2, 1 / 7), Side(-1e308, 0.2, 9.0, 1, 0, 6.5), 0.3),
         cut=Cut("journal", 2**62 + number),

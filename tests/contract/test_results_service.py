@@ -15,7 +15,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from scipy import stats
-from touchstone.results.v1 import metric_pb2, results_pb2, results_service_pb2
+from touchstone.results.v1 import analysis_plan_pb2, metric_pb2, results_pb2, results_service_pb2
 
 from services.results.settings import Settings
 from shared.errors import Code, DomainError
@@ -26,6 +26,7 @@ from shared.version import VERSION
 from tests.contract.results_world import ARMS, NOW, PROJECT, World, events, open_world
 
 VISIT = metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")
+FIXED = analysis_plan_pb2.ANALYSIS_METHOD_FIXED
 SPEND = metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_MEAN, event_name="purchase")
 
 
@@ -62,7 +63,7 @@ async def test_every_number_equals_scipys(world: World) -> None:
     token = world.write(events(values))
     await world.owner.define("visits", VISIT)
     await world.owner.define("spend", SPEND)
-    results = await world.viewer.results(consistency_token=token)
+    results = await world.viewer.results(consistency_token=token, methods=[FIXED])
 
     assert [(a.variant, a.units, a.control) for a in results.arms] == [
         ("green", 410, False),
@@ -106,14 +107,20 @@ def check_comparison(
 ) -> None:
     welch = stats.ttest_ind(treated, control, equal_var=False)
     interval = welch.confidence_interval(0.95)
-    assert comparison.p_value.value == pytest.approx(welch.pvalue, rel=1e-9)
+    (fixed,) = comparison.readings
+    assert fixed.method == results_pb2.READING_METHOD_FIXED
+    assert fixed.p_value.value == pytest.approx(welch.pvalue, rel=1e-9)
     assert comparison.degrees_of_freedom.value == pytest.approx(welch.df, rel=1e-9)
-    assert comparison.difference_interval.low == pytest.approx(interval.low, rel=1e-9)
-    assert comparison.difference_interval.high == pytest.approx(interval.high, rel=1e-9)
-    assert comparison.difference_interval.level == 0.95
+    assert fixed.difference_interval.low == pytest.approx(interval.low, rel=1e-9)
+    assert fixed.difference_interval.high == pytest.approx(interval.high, rel=1e-9)
+    assert fixed.difference_interval.level == 0.95
     assert comparison.lift.value == pytest.approx(treated.mean() / control.mean() - 1, rel=1e-9)
-    excludes = comparison.lift_interval.low > 0 or comparison.lift_interval.high < 0
+    excludes = fixed.lift_interval.low > 0 or fixed.lift_interval.high < 0
     assert excludes == (welch.pvalue < 0.05)
+    # The reading of record holds at every look, and pays for it in width.
+    assert comparison.p_value.value >= welch.pvalue
+    assert comparison.difference_interval.low < interval.low
+    assert comparison.difference_interval.high > interval.high
     assert comparison.normal_posterior.prior.startswith("normal on the lift")
     beta = comparison.beta_binomial_posterior
     if comparison.HasField("beta_binomial_posterior"):
@@ -185,9 +192,11 @@ async def test_a_vague_control_says_that_the_lift_has_no_ends(world: World) -> N
     rare[:2] = 1.0
     world.write(events({"control": rare, "green": rare[::-1], "blue": np.arange(100) < 4}))
     await world.owner.define("visits", VISIT)
-    for comparison in (await world.viewer.results()).metrics[0].comparisons:
-        interval = comparison.lift_interval
-        assert comparison.p_value.value > 0.05
+    for comparison in (await world.viewer.results(methods=[FIXED])).metrics[0].comparisons:
+        fixed, score = comparison.readings
+        assert score.method == results_pb2.READING_METHOD_SCORE
+        interval = fixed.lift_interval
+        assert fixed.p_value.value > 0.05
         assert interval.not_estimable == results_pb2.NOT_ESTIMABLE_CONTROL_MEAN_NEAR_ZERO
         assert interval.complement
         # What the two ends shut out is not "no effect".
@@ -204,11 +213,13 @@ async def test_numbers_beyond_a_double_are_reported_as_such(world: World) -> Non
     for estimate in (
         metric.arms[0].variance,
         metric.arms[0].probability_best,
-        green.p_value,
+        green.std_err,
         green.normal_posterior.expected_loss,
     ):
         assert estimate.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
     assert green.lift_interval.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
+    assert green.difference_interval.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
+    assert green.p_value.value == 1
     assert metric.arms[1].mean.value == pytest.approx(9.5e307)
     assert metric.arms[1].sum.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
 

@@ -62,7 +62,9 @@ class Contrast:
         treated, controlled = self._parts()
         total = treated + controlled
         whole = self.treatment.variance + self.control_factor**2 * self.control.variance
-        return np.asarray(np.where(total <= RESOLUTION * whole, 0.0, total))
+        # Beyond a double the comparison with infinity would make the largest variance none.
+        rounding = np.isfinite(whole) & (total <= RESOLUTION * whole)
+        return np.asarray(np.where(rounding, 0.0, total))
 
     def _parts(self) -> tuple[FloatArray, FloatArray]:
         """What each arm alone adds to the variance of the difference."""

@@ -1,5 +1,6 @@
 """Plans of experiments from the assignment service, read with the caller's own credential."""
 
+import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
@@ -85,4 +86,11 @@ def plan_of(
         config_version=experiment.config_version,
         metric_ids=tuple(name.rsplit("/", 1)[-1] for name in experiment.metrics),
         forced=tuple((found.unit.type, found.unit.id) for found in forced),
+        planned_end=_planned_end(experiment),
     )
+
+
+def _planned_end(experiment: experiment_pb2.Experiment) -> dt.datetime | None:
+    if not experiment.schedule.HasField("stop_time"):
+        return None
+    return experiment.schedule.stop_time.ToDatetime(dt.UTC)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from google.protobuf.message import Message
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
+from touchstone_statistics.boundaries import Look as Boundary
 
 from services.results.adapters.plan_document import plan_of, text_of
 from services.results.application.analysis_plans import plan_name
@@ -62,10 +63,7 @@ looks = sa.Table(
 )
 _KEY = ("project", "experiment_id", "metric_id", "variant")
 _ORDER = (looks.c.metric_id, looks.c.variant, looks.c.number)
-_OF_LOOK = (
-    *("number", "units", "fraction", "spent", "critical", "p_value"),
-    *("plan_version", "create_time"),
-)
+_OF_LOOK = ("number", "p_value", "plan_version", "create_time")
 
 
 def migrate_plans(database: Database) -> None:
@@ -206,6 +204,7 @@ def _look(row: Any) -> Look:
         key=LookKey(*(getattr(row, name) for name in _KEY)),
         seen=Seen(Side(**seen["control"]), Side(**seen["treatment"]), seen["covariance"]),
         cut=Cut(row.journal_id, row.position),
+        boundary=Boundary(row.units, row.fraction, row.spent, row.critical),
         **{name: getattr(row, name) for name in _OF_LOOK},
     )
 
@@ -214,4 +213,10 @@ def _row(look: Look) -> dict[str, Any]:
     key = {name: getattr(look.key, name) for name in _KEY}
     cut = {"journal_id": look.cut.journal_id, "position": look.cut.position}
     seen = {"seen": json.dumps(asdict(look.seen), sort_keys=True)}
-    return key | cut | seen | {name: getattr(look, name) for name in _OF_LOOK}
+    price = {
+        "units": look.boundary.information,
+        "fraction": look.boundary.fraction,
+        "spent": look.boundary.spent,
+        "critical": look.boundary.critical,
+    }
+    return key | cut | seen | price | {name: getattr(look, name) for name in _OF_LOOK}

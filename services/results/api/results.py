@@ -3,7 +3,6 @@
 import grpc
 from touchstone.results.v1 import results_service_pb2 as pb
 from touchstone.results.v1 import results_service_pb2_grpc as rpc
-from touchstone_statistics.bayes import LiftPrior
 
 from services.results.application.get_results import Sources, get_results
 from services.results.wire.results_decode import decode_get_results
@@ -22,11 +21,8 @@ class ResultsServicer(rpc.ResultsServiceServicer):
     Results are computed in the threads of `analyses`, never in those that every call needs.
     """
 
-    def __init__(
-        self, sources: Sources, prior: LiftPrior, analyses: Analyses, longest_wait_s: float
-    ) -> None:
+    def __init__(self, sources: Sources, analyses: Analyses, longest_wait_s: float) -> None:
         self._sources = sources
-        self._prior = prior
         self._analyses = analyses
         self._longest_wait_s = longest_wait_s
 
@@ -35,7 +31,7 @@ class ResultsServicer(rpc.ResultsServiceServicer):
     ) -> pb.GetResultsResponse:
         """Computes the results of an experiment from the event log as it is now."""
         project = current_caller().project
-        command = decode_get_results(request, project, self._prior)
+        command = decode_get_results(request, project)
         wait_s = self._wait_s(context)
         await self._sources.moments.wait_until(request.consistency_token, wait_s)
         report = await self._analyses.run(lambda: get_results(command, self._sources))

@@ -1,68 +1,134 @@
 """Compute what an experiment shows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from touchstone_statistics.health import sample_ratio
+from touchstone_statistics.bayes import LiftPrior
 
 from services.results.application.find_metric import get_metric
+from services.results.application.observing import observe
+from services.results.application.reporting import Inputs, Terms, report
+from services.results.domain.analysis_plan import AnalysisMethod, StoredPlan
+from services.results.domain.look import Cut, Look, LookKey
 from services.results.domain.metric import Metric
-from services.results.domain.observation import ExperimentPlan, Question
-from services.results.domain.report import ExperimentReport, Method, report_metric
-from services.results.ports import ExperimentSource, MetricReader, MetricStore, MomentsSource
-from shared.errors import limit_exceeded
+from services.results.domain.observation import ExperimentPlan, Observation, Question
+from services.results.domain.reading.beliefs import Prior
+from services.results.domain.reading.looking import Place
+from services.results.domain.reading.report import Asked, ExperimentReport, measure_of
+from services.results.ports import (
+    ExperimentSource,
+    MetricReader,
+    MetricStore,
+    MomentsSource,
+    PlanReader,
+)
+from shared.clock import Clock
+from shared.errors import limit_exceeded, overloaded
 from shared.identity.belonging import Stitching
+from shared.lake.watermark import ConsistencyToken
 
 MAX_METRICS = 200
+ROUNDS = 5
+"""So often a result is computed anew because somebody took a look meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class GetResults:
-    """Which experiment, which metrics (none: its own), and how to read them."""
+    """Which experiment, which metrics (none: its own), and how to read them.
+
+    `alpha` None is that of the analysis plan; `others` are methods beside the plan's. With
+    `as_of`, the watermark of earlier results, what was known then is shown again.
+    """
 
     project: str
     experiment_id: str
     metric_ids: tuple[str, ...]
-    method: Method
+    alpha: float | None = None
+    others: tuple[AnalysisMethod, ...] = ()
+    as_of: str = ""
     stitching: Stitching = Stitching.RETROACTIVE
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where plans, definitions and data come from."""
+    """Where experiments, plans, definitions and data come from, and what is believed of lifts
+    where nothing else is said.
+    """
 
     experiments: ExperimentSource
+    plans: PlanReader
     metrics: MetricReader
     moments: MomentsSource
+    clock: Clock
+    prior: LiftPrior
 
 
 def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
-    """Every metric of every arm, from one cut of the event log.
+    """Every metric of every arm, from one cut of the event log; takes the looks that are due.
 
-    NOT_FOUND for an experiment or a metric that the project does not have; RESOURCE_EXHAUSTED
-    for more metrics than one answer holds.
+    A metric that fails says why, and the others are there. NOT_FOUND for an experiment or a metric
+    that the project does not have; RESOURCE_EXHAUSTED for more metrics than one answer holds.
     """
     plan = sources.experiments.experiment(command.project, command.experiment_id)
+    stored, kept = _plan_and_looks(command, sources)
+    asked = _asked(command, plan, stored, sources)
+    observed = observe(_question(command, plan, stored, asked), sources.moments)
+    for _ in range(ROUNDS):
+        inputs = Inputs(plan, stored, asked, observed, kept)
+        made, new = report(inputs, _terms(command, stored, observed.base, sources))
+        if command.as_of or not new or _keep(command, stored, kept, new, sources):
+            return made
+        # Somebody else took a look meanwhile: it counts for this one.
+        stored, kept = _plan_and_looks(command, sources)
+    raise overloaded("others take looks at this experiment all the time; call again", 1.0)
+
+
+def _plan_and_looks(
+    command: GetResults, sources: Sources
+) -> tuple[StoredPlan, Mapping[LookKey, Sequence[Look]]]:
+    with sources.plans.read() as store:
+        stored = store.current(command.project, command.experiment_id)
+        return stored, store.looks(command.project, command.experiment_id)
+
+
+def _keep(
+    command: GetResults,
+    stored: StoredPlan,
+    kept: Mapping[LookKey, Sequence[Look]],
+    new: Sequence[Look],
+    sources: Sources,
+) -> bool:
+    """Keep new looks, unless the plan or the looks that they follow from have changed."""
+    with sources.plans.begin() as store:
+        store.lock(command.project, command.experiment_id)
+        if store.current(command.project, command.experiment_id).version != stored.version:
+            return False
+        now = store.looks(command.project, command.experiment_id)
+        if any(len(now.get(look.key, ())) != len(kept.get(look.key, ())) for look in new):
+            return False
+        store.add_looks(new)
+        return True
+
+
+def _asked(
+    command: GetResults, plan: ExperimentPlan, stored: StoredPlan, sources: Sources
+) -> tuple[Asked, ...]:
     with sources.metrics.read() as store:
         metrics = tuple(_wanted(command, plan, store))
     if len(metrics) > MAX_METRICS:
         raise limit_exceeded("metrics in one result", len(metrics), MAX_METRICS)
-    measures = tuple(metric.definition.measure for metric in metrics)
-    question = Question(command.project, plan, measures, command.stitching)
-    observation = sources.moments.observe(question)
-    # Numbers beyond a double become infinite and are reported as such, not warned about.
-    with np.errstate(all="ignore"):
-        return ExperimentReport(
-            plan=plan,
-            observation=observation,
-            metrics=tuple(
-                report_metric(metric, index, plan, observation, command.method)
-                for index, metric in enumerate(metrics)
-            ),
-            sample_ratio=sample_ratio(np.array(observation.units, dtype=float), plan.weights),
-            method=command.method,
-        )
+    return tuple(asked_of(metric, stored) for metric in metrics)
+
+
+def asked_of(metric: Metric, stored: StoredPlan) -> Asked:
+    """The metric with its role and margin as the plan has them, or else its definition."""
+    own = stored.plan.of_metric(metric.metric_id)
+    definition = metric.definition
+    return Asked(
+        metric,
+        definition.role if own.role is None else own.role,
+        definition.margin if own.margin is None else own.margin,
+    )
 
 
 def _wanted(command: GetResults, plan: ExperimentPlan, store: MetricStore) -> Iterator[Metric]:
@@ -70,3 +136,39 @@ def _wanted(command: GetResults, plan: ExperimentPlan, store: MetricStore) -> It
     if wanted := command.metric_ids or plan.metric_ids:
         return (get_metric(command.project, metric, store) for metric in wanted)
     return iter(store.page(command.project, "", MAX_METRICS + 1, show_archived=False))
+
+
+def _question(
+    command: GetResults, plan: ExperimentPlan, stored: StoredPlan, asked: Sequence[Asked]
+) -> Question:
+    reduced = stored.plan.variance_reduction
+    return Question(
+        project=command.project,
+        plan=plan,
+        measures=tuple(measure_of(one, reduced) for one in asked),
+        stitching=command.stitching,
+        as_of=command.as_of,
+        multiple_exposures=stored.plan.multiple_exposures,
+    )
+
+
+def _terms(command: GetResults, stored: StoredPlan, base: Observation, sources: Sources) -> Terms:
+    token = base.cut.token
+    cut = ConsistencyToken.decode(token) if token else ConsistencyToken("", 0)
+    place = Place(
+        project=command.project,
+        experiment_id=command.experiment_id,
+        metric_id="",
+        cut=Cut(cut.journal_id, cut.position),
+        plan_version=stored.version,
+        time=sources.clock.now(),
+    )
+    alpha = stored.plan.alpha if command.alpha is None else command.alpha
+    return Terms(alpha, command.others, prior_of(stored, sources), place)
+
+
+def prior_of(stored: StoredPlan, sources: Sources) -> Prior:
+    """What is believed of a lift: as the plan says, or else by default."""
+    if stored.plan.prior is not None:
+        return Prior(stored.plan.prior, "the analysis plan")
+    return Prior(sources.prior, "the default of the service")

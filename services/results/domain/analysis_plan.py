@@ -96,8 +96,9 @@ class AnalysisPlan:
         if self.secondary_correction is Correction.PREFERENTIAL_BONFERRONI:
             allowed = "any other: PREFERENTIAL_BONFERRONI is for primary_correction"
             raise invalid("analysis_plan.secondary_correction", "PREFERENTIAL_BONFERRONI", allowed)
-        if self.method is AnalysisMethod.GROUP_SEQUENTIAL and not self.planned_units:
-            allowed = "1 or more with the method GROUP_SEQUENTIAL"
+        towards_an_end = (AnalysisMethod.GROUP_SEQUENTIAL, AnalysisMethod.HYBRID)
+        if self.method in towards_an_end and not self.planned_units:
+            allowed = "1 or more with the method GROUP_SEQUENTIAL or HYBRID"
             raise invalid("analysis_plan.planned_units", 0, allowed)
         ids = [one.metric_id for one in self.metrics]
         twice = next((one for one in ids if ids.count(one) > 1), None)

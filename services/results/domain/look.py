@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
+from touchstone_statistics.boundaries import Look as Boundary
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Estimate
 from touchstone_statistics.gaps import GapArray
@@ -95,18 +96,14 @@ class Cut:
 class Look:
     """One look, as it was taken: no field of it is ever computed anew.
 
-    `number` counts from 1. `units` is the information, in units of all arms that count for the
-    metric, `fraction` its share of the plan (0 where none is planned). `spent` and `critical` are
-    those of the boundary, 0 and None where the rule has none. `p_value` is None where the data
-    said nothing.
+    `number` counts from 1. The information of the boundary is in units of all arms that count for
+    the metric; its fraction is 0 where no number of units is planned, and a rule without prices
+    spends 0. `p_value` is None where the data said nothing.
     """
 
     key: LookKey
     number: int
-    units: float
-    fraction: float
-    spent: float
-    critical: float | None
+    boundary: Boundary
     p_value: float | None
     seen: Seen
     cut: Cut

@@ -10,6 +10,7 @@ from touchstone_statistics.moments import Moments
 
 from services.results.domain.exact import Sums
 from services.results.domain.measure import Measure
+from services.results.domain.ordered import Ranked
 from shared.identity.belonging import Stitching
 
 
@@ -34,10 +35,17 @@ class ExperimentPlan:
     """The metrics that it is judged by; none: every metric of the project."""
     forced: tuple[tuple[str, str], ...] = ()
     """Type and id of each unit on which a variant is forced now."""
+    planned_end: dt.datetime | None = None
+    """When it is to stop by itself."""
 
     @property
     def control_index(self) -> int:
         return [arm.variant for arm in self.arms].index(self.control)
+
+    @property
+    def treatments(self) -> tuple[int, ...]:
+        """The indexes of the arms that are compared with the control."""
+        return tuple(arm for arm in range(len(self.arms)) if arm != self.control_index)
 
     @property
     def weights(self) -> FloatArray:
@@ -108,6 +116,8 @@ class Observation:
     forced_units: int = 0
     incomplete: tuple[tuple[int, ...], ...] = ()
     """For each measure and arm how many units have their window not over yet."""
+    ranked: tuple[Ranked | None, ...] = ()
+    """For each measure the values that its quantile needs; None where it is not one."""
 
     @property
     def units(self) -> tuple[int, ...]:

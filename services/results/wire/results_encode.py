@@ -1,36 +1,76 @@
 """From reports to messages."""
 
-import math
-
-from touchstone.results.v1 import results_pb2
-from touchstone_statistics.gaps import FloatArray, Gap, GapArray, NotEstimable
+import numpy as np
+import scipy
+from touchstone.results.v1 import results_pb2 as pb
+from touchstone_statistics.decide import Code, Decision, Verdict
 from touchstone_statistics.health import ALERT_BELOW
-from touchstone_statistics.interval import Interval, Shape
+from touchstone_statistics.peeking import Peeking, peeking_of
+from touchstone_statistics.peeking import Rule as PeekingRule
 
-from services.results.domain.report import ExperimentReport, MetricReport, RateComparison
-from services.results.wire.metric_names import KIND_OF
+from services.results.domain.analysis_plan import AnalysisMethod
+from services.results.domain.reading.provenance import inputs_digest, question_digest
+from services.results.domain.reading.report import Asked, ExperimentReport, Failure, Settled
+from services.results.wire.analysis_plans import METHODS
+from services.results.wire.comparisons import encode_comparison
+from services.results.wire.metric_names import KIND_OF, ROLES
+from services.results.wire.numbers import encode_number, encode_scalar
 from shared.identity.wire import STITCHING_OF
 from shared.resource_names import resource_name
 
-REASON_OF = {
-    Gap.NO_UNITS: results_pb2.NOT_ESTIMABLE_NO_UNITS,
-    Gap.ONE_UNIT: results_pb2.NOT_ESTIMABLE_ONE_UNIT,
-    Gap.ZERO_VARIANCE: results_pb2.NOT_ESTIMABLE_ZERO_VARIANCE,
-    Gap.ZERO_CONTROL_MEAN: results_pb2.NOT_ESTIMABLE_ZERO_CONTROL_MEAN,
-    Gap.NOT_APPLICABLE: results_pb2.NOT_ESTIMABLE_NOT_APPLICABLE,
+METHOD_OF = {method: number for number, method in METHODS.items()}
+ROLE_OF = {role: number for number, role in ROLES.items() if number}
+VERDICTS = {
+    Verdict.SHIP: pb.VERDICT_SHIP,
+    Verdict.KEEP_RUNNING: pb.VERDICT_KEEP_RUNNING,
+    Verdict.STOP: pb.VERDICT_STOP,
+    Verdict.ROLL_BACK: pb.VERDICT_ROLL_BACK,
+    Verdict.CANNOT_TELL: pb.VERDICT_CANNOT_TELL,
 }
-BETA_PRIOR = "uniform, Beta(1, 1), on the rate of each arm"
+# Each reason with its words; {} is the metric.
+REASONS: dict[Code, tuple[pb.DecisionReasonCode.ValueType, str]] = {
+    Code.SUPERIOR: (pb.DECISION_REASON_CODE_SUPERIOR, "{} is better"),
+    Code.NON_INFERIOR: (pb.DECISION_REASON_CODE_NON_INFERIOR, "{} is not worse by its margin"),
+    Code.DETERIORATED: (pb.DECISION_REASON_CODE_DETERIORATED, "{} is worse"),
+    Code.NOT_SUPERIOR: (pb.DECISION_REASON_CODE_NOT_SUPERIOR, "{} is not found to be better"),
+    Code.NOT_NON_INFERIOR: (
+        pb.DECISION_REASON_CODE_NOT_NON_INFERIOR,
+        "{} may be worse by its margin",
+    ),
+    Code.FUTILE: (pb.DECISION_REASON_CODE_FUTILE, "the planned effect on {} is out of reach"),
+    Code.NOT_AT_HORIZON: (
+        pb.DECISION_REASON_CODE_NOT_AT_HORIZON,
+        "{} may be judged at the planned end only",
+    ),
+    Code.UNDERPOWERED: (
+        pb.DECISION_REASON_CODE_UNDERPOWERED,
+        "{} has too few units to find the planned effect",
+    ),
+    Code.METRIC_MISSING: (pb.DECISION_REASON_CODE_METRIC_MISSING, "{} has no result"),
+    Code.NO_SUCCESS_METRIC: (
+        pb.DECISION_REASON_CODE_NO_SUCCESS_METRIC,
+        "no metric is primary: make one, or give it that role in the analysis plan",
+    ),
+    Code.SAMPLE_RATIO_MISMATCH: (
+        pb.DECISION_REASON_CODE_SAMPLE_RATIO_MISMATCH,
+        "the arms do not have the sizes that their weights promise: find the cause first",
+    ),
+    Code.QUALITY_CHECK_FAILED: (
+        pb.DECISION_REASON_CODE_QUALITY_CHECK_FAILED,
+        "a check of the data failed: {}",
+    ),
+}
+ALWAYS_VALID = "its p-values and intervals hold however often one looks"
+CHANCE_THRESHOLD, LOSS_THRESHOLD = 0.05, 0.0025
 
 
-def encode_results(
-    report: ExperimentReport, project: str, engine_version: str
-) -> results_pb2.Results:
+def encode_results(report: ExperimentReport, project: str, engine_version: str) -> pb.Results:
     """Everything that an experiment shows."""
     plan, seen = report.plan, report.observation
-    return results_pb2.Results(
+    return pb.Results(
         experiment=resource_name(project, "experiments", plan.experiment_id),
         arms=[
-            results_pb2.ArmSummary(
+            pb.ArmSummary(
                 variant=arm.variant,
                 units=units,
                 weight=arm.weight,
@@ -38,7 +78,7 @@ def encode_results(
             )
             for arm, units in zip(plan.arms, seen.units, strict=True)
         ],
-        metrics=[_metric_results(report, metric) for metric in report.metrics],
+        metrics=[_metric_results(report, asked, found) for asked, found in report.metrics],
         sample_ratio=_sample_ratio(report),
         multiply_exposed_units=seen.multiply_exposed_units,
         unknown_variant_exposures=seen.unknown_variant_exposures,
@@ -46,17 +86,24 @@ def encode_results(
         ambiguous_exposures=seen.links.ambiguous_exposures,
         ambiguous_conversions=seen.links.ambiguous_conversions,
         forced_units=seen.forced_units,
+        decisions=[_decision(decision, project) for decision in report.decisions],
+        peeking=_peeking(report),
+        method=METHOD_OF[report.analysis.plan.rule],
     )
 
 
-def _provenance(report: ExperimentReport, engine_version: str) -> results_pb2.Provenance:
+def _provenance(report: ExperimentReport, engine_version: str) -> pb.Provenance:
     cut, links = report.observation.cut, report.observation.links
-    message = results_pb2.Provenance(
+    message = pb.Provenance(
         config_version=report.plan.config_version,
         watermark=cut.token,
         engine_version=engine_version,
-        alpha=report.method.alpha,
+        alpha=report.alpha,
         identity_version=links.version,
+        plan_version=report.analysis.version,
+        question_digest=question_digest(report),
+        inputs_digest=inputs_digest(report),
+        libraries=[f"numpy {np.__version__}", f"scipy {scipy.__version__}"],
     )
     if links.version:
         message.stitching = STITCHING_OF[links.stitching]
@@ -65,120 +112,107 @@ def _provenance(report: ExperimentReport, engine_version: str) -> results_pb2.Pr
     return message
 
 
-def _sample_ratio(report: ExperimentReport) -> results_pb2.SampleRatioCheck:
+def _sample_ratio(report: ExperimentReport) -> pb.SampleRatioCheck:
     check = report.sample_ratio
-    return results_pb2.SampleRatioCheck(
-        chi_square=_scalar(check.statistic),
+    return pb.SampleRatioCheck(
+        chi_square=encode_scalar(check.statistic),
         degrees_of_freedom=check.dof,
-        p_value=_scalar(check.p_value),
+        p_value=encode_scalar(check.p_value),
         alert=check.alert,
         alert_level=ALERT_BELOW,
     )
 
 
-def _metric_results(report: ExperimentReport, metric: MetricReport) -> results_pb2.MetricResults:
-    definition = metric.metric.definition
-    return results_pb2.MetricResults(
-        metric=resource_name(metric.metric.project, "metrics", metric.metric.metric_id),
-        metric_version=metric.metric.version,
-        kind=KIND_OF[definition.kind],
-        arms=[_arm(report, metric, arm) for arm in range(len(report.plan.arms))],
-        comparisons=[_comparison(report, metric, i) for i in range(len(metric.treatments))],
+def _metric_results(
+    report: ExperimentReport, asked: Asked, found: Settled | Failure
+) -> pb.MetricResults:
+    metric = asked.metric
+    message = pb.MetricResults(
+        metric=resource_name(metric.project, "metrics", metric.metric_id),
+        metric_version=metric.version,
+        kind=KIND_OF[metric.definition.kind],
+        role=ROLE_OF[asked.role],
+        margin=asked.margin,
     )
+    if isinstance(found, Failure):
+        message.error.code, message.error.reason = found.code, found.reason
+        message.error.message = found.message
+        return message
+    message.arms.extend(_arm(report, found, arm) for arm in range(len(report.plan.arms)))
+    treatments = range(len(report.plan.treatments))
+    message.comparisons.extend(encode_comparison(report, found, index) for index in treatments)
+    message.incomplete_units.extend(found.report.incomplete)
+    adjusted = found.report.measured.adjusted
+    if adjusted is not None:
+        message.covariate_adjustment.r_squared = float(adjusted.r_squared[0])
+        message.covariate_adjustment.slopes.extend(adjusted.theta[0, 0].tolist())
+        message.covariate_adjustment.dropped = int((~adjusted.used[0]).sum())
+    return message
 
 
-def _arm(report: ExperimentReport, metric: MetricReport, arm: int) -> results_pb2.ArmEstimate:
-    arms = metric.arms
-    return results_pb2.ArmEstimate(
+def _arm(report: ExperimentReport, metric: Settled, arm: int) -> pb.ArmEstimate:
+    found = metric.report
+    arms, best = found.measured.arms[0], found.beliefs.best
+    return pb.ArmEstimate(
         variant=report.plan.arms[arm].variant,
-        units=report.observation.units[arm],
-        sum=_scalar(metric.sums[arm]),
-        mean=_number(arms.value, arms.gap, arm),
-        std_err=_number(arms.std_err, arms.spread_gap, arm),
-        variance=_number(arms.variance * arms.units, arms.spread_gap, arm),
-        probability_best=_number(metric.best.probability, metric.best.gap, arm),
+        units=int(arms.units[arm]),
+        sum=encode_scalar(float(found.measured.totals[0, arm])),
+        mean=encode_number(arms.value, arms.gap, arm),
+        std_err=encode_number(arms.std_err, arms.spread_gap, arm),
+        variance=encode_number(arms.variance * arms.units, arms.spread_gap, arm),
+        probability_best=encode_number(best.probability, best.gap, arm),
     )
 
 
-def _comparison(
-    report: ExperimentReport, metric: MetricReport, index: int
-) -> results_pb2.Comparison:
-    contrast, reading = metric.contrast, metric.reading
-    level = 1.0 - report.method.alpha
-    rates = metric.rates[index]
-    return results_pb2.Comparison(
-        variant=report.plan.arms[metric.treatments[index]].variant,
-        difference=_number(contrast.difference, contrast.gap, index),
-        std_err=_number(contrast.std_err, contrast.spread_gap, index),
-        difference_interval=_interval(reading.difference, reading.gap, index, level),
-        lift=_number(contrast.lift, contrast.lift_gap, index),
-        lift_interval=_interval(reading.lift, reading.lift_gap, index, level),
-        p_value=_number(reading.p_value, reading.gap, index),
-        degrees_of_freedom=_number(reading.dof, reading.gap, index),
-        normal_posterior=_normal(report, metric, index),
-        beta_binomial_posterior=None if _not_a_rate(rates) else _beta(rates, level),
-    )
-
-
-def _normal(report: ExperimentReport, metric: MetricReport, index: int) -> results_pb2.Posterior:
-    posterior, prior = metric.posterior, report.method.prior
-    gap, level = posterior.gap, 1.0 - report.method.alpha
-    return results_pb2.Posterior(
-        probability_better=_number(posterior.probability_to_beat, gap, index),
-        expected_loss=_number(posterior.expected_loss, gap, index),
-        credible_interval=_interval(posterior.difference, gap, index, level),
-        prior=f"normal on the lift, mean {prior.mean:g}, standard deviation {prior.std_dev:g}",
-    )
-
-
-def _not_a_rate(rates: RateComparison | NotEstimable) -> bool:
-    return rates == NotEstimable(Gap.NOT_APPLICABLE)
-
-
-def _beta(rates: RateComparison | NotEstimable, level: float) -> results_pb2.Posterior:
-    if isinstance(rates, NotEstimable):
-        missing, reason = _scalar(rates), REASON_OF[rates.gap]
-        return results_pb2.Posterior(
-            probability_better=missing,
-            expected_loss=missing,
-            credible_interval=results_pb2.Interval(level=level, not_estimable=reason),
-            prior=BETA_PRIOR,
+def _decision(decision: Decision, project: str) -> pb.Decision:
+    message = pb.Decision(variant=decision.treatment, verdict=VERDICTS[decision.verdict])
+    for reason in decision.reasons:
+        code, words = REASONS[reason.code]
+        check = reason.code is Code.QUALITY_CHECK_FAILED
+        named = reason.metric if check else resource_name(project, "metrics", reason.metric)
+        message.reasons.add(
+            code=code,
+            metric=named if reason.metric else "",
+            message=words.format(reason.metric),
         )
-    return results_pb2.Posterior(
-        probability_better=_scalar(rates.chances.probability_to_beat),
-        expected_loss=_scalar(rates.chances.expected_loss),
-        credible_interval=results_pb2.Interval(low=rates.low, high=rates.high, level=level),
-        prior=BETA_PRIOR,
+    return message
+
+
+def _peeking(report: ExperimentReport) -> list[pb.PeekingStatement]:
+    """Of the rule of record, and of two that people apply to posteriors."""
+    alpha, spread = report.alpha, report.prior.lift.std_dev
+    chance = peeking_of(PeekingRule.CHANCE, CHANCE_THRESHOLD, spread)
+    loss = peeking_of(PeekingRule.LOSS, LOSS_THRESHOLD, spread)
+    return [
+        _of_record(report.analysis.plan.rule, alpha),
+        _of_belief("probability to beat above 95% or below 5%", chance),
+        _of_belief("expected loss below 0.25% of the control", loss),
+    ]
+
+
+def _of_record(rule: AnalysisMethod, alpha: float) -> pb.PeekingStatement:
+    if rule is not AnalysisMethod.FIXED:
+        return pb.PeekingStatement(
+            rule=f"p-value below {alpha:g} by the method of record",
+            false_decisions=alpha,
+            statement=f"at most {alpha:.1%} of experiments without an effect: {ALWAYS_VALID}",
+        )
+    found = peeking_of(PeekingRule.SIGNIFICANT, 0.05, np.inf)
+    return pb.PeekingStatement(
+        rule="p-value below 0.05 by the method of record",
+        false_decisions=found.daily_looks,
+        statement=_words(found) + "; the method FIXED knows one look, at the planned end",
     )
 
 
-def _scalar(number: float | NotEstimable) -> results_pb2.Estimate:
-    if isinstance(number, NotEstimable):
-        return results_pb2.Estimate(not_estimable=REASON_OF[number.gap])
-    if not math.isfinite(number):
-        return results_pb2.Estimate(not_estimable=results_pb2.NOT_ESTIMABLE_OVERFLOW)
-    return results_pb2.Estimate(value=number)
+def _of_belief(rule: str, found: Peeking) -> pb.PeekingStatement:
+    return pb.PeekingStatement(
+        rule=rule, false_decisions=found.daily_looks, statement=_words(found)
+    )
 
 
-def _number(values: FloatArray, gaps: GapArray, index: int) -> results_pb2.Estimate:
-    gap = Gap(int(gaps[index]))
-    return _scalar(float(values[index]) if gap is Gap.NONE else NotEstimable(gap))
-
-
-def _interval(interval: Interval, gaps: GapArray, index: int, level: float) -> results_pb2.Interval:
-    gap = Gap(int(gaps[index]))
-    if gap is not Gap.NONE:
-        return results_pb2.Interval(level=level, not_estimable=REASON_OF[gap])
-    near_zero = results_pb2.NOT_ESTIMABLE_CONTROL_MEAN_NEAR_ZERO
-    if interval.shape[index] == Shape.EVERYTHING:
-        return results_pb2.Interval(
-            low_unbounded=True, high_unbounded=True, level=level, not_estimable=near_zero
-        )
-    low, high = float(interval.low[index]), float(interval.high[index])
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return results_pb2.Interval(level=level, not_estimable=results_pb2.NOT_ESTIMABLE_OVERFLOW)
-    if interval.shape[index] == Shape.OUTSIDE:
-        return results_pb2.Interval(
-            low=low, high=high, level=level, complement=True, not_estimable=near_zero
-        )
-    return results_pb2.Interval(low=low, high=high, level=level)
+def _words(found: Peeking) -> str:
+    return (
+        f"of experiments without an effect {found.one_look:.1%} at one look at the end, "
+        f"{found.daily_looks:.1%} at any of 28 daily looks"
+    )

@@ -1,6 +1,5 @@
 """Reports of whole metrics: real figures by scipy, the order of arms, and what is left out."""
 
-import datetime as dt
 import json
 from dataclasses import replace
 from fractions import Fraction
@@ -9,38 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from touchstone.results.v1 import results_pb2
-from touchstone_statistics.bayes import LiftPrior
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Mean, estimate
-from touchstone_statistics.gaps import Gap, NotEstimable
-from touchstone_statistics.health import sample_ratio
+from touchstone_statistics.gaps import Gap
 from touchstone_statistics.inference import Fixed
 from touchstone_statistics.moments import Moments
 
-from services.results.domain.exact import Cell, Sums
-from services.results.domain.measure import Measure, MetricKind
-from services.results.domain.metric import Direction, Metric, MetricDefinition
-from services.results.domain.observation import (
-    Arm,
-    DataCut,
-    ExperimentPlan,
-    Observation,
-    Slice,
-)
-from services.results.domain.report import (
-    ExperimentReport,
-    Method,
-    MetricReport,
-    RateComparison,
-    report_metric,
-)
+from services.results.domain.measure import Aggregation, Measure, MetricKind
+from services.results.domain.metric import Direction
+from services.results.domain.observation import ExperimentPlan
+from services.results.domain.reading.report import Failure, Settled
 from services.results.wire.results_encode import encode_results
+from tests.unit.results.reading import PLAN, Lab, asked, shares
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "results_hillstrom.json"
 HILLSTROM = json.loads(GOLDEN.read_text())
-NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-PLAN = ExperimentPlan("e", "user", (Arm("b", 4000), Arm("c", 2000), Arm("a", 4000)), "c", 3)
 
 
 def golden_moments(arms: dict[str, dict[str, int]]) -> Moments:
@@ -79,63 +63,64 @@ def test_hillstrom_equals_scipy(metric: str) -> None:
             assert values[index] == pytest.approx(expected[name], rel=1e-9), name
 
 
-def observed(units: tuple[int, ...], converted: tuple[int, ...]) -> Observation:
-    cells = tuple(Cell(n, (x,), (x,)) for n, x in zip(units, converted, strict=True))
-    sums = Sums((0,), (cells,))
-    return Observation((Slice(units),), (sums,), (0, 0, 0), 0, DataCut("", None))
-
-
-def report(units: tuple[int, ...], converted: tuple[int, ...], **definition: Any) -> MetricReport:
-    visit = Measure(MetricKind.PROPORTION, "visit")
-    made = replace(MetricDefinition(visit), **definition)
-    metric = Metric("p", "m", made, 1, NOW, NOW)
-    return report_metric(metric, 0, PLAN, observed(units, converted), Method(LiftPrior()))
+def report(units: tuple[int, ...], converted: tuple[int, ...], **definition: Any) -> Settled:
+    return Lab().one(units, converted, asked(**definition))
 
 
 def test_arms_keep_the_order_of_the_plan() -> None:
-    made = report((1000, 500, 1100), (130, 50, 90))
-    assert made.treatments == (0, 2)
-    assert made.sums == (130.0, 50.0, 90.0)
-    assert made.contrast.difference == pytest.approx([0.03, 90 / 1100 - 0.1])
-    assert np.argmax(made.best.probability) == 0
-    assert made.posterior.probability_to_beat[0] > 0.5 > made.posterior.probability_to_beat[1]
+    found = report((1000, 500, 1100), (130, 50, 90)).report
+    assert PLAN.treatments == (0, 2)
+    assert found.measured.totals[0].tolist() == [130.0, 50.0, 90.0]
+    assert found.contrast.difference == pytest.approx([0.03, 90 / 1100 - 0.1])
+    assert np.argmax(found.beliefs.best.probability) == 0
+    better = found.beliefs.normal.probability_to_beat
+    assert better[0] > 0.5 > better[1]
 
 
 def test_less_is_better_for_a_metric_that_should_fall() -> None:
-    rising = report((1000, 500, 1100), (130, 50, 90))
-    falling = report((1000, 500, 1100), (130, 50, 90), direction=Direction.DECREASE)
-    total = rising.posterior.probability_to_beat + falling.posterior.probability_to_beat
+    rising = report((1000, 500, 1100), (130, 50, 90)).report.beliefs
+    falling = report((1000, 500, 1100), (130, 50, 90), direction=Direction.DECREASE).report.beliefs
+    total = rising.normal.probability_to_beat + falling.normal.probability_to_beat
     assert total == pytest.approx([1.0, 1.0])
     assert np.argmax(falling.best.probability) == 2
-    for up, down in zip(rising.rates, falling.rates, strict=True):
-        assert isinstance(up, RateComparison)
-        assert isinstance(down, RateComparison)
-        assert up.chances.probability_to_beat + down.chances.probability_to_beat == pytest.approx(1)
-        assert (up.low, up.high) == (down.low, down.high)
+    up, down = rising.rates, falling.rates
+    assert up is not None
+    assert down is not None
+    total = up.chances.probability_to_beat + down.chances.probability_to_beat
+    assert total == pytest.approx([1.0, 1.0])
+    assert up.difference.low.tolist() == down.difference.low.tolist()
 
 
 def test_an_arm_without_units_leaves_the_others_their_comparison() -> None:
-    made = report((1000, 500, 0), (130, 50, 0))
-    assert made.contrast.gap.tolist() == [Gap.NONE, Gap.NO_UNITS]
-    assert made.rates[1] == NotEstimable(Gap.NO_UNITS)
-    assert isinstance(made.rates[0], RateComparison)
-    assert set(made.best.gap) == {Gap.NO_UNITS}
+    found = report((1000, 500, 0), (130, 50, 0)).report
+    assert found.contrast.gap.tolist() == [Gap.NONE, Gap.NO_UNITS]
+    assert found.beliefs.rates is not None
+    assert found.beliefs.rates.gap.tolist() == [Gap.NONE, Gap.NO_UNITS]
+    assert set(found.beliefs.best.gap) == {Gap.NO_UNITS}
 
 
-def test_a_mean_has_no_beta_posterior() -> None:
-    made = report((10, 10, 10), (3, 3, 3), measure=Measure(MetricKind.MEAN, "buy"))
-    assert set(made.rates) == {NotEstimable(Gap.NOT_APPLICABLE)}
+def test_a_mean_has_no_posterior_of_rates_or_counts() -> None:
+    summed = report((10, 10, 10), (3, 3, 3), measure=Measure(MetricKind.MEAN, "buy"))
+    assert summed.report.beliefs.rates is None
+    assert summed.report.beliefs.counts is None
+
+
+def test_a_count_has_a_posterior_of_events_a_unit() -> None:
+    counting = Measure(MetricKind.MEAN, "buy", aggregation=Aggregation.COUNT)
+    counts = report((1000, 1000, 1000), (300, 300, 360), measure=counting).report.beliefs.counts
+    assert counts is not None
+    low, high = counts.chances.probability_to_beat
+    assert low == pytest.approx(0.5, abs=1e-6)
+    # Two Gamma posteriors of 361 and 301 events, by the normal approximation of their logarithms.
+    assert high == pytest.approx(
+        stats.norm.cdf(np.log(1.2) / np.hypot(361**-0.5, 301**-0.5)), abs=0.002
+    )
 
 
 def test_a_lift_outside_two_ends_is_sent_as_a_complement() -> None:
-    made = report((3000, 500, 3000), (2500, 2, 3))
-    assert made.reading.lift.shape[0] == 2
-    assert made.reading.lift.excludes(0.0)[0]
-    seen = observed((3000, 500, 3000), (2500, 2, 3))
-    whole = ExperimentReport(
-        PLAN, seen, (made,), sample_ratio(np.array(seen.units, float), PLAN.weights), made_by()
-    )
-    interval = encode_results(whole, "p", "1").metrics[0].comparisons[0].lift_interval
+    units, converted = (3000, 500, 3000), (2500, 2, 3)
+    made = Lab().read(units, [shares(units, converted)], [asked()])
+    interval = encode_results(made, "p", "1").metrics[0].comparisons[0].lift_interval
     assert interval.complement
     assert interval.low < 0 < interval.high
     assert not interval.low_unbounded
@@ -143,5 +128,38 @@ def test_a_lift_outside_two_ends_is_sent_as_a_complement() -> None:
     assert interval.not_estimable == results_pb2.NOT_ESTIMABLE_CONTROL_MEAN_NEAR_ZERO
 
 
-def made_by() -> Method:
-    return Method(LiftPrior())
+def test_a_metric_that_failed_says_so_and_leaves_the_others_theirs() -> None:
+    units = (1000, 500, 1100)
+    failure = Failure("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED", "too large")
+    made = Lab().read(units, [failure, shares(units, (130, 50, 90))], [asked("bad"), asked("good")])
+    bad, good = encode_results(made, "p", "1").metrics
+    assert (bad.error.code, bad.error.reason) == ("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED")
+    assert not bad.comparisons
+    assert len(good.comparisons) == 2
+    assert not good.HasField("error")
+
+
+def test_sums_that_make_no_sense_are_the_error_of_their_metric() -> None:
+    units = (1000, 500, 1100)
+    columns = [shares(units, (130, 50, 1200)), shares(units, (130, 50, 90))]
+    made = Lab().read(units, columns, [asked("bad"), asked("good")])
+    bad, good = encode_results(made, "p", "1").metrics
+    assert bad.error.code == "INTERNAL"
+    assert "1200" not in bad.error.message
+    assert good.comparisons[0].p_value.value > 0
+
+
+def test_equal_inputs_have_equal_digests_and_others_have_others() -> None:
+    units = (1000, 500, 1100)
+
+    def digests(count: int, plan: ExperimentPlan = PLAN) -> tuple[str, str]:
+        made = Lab(plan).read(units, [shares(units, (130, 50, count))], [asked()])
+        provenance = encode_results(made, "p", "1").provenance
+        return provenance.question_digest, provenance.inputs_digest
+
+    assert digests(90) == digests(90)
+    assert digests(90)[0] == digests(91)[0]
+    assert digests(90)[1] != digests(91)[1]
+    other = replace(PLAN, control="a")
+    assert digests(90, other)[0] != digests(90)[0]
+    assert digests(90, other)[1] == digests(90)[1]

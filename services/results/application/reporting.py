@@ -1,0 +1,130 @@
+"""From what was seen to a report: each metric by itself, then all of them together."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from touchstone_statistics.health import sample_ratio
+
+from services.results.application.observing import Observed
+from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan, StoredPlan
+from services.results.domain.look import Look, LookKey
+from services.results.domain.observation import ExperimentPlan
+from services.results.domain.reading.beliefs import Believing, Prior
+from services.results.domain.reading.deciding import Standing, decisions
+from services.results.domain.reading.families import correct
+from services.results.domain.reading.looking import Looking, Place
+from services.results.domain.reading.report import (
+    Asked,
+    ExperimentReport,
+    Failure,
+    How,
+    MetricReport,
+    Settled,
+)
+from services.results.domain.reading.rules import Rule
+from services.results.domain.reading.single import report_metric
+from shared.errors import DomainError
+
+_LOG = logging.getLogger("touchstone.results")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a report is a function of, besides how it is read."""
+
+    plan: ExperimentPlan
+    stored: StoredPlan
+    asked: tuple[Asked, ...]
+    observed: Observed
+    kept: Mapping[LookKey, Sequence[Look]]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How it is read: error probability, methods beside the plan's, belief, and where looks go."""
+
+    alpha: float
+    others: tuple[AnalysisMethod, ...]
+    prior: Prior
+    place: Place
+
+
+def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, ...]]:
+    """The report, and the looks that have to be kept before it is shown."""
+    plan, base = inputs.plan, inputs.observed.base
+    analysis = replace(inputs.stored.plan, alpha=terms.alpha)
+    # Numbers beyond a double become infinite and are reported as such, not warned about.
+    with np.errstate(all="ignore"):
+        found = [_one(inputs, terms, index) for index in range(len(inputs.asked))]
+        metrics = tuple(zip(inputs.asked, _settled(inputs.asked, found, analysis), strict=True))
+        check = sample_ratio(np.array(base.units, dtype=np.float64), plan.weights)
+        standing = Standing(
+            units=sum(base.units),
+            data_time=base.cut.data_time or base.cut.commit_time,
+            planned_end=plan.planned_end,
+            sample_ratio_alert=check.alert,
+        )
+        whole = ExperimentReport(
+            plan=plan,
+            analysis=inputs.stored,
+            alpha=terms.alpha,
+            observation=base,
+            metrics=metrics,
+            sample_ratio=check,
+            decisions=decisions(plan, analysis, metrics, standing),
+            prior=terms.prior,
+        )
+    read = [one for one in found if isinstance(one, MetricReport)]
+    return whole, tuple(look for one in read for look in one.looked.new)
+
+
+def _one(inputs: Inputs, terms: Terms, index: int) -> MetricReport | Failure:
+    """One metric; what goes wrong with it is its own."""
+    asked, seen = inputs.asked[index], inputs.observed.of[index]
+    if isinstance(seen, Failure):
+        return seen
+    try:
+        return report_metric(asked, seen, inputs.plan, _how(inputs, terms, asked), inputs.kept)
+    except DomainError as error:
+        return Failure(error.code.value, error.reason, error.message)
+    except Exception:  # noqa: BLE001  whatever it is, it is of this metric alone
+        # A defect in the reading of one metric must not take the others away.
+        _LOG.exception("the metric could not be read", extra={"metric": asked.metric.metric_id})
+        message = "the metric could not be read; the log of the service says why"
+        return Failure("INTERNAL", "INTERNAL", message)
+
+
+def _how(inputs: Inputs, terms: Terms, asked: Asked) -> How:
+    plan, analysis = inputs.plan, inputs.stored.plan
+    total, control = plan.weights.sum(), plan.weights[plan.control_index]
+    shares = tuple(float((control + plan.weights[arm]) / total) for arm in plan.treatments)
+    return How(
+        looking=Looking(
+            rule=Rule(analysis.rule, analysis, shares),
+            alpha=terms.alpha,
+            place=replace(terms.place, metric_id=asked.metric.metric_id),
+        ),
+        others=terms.others,
+        believing=Believing(terms.prior, terms.alpha, analysis.practical_equivalence),
+    )
+
+
+def _settled(
+    asked: Sequence[Asked], found: Sequence[MetricReport | Failure], analysis: AnalysisPlan
+) -> list[Settled | Failure]:
+    """Families over the metrics that could be read."""
+    read = [one for one in found if isinstance(one, MetricReport)]
+    roles = [
+        one.role for one, made in zip(asked, found, strict=True) if isinstance(made, MetricReport)
+    ]
+    corrected = iter(
+        correct(
+            [one.looked.reading.p_value for one in read],
+            [one.looked.reading.gap for one in read],
+            roles,
+            analysis,
+        )
+    )
+    return [one if isinstance(one, Failure) else one.settled(next(corrected)) for one in found]

@@ -1,0 +1,1 @@
+"""From exact sums to what they say: estimates, readings, corrections, beliefs, decisions."""

@@ -1,0 +1,94 @@
+"""The arms of one metric as estimates: of record, without covariates, without the cap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from touchstone_statistics.adjust import Adjusted, adjust
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.estimand import Estimand, Estimate, Mean, Ratio, estimate
+from touchstone_statistics.gaps import FloatArray
+from touchstone_statistics.moments import Moments
+
+from services.results.domain.measure import Column, ColumnRole, Measure, MetricKind
+from services.results.domain.observation import ExperimentPlan, Observation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """One metric over slices and arms; estimates have the axes slices, arms.
+
+    `plain` has no covariates; `adjusted` is None where none were used. `uncapped` is None where
+    the metric has no cap. `totals` has the axes slices, arms and is the sum of the value column.
+    """
+
+    measure: Measure
+    moments: Moments
+    plain: Estimate
+    adjusted: Adjusted | None
+    uncapped: Estimate | None
+    totals: FloatArray
+
+    @property
+    def arms(self) -> Estimate:
+        """The estimates of record."""
+        return self.plain if self.adjusted is None else self.adjusted.joint.arms
+
+    def contrast(self, plan: ExperimentPlan, null_lift: float = 0.0) -> Contrast:
+        """Each treatment against the control, of record; axes slices, treatments."""
+        if self.adjusted is not None:
+            return self.adjusted.joint.contrast(plan.control_index, null_lift)
+        return replace(plain_contrast(self.plain, plan), null_lift=null_lift)
+
+
+def plain_contrast(arms: Estimate, plan: ExperimentPlan) -> Contrast:
+    """Each treatment against the control, of independent arms."""
+    control = plan.control_index
+    return Contrast(arms[..., control : control + 1], arms[..., list(plan.treatments)])
+
+
+def measured(measure: Measure, index: int, observation: Observation) -> Measured:
+    """The arms of the measure that was number `index` of the question."""
+    sums = observation.sums[index]
+    moments = sums.moments
+    own = of_record(measure)
+    plain = estimate(moments, own)
+    covariates = covariates_of(measure)
+    adjusted = adjust(moments, own, covariates) if covariates else None
+    if adjusted is not None and not adjusted.used.any():
+        adjusted = None
+    uncapped = None if measure.cap is None else estimate(moments, _estimand(measure, False))
+    return Measured(measure, moments, plain, adjusted, uncapped, sums.totals[..., 0])
+
+
+def of_record(measure: Measure) -> Estimand:
+    """What is estimated of each arm: capped where the metric has a cap."""
+    return _estimand(measure, measure.cap is not None)
+
+
+def _estimand(measure: Measure, capped: bool) -> Estimand:
+    if measure.kind is MetricKind.FUNNEL:
+        return Mean(place(measure, Column(ColumnRole.STEP, len(measure.steps) - 1)))
+    above = ColumnRole.CAPPED_VALUE if capped else ColumnRole.VALUE
+    value = place(measure, Column(above))
+    if measure.denominator is None:
+        return Mean(value)
+    below = ColumnRole.CAPPED_DENOMINATOR if capped else ColumnRole.DENOMINATOR
+    return Ratio(value, place(measure, Column(below)))
+
+
+def covariates_of(measure: Measure) -> Sequence[Estimand]:
+    """What is known of a unit from before its exposure, as estimands of its columns.
+
+    The covariate of a ratio is the same ratio before (Deng, Xu, Kohavi and Walker 2013).
+    """
+    columns = [c for c in measure.columns if c.role is ColumnRole.COVARIATE]
+    places = [place(measure, column) for column in columns]
+    if measure.denominator is None or not places:
+        return [Mean(one) for one in places]
+    above, below, *further = places
+    return [Ratio(above, below), *(Mean(one) for one in further)]
+
+
+def place(measure: Measure, column: Column) -> int:
+    """Where a column of the measure stands among its columns."""
+    return measure.columns.index(column)

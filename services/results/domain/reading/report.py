@@ -1,0 +1,129 @@
+"""What a report holds: every metric by itself, then families and decisions over all."""
+
+from dataclasses import dataclass, replace
+
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.decide import Decision
+from touchstone_statistics.health import SampleRatio
+from touchstone_statistics.inference import Reading
+
+from services.results.domain.analysis_plan import AnalysisMethod, StoredPlan
+from services.results.domain.measure import Measure
+from services.results.domain.metric import Direction, Metric, MetricRole
+from services.results.domain.observation import ExperimentPlan, Observation
+from services.results.domain.reading.beliefs import Beliefs, Believing, Prior
+from services.results.domain.reading.families import Corrected
+from services.results.domain.reading.looking import Looked, Looking
+from services.results.domain.reading.measured import Measured
+from services.results.domain.reading.rules import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a metric has no result: a canonical code, a reason and a message."""
+
+    code: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One metric as it is wanted: with its role and margin in this experiment."""
+
+    metric: Metric
+    role: MetricRole
+    margin: float
+
+    @property
+    def increase(self) -> bool:
+        """Whether more is better."""
+        return self.metric.definition.direction is Direction.INCREASE
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a metric is read: the rule of record, methods beside it, and belief."""
+
+    looking: Looking
+    others: tuple[AnalysisMethod, ...]
+    believing: Believing
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of record."""
+        return self.looking.rule
+
+    def measure(self, asked: Asked) -> Measure:
+        """What was asked of the log for a metric."""
+        return measure_of(asked, self.rule.plan.variance_reduction)
+
+
+def measure_of(asked: Asked, variance_reduction: bool) -> Measure:
+    """The measure of a metric, without covariates where the plan wants none."""
+    measure = asked.metric.definition.measure
+    return measure if variance_reduction else replace(measure, lookback=None, covariates=())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside:
+    """A contrast and what one method says of it, beside the reading of record.
+
+    `method` None is the score test.
+    """
+
+    method: AnalysisMethod | None
+    contrast: Contrast
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MetricReport:
+    """One metric over all arms. Arrays of comparisons have one axis of treatments.
+
+    `contrast` is of the data of the cut, and `sliced` has an axis of slices before; `looked` holds
+    the reading of record, which may be of an earlier look. `guarded` reads whether a treatment is
+    not worse by the margin, one-sided.
+    """
+
+    asked: Asked
+    measured: Measured
+    sliced: Contrast
+    contrast: Contrast
+    looked: Looked
+    beliefs: Beliefs
+    beside: tuple[Beside, ...]
+    unadjusted: Beside | None
+    uncapped: Beside | None
+    guarded: Reading | None
+    incomplete: tuple[int, ...]
+
+    def settled(self, corrected: Corrected) -> "Settled":
+        """With its place among all metrics: read at the level that the correction leaves it."""
+        return Settled(self, corrected, self.looked.at_level(corrected.level))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Settled:
+    """A metric after correction, with the intervals that agree."""
+
+    report: MetricReport
+    corrected: Corrected
+    adjusted: Reading
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExperimentReport:
+    """What an experiment shows: a function of plans, observation, metrics and looks only.
+
+    `metrics` follows the order in which they were asked for; one that failed has a Failure.
+    """
+
+    plan: ExperimentPlan
+    analysis: StoredPlan
+    alpha: float
+    observation: Observation
+    metrics: tuple[tuple[Asked, Settled | Failure], ...]
+    sample_ratio: SampleRatio
+    decisions: tuple[Decision, ...]
+    prior: Prior

@@ -1,0 +1,113 @@
+"""One metric: its arms, its comparisons by the rule of record and by others, what is believed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from touchstone_statistics.cells import Cells
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.inference import Reading
+from touchstone_statistics.margins import not_worse, toward
+from touchstone_statistics.proportions import Proportions
+
+from services.results.domain.analysis_plan import AnalysisMethod
+from services.results.domain.look import Look, LookKey
+from services.results.domain.metric import MetricRole
+from services.results.domain.observation import ExperimentPlan, Observation
+from services.results.domain.reading.beliefs import believe, is_share
+from services.results.domain.reading.looking import Looked, look_at
+from services.results.domain.reading.measured import Measured, measured, plain_contrast
+from services.results.domain.reading.report import Asked, Beside, How, MetricReport
+
+SMALL_CELL = 10.0
+"""A proportion is also read by the score test where a cell expects fewer units than this."""
+
+
+def report_metric(
+    asked: Asked,
+    seen: tuple[Observation, int],
+    plan: ExperimentPlan,
+    how: How,
+    kept: Mapping[LookKey, Sequence[Look]],
+) -> MetricReport:
+    """Everything about one metric, whose measure has a number in the observation."""
+    observation, index = seen
+    found = measured(how.measure(asked), index, observation)
+    sliced = found.contrast(plan)
+    contrast = all_units(sliced)
+    variants = [plan.arms[arm].variant for arm in plan.treatments]
+    looked = look_at(how.looking, contrast, variants, kept)
+    return MetricReport(
+        asked=asked,
+        measured=found,
+        sliced=sliced,
+        contrast=contrast,
+        looked=looked,
+        beliefs=believe(found, contrast, plan, how.believing, asked.increase),
+        beside=_beside(how, found, contrast),
+        unadjusted=_without_covariates(how, found, plan),
+        uncapped=_without_cap(how, found, plan),
+        guarded=_guarded(asked, looked, how.believing.alpha),
+        incomplete=observation.incomplete[index] if observation.incomplete else (),
+    )
+
+
+def all_units(contrast: Contrast) -> Contrast:
+    """The first slice, with one axis of treatments."""
+    shape = contrast.difference.shape
+    return replace(
+        contrast,
+        control=contrast.control[0],
+        treatment=contrast.treatment[0],
+        covariance=np.broadcast_to(contrast.covariance, shape)[0],
+        null_lift=np.broadcast_to(contrast.null_lift, shape)[0],
+        freedom=None if contrast.freedom is None else np.broadcast_to(contrast.freedom, shape)[0],
+    )
+
+
+def _beside(how: How, found: Measured, contrast: Contrast) -> tuple[Beside, ...]:
+    """What other methods say of the data of the cut, and the score test where cells are small."""
+    alpha = how.believing.alpha
+    readings = [
+        Beside(method, contrast, replace(how.rule, method=method).read(contrast, (), alpha))
+        for method in how.others
+        if method is not how.rule.method and method is not AnalysisMethod.GROUP_SEQUENTIAL
+    ]
+    if is_share(found) and found.adjusted is None:
+        small = Cells.of(contrast).smallest_expected < SMALL_CELL
+        if np.any(small):
+            score = Proportions(alpha, below=np.inf).read(contrast)
+            readings.append(Beside(None, contrast, score))
+    return tuple(readings)
+
+
+def _guarded(asked: Asked, looked: Looked, alpha: float) -> Reading | None:
+    """The one-sided reading of whether a guardrail is not worse by its margin."""
+    if asked.role is not MetricRole.GUARDRAIL or not asked.margin:
+        return None
+    against = not_worse(looked.contrast, asked.margin, asked.increase)
+    return looked.rule.read(against, looked.boundaries, alpha, toward(asked.increase))
+
+
+def _without_covariates(how: How, found: Measured, plan: ExperimentPlan) -> Beside | None:
+    """The data of the cut without covariates; None where none were used."""
+    if found.adjusted is None:
+        return None
+    return at_any_look(how, all_units(plain_contrast(found.plain, plan)))
+
+
+def _without_cap(how: How, found: Measured, plan: ExperimentPlan) -> Beside | None:
+    """The data of the cut without the cap; None where there is none."""
+    if found.uncapped is None:
+        return None
+    return at_any_look(how, all_units(plain_contrast(found.uncapped, plan)))
+
+
+def at_any_look(how: How, contrast: Contrast) -> Beside:
+    """The data of the cut by the rule of record where it takes no looks, else by one that holds at
+    every look without a ledger.
+    """
+    fixed = how.rule.method is AnalysisMethod.FIXED
+    method = AnalysisMethod.FIXED if fixed else AnalysisMethod.ANYTIME
+    reading = replace(how.rule, method=method).read(contrast, (), how.believing.alpha)
+    return Beside(method, contrast, reading)
