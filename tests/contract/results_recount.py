@@ -252,3 +252,14 @@ def moments_of(rows: Sequence[Sequence[Fraction]], columns: int) -> tuple[int, A
         for i in range(columns)
     ]
     return n, np.array([float(mean) for mean in means]), np.array(spread)
+
+
+def event_values(unit: Unit, events: Sequence[Row], measure: Measure) -> list[float]:
+    """The values of the events that a quantile of events is over."""
+    rows = _in_window(unit, _of_source(unit, events, measure.source), measure)
+    currency = measure.currency
+    return [
+        row["value"]
+        for row in rows
+        if row.get("value") is not None and currency in ("", row.get("currency"))
+    ]

@@ -19,12 +19,14 @@ from services.results.adapters.lake.groups import (
     slices_of,
     sums_of,
 )
-from services.results.adapters.lake.parts import needed_age, parts_of
+from services.results.adapters.lake.parts import Nature, needed_age, parts_of
+from services.results.adapters.lake.quantiles import Sample, ranked, reads_events_again
 from services.results.adapters.lake.reading import Shown, layouts_of, reading_of, since
 from services.results.adapters.lake.slices import Sliced, sliced
 from services.results.adapters.lake.sums import Wanted
 from services.results.adapters.lake.values import joined_events, unit_values
 from services.results.domain.observation import Links, Observation, Question
+from services.results.domain.ordered import Ranked
 from shared.identity.ownership import Ownership
 from shared.identity.reader import IdentityReader
 from shared.lake.snapshot import EventTables
@@ -60,6 +62,7 @@ class _Measured:
     grouped: Grouped
     layouts: tuple[Layout, ...] = ()
     ambiguous: int = 0
+    ranked: tuple[Ranked | None, ...] = ()
 
 
 def _observed(
@@ -88,6 +91,7 @@ def _observed(
         ),
         forced_units=left_out["forced"],
         incomplete=incomplete(found.grouped, question),
+        ranked=found.ranked,
     )
 
 
@@ -107,10 +111,14 @@ def _measured(conversions: ir.Table, asked: _Asked, slices: Sliced, shown: Shown
     owned = narrow_events(conversions, catalogue, since(asked.start_us, question), asked.ownership)
     reading = reading_of(owned.rows, parts, catalogue)
     joined = joined_events(owned.rows, slices.units, reading)
+    if reads_events_again(question) or any(part.nature is Nature.DEPTH for part in parts):
+        joined = stored("joined", joined)
     values = stored("unit_values", unit_values(joined, slices.columns, reading))
     layouts = layouts_of(values, question, reading, shown)
     sums = sums_of(values, slices, Wanted(layouts, shown.data_us))
-    return _Measured(Grouped(shown.grouped.counts, sums), layouts, owned.ambiguous)
+    grouped = Grouped(shown.grouped.counts, sums)
+    sample = Sample(values, joined, slices, grouped, reading, shown.data_us)
+    return _Measured(grouped, layouts, owned.ambiguous, ranked(question, sample))
 
 
 def _left_out(every: ir.Table) -> ir.Table:

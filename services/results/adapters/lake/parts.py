@@ -2,7 +2,7 @@
 
 import datetime as dt
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.results.domain.measure import (
     Aggregation,
@@ -123,6 +123,9 @@ def _value(measure: Measure, source: Source, span: Span) -> Part:
         return _any(source, span)
     if measure.kind is MetricKind.TIME_TO_EVENT:
         return Part(Nature.SAVED, span, _plain(source))
+    if measure.of_events:
+        # Its quantile is over the values of the events, however those of a unit are added up.
+        source = replace(source, aggregation=Aggregation.SUM)
     return _aggregate(source, span)
 
 

@@ -49,9 +49,6 @@ def unit_values(joined: ir.Table, keys: tuple[str, ...], reading: Reading) -> ir
     the parts, in the steps of their events. A unit without events has no row and is 0 everywhere.
     """
     deep = [(n, part) for n, part in enumerate(reading.parts) if part.nature is Nature.DEPTH]
-    if deep:
-        # The funnels read the same events again.
-        joined = stored("joined", joined)
     numbers = {
         f"x_{n}": _number(joined, part, reading)
         for n, part in enumerate(reading.parts)
@@ -66,7 +63,7 @@ def unit_values(joined: ir.Table, keys: tuple[str, ...], reading: Reading) -> ir
 
 
 def _number(joined: ir.Table, part: Part, reading: Reading) -> ir.Column:
-    counts = reading.catalogue.is_of(joined, part.source) & _within(joined, part.span)
+    counts = reading.catalogue.is_of(joined, part.source) & within(joined, part.span)
     if part.nature is Nature.FLAG:
         return counts.any().cast("int8")
     if part.nature is Nature.SAVED:
@@ -105,7 +102,8 @@ def _in_time(joined: ir.Table, whole: ir.NumericColumn) -> ir.StructColumn:
     return ibis.struct({"us": joined.us, "value": whole})
 
 
-def _within(joined: ir.Table, span: Span) -> ir.BooleanValue:
+def within(joined: ir.Table, span: Span) -> ir.BooleanValue:
+    """Whether an event is in a span since the first exposure of its unit."""
     conditions = [joined.since >= span.low]
     if span.high is not None:
         conditions.append(joined.since <= span.high)
@@ -118,10 +116,10 @@ def _depth(joined: ir.Table, part: Part, catalogue: Catalogue) -> ir.Table:
     To take each step as early as it can be leaves the most time for the rest, so no other choice
     of events gets further.
     """
-    within = joined.filter(_within(joined, part.span))
+    inside = joined.filter(within(joined, part.span))
     reached: list[ir.Table] = []
     for source in part.steps:
-        events = within.filter(catalogue.is_of(within, source)).select("unit_key", "since")
+        events = inside.filter(catalogue.is_of(inside, source)).select("unit_key", "since")
         if reached:
             before = reached[-1].rename({"at_before": "since"})
             both = events.join(before, "unit_key")
