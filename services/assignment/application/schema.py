@@ -1,7 +1,7 @@
 """What a project declares: its unit types and attributes.
 
 A project that declares none may use any. From the first declaration on, what is made or changed may
-use only what is declared; what stands already goes on.
+use only what is declared, or in the case of unit types what something that stands is about.
 """
 
 from collections.abc import Mapping
@@ -46,11 +46,14 @@ class CreateAttribute:
 def require_declared_unit_type(
     configuration: Configuration, project: str, unit_type: str, field: str = "unit_type"
 ) -> None:
-    """INVALID_ARGUMENT naming `field` when the project declares unit types and not this one."""
+    """INVALID_ARGUMENT naming `field` when the project declares unit types and not this one.
+
+    One that was in use before the first declaration goes on: what is about it may grow.
+    """
     if configuration.unit_types.get(project, unit_type) is not None:
         return
     declared = [found.resource_id for found in configuration.unit_types.page(project, "", 20)]
-    if declared:
+    if declared and not users_of_unit_type(configuration.load(project), unit_type):
         raise errors.invalid(
             field,
             unit_type,

@@ -227,6 +227,18 @@ def test_a_forced_variant_comes_with_its_value_and_counts_when_nothing_runs() ->
     assert evaluator.explain("button", Subject({"user": "u2"})).detail.startswith("no variant")
 
 
+def test_a_variant_that_was_given_up_is_forced_all_the_same() -> None:
+    rule = ruling.experiment()
+    for variant in rule.variants:
+        variant.dropped = True
+    rule.forced.add(unit_type="user", unit_id="u1", variant="green")
+    evaluator = ruling.evaluator(rule)
+    forced = evaluator.decide("button", Subject({"user": "u1"}))
+    assert (forced.variant, forced.reason, forced.value) == ("green", Reason.FORCED, "green")
+    other = evaluator.decide("button", Subject({"user": "u2"}))
+    assert (other.variant, other.reason) == (None, Reason.VARIANT_DROPPED)
+
+
 def test_only_variants_of_the_experiment_can_be_forced() -> None:
     rule = ruling.experiment()
     rule.forced.add(unit_type="user", unit_id="u1", variant="blue")

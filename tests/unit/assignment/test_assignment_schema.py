@@ -100,6 +100,20 @@ def test_what_stands_before_a_declaration_goes_on(stored: Stored) -> None:
     assert stored.move("old", State.RUNNING).state is State.RUNNING
 
 
+@pytest.mark.parametrize("use", USES)
+def test_a_unit_type_that_was_in_use_before_the_first_declaration_stays_usable(
+    stored: Stored, use: str
+) -> None:
+    stored.layer("before", unit_type="device")
+    stored.layer("customers")
+    declare(stored, "shop")
+    USES[use](stored, "device")
+    with pytest.raises(DomainError, match="'phone'; allowed: a unit type that the project declare"):
+        stored.layer("y", unit_type="phone")
+    declare(stored, "device")
+    assert list(stored.load().unit_types) == ["device", "shop"]
+
+
 def test_an_unused_unit_type_is_deleted_and_was_there_before(stored: Stored) -> None:
     declare(stored, "user", "device")
     delete_unit_type(stored, "device", etag="v2")
