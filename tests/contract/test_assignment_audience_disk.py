@@ -86,6 +86,27 @@ def test_a_restored_configuration_decides_by_its_lists(tmp_path, kept) -> None:
     assert decision.reason is Reason.NOT_TARGETED
 
 
+@pytest.mark.parametrize("damage", [b"", CONTENT[:-1], CONTENT[:8] + b"x" + CONTENT[9:]])
+def test_a_damaged_list_is_read_from_the_store_again_and_never_served(
+    tmp_path, caplog, damage
+) -> None:
+    store = Store(CONTENT)
+    lists = DiskIdLists(store, tmp_path)
+    assert lists.anywhere(DIGEST) == CONTENT
+    (tmp_path / DIGEST).write_bytes(damage)
+    store.away = True
+    with pytest.raises(DomainError) as refused:
+        lists.anywhere(DIGEST)
+    assert refused.value.code is Code.UNAVAILABLE
+    assert "a kept id list is damaged" in [record.message for record in caplog.records]
+    store.away = False
+    assert lists.anywhere(DIGEST) == CONTENT
+    assert store.reads == 2
+    store.away = True
+    assert lists.anywhere(DIGEST) == CONTENT
+    assert (tmp_path / DIGEST).read_bytes() == CONTENT
+
+
 def test_what_was_used_longest_ago_makes_room(tmp_path) -> None:
     contents = [written([number]) for number in range(4)]
     lists = DiskIdLists(Store(*contents), tmp_path, max_bytes=16)

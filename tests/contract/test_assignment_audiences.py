@@ -273,6 +273,24 @@ async def test_of_two_commits_at_once_one_is_kept_whole(world) -> None:
     assert one != two
 
 
+async def test_who_belongs_is_asked_of_lists_and_of_rules_that_name_them(world) -> None:
+    await world.demo.make("vip", listed())
+    await world.demo.make(
+        "guest", rule({"all": {"conditions": [CANADA, {"negated": asking("vip")}]}})
+    )
+    people = unit("in", country="CA"), unit("out", country="CA"), unit("out", country="FR")
+    assert await world.demo.members("vip", *people) == [False, False, False]
+    await world.demo.upload("vip", ["in", "other"])
+    assert await world.demo.members("vip", *people) == [False, False, False]
+    await world.demo.commit("vip")
+    assert await world.demo.members("vip", *people) == [True, False, False]
+    assert await world.demo.members("guest", *people) == [False, True, False]
+    await world.demo.upload("vip", ["out"], name="second")
+    await world.demo.commit("vip", name="second")
+    assert await world.demo.members("vip", *people) == [False, True, True]
+    assert await world.demo.members("guest", *people) == [True, False, False]
+
+
 async def test_rules_and_lists_are_not_mixed(world) -> None:
     await world.demo.make("vip", listed())
     await world.demo.make("canada", rule(CANADA))
