@@ -51,7 +51,7 @@ class Heterogeneity:
 
     `i_squared` is the share of the variation between estimates that is not chance, `pooled` the
     effect weighted by precision and `spread` the estimated standard deviation of true effects
-    (DerSimonian and Laird 1986, equation 8). With less than two effects `gap` says so.
+    (DerSimonian and Laird 1986). With less than two effects `gap` says so.
     """
 
     statistic: FloatArray
@@ -69,7 +69,7 @@ def heterogeneity(effects: Effects) -> Heterogeneity:
 
     Source: Cochran (1954), "The combination of estimates from different experiments": the
     weighted sum of squares around the pooled effect is chi-squared with one degree of freedom
-    less than there are effects. I squared of Higgins and Thompson (2002), equation 10. Assumes
+    less than there are effects. I squared of Higgins and Thompson (2002). Assumes
     independent, nearly normal effects with variances that are known well; with few units a
     segment the test rejects a little too often.
     """
@@ -121,7 +121,7 @@ def shrink(effects: Effects, alpha: float = 0.05) -> Shrunken:
     usable = enough & (w > 0)
     gap = np.where(enough, effects.gap, Gap.NOT_APPLICABLE).astype(np.uint8)
     variance = np.where(usable, effects.variance, np.inf)
-    spread, mass = _spread_nodes(np.where(usable, y, 0.0), variance)
+    spread, mass = spread_nodes(np.where(usable, y, 0.0), variance)
     mean, var = _given_spread(np.where(usable, y, 0.0), variance, spread)
     mass = mass[..., None]
     value = (mass * mean).sum(axis=-2)
@@ -151,8 +151,10 @@ def _given_spread(
     return mean, own + pull**2 / total
 
 
-def _spread_nodes(y: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
+def spread_nodes(y: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Quadrature nodes of the spread and their posterior mass (equation 5.21).
+
+    Effects are on the last axis, those with an infinite variance missing, and so are the nodes.
 
     On u in (0, 1) with spread = scale u / (1 - u); the range is narrowed to where there is
     mass, which many segments or large effects concentrate.
