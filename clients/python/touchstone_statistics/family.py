@@ -186,7 +186,7 @@ def correct_by_role(
 def correct_evidence(log_e: ArrayLike, gap: GapArray, alpha: float) -> Adjusted:
     """e-BH: the share of false rejections under any dependence and at any stopping time.
 
-    Source: Wang and Ramdas (2022), "False discovery rate control with e-values", equation 5.
+    Source: Wang and Ramdas (2022), "False discovery rate control with e-values".
     `log_e` holds natural logarithms of e-values, so evidence beyond 1e308 is not lost. The
     adjusted p-value of the k-th largest e is the least m / (j e_(j)) over j >= k. An interval
     must come from the same e-process, read at the returned alpha (Xu, Wang and Ramdas 2024,

@@ -72,7 +72,7 @@ class LikelyCause:
     """The value of a dimension that disagrees most with the weights.
 
     `arm` lacks about `missing_units` units there, if nothing was added to the other arms: loss
-    is by far the commoner fault (Fabijan et al. 2019, section 5). `share` is the part of the
+    is by far the commoner fault (Fabijan et al. 2019). `share` is the part of the
     summed statistics of all values that comes from this one; `p_value_without` is that of the
     overall test when its units are left out, so a high one says that the fault is there alone.
     """

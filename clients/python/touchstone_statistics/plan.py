@@ -53,7 +53,7 @@ class History:
     `variance` is of one unit: for a ratio that of the delta method, which is the sampling
     variance of an estimate times its units. `r_squared` is the share that covariates explain
     (CUPED), `design_effect` the factor by which clusters inflate the variance: for clusters of
-    m units 1 + (m - 1) icc (Kish 1965, "Survey sampling", section 8.2). A `binary` metric is a
+    m units 1 + (m - 1) icc (Kish 1965, "Survey sampling"). A `binary` metric is a
     rate; its variance under an effect is that of the changed rate. `units_per_day` are the new
     units of each day; its last entry goes on for ever.
     """
@@ -214,8 +214,8 @@ def _control_factor(history: History, design: Design) -> float:
 def sample_size(history: History, difference: float, design: Design) -> Size | NotReachable:
     """The fewest units with which `difference` is found with the planned power.
 
-    Solves power = target; for the fixed horizon and many units that is Lachin (1981), equation
-    1, n = (z_alpha + z_beta)^2 times the variance over the squared difference.
+    Solves power = target; for the fixed horizon and many units that is the basic equation of
+    Lachin (1981), n = (z_alpha + z_beta)^2 times the variance over the squared difference.
     """
     obstacle = _obstacle(history, difference, design)
     if obstacle is not None:

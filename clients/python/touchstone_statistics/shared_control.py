@@ -23,7 +23,7 @@ def loadings(contrast: Contrast) -> FloatArray:
     """How strongly each difference moves with the mean of the shared control.
 
     The correlation of two differences is the product of their loadings, sqrt(vC / (vC + vT)):
-    the one-factor structure of Dunnett (1955), equation 5, with unequal variances. Assumes
+    the one-factor structure of Dunnett (1955) with unequal variances. Assumes
     independent arms.
     """
     share = quotient(contrast.control_factor**2 * contrast.control.variance, contrast.variance, 0.0)
