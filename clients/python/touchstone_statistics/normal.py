@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from scipy import special
 
-from touchstone_statistics.belief import DROP, PITCH, Cells, axis
+from touchstone_statistics.belief import DROP, PITCH, Cells, axis, edges_of, panels
 from touchstone_statistics.estimand import Estimate
 from touchstone_statistics.gaps import BoolArray, FloatArray, Gap, GapArray, first_gap
 from touchstone_statistics.interval import Interval, Shape
@@ -97,20 +97,29 @@ class NormalPosterior(Cells):
         The substitution turns the heavy tails into exponential ones, so that it converges
         geometrically (Trefethen and Weideman 2014, section 14).
         """
-        top = DROP / self.dof
-        end = top + np.log1p(np.sqrt(-np.expm1(-2.0 * top)))
+        end = self._reach()
         step = np.minimum(PITCH / np.sqrt(self.dof), 0.12)
         count = int(np.ceil(np.max(2.0 * end / step))) + 1 if end.size else 2
-        place = end[..., None] * (2.0 * axis(count) - 1.0)
-        weight = np.exp(-self.dof[..., None] * _log_cosh(place))
+        return self._weighed(end[..., None] * (2.0 * axis(count) - 1.0), 1.0)
+
+    def split_nodes(self, places: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Gauss-Legendre panels on the same scale that end at the given values."""
+        inside = np.arcsinh(self._scaled(places) / np.sqrt(self.dof)[..., None])
+        end = self._reach()
+        return self._weighed(*panels(edges_of(-end, end, inside)))
+
+    def _reach(self) -> FloatArray:
+        """Where cosh(u)^dof has grown by `DROP` powers of e."""
+        top = DROP / self.dof
+        return np.asarray(top + np.log1p(np.sqrt(-np.expm1(-2.0 * top))))
+
+    def _weighed(
+        self, place: FloatArray, widths: FloatArray | float
+    ) -> tuple[FloatArray, FloatArray]:
+        weight = np.exp(-self.dof[..., None] * _log_cosh(place)) * widths
         stretch = (self.scale * np.sqrt(self.dof))[..., None]
         points = self.centre[..., None] + stretch * np.sinh(place)
         return points, weight / weight.sum(axis=-1, keepdims=True)
-
-    def split_nodes(self, places: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The nodes as they are, wherever the places: no other t distribution has an edge."""
-        del places
-        return self.nodes()
 
     def below(self, value: FloatArray) -> FloatArray:
         return np.asarray(special.stdtr(self.dof[..., None], self._scaled(value)))

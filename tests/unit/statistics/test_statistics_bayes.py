@@ -93,13 +93,24 @@ def test_the_best_of_two_is_the_chance_to_beat(variances: list[float], increase:
     assert best.probability.sum() == pytest.approx(1.0, abs=1e-14)
 
 
-def test_the_best_of_many_with_unequal_spreads_matches_adaptive_quadrature() -> None:
+@pytest.mark.parametrize(
+    "std_devs",
+    [
+        [1.0, 1e-3, 0.3, 0.05],
+        [0.2, 0.25, 0.21, 0.3],
+        [1.0, 1e-3, 0.3],
+        [1e-3, 0.4, 0.3],
+        [0.2, 0.2, 0.2],
+    ],
+)
+def test_the_best_of_many_matches_adaptive_quadrature(std_devs: list[float]) -> None:
     # A prior this wide is flat: the arms are independent normals.
-    mean, std_dev = np.array([1.0, 1.1, 0.8, 1.05]), np.array([1.0, 1e-3, 0.3, 0.05])
+    std_dev = np.array(std_devs)
+    mean = np.array([1.0, 1.1, 0.8, 1.05])[: std_dev.size]
     ours = best_arm(arms_of(list(mean), list(std_dev**2)), LiftPrior(0.0, 1e6), True)
     marks = sorted({m + s * z for m, s in zip(mean, std_dev, strict=True) for z in range(-8, 9)})
-    for arm in range(4):
-        others = [i for i in range(4) if i != arm]
+    for arm in range(std_dev.size):
+        others = [i for i in range(std_dev.size) if i != arm]
 
         def integrand(x: float, k: int = arm, rest: list[int] = others) -> float:
             density = stats.norm.pdf(x, mean[k], std_dev[k])
@@ -107,6 +118,35 @@ def test_the_best_of_many_with_unequal_spreads_matches_adaptive_quadrature() -> 
 
         expected = sum(integrate.quad(integrand, *ends)[0] for ends in pairwise(marks))
         assert ours.probability[arm] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("arms", [2, 3, 4])
+def test_the_best_arm_of_many_cells_is_that_of_each(arms: int) -> None:
+    rng = np.random.default_rng(5)
+    mean, variance = rng.normal(10, 1, (3, 2, arms)), rng.uniform(0.1, 2.0, (3, 2, arms))
+    none = np.zeros(mean.shape, dtype=np.uint8)
+    none[1, 1, 0] = Gap.NO_UNITS
+    together = Estimate(mean, variance, np.full(mean.shape, 9.0), none, none)
+    prior = LiftPrior(0.01, 0.1)
+    best = best_arm(together, prior, increase_is_better=False)
+    assert set(best.gap[1, 1]) == {Gap.NO_UNITS}
+    for cell in [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1)]:
+        alone = best_arm(together[cell], prior, increase_is_better=False)
+        assert best.probability[cell] == pytest.approx(alone.probability, abs=1e-14)
+        assert best.probability[cell].sum() == pytest.approx(1.0, abs=1e-14)
+
+
+def test_the_best_of_three_matches_a_simulation_of_its_model() -> None:
+    prior = LiftPrior(0.02, 0.05)
+    best = best_arm(arms_of([10.0, 10.3, 10.2], [0.04, 0.05, 0.02]), prior, True)
+    rng = np.random.default_rng(2)
+    control = rng.normal(10, 0.2, 500_000)
+    arms = [control, *(control + rng.normal(0.2, 0.5, control.size) for _ in range(2))]
+    weight = stats.norm.pdf(10.3, arms[1], 0.05**0.5) * stats.norm.pdf(10.2, arms[2], 0.02**0.5)
+    winner = np.argmax(arms, axis=0)
+    for arm in range(3):
+        share = weight[winner == arm].sum() / weight.sum()
+        assert best.probability[arm] == pytest.approx(share, abs=0.005)
 
 
 @pytest.mark.parametrize(
