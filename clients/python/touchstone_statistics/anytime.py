@@ -59,15 +59,18 @@ class Anytime:
         """
         tested = Studentised.of(contrast)
         units = np.maximum(contrast.control.units + contrast.treatment.units, 1.0)
-        gain = self._mixing() * units
         alpha = np.asarray(self.alpha)
-        one_sided = self.side is not Side.TWO_SIDED
-        log_e = (half_normal_log_e if one_sided else normal_log_e)(
-            -tested.statistic if self.side is Side.LESS else tested.statistic, gain
+        log_e = (normal_log_e if self.side is Side.TWO_SIDED else half_normal_log_e)(
+            -tested.statistic if self.side is Side.LESS else tested.statistic,
+            self._mixing() * units,
         )
-        critical = (half_normal_critical if one_sided else normal_critical)(alpha, gain)
-        p_value = np.exp(-np.maximum(log_e, 0.0))
+        critical, p_value = self.critical(units), np.exp(-np.maximum(log_e, 0.0))
         return read_at(contrast, tested, Threshold(critical, p_value, alpha, self.side, log_e))
+
+    def critical(self, units: FloatArray) -> FloatArray:
+        """How many standard errors the interval reaches after so many units of both arms."""
+        bound = normal_critical if self.side is Side.TWO_SIDED else half_normal_critical
+        return bound(np.asarray(self.alpha), self._mixing() * units)
 
     def _mixing(self) -> float:
         """The variance of the mixture (rho squared) that is tightest at `tuned_for` units."""
