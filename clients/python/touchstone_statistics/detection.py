@@ -9,9 +9,11 @@ from typing import Protocol
 import numpy as np
 from scipy import special
 
-from touchstone_statistics.boundaries import Ledger, Plan, advance
-from touchstone_statistics.crossing import Survivors, start, step
+from touchstone_statistics.anytime import Anytime
+from touchstone_statistics.boundaries import Look, Plan, arrivals, edges
+from touchstone_statistics.crossing import Survivors
 from touchstone_statistics.interval import Side
+from touchstone_statistics.operating import planned
 from touchstone_statistics.spending import OBrienFleming, Spending
 
 NEARLY_NORMAL_DOF = 1e5
@@ -81,6 +83,16 @@ class Beyond:
         return power
 
 
+def anytime(tuned_for: float | None = None) -> Beyond:
+    """The boundary of `Anytime`, tightest at `tuned_for` units, or else at the planned end."""
+
+    def critical(test: PlannedTest) -> float:
+        sequence = Anytime(tuned_for or test.units, test.alpha, test.side)
+        return float(sequence.critical(np.asarray(test.units)))
+
+    return Beyond(critical)
+
+
 @dataclass(frozen=True, slots=True)
 class AtLooks:
     """Equally spaced looks with alpha spending: the chance to reject at any of them.
@@ -99,28 +111,18 @@ class AtLooks:
     def power(self, expected_z: float, test: PlannedTest) -> float:
         plan = Plan(1.0, test.alpha, test.side, self.spending)
         power = 0.0
-        for time, critical, paths in _stages(plan, self.looks):
-            bound = critical * math.sqrt(time)
-            power += float(paths.above(time, bound, expected_z))
-            if test.side is Side.TWO_SIDED:
-                power += float(paths.below(time, -bound, expected_z))
+        for look, paths in _stages(plan, self.looks):
+            low, high = edges(plan, look)
+            power += float(paths.above(look.fraction, high, expected_z))
+            power += float(paths.below(look.fraction, low, expected_z))
         return power
 
 
 @lru_cache(maxsize=64)
-def _stages(plan: Plan, looks: int) -> tuple[tuple[float, float, Survivors], ...]:
-    """Time, critical value and the paths that come to each look that can reject."""
-    ledger, paths, found = Ledger(), start(), []
-    for number in range(1, looks + 1):
-        time = number / looks
-        ledger = advance(plan, ledger, time)
-        critical = ledger.looks[-1].critical
-        if critical is not None:
-            found.append((time, critical, paths))
-        high = math.inf if critical is None else critical * math.sqrt(time)
-        low = -high if plan.side is Side.TWO_SIDED else -math.inf
-        paths = step(paths, time, low, high, math.sqrt(1.0 / looks))
-    return tuple(found)
+def _stages(plan: Plan, looks: int) -> tuple[tuple[Look, Survivors], ...]:
+    """Each look with the paths that come to it, integrated once for every effect."""
+    ledger = planned(plan, np.arange(1, looks + 1) / looks)
+    return tuple(zip(ledger.looks, arrivals(plan, ledger), strict=True))
 
 
 def _beyond(critical: float, expected: float, dof: float) -> float:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from statsmodels.stats.power import NormalIndPower, TTestIndPower
 from touchstone_statistics.contrast import Contrast
-from touchstone_statistics.detection import AtHorizon, AtLooks, Beyond, PlannedTest
+from touchstone_statistics.detection import AtHorizon, AtLooks, PlannedTest, anytime
 from touchstone_statistics.estimand import Estimate, Mean, Ratio, estimate
 from touchstone_statistics.inference import Fixed
 from touchstone_statistics.interval import Side
@@ -223,18 +223,12 @@ def test_group_sequential_inflation_is_that_of_jennison_and_turnbull() -> None:
 
 
 def test_a_boundary_valid_at_any_time_needs_more_units() -> None:
-    def mixture(test: PlannedTest) -> float:
-        """Normal-mixture boundary tuned to the planned end (Howard et al. 2021, eq. 14)."""
-        scale = -2 * math.log(test.alpha) + math.log(1 - 2 * math.log(test.alpha))
-        return math.sqrt(2 * (scale + 1) / scale * math.log(math.sqrt(scale + 1) / test.alpha))
-
-    assert mixture(PlannedTest(0.05, Side.TWO_SIDED, math.inf, 1e4)) == pytest.approx(
-        3.0352, abs=1e-4
-    )
-    design = Design(rule=Beyond(mixture))
+    design = Design(rule=anytime())
     ratio = size(UNIT, 0.01, design).total / size(UNIT, 0.01, Design()).total
     z = special.ndtri(0.8)
     assert ratio == pytest.approx(((3.0352 + z) / (1.959964 + z)) ** 2, rel=1e-3)
+    elsewhere = size(UNIT, 0.01, Design(rule=anytime(tuned_for=1000))).total
+    assert elsewhere > 1.05 * size(UNIT, 0.01, design).total
 
 
 def test_the_lift_of_a_delta_method_interval_solves_its_own_equation() -> None:
