@@ -143,7 +143,7 @@ def test_critical_values_are_where_the_e_value_reaches_one_over_alpha(
         assert half_t_log_e(one_sided, r, nu) == pytest.approx(wanted, rel=1e-5)
         assert one_sided <= two_sided
     elif not np.isfinite(two_sided):
-        assert t_log_e(np.asarray(1e9), r, nu) < wanted
+        assert t_log_e(np.asarray(1e9), r, nu) < wanted + 1e-9
 
 
 inferences = st.one_of(
