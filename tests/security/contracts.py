@@ -27,6 +27,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from touchstone.assignment.v1 import condition_pb2
+from touchstone.results.v1 import filter_pb2
 from touchstone_assignment.conditions import IdSet
 
 from services.assignment.api.flagd import evaluation, sync
@@ -70,6 +71,8 @@ VALUES: dict[str, Any] = {
     "roles": [1],
     "experiments": ["exp"],
     "metrics": ["{p}/metrics/met"],
+    "metric": "{p}/metrics/met",
+    "std_dev": 0.1,
     "layer": "{p}/layers/lay",
     "kind": 1,
     "paths": ["display_name"],
@@ -110,6 +113,10 @@ NAMING_EXPERIMENTS = {
     "FindBalancedSaltRequest",
 }
 SKIPPED = {"linked_units", "start_time", "end_time"}
+# What a metric of this kind does not have.
+OF_OTHER_KINDS = {
+    ("Metric", field) for field in ("cap", "delay", "denominator", "retention", "steps")
+}
 # Where a time is needed that others may leave out, and lies behind.
 NEEDED = {("FindBalancedSaltRequest", "start_time")}
 # Modules of contracts that are not ours, with the rules of their RPCs.
@@ -196,12 +203,25 @@ def condition() -> condition_pb2.Condition:
     )
 
 
+def event_filter() -> filter_pb2.Filter:
+    """A filter that asks for one field."""
+    return filter_pb2.Filter(
+        compare=filter_pb2.FieldComparison(
+            field="source", operator=filter_pb2.FILTER_OPERATOR_IS_SET
+        )
+    )
+
+
+_ENDING = {"Condition": condition, "Filter": event_filter}
+
+
 def fill(descriptor: Descriptor, project: str) -> Message:
     """A message with every field that is known by its name or holds a message of ours."""
     message = message_factory.GetMessageClass(descriptor)()
     for field in descriptor.fields:
         oneof = field.containing_oneof
         skipped = field.name in SKIPPED and (descriptor.name, field.name) not in NEEDED
+        skipped = skipped or (descriptor.name, field.name) in OF_OTHER_KINDS
         if skipped or (oneof is not None and oneof.fields[0] is not field):
             continue
         if field.message_type is not None:
@@ -220,7 +240,8 @@ def _set_message(message: Message, field: FieldDescriptor, inner: Descriptor, pr
         getattr(message, field.name).update(MAPS.get(field.name, {}))
     elif kind.startswith("touchstone.") or kind == "google.protobuf.FieldMask":
         # A condition holds conditions: the simplest one ends that.
-        value = condition() if kind.endswith(".Condition") else fill(inner, project)
+        ending = _ENDING.get(inner.name)
+        value = ending() if ending else fill(inner, project)
         if field.is_repeated:
             getattr(message, field.name).append(value)
         else:
