@@ -257,7 +257,8 @@ FIELLER = (("10 %", 0.1, 1000, LIFT), ("1 %", 0.01, 2000, 0.0), ("1 %", 0.01, 20
 def _intervals() -> Iterator[Promise]:
     for text, rate, count, lift in FIELLER:
         draw = rates(rate, count, lift)
-        what = f"Fieller's interval misses a lift of {lift * 100:g} % of a rate of {text}, {count:,} units"
+        what = f"Fieller's interval misses a lift of {lift * 100:g} % of a rate of {text}"
+        what = f"{what}, {count:,} units"
         for side, where, low, high in (
             (Side.TWO_SIDED, "", 0.045, 0.055),
             (Side.GREATER, ", above", 0.02, 0.03),
@@ -265,14 +266,10 @@ def _intervals() -> Iterator[Promise]:
         ):
             check = partial(missed, draw, lift, side, False)
             yield Promise(2, what + where, low, high, check)
-    for rate, count in ((0.02, 250), (0.005, 1000)):
-        yield Promise(
-            2,
-            f"The score interval misses a lift of 50 % of a rate of {rate * 100:g} %, {count:,} units",
-            0.03,
-            0.06,
-            partial(missed, rates(rate, count, 0.5), 0.5, Side.TWO_SIDED, True),
-        )
+    for text, rate, count in (("2 %", 0.02, 250), ("0.5 %", 0.005, 1000)):
+        what = f"The score interval misses a lift of 50 % of a rate of {text}, {count:,} units"
+        check = partial(missed, rates(rate, count, 0.5), 0.5, Side.TWO_SIDED, True)
+        yield Promise(2, what, 0.03, 0.06, check)
 
 
 def _one_look() -> Iterator[Promise]:
