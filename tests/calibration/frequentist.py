@@ -29,17 +29,6 @@ Draw = Callable[[np.random.Generator, int], Contrast]
 """Contrasts of so many independent experiments, with one element each."""
 
 
-def over(rows: FloatArray) -> Moments:
-    """Moments of many samples: rows has shape trials + (units, columns)."""
-    mean = rows.mean(axis=-2)
-    centred = rows - mean[..., None, :]
-    return Moments(
-        np.full(rows.shape[:-2], float(rows.shape[-2])),
-        mean,
-        np.swapaxes(centred, -1, -2) @ centred,
-    )
-
-
 def contrasts(draw: Draw, repetitions: int, seed: int) -> Iterator[Contrast]:
     """Experiments in chunks, so that memory stays small."""
     rng = np.random.default_rng(seed)
@@ -70,7 +59,9 @@ def units(sample: Callable[[np.random.Generator, tuple[int, int]], FloatArray]) 
 
     def draw(rng: np.random.Generator, trials: int) -> Contrast:
         arms = [
-            estimate(over(sample(rng, (trials, UNITS))[..., None].astype(float)), Mean(0))
+            estimate(
+                Moments.from_rows(sample(rng, (trials, UNITS))[..., None].astype(float)), Mean(0)
+            )
             for _ in range(2)
         ]
         return Contrast(arms[0], arms[1])
@@ -92,12 +83,12 @@ def sessions(rng: np.random.Generator, trials: int) -> FloatArray:
 
 
 def ratio(rng: np.random.Generator, trials: int) -> Contrast:
-    arms = [estimate(over(sessions(rng, trials)), Ratio(0, 1)) for _ in range(2)]
+    arms = [estimate(Moments.from_rows(sessions(rng, trials)), Ratio(0, 1)) for _ in range(2)]
     return Contrast(arms[0], arms[1])
 
 
 def adjusted_ratio(rng: np.random.Generator, trials: int) -> Contrast:
-    moments = over(np.stack([sessions(rng, trials) for _ in range(2)], axis=1))
+    moments = Moments.from_rows(np.stack([sessions(rng, trials) for _ in range(2)], axis=1))
     return first(adjust(moments, Ratio(0, 1), [Ratio(2, 3)]).joint.contrast(0))
 
 
@@ -186,7 +177,9 @@ def adjusted(rho: float, per_arm: bool, repetitions: int) -> Iterator[Adjusted]:
         before, rest = rng.normal(size=shape), rng.exponential(size=shape)
         metric = rho * before + np.sqrt(1 - rho**2) * rest
         metric[:, 1] += 1.0
-        yield adjust(over(np.stack([metric, before], axis=-1)), Mean(0), [Mean(1)], per_arm)
+        yield adjust(
+            Moments.from_rows(np.stack([metric, before], axis=-1)), Mean(0), [Mean(1)], per_arm
+        )
 
 
 def bias(per_arm: bool, repetitions: int) -> float:

@@ -9,7 +9,6 @@ from touchstone_statistics.contrast import Joint
 from touchstone_statistics.estimand import Estimate, Ratio, estimate
 from touchstone_statistics.gaps import FloatArray, Gap, GapArray, first_gap, quotient
 from touchstone_statistics.moments import Moments
-from touchstone_statistics.updating import grouped
 
 Codes = NDArray[np.intp]
 
@@ -61,12 +60,11 @@ def by_cluster(sums: Sums, arms: int) -> Estimate:
         )
     batch = np.broadcast_shapes(sums.total.shape, sums.size.shape)[:-1]
     rows = np.stack([_gathered(v, group, index.size, batch) for v in (sums.total, sums.size)], -1)
-    flat = rows.reshape(-1, index.size, 2)
-    each = [grouped(one, arm, (arms,)) for one in flat]
+    each = [Moments.from_rows(rows[..., arm == number, :]) for number in range(arms)]
     moments = Moments(
-        np.stack([m.units for m in each]).reshape(*batch, arms),
-        np.stack([m.mean for m in each]).reshape(*batch, arms, 2),
-        np.stack([m.co_moment for m in each]).reshape(*batch, arms, 2, 2),
+        np.stack([m.units for m in each], axis=-1),
+        np.stack([m.mean for m in each], axis=-2),
+        np.stack([m.co_moment for m in each], axis=-3),
     )
     return estimate(moments, Ratio(0, 1))
 
@@ -89,13 +87,9 @@ def cluster_robust(sums: Sums, arms: int) -> Joint:
         _gathered(v, cell, clusters * arms, batch).reshape(*batch, clusters, arms)
         for v in (sums.total, sums.size)
     ]
-    rows = np.concatenate(columns, axis=-1)
-    mean = rows.mean(axis=-2) if clusters else np.zeros((*batch, 2 * arms))
-    centred = rows - mean[..., None, :]
-    co_moment = np.einsum("...gi,...gj->...ij", centred, centred)
-    moments = Moments(np.full(batch, float(clusters)), mean, co_moment)
+    moments = Moments.from_rows(np.concatenate(columns, axis=-1))
     ratios = [Ratio(arm, arms + arm) for arm in range(arms)]
-    gradients = np.stack([ratio.evaluate(mean)[1] for ratio in ratios], axis=-2)
+    gradients = np.stack([ratio.evaluate(moments.mean)[1] for ratio in ratios], axis=-2)
     covariance = np.einsum("...ai,...ij,...bj->...ab", gradients, moments.covariance, gradients)
     each = [estimate(moments, ratio) for ratio in ratios]
     absent = np.bincount(sums.arm, minlength=arms) == 0

@@ -49,16 +49,18 @@ class Moments:
 
     @classmethod
     def from_rows(cls, rows: ArrayLike) -> Self:
-        """Moments of a matrix with one row a unit and one column a quantity, in two passes."""
+        """Moments of rows B + (units, k), a row for each unit, in two passes."""
         matrix = np.atleast_2d(np.asarray(rows, dtype=np.float64))
-        if matrix.shape[0] == 0:
-            return cls.empty((), matrix.shape[1])
-        mean = matrix.mean(axis=0)
-        centred = matrix - mean
+        batch, count = matrix.shape[:-2], matrix.shape[-2]
+        if count == 0:
+            return cls.empty(batch, matrix.shape[-1])
+        mean = matrix.mean(axis=-2)
+        centred = matrix - mean[..., None, :]
         # The residual sum corrects the rounding of the first pass (Chan, Golub, LeVeque 1983).
-        residual = centred.mean(axis=0)
-        centred = centred - residual
-        return cls.of(matrix.shape[0], mean + residual, centred.T @ centred)
+        residual = centred.mean(axis=-2)
+        centred -= residual[..., None, :]
+        units = np.full(batch, float(count))
+        return cls(units, mean + residual, np.swapaxes(centred, -1, -2) @ centred)
 
     @classmethod
     def from_sums(cls, units: ArrayLike, sums: ArrayLike, co_moment: ArrayLike) -> Self:

@@ -27,6 +27,9 @@ def test_rows_match_numpy() -> None:
     assert moments.units == 500
     np.testing.assert_allclose(moments.mean, rows.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(moments.covariance, np.cov(rows.T), rtol=1e-12)
+    batch = Moments.from_rows(rows.reshape(5, 2, 50, 3))
+    assert batch.units.shape == (5, 2)
+    np.testing.assert_allclose(batch.covariance[3, 1], np.cov(rows[350:400].T), rtol=1e-12)
 
 
 def test_a_mean_of_a_billion_keeps_the_variance() -> None:
