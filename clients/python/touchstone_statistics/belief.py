@@ -81,11 +81,17 @@ class Belief(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Beliefs whose fields are arrays of one number a cell."""
+    """Beliefs whose fields are arrays of the same batch shape, some with an axis of their own."""
 
     def flat(self, shape: tuple[int, ...]) -> Self:
         """Broadcast to `shape` and laid out along one axis."""
-        return type(self)(*(np.broadcast_to(part, shape).ravel() for part in self._parts()))
+        parts = self._parts()
+        own = parts[0].ndim
+        laid = (
+            np.broadcast_to(part, shape + part.shape[own:]).reshape(-1, *part.shape[own:])
+            for part in parts
+        )
+        return type(self)(*laid)
 
     def __getitem__(self, index: Any) -> Self:
         """A part of the batch."""
