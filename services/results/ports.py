@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import Message
 
 from services.results.domain.analysis_plan import StoredPlan
+from services.results.domain.daily import TimeSeries
 from services.results.domain.look import Look, LookKey
 from services.results.domain.metric import Metric, MetricDefinition
 from services.results.domain.observation import ExperimentPlan, Observation, Question
@@ -46,12 +47,24 @@ class MomentsSource(Protocol):
         """Sums over the units of each arm, from one cut of the event log.
 
         A unit belongs to the arm of its exposures of the experiment; seen in several arms, it
-        belongs to none. Events count for the unit of the experiment's unit type that they were
-        logged under or, failing that, linked to by the event itself or, failing that, by the one
-        identity that holds one such unit; where it holds several, the event is counted as
-        ambiguous and left out. A unit's events count from its first exposure on. A unit without
-        events counts as zero. The same cut and the same identity policy give the same answer to
-        the last bit, in whatever order the events arrived.
+        belongs to none, or to the first where the question says so. Events count for the unit of
+        the experiment's unit type that they were logged under or, failing that, linked to by the
+        event itself or, failing that, by the one identity that holds one such unit; where it holds
+        several, the event is counted as ambiguous and left out. A unit's events count from its
+        first exposure on. A unit without events counts as zero. The same cut and the same identity
+        policy give the same answer to the last bit, in whatever order the events arrived.
+
+        With `as_of` the cut is the one that the token names, whatever came later: UNAVAILABLE for
+        one that is not there yet, INVALID_ARGUMENT for one of another log. What was erased since,
+        or removed by retention, is in no cut any more.
+        """
+        ...
+
+    def observe_by_day(self, question: Question) -> TimeSeries:
+        """Sums over the units of each arm at the end of each day, from one cut of the event log.
+
+        Units and events as for `observe`, without slices. The last day holds what `observe` gives
+        of the measures that add up from day to day; the others are absent.
         """
         ...
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from services.results.adapters.lake import LakeMoments
+from services.results.domain.daily import TimeSeries
 from services.results.domain.measure import Measure
 from services.results.domain.observation import Arm, ExperimentPlan, Observation, Question
 from shared.identity.reader import IdentityReader
@@ -42,6 +43,9 @@ class Log:
 
     def ask(self, *measures: Measure, **more: Any) -> Observation:
         return self.source.observe(Question("demo", more.pop("plan", PLAN), measures, **more))
+
+    def days(self, *measures: Measure, **more: Any) -> TimeSeries:
+        return self.source.observe_by_day(Question("demo", PLAN, measures, **more))
 
 
 def exposure(unit: str, variant: str, minutes: float = 0, **more: Any) -> Row:

@@ -1,18 +1,21 @@
 """Exact sums over units from the event tables, as expressions that the engine runs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ibis import ir
 
 from services.results.adapters.lake.columns import Layout
 from services.results.adapters.lake.cut import Cut, cut_of, data_time_us
+from services.results.adapters.lake.days import additive, changes_of, days_of, new_units, unit_days
 from services.results.adapters.lake.engine import row_of, rows_of, stored
 from services.results.adapters.lake.events import Catalogue, narrow_events
 from services.results.adapters.lake.exposed import exposed_units, narrow_exposures, units_of
 from services.results.adapters.lake.groups import (
     Grouped,
+    added,
     counts_by,
     incomplete,
     measured,
@@ -23,8 +26,9 @@ from services.results.adapters.lake.parts import Nature, needed_age, parts_of
 from services.results.adapters.lake.quantiles import Sample, ranked, reads_events_again
 from services.results.adapters.lake.reading import Shown, layouts_of, reading_of, since
 from services.results.adapters.lake.slices import Sliced, sliced
-from services.results.adapters.lake.sums import Wanted
-from services.results.adapters.lake.values import joined_events, unit_values
+from services.results.adapters.lake.sums import Key, Row, Wanted
+from services.results.adapters.lake.values import Reading, joined_events, unit_values
+from services.results.domain.daily import TimeSeries
 from services.results.domain.observation import Links, Observation, Question
 from services.results.domain.ordered import Ranked
 from shared.identity.ownership import Ownership
@@ -45,6 +49,16 @@ class LakeMoments:
 
     def observe(self, question: Question) -> Observation:
         """See MomentsSource."""
+        with self._asked(question) as asked:
+            return _observed(asked)
+
+    def observe_by_day(self, question: Question) -> TimeSeries:
+        """See MomentsSource."""
+        with self._asked(question) as asked:
+            return _by_day(asked)
+
+    @contextmanager
+    def _asked(self, question: Question) -> Iterator["_Asked"]:
         snapshot = self.tables.snapshot(question.project)
         cut = cut_of(snapshot.watermark, question.as_of)
         with snapshot.read() as now:
@@ -54,7 +68,29 @@ class LakeMoments:
             )
             unit_type, stitching = question.plan.unit_type, question.stitching
             ownership = Ownership(unit_type, identity, stitching, as_key=True)
-            return _observed(tables, question, ownership, cut)
+            yield _Asked(question, tables, ownership, cut)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    question: Question
+    tables: Mapping[str, ir.Table]
+    ownership: Ownership
+    cut: Cut
+
+
+@dataclass(frozen=True, slots=True)
+class _Exposed:
+    """The units, and what is known of all exposures. `start_us` is None without any unit."""
+
+    units: ir.Table
+    seen: Sequence[Mapping[str, Any]]
+    left_out: Mapping[str, Any]
+    ambiguous: int
+
+    @property
+    def start_us(self) -> int | None:
+        return min((row["start"] for row in self.seen), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,60 +101,73 @@ class _Measured:
     ranked: tuple[Ranked | None, ...] = ()
 
 
-def _observed(
-    tables: Mapping[str, ir.Table], question: Question, ownership: Ownership, cut: Cut
-) -> Observation:
-    exposed = narrow_exposures(tables["exposures"], question, ownership)
-    every = stored("exposed_units", exposed_units(exposed.rows, question))
-    left_out = row_of(_left_out(every))
-    units = units_of(every, question)
-    seen = rows_of(_first_seen(units))
-    start_us = min((row["start"] for row in seen), default=None)
+def _observed(asked: _Asked) -> Observation:
+    question, exposed = asked.question, _exposed(asked)
     aged = any(needed_age(measure) is not None for measure in question.measures)
-    data_us = data_time_us(tables) if aged else None
-    slices = sliced(units, question)
-    counts = counts_by(slices, question.measures, data_us or 0)
-    shown = Shown(Grouped(counts), data_us or 0)
-    found = _measured(tables["conversions"], _Asked(question, ownership, start_us), slices, shown)
+    data_us = data_time_us(asked.tables) if aged else None
+    slices = sliced(exposed.units, question)
+    shown = Shown(Grouped(counts_by(slices, question.measures, data_us or 0)), data_us or 0)
+    found = _measured(asked, exposed, slices, shown)
+    identity = asked.ownership.identity
     return Observation(
         slices=slices_of(found.grouped, slices, question),
         sums=measured(found.grouped, slices, question, found.layouts),
-        multiply_exposed=_several(seen, question),
-        unknown_variant_exposures=left_out["strangers"],
-        cut=cut.data_cut(data_us),
-        links=Links(
-            ownership.identity.version, ownership.stitching, exposed.ambiguous, found.ambiguous
-        ),
-        forced_units=left_out["forced"],
+        multiply_exposed=_several(exposed.seen, question),
+        unknown_variant_exposures=exposed.left_out["strangers"],
+        cut=asked.cut.data_cut(data_us),
+        links=Links(identity.version, question.stitching, exposed.ambiguous, found.ambiguous),
+        forced_units=exposed.left_out["forced"],
         incomplete=incomplete(found.grouped, question),
         ranked=found.ranked,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    question: Question
-    ownership: Ownership
-    start_us: int | None
+def _exposed(asked: _Asked) -> _Exposed:
+    owned = narrow_exposures(asked.tables["exposures"], asked.question, asked.ownership)
+    every = stored("exposed_units", exposed_units(owned.rows, asked.question))
+    units = units_of(every, asked.question)
+    seen, left_out = rows_of(_first_seen(units)), row_of(_left_out(every))
+    return _Exposed(units, seen, left_out, owned.ambiguous)
 
 
-def _measured(conversions: ir.Table, asked: _Asked, slices: Sliced, shown: Shown) -> _Measured:
+def _measured(asked: _Asked, exposed: _Exposed, slices: Sliced, shown: Shown) -> _Measured:
     question = asked.question
-    parts = parts_of(question)
-    if not parts:
+    if not parts_of(question):
         return _Measured(shown.grouped)
-    catalogue = Catalogue.of(parts)
-    owned = narrow_events(conversions, catalogue, since(asked.start_us, question), asked.ownership)
-    reading = reading_of(owned.rows, parts, catalogue)
-    joined = joined_events(owned.rows, slices.units, reading)
-    if reads_events_again(question) or any(part.nature is Nature.DEPTH for part in parts):
+    joined, reading, ambiguous = _joined(asked, exposed, slices.units)
+    if reads_events_again(question) or any(part.nature is Nature.DEPTH for part in reading.parts):
         joined = stored("joined", joined)
     values = stored("unit_values", unit_values(joined, slices.columns, reading))
     layouts = layouts_of(values, question, reading, shown)
-    sums = sums_of(values, slices, Wanted(layouts, shown.data_us))
-    grouped = Grouped(shown.grouped.counts, sums)
+    grouped = Grouped(shown.grouped.counts, sums_of(values, slices, Wanted(layouts, shown.data_us)))
     sample = Sample(values, joined, slices, grouped, reading, shown.data_us)
-    return _Measured(grouped, layouts, owned.ambiguous, ranked(question, sample))
+    return _Measured(grouped, layouts, ambiguous, ranked(question, sample))
+
+
+def _joined(asked: _Asked, exposed: _Exposed, units: ir.Table) -> tuple[ir.Table, Reading, int]:
+    """The events of the units, how they are read, and how many could be of several units."""
+    parts = parts_of(asked.question)
+    catalogue = Catalogue.of(parts)
+    begin = since(exposed.start_us, asked.question)
+    owned = narrow_events(asked.tables["conversions"], catalogue, begin, asked.ownership)
+    reading = reading_of(owned.rows, parts, catalogue)
+    return joined_events(owned.rows, units, reading), reading, owned.ambiguous
+
+
+def _by_day(asked: _Asked) -> TimeSeries:
+    question = asked.question
+    asked = replace(asked, question=replace(additive(question), dimensions=()))
+    exposed = _exposed(asked)
+    units = new_units(exposed.units)
+    changes: dict[Key, Row] = {}
+    layouts: tuple[Layout, ...] = ()
+    if parts_of(asked.question):
+        joined, reading, _ = _joined(asked, exposed, exposed.units)
+        rows = stored("unit_days", unit_days(joined, reading))
+        everybody = added((key[1:], row) for key, row in units.items())
+        layouts = layouts_of(rows, asked.question, reading, Shown(Grouped((everybody,)), 0))
+        changes = changes_of(rows, Wanted(layouts, 0))
+    return TimeSeries(tuple(days_of(units, changes, question, layouts)), asked.cut.data_cut(None))
 
 
 def _left_out(every: ir.Table) -> ir.Table:

@@ -50,7 +50,7 @@ def unit_values(joined: ir.Table, keys: tuple[str, ...], reading: Reading) -> ir
     """
     deep = [(n, part) for n, part in enumerate(reading.parts) if part.nature is Nature.DEPTH]
     numbers = {
-        f"x_{n}": _number(joined, part, reading)
+        f"x_{n}": number_of(joined, part, reading)
         for n, part in enumerate(reading.parts)
         if part.nature is not Nature.DEPTH
     }
@@ -62,7 +62,8 @@ def unit_values(joined: ir.Table, keys: tuple[str, ...], reading: Reading) -> ir
     return values
 
 
-def _number(joined: ir.Table, part: Part, reading: Reading) -> ir.Column:
+def number_of(joined: ir.Table, part: Part, reading: Reading) -> ir.Column:
+    """The number that a part is, of a group of joined events; not of a funnel."""
     counts = reading.catalogue.is_of(joined, part.source) & within(joined, part.span)
     if part.nature is Nature.FLAG:
         return counts.any().cast("int8")
