@@ -182,6 +182,9 @@ def _futility(
     if chance <= SMALLEST_CHANCE:
         return None
     paths = arrivals(plan, ledger, time, futility=True)[-1]
+    if paths.drifting(rule.drift).sum() <= chance:
+        # Whatever goes on with the planned effect may stop: futility meets the boundary early.
+        return critical
     bound = bound_below(paths, time, chance, rule.drift) / math.sqrt(time)
     if plan.side is Side.TWO_SIDED and bound <= 0.0:
         return None

@@ -24,8 +24,8 @@ ROUNDS = 60
 class Survivors:
     """Where the paths stand that have crossed nothing so far, without drift.
 
-    `mass` is the probability at each of `position`: quadrature weight times density. Its sum is
-    the chance to have crossed nothing. `time` is the share of the information.
+    `mass` is the probability at each of `position`, which rises: quadrature weight times density.
+    Its sum is the chance to have crossed nothing. `time` is the share of the information.
     """
 
     time: float
@@ -60,7 +60,7 @@ class Survivors:
         return self.mirrored().above(time, -np.asarray(bound), -np.asarray(drift))
 
     def mirrored(self) -> "Survivors":
-        return Survivors(self.time, -self.position, self.mass)
+        return Survivors(self.time, -self.position[::-1], self.mass[::-1])
 
 
 def start() -> Survivors:
@@ -80,6 +80,8 @@ def step(paths: Survivors, time: float, low: float, high: float, sharpness: floa
     spread = np.sqrt(time - paths.time)
     reach = REACH * np.sqrt(time)
     low, high = max(low, -reach), min(high, reach)
+    if high <= low:
+        return Survivors(time, np.empty(0), np.empty(0))
     panels = max(int(np.ceil((high - low) / (STEP * min(spread, sharpness)))), 1)
     half = (high - low) / (2.0 * panels)
     centres = low + half * (2.0 * np.arange(panels) + 1.0)
@@ -93,16 +95,19 @@ def bound_above(paths: Survivors, time: float, chance: float, drift: float = 0.0
     """The bound that a path first crosses upwards at `time` with probability `chance`.
 
     Newton's method on the logarithm of that probability, which is concave in the bound: from a
-    bound that is too high it falls towards the root without passing it. The start cannot be
-    too low: it is the quantile of a motion that nothing has stopped or, if lower, that of paths
-    that all stand where the highest does. `chance` must be above 1e-100 and below the chance of
-    the paths to have crossed nothing so far.
+    bound that is too high it falls towards the root without passing it. `chance` must be above
+    1e-100 and below the chance of the paths to have crossed nothing so far.
     """
     spread = math.sqrt(time - paths.time)
     mass = paths.drifting(drift)
     ahead = paths.position + drift * (time - paths.time)
-    quantile = -float(special.ndtri(chance))
-    bound = min(drift * time + math.sqrt(time) * quantile, float(ahead.max()) + spread * quantile)
+    # Too high for a motion that nothing has stopped; and, if lower: too high because at most half
+    # of the chance stands above `top`, and the rest would have to come from there or below.
+    top = float(ahead[::-1][np.argmax(mass[::-1].cumsum() > 0.5 * chance)])
+    bound = min(
+        drift * time - math.sqrt(time) * float(special.ndtri(chance)),
+        top - spread * float(special.ndtri(0.5 * chance)),
+    )
     for _ in range(ROUNDS):
         scaled = (ahead - bound) / spread
         reached = float(mass @ special.ndtr(scaled))

@@ -196,11 +196,12 @@ def test_a_plan_moved_out_spends_nothing_until_it_is_due() -> None:
     st.lists(st.floats(0.02, 1.3), min_size=1, max_size=6),
     st.sampled_from(SPENDINGS),
     st.sampled_from(list(Side)),
+    st.sampled_from([None, Futility(2.8), Futility(0.2, 0.2, Pocock()), Futility(9.0, 0.9)]),
 )
 def test_looks_are_added_and_never_rewritten(
-    looks: list[float], spending: Spending, side: Side
+    looks: list[float], spending: Spending, side: Side, futility: Futility | None
 ) -> None:
-    plan = Plan(1.0, 0.05, side, spending)
+    plan = Plan(1.0, 0.05, side, spending, futility)
     ledger = Ledger()
     for information in looks:
         longer = advance(plan, ledger, information)
@@ -209,6 +210,9 @@ def test_looks_are_added_and_never_rewritten(
         ledger = longer
     assert Ledger.from_json(json.loads(json.dumps(ledger.to_json()))) == ledger
     spent = [look.spent for look in ledger.looks]
+    for look in ledger.looks:
+        assert look.critical is None or math.isfinite(look.critical)
+        assert look.futility is None or math.isfinite(look.futility)
     assert spent == sorted(spent)
     assert spent[-1] <= 0.05 * (1 + 1e-12)
 
@@ -218,6 +222,18 @@ def test_the_first_hour_of_a_long_test_cannot_reject() -> None:
     assert ledger.looks[0].critical is None
     assert ledger.looks[1].critical is not None
     assert ledger.looks[1].critical > 15
+
+
+def test_futility_meets_the_boundary_when_the_planned_effect_is_soon_ruled_out() -> None:
+    futility = Futility(0.2, 0.99, Power(0.2))
+    ledger = ledger_of(Plan(1.0, futility=futility, spending=Pocock()), [0.5, 0.8, 0.9, 0.95])
+    assert ledger.looks[-1].futility == ledger.looks[-1].critical
+
+
+def test_a_last_look_just_after_another_has_a_bound() -> None:
+    # The paths left stand far below where a path that nothing stopped would have to stand.
+    ledger = ledger_of(Plan(1.0, 0.3, spending=Pocock()), [0.7458, 0.9999, 50.0])
+    assert ledger.looks[-1].critical == pytest.approx(4.171, abs=0.001)
 
 
 def test_futility_leaves_the_level_alone_and_meets_the_boundary_at_the_end() -> None:
