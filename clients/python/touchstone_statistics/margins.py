@@ -46,7 +46,7 @@ class Equivalence:
     gap: GapArray
 
 
-def equivalence(contrast: Contrast, margin: float, alpha: float = 0.05) -> Equivalence:
+def equivalence(contrast: Contrast, margin: float, alpha: float | FloatArray = 0.05) -> Equivalence:
     """Test that the means differ by less than a share `margin` of the control mean.
 
     Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power

@@ -29,15 +29,16 @@ class Proportions:
     The p-value of record is that of the score test, and exact ones are a check beside it: it alone
     has intervals of the difference and of the lift that exclude their null exactly when
     `p_value < alpha`. Where no unit converted the p-value is 1 and the intervals say how large
-    the rates may still be; the lift may then reach to infinity. `dof` is infinite.
+    the rates may still be; the lift may then reach to infinity. `dof` is infinite. `alpha` may
+    be an array that broadcasts to the contrast.
     """
 
-    alpha: float = 0.05
+    alpha: float | FloatArray = 0.05
     side: Side = Side.TWO_SIDED
     below: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.alpha <= 0.5:
+        if not np.all((np.asarray(self.alpha) > 0.0) & (np.asarray(self.alpha) <= 0.5)):
             raise ValueError(f"alpha is {self.alpha}; it must be above 0 and at most 0.5")
         if not self.below >= 0.0:
             raise ValueError(f"below is {self.below}; it must be at least 0")
@@ -56,11 +57,11 @@ class Proportions:
         if not small.any():
             return usual
         factor = np.broadcast_to(1.0 + np.asarray(contrast.null_lift), small.shape)
-        return _spliced(usual, small, self._score(cells[small], factor[small]))
+        level = np.broadcast_to(np.asarray(self.alpha), small.shape)
+        return _spliced(usual, small, self._score(cells[small], factor[small], level[small]))
 
-    def _score(self, cells: Cells, factor: FloatArray) -> Reading:
-        tail = self.alpha / 2 if self.side is Side.TWO_SIDED else self.alpha
-        critical = np.full(factor.shape, -special.ndtri(tail))
+    def _score(self, cells: Cells, factor: FloatArray, level: FloatArray) -> Reading:
+        critical = np.asarray(-special.ndtri(level / 2 if self.side is Side.TWO_SIDED else level))
         statistic = deviation(cells, factor, np.zeros(factor.shape))
         ratio = ratio_interval(cells, critical)
         lift = Interval(ratio.low - 1.0, ratio.high - 1.0, ratio.shape)
