@@ -58,7 +58,9 @@ def from_operation(error: status_pb2.Status) -> DomainError:
     info = error_details_pb2.ErrorInfo()
     for detail in error.details:
         detail.Unpack(info)
-    code = Code(code_pb2.Code.Name(code_pb2.Code.ValueType(error.code)))
+    name = code_pb2.Code.Name(code_pb2.Code.ValueType(error.code))
+    # No call of ours ends with some of the codes, as an operation that was cancelled does.
+    code = Code[name] if name in Code.__members__ else Code.FAILED_PRECONDITION
     return DomainError(code, info.reason, error.message, metadata=dict(info.metadata))
 
 

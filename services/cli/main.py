@@ -12,8 +12,11 @@ from services.cli.commands import (
     ascode,
     assign,
     attribution,
+    audience,
     audit,
     backup,
+    balanced_salt,
+    check,
     control,
     doctor,
     erasure,
@@ -25,6 +28,7 @@ from services.cli.commands import (
     metric,
     metric_files,
     operations,
+    parameters,
     rejected,
     results,
     retention,
@@ -63,6 +67,7 @@ def version() -> None:
 app.command("up")(suite.up)
 app.command("tutorial")(tutorial.tutorial)
 app.command("assign")(assign.assign)
+app.command("parameters")(parameters.parameters)
 app.command("doctor")(doctor.doctor)
 app.command("erase")(erasure.erase)
 app.command("erasures")(erasure.erasures)
@@ -85,7 +90,10 @@ for verb in (
     control.forced,
 ):
     experiment.app.command()(verb)
+experiment.app.command("find-balanced-salt")(balanced_salt.find_balanced_salt)
 app.add_typer(experiment.app, name="experiment")
+app.add_typer(audience.app, name="audience")
+app.add_typer(check.app, name="check")
 app.add_typer(flags.app, name="flags")
 app.add_typer(metric.app, name="metric")
 app.add_typer(results.app, name="results")

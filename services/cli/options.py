@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from touchstone.common.v1 import unit_pb2
 
 from services.cli.rendering import Format
 
@@ -51,6 +52,14 @@ def parse_days(days: float, option: str) -> Duration:
     duration = Duration()
     duration.FromTimedelta(dt.timedelta(days=days))
     return duration
+
+
+def parse_unit(text: str) -> unit_pb2.UnitId:
+    """The unit of TYPE=ID, or of a user's ID."""
+    if "=" not in text:
+        return unit_pb2.UnitId(type="user", id=text)
+    kind, unit_id = parse_pair(text, "UNIT", "device=d1")
+    return unit_pb2.UnitId(type=kind, id=unit_id)
 
 
 def parse_pair(text: str, option: str, example: str) -> tuple[str, str]:

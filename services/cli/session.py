@@ -12,6 +12,7 @@ import grpc
 from google.longrunning import operations_pb2_grpc as operations_grpc
 from touchstone.assignment.v1 import assignment_service_pb2_grpc as assignment_grpc
 from touchstone.assignment.v1 import audience_service_pb2_grpc as audience_grpc
+from touchstone.assignment.v1 import check_service_pb2_grpc as check_grpc
 from touchstone.assignment.v1 import domain_service_pb2_grpc as domain_grpc
 from touchstone.assignment.v1 import experiment_service_pb2_grpc as experiment_grpc
 from touchstone.assignment.v1 import layer_service_pb2_grpc as layer_grpc
@@ -151,6 +152,16 @@ class Session:
     def schema(self) -> schema_grpc.SchemaServiceStub:
         """Unit types and attributes."""
         return self._stub("assignment", schema_grpc.SchemaServiceStub)
+
+    @property
+    def checks(self) -> check_grpc.CheckServiceStub:
+        """Tests of the assignment itself."""
+        return self._stub("assignment", check_grpc.CheckServiceStub)
+
+    @property
+    def check_operations(self) -> operations_grpc.OperationsStub:
+        """The long-running operations of the assignment service."""
+        return self._stub("assignment", operations_grpc.OperationsStub)
 
     @property
     def units(self) -> unit_grpc.UnitServiceStub:

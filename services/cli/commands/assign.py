@@ -9,7 +9,7 @@ from touchstone.assignment.v1 import assignment_service_pb2 as pb
 from touchstone.common.v1 import unit_pb2
 
 from services.cli.figures import enum_text
-from services.cli.options import Data, Output, parse_pair
+from services.cli.options import Data, Output, parse_unit
 from services.cli.rendering import Cell, Format, View, columns, write
 from services.cli.session import open_session
 
@@ -27,7 +27,7 @@ def assign(
 
     Example: touchstone assign u1 u2 --experiment checkout --explain
     """
-    units = [_unit(text) for text in unit]
+    units = [parse_unit(text) for text in unit]
     request = pb.AssignRequest(
         units=[pb.UnitContext(ids=[one]) for one in units],
         experiments=experiment or [],
@@ -44,13 +44,6 @@ def assign(
         for assigned, decision in zip(reply.experiments, answer.decisions, strict=True)
     ]
     write(View(reply, columns(*names), rows), output)
-
-
-def _unit(text: str) -> unit_pb2.UnitId:
-    if "=" not in text:
-        return unit_pb2.UnitId(type="user", id=text)
-    kind, unit_id = parse_pair(text, "UNIT", "device=d1")
-    return unit_pb2.UnitId(type=kind, id=unit_id)
 
 
 def _row(

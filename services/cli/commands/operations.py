@@ -17,7 +17,7 @@ from services.cli.options import Data, Limit, Output
 from services.cli.paging import collect
 from services.cli.rendering import Cell, Format, View, columns, json_text, write
 from services.cli.session import Session, open_session
-from services.cli.terminal import standard_output
+from services.cli.terminal import say, standard_output
 
 app = typer.Typer(
     no_args_is_help=True, help="Follow long-running work: erasures, backups, searches for a salt."
@@ -66,6 +66,20 @@ def wait(operation: Name, data: Data = None) -> None:
         raise from_operation(found.error)
     with standard_output() as out:
         out.write(json_text(found) + "\n")
+
+
+@app.command()
+def cancel(operation: Name, data: Data = None) -> None:
+    """Ask an operation to end. What it has done stays; one that has ended stays as it is."""
+    with open_session(data) as session:
+        name = session.name(_COLLECTION, operation)
+        found = session.event_operations.GetOperation(pb.GetOperationRequest(name=name))
+        # Only the service that does the work knows whether it can be cancelled.
+        calls = session.event_operations
+        if "/touchstone.assignment." in found.metadata.type_url:
+            calls = session.check_operations
+        calls.CancelOperation(pb.CancelOperationRequest(name=name))
+    say("it was asked to end; `touchstone operations show` says when it has")
 
 
 def _ended(session: Session, name: str) -> pb.Operation:
