@@ -19,33 +19,35 @@ Cells = NDArray[np.intp]
 
 
 def grouped(rows: ArrayLike, cells: ArrayLike, batch: tuple[int, ...]) -> Moments:
-    """Moments of each cell of a batch from rows (r, k) and the flat index (r) of their cells.
+    """Moments of each cell of a batch from rows (r, ..., k) and the flat index (r) of their cells.
 
-    Raises ValueError for an index outside the batch or a number of indexes other than of rows.
+    Axes of the rows between the first and the last, for instance metrics, become the last axes
+    of the batch: every row has them all. Raises ValueError for an index outside the batch or a
+    number of indexes other than of rows.
     """
     matrix = np.asarray(rows, dtype=np.float64)
     index = _checked(matrix, cells, batch)
-    size, columns = math.prod(batch), matrix.shape[1]
-    units = np.bincount(index, minlength=size).astype(np.float64)
-    mean, co_moment = np.zeros((size, columns)), np.zeros((size, columns, columns))
+    size, more = math.prod(batch), matrix.shape[1:]
+    units = np.zeros((size, *more[:-1]))
+    mean, co_moment = np.zeros((size, *more)), np.zeros((size, *more, more[-1]))
     for cell, members in _members(index):
-        part = Moments.from_rows(matrix[members])
-        mean[cell], co_moment[cell] = part.mean, part.co_moment
+        part = Moments.from_rows(np.moveaxis(matrix[members], 0, -2))
+        units[cell], mean[cell], co_moment[cell] = part.units, part.mean, part.co_moment
     return Moments(
-        units.reshape(batch),
-        mean.reshape(*batch, columns),
-        co_moment.reshape(*batch, columns, columns),
+        units.reshape((*batch, *more[:-1])),
+        mean.reshape(*batch, *more),
+        co_moment.reshape(*batch, *more, more[-1]),
     )
 
 
 def add(moments: Moments, rows: ArrayLike, cells: ArrayLike = ()) -> Moments:
-    """Moments after units joined: rows (r, k), and the flat cell (r) of each in a batch."""
-    return merge(moments, grouped(rows, _or_only(rows, cells), moments.units.shape))
+    """Moments after units joined: rows as in `grouped`, and the flat cell (r) of each."""
+    return merge(moments, _part(moments, rows, cells))
 
 
 def remove(moments: Moments, rows: ArrayLike, cells: ArrayLike = ()) -> Moments:
     """Moments after units left, given by the values with which they had been counted."""
-    return without(moments, grouped(rows, _or_only(rows, cells), moments.units.shape))
+    return without(moments, _part(moments, rows, cells))
 
 
 def without(whole: Moments, part: Moments) -> Moments:
@@ -76,44 +78,66 @@ def replace(
 ) -> Moments:
     """Moments after units changed their values but not their cells.
 
-    `before` and `after` hold the old and new rows (r, k) of the same units in the same order.
-    With values measured from the old mean of the cell and d = after - before, the co-moment
-    grows by the sum of before d' + d before' + d d', less (sum d)(sum d)' / units: Welford
-    (1962), equation II, for a changed instead of a new value. Costs O(r k^2), whatever `units`.
+    `before` and `after` hold the old and new rows of the same units in the same order, as in
+    `grouped`. With values measured from the old mean of the cell and d = after - before, the
+    co-moment grows by the sum of before d' + d before' + d d', less (sum d)(sum d)' / units:
+    Welford (1962), equation II, for a changed instead of a new value. Costs O(r k^2), whatever
+    `units`. Raises ValueError when more units change in a cell than it has.
     """
     old, new = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
-    index = _checked(old, _or_only(old, cells), moments.units.shape)
     if old.shape != new.shape:
         raise ValueError(f"before has shape {old.shape} and after {new.shape}; they must agree")
-    if np.any(np.bincount(index, minlength=moments.units.size) > moments.units.ravel()):
+    batch = _leading(moments, old)
+    index = _checked(old, _or_only(old, cells), batch)
+    size, more = math.prod(batch), old.shape[1:]
+    units, means = moments.units.reshape((size, *more[:-1])), moments.mean.reshape(size, *more)
+    counts = np.bincount(index, minlength=size).reshape(size, *(1 for _ in more[:-1]))
+    if np.any(counts > units):
         raise ValueError(f"more units change than the cells have; they have {moments.units}")
-    batch, columns = moments.units.shape, moments.columns
-    means = moments.mean.reshape(-1, columns)
-    drift, growth = np.zeros_like(means), np.zeros((len(means), columns, columns))
+    drift, growth = np.zeros_like(means), np.zeros((*means.shape, more[-1]))
+    starts, changes = old - means[index], new - old
     for cell, members in _members(index):
-        start, change = old[members] - means[cell], (new - old)[members]
+        start, change = (np.moveaxis(part[members], 0, -2) for part in (starts, changes))
         # (s + d/2) d' + d (s + d/2)' is all three terms at once, and symmetric.
-        half = (start + change / 2.0).T @ change
-        drift[cell], growth[cell] = change.sum(axis=0), half + half.T
-    share = quotient(drift, np.maximum(moments.units.reshape(-1, 1), 1.0), 0.0)
-    growth -= drift[:, :, None] * share[:, None, :]
+        half = np.swapaxes(start + change / 2.0, -1, -2) @ change
+        drift[cell], growth[cell] = change.sum(axis=-2), half + np.swapaxes(half, -1, -2)
+    share = drift / np.maximum(units, 1.0)[..., None]
+    growth -= drift[..., :, None] * share[..., None, :]
     return Moments(
         moments.units,
-        (means + share).reshape(*batch, columns),
-        _not_negative(moments.co_moment + growth.reshape(*batch, columns, columns)),
+        (means + share).reshape(moments.mean.shape),
+        _not_negative(moments.co_moment + growth.reshape(moments.co_moment.shape)),
     )
 
 
-def _or_only(rows: ArrayLike, cells: ArrayLike) -> ArrayLike:
+def _part(moments: Moments, rows: ArrayLike, cells: ArrayLike) -> Moments:
+    matrix = np.asarray(rows, dtype=np.float64)
+    return grouped(matrix, _or_only(matrix, cells), _leading(moments, matrix))
+
+
+def _leading(moments: Moments, rows: FloatArray) -> tuple[int, ...]:
+    """The axes of the batch that the cells of the rows count; the rows have the others."""
+    shared = max(rows.ndim - 2, 0)
+    batch = moments.units.shape
+    own, kept = batch[: len(batch) - shared], batch[len(batch) - shared :]
+    if rows.shape[1:] != (*kept, moments.columns):
+        raise ValueError(
+            f"rows has shape {rows.shape}; with a batch of {batch} and {moments.columns} columns "
+            f"it must end in {(*kept, moments.columns)}"
+        )
+    return own
+
+
+def _or_only(rows: FloatArray, cells: ArrayLike) -> ArrayLike:
     """Cells as given, or the only cell of a batch without axes."""
-    return cells if np.size(cells) else np.zeros(len(np.asarray(rows)), dtype=np.intp)
+    return cells if np.size(cells) else np.zeros(rows.shape[:1], dtype=np.intp)
 
 
 def _checked(rows: FloatArray, cells: ArrayLike, batch: tuple[int, ...]) -> Cells:
     index, size = np.asarray(cells, dtype=np.intp), math.prod(batch)
-    if rows.ndim != 2 or index.shape != rows.shape[:1]:
+    if rows.ndim < 2 or index.shape != rows.shape[:1]:
         raise ValueError(
-            f"rows has shape {rows.shape} and cells {index.shape}; allowed are (r, k) and (r,)"
+            f"rows has shape {rows.shape} and cells {index.shape}; allowed are (r, ..., k) and (r,)"
         )
     if index.size and not 0 <= index.min() <= index.max() < size:
         raise ValueError(f"cells are {index.min()} to {index.max()}; allowed is 0 to {size - 1}")

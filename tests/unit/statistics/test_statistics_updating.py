@@ -65,6 +65,20 @@ def test_groups_are_the_moments_of_their_rows() -> None:
         np.testing.assert_array_equal(moments[cell].co_moment, alone.co_moment)
 
 
+def test_metrics_of_a_unit_change_together() -> None:
+    rng = np.random.default_rng(2)
+    rows, cells = rng.normal(3, 1, (30, 4, 2)), rng.integers(0, 6, 30)
+    moments = grouped(rows, cells, BATCH)
+    assert moments.units.shape == (*BATCH, 4)
+    fresh = rows[:7] * 1.5
+    changed = replace(moments, rows[:7], fresh, cells[:7])
+    fewer = remove(changed, rows[7:9], cells[7:9])
+    more = add(fewer, rows[7:9], cells[7:9])
+    for metric in range(4):
+        final = np.concatenate([fresh, rows[7:]])[:, metric]
+        assert_same(more[:, :, metric], grouped(final, cells, BATCH), 10.0)
+
+
 def test_one_unit_of_a_batch_without_axes() -> None:
     start = Moments.from_rows([[1.0], [4.0]])
     more = add(start, [[7.0]])
@@ -110,7 +124,11 @@ def test_senseless_changes_are_refused() -> None:
         replace(one, [[1.0], [2.0]], [[1.0], [3.0]])
     with pytest.raises(ValueError, match="they must agree"):
         replace(one, [[1.0]], [[1.0], [2.0]])
-    with pytest.raises(ValueError, match="rows has shape"):
+    with pytest.raises(ValueError, match="must end in"):
         add(one, [1.0])
+    with pytest.raises(ValueError, match="must end in"):
+        replace(one, [[1.0, 2.0]], [[1.0, 3.0]])
+    with pytest.raises(ValueError, match=r"allowed are \(r, ..., k\)"):
+        grouped([[1.0]], [0, 1], (2,))
     with pytest.raises(ValueError, match="allowed is 0 to 1"):
         grouped([[1.0]], [2], (2,))
