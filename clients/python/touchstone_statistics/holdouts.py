@@ -16,6 +16,7 @@ from touchstone_statistics.gaps import FloatArray, Gap, GapArray, first_gap, quo
 from touchstone_statistics.inference import Fixed, Reading
 from touchstone_statistics.interval import Fraction, Interval, Side, fieller
 from touchstone_statistics.moments import Moments
+from touchstone_statistics.proportions import Proportions
 from touchstone_statistics.shared_control import Rivals, loadings, simultaneous
 
 
@@ -24,16 +25,21 @@ class Reach:
     """How waves are read: level, side, and the correction for there being several.
 
     Without a `method` the waves are corrected by what they share, the control group
-    (Dunnett 1955), which is the sharpest that keeps all intervals true at once.
+    (Dunnett 1955), which is the sharpest that keeps all intervals true at once. With `rates` the
+    metrics are shares of units, and small cells are read by the score test.
     """
 
     alpha: float = 0.05
     side: Side = Side.TWO_SIDED
     method: Method | None = None
+    rates: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 < self.alpha <= 0.5:
             raise ValueError(f"alpha is {self.alpha}; it must be above 0 and at most 0.5")
+
+    def inference(self, alpha: float | FloatArray) -> Fixed | Proportions:
+        return Proportions(alpha, self.side) if self.rates else Fixed(alpha, self.side)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +48,8 @@ class Evaluation:
 
     `reading` has p-values of each wave alone, and intervals at the level that the correction
     leaves, so that they exclude no effect exactly when `adjusted.p_value` is below alpha.
-    `ratio` is the mean of a wave over that of the control ("x1.96"), one more than the lift;
+    `ratio` is the mean of a wave over that of the control ("x1.96"), one more than the lift; its
+    interval has the gap of the lift's, as rates may bound a ratio that has no estimate;
     `gained` is the difference times the units of the wave: what would not have been without it.
     """
 
@@ -60,22 +67,22 @@ class Evaluation:
 def evaluate(control: Estimate, waves: Estimate, reach: Reach = Reach()) -> Evaluation:
     """Compare each wave with the control group.
 
-    `waves` has the waves on the last axis, in front of it any batch (metrics); `control` has a
-    last axis of one. Estimands: the ratio and the difference of means, by Fieller (1954) and
-    Welch (1947). Assumes that membership of the control group is random and lasting, that a
-    wave is as random a part of the rest as the control, and independent units. A wave that
-    chose its members by what they did is no longer comparable with the whole control group:
-    give the control that would have been chosen, too.
+    `waves` has the waves on the last axis, in front of it any batch (metrics); `control` has a last
+    axis of one. Estimands: the ratio and the difference of means, by Fieller (1954) and Welch
+    (1947), or by the score test for rates in small cells. Assumes that membership of the control
+    group is random and lasting, that a wave is as random a part of the rest as the control, and
+    independent units. A wave that chose its members by what they did is no longer comparable with
+    the whole control group: give the control that would have been chosen, too.
     """
     contrast = Contrast(control, waves)
-    alone = Fixed(reach.alpha, reach.side).read(contrast)
+    alone = reach.inference(reach.alpha).read(contrast)
     if reach.method is None:
         rivals = Rivals(loadings(contrast), alone.gap == Gap.NONE, reach.side)
         adjusted = simultaneous(alone.p_value, alone.gap, rivals, reach.alpha)
     else:
         correction = Correction(reach.method, reach.alpha)
         adjusted = correct(alone.p_value, alone.gap, correction)
-    reading = Fixed(adjusted.alpha, reach.side).read(contrast)
+    reading = reach.inference(adjusted.alpha).read(contrast)
     # A ratio of means of different sign, or to a mean below zero, says nothing.
     negative = np.where(control.value < 0, Gap.NOT_APPLICABLE, Gap.NONE).astype(np.uint8)
     return Evaluation(
@@ -85,7 +92,7 @@ def evaluate(control: Estimate, waves: Estimate, reach: Reach = Reach()) -> Eval
         adjusted=adjusted,
         ratio=1.0 + contrast.lift,
         ratio_interval=_shifted(reading.lift),
-        ratio_gap=first_gap(reading.lift_gap, np.broadcast_to(negative, reading.gap.shape)),
+        ratio_gap=first_gap(contrast.lift_gap, np.broadcast_to(negative, reading.gap.shape)),
         gained=contrast.difference * waves.units,
         gained_interval=_scaled(reading.difference, waves.units),
     )

@@ -16,7 +16,7 @@ _CENTRES = np.arange(-8.5, 9.0, 1.0)
 FACTOR = (_CENTRES[:, None] + 0.5 * _NODES).ravel()
 FACTOR_MASS = np.tile(0.5 * _WEIGHTS, len(_CENTRES)) * np.exp(-0.5 * FACTOR**2) / np.sqrt(2 * np.pi)
 SCALE_NODES, SCALE_WEIGHTS = np.polynomial.legendre.leggauss(40)
-STEPS = 8
+STEPS = 4
 
 
 def loadings(contrast: Contrast) -> FloatArray:
@@ -45,7 +45,8 @@ def exceedance(threshold: FloatArray, rivals: Rivals, dof: float = np.inf) -> Fl
     Source: Dunnett (1955), "A multiple comparison procedure for comparing several treatments
     with a control"; the integral over the common factor of Curnow and Dunnett (1962), and over
     the common standard deviation when `dof` is finite. `threshold` has the shape of the rivals
-    without their last axis, and so has the result.
+    without their last axis, and so has the result. To 1e-9 while no arm has more than four
+    times the units of the control, to 1e-4 up to fifty times.
     """
     scales, mass = _scales(dof)
     bound = (np.asarray(threshold)[..., None] * scales)[..., None, None]

@@ -49,13 +49,13 @@ class Programme:
 def programme(effects: Effects, threshold: FloatArray | float, alpha: float = 0.05) -> Programme:
     """Total true effect of the experiments whose estimate passed the threshold for shipping.
 
-    `effects` are those of all experiments on its one axis, shipped or not, in the same metric
-    and counted so that positive is good; `threshold` is how many standard errors an estimate
-    had to exceed (1.96 for a two-sided test at 5 %). An experiment that ships for another
-    reason breaks the assumption. Source: Lee and Shen (2018), "Winner's curse: bias estimation
-    for total effects of features in online controlled experiments": the expected flattery
-    is the sum over all experiments of s phi((b s - x) / s). Assumes independent,
-    nearly normal estimates x with known standard errors s.
+    `effects` are those of all experiments on its one axis, shipped or not, in the same metric and
+    counted so that positive is good; `threshold` is how many standard errors an estimate had to
+    exceed (1.96 for a two-sided test at 5 %). An experiment that ships for another reason breaks
+    the assumption. Source: Lee and Shen (2018), "Winner's curse: bias estimation for total effects
+    of features in online controlled experiments": the expected flattery is the sum over all
+    experiments of s phi((b s - x) / s). Assumes independent, nearly normal estimates x with known
+    standard errors s.
     """
     known = effects.precision > 0
     value, std_err = effects.value[known], np.sqrt(effects.variance[known])

@@ -17,6 +17,7 @@ from touchstone_statistics.holdouts import (
 from touchstone_statistics.inference import Fixed
 from touchstone_statistics.interval import Shape
 from touchstone_statistics.moments import Moments
+from touchstone_statistics.proportions import Proportions
 
 
 def rates(units: object, successes: object) -> Moments:
@@ -95,6 +96,19 @@ def test_all_ratios_are_covered_at_once() -> None:
     assert naive.any(axis=1).mean() > 0.085
 
 
+def test_rates_of_small_cells_are_read_by_the_score_test() -> None:
+    control = estimate(rates([[300], [300]], [[2], [0]]), Mean(0))
+    waves = estimate(rates([[2000, 500]], [[40, 9], [35, 1]]), Mean(0))
+    ours = evaluate(control, waves, Reach(rates=True))
+    single = Proportions(ours.adjusted.alpha).read(Contrast(control, waves))
+    np.testing.assert_array_equal(ours.reading.lift.low, single.lift.low)
+    np.testing.assert_array_equal(ours.ratio_interval.excludes(1.0), ours.adjusted.rejected)
+    # Nobody of the control converted: no ratio, but a bound below which it cannot be.
+    assert ours.ratio_gap[1, 0] == Gap.ZERO_CONTROL_MEAN
+    assert ours.reading.lift_gap[1, 0] == Gap.NONE
+    assert ours.ratio_interval.low[1, 0] > 0.0
+
+
 def test_a_ratio_to_a_mean_below_zero_is_not_given() -> None:
     none, one = np.zeros(1, dtype=np.uint8), np.ones(1)
     control = Estimate(-5 * one, 0.01 * one, 100 * one, none, none)
@@ -108,6 +122,18 @@ def test_a_control_that_is_hardly_there_leaves_the_ratio_open() -> None:
     ours = evaluate(control, estimate(rates([4000], [110]), Mean(0)))
     assert ours.ratio_interval.shape[0] != Shape.BETWEEN
     assert not ours.ratio_interval.excludes(1e6)[0]
+
+
+def test_the_cumulative_effect_of_a_programme_is_that_of_its_holdout() -> None:
+    # A year of changes: five per cent were kept on the old product.
+    holdout = estimate(rates([50_000], [5000]), Mean(0))
+    exposed = estimate(rates([950_000], [99_750]), Mean(0))
+    ours = evaluate(holdout, exposed, Reach(rates=True))
+    assert ours.reading.lift.low[0] < 0.05 < ours.reading.lift.high[0]
+    assert ours.gained[0] == pytest.approx(950_000 * 0.005)
+    assert ours.gained_interval.low[0] > 0.0
+    everybody = global_effect(Contrast(holdout, exposed), Population(1_000_000, 0.0))
+    assert everybody.gained[0] == pytest.approx(1_000_000 * 0.005)
 
 
 def test_a_global_lift_is_coverage_times_local_lift() -> None:
