@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from touchstone_statistics.bayes import unit_loss
 from touchstone_statistics.belief import Cells
 from touchstone_statistics.gaps import FloatArray
 
@@ -20,13 +21,14 @@ class Wave(Cells):
     sides, and a series over a period that holds all of the mass is exact but for what is outside
     (Abate and Whitt 1992, "The Fourier-series method for inverting transforms of probability
     distributions"). `rest[..., m - 1]` is its transform at the frequency 2 pi m / period, about
-    the mean.
+    the mean, and `integral` that of its integral.
     """
 
     mean: FloatArray
     std_dev: FloatArray
     period: FloatArray
     rest: ComplexArray
+    integral: ComplexArray
 
     @staticmethod
     def frequencies(period: FloatArray, count: int) -> FloatArray:
@@ -40,26 +42,38 @@ class Wave(Cells):
         """From E[exp(-i w (X - mean))] at `frequencies(period, transform.shape[-1])`."""
         frequency = cls.frequencies(period, transform.shape[-1])
         normal = np.exp(-0.5 * (frequency * std_dev[..., None]) ** 2)
-        return cls(mean, std_dev, period, transform - normal)
+        rest = transform - normal
+        return cls(mean, std_dev, period, rest, rest / (1j * frequency))
 
     def below(self, value: FloatArray) -> FloatArray:
         """Distribution function at values with one more axis than the batch."""
         scaled = (value - self.mean[..., None]) / self.std_dev[..., None]
-        return np.clip(special.ndtr(scaled) + self._integral(value), 0.0, 1.0)
+        return np.clip(special.ndtr(scaled) + self._sum(self.integral, value), 0.0, 1.0)
 
     def above(self, value: FloatArray) -> FloatArray:
         """Its complement, from the other tail."""
         scaled = (value - self.mean[..., None]) / self.std_dev[..., None]
-        return np.clip(special.ndtr(-scaled) - self._integral(value), 0.0, 1.0)
+        return np.clip(special.ndtr(-scaled) - self._sum(self.integral, value), 0.0, 1.0)
 
     def density(self, value: FloatArray) -> FloatArray:
         scaled = (value - self.mean[..., None]) / self.std_dev[..., None]
         normal = np.exp(-0.5 * scaled**2) / (np.sqrt(2.0 * np.pi) * self.std_dev[..., None])
         return np.asarray(np.maximum(normal + self._sum(self.rest, value), 0.0))
 
-    def _integral(self, value: FloatArray) -> FloatArray:
+    def shortfall(self, value: FloatArray) -> FloatArray:
+        """E[(value - X)+]."""
+        return self._partial(value, 1.0)
+
+    def excess(self, value: FloatArray) -> FloatArray:
+        """E[(X - value)+]."""
+        return self._partial(value, -1.0)
+
+    def _partial(self, value: FloatArray, sign: float) -> FloatArray:
+        # Without mass and mean of its own the rest adds the same to both.
+        scaled = sign * (value - self.mean[..., None]) / self.std_dev[..., None]
         frequency = self.frequencies(self.period, self.rest.shape[-1])
-        return self._sum(self.rest / (1j * frequency), value)
+        rest = self._sum(self.integral / (1j * frequency), value)
+        return np.asarray(np.maximum(self.std_dev[..., None] * unit_loss(-scaled) + rest, 0.0))
 
     def _sum(self, coefficients: ComplexArray, value: FloatArray) -> FloatArray:
         """The real series 2 / L sum_m Re(c_m exp(i w_m u)), by Horner's rule; zero outside."""
