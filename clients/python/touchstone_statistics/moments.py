@@ -98,6 +98,16 @@ class Moments:
             self.units, self.mean[..., index], self.co_moment[..., index[:, None], index]
         )
 
+    def move_axis(self, source: int, destination: int) -> Self:
+        """The same moments with one axis of the batch moved, as `numpy.moveaxis` moves it."""
+        places = range(self.units.ndim)
+        start, end = places[source], places[destination]
+        return type(self)(
+            np.moveaxis(self.units, start, end),
+            np.moveaxis(self.mean, start, end),
+            np.moveaxis(self.co_moment, start, end),
+        )
+
     def total(self, axis: int = -1) -> Self:
         """Moments of the union of all parts along one axis of the batch.
 

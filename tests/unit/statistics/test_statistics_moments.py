@@ -105,6 +105,14 @@ def test_columns_are_selected_in_the_order_asked_for() -> None:
     np.testing.assert_allclose(some.covariance, np.cov(rows[:, [3, 1]].T))
 
 
+def test_an_axis_of_the_batch_moves_and_the_columns_stay() -> None:
+    batch = Moments.from_rows(np.random.default_rng(6).normal(size=(2, 3, 4, 9, 2)))
+    moved = batch.move_axis(-1, 0)
+    assert moved.units.shape == (4, 2, 3)
+    np.testing.assert_array_equal(moved.mean[1], batch.mean[:, :, 1])
+    np.testing.assert_array_equal(moved.co_moment[3], batch.co_moment[:, :, 3])
+
+
 def test_sums_become_means() -> None:
     moments = Moments.from_sums([4, 0], [[10.0], [0.0]], [[[5.0]], [[0.0]]])
     np.testing.assert_array_equal(moments.mean, [[2.5], [0.0]])
