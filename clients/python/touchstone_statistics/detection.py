@@ -115,7 +115,10 @@ class AtLooks:
             low, high = edges(plan, look)
             power += float(paths.above(look.fraction, high, expected_z))
             power += float(paths.below(look.fraction, low, expected_z))
-        return power
+        # Who stands beyond the last bound has crossed some bound. A drift that carries nearly all
+        # paths out of what was integrated without one is far beyond it.
+        beyond = float(special.ndtr(expected_z - high)) + float(special.ndtr(low - expected_z))
+        return max(power, beyond)
 
 
 @lru_cache(maxsize=64)

@@ -210,6 +210,15 @@ def test_one_look_is_the_normal_test_and_more_looks_cost_little() -> None:
     assert null == pytest.approx(0.05, abs=1e-6)
 
 
+@pytest.mark.parametrize("side", Side)
+def test_a_larger_effect_is_never_found_less_often(side: Side) -> None:
+    test = PlannedTest(0.05, side, math.inf, 1000)
+    powers = [AtLooks(28).power(float(z), test) for z in np.linspace(0.0, 120.0, 241)]
+    assert np.diff(powers).min() > -1e-9
+    assert max(powers) < 1.0 + 1e-9
+    assert size(UNIT, 1.0, Design(rule=AtLooks(28))).total < 100
+
+
 def test_group_sequential_inflation_is_that_of_jennison_and_turnbull() -> None:
     # Jennison and Turnbull (2000), chapter 2, give 1.017 for O'Brien and Fleming's own
     # boundary, 3 looks and 80 % power; that of Lan and DeMets comes within half a per cent.
