@@ -61,8 +61,7 @@ class Anytime:
         units = np.maximum(contrast.control.units + contrast.treatment.units, 1.0)
         alpha = np.asarray(self.alpha)
         log_e = (normal_log_e if self.side is Side.TWO_SIDED else half_normal_log_e)(
-            -tested.statistic if self.side is Side.LESS else tested.statistic,
-            self._mixing() * units,
+            tested.toward(self.side), self._mixing() * units
         )
         critical, p_value = self.critical(units), np.exp(-np.maximum(log_e, 0.0))
         return read_at(contrast, tested, Threshold(critical, p_value, alpha, self.side, log_e))
@@ -180,7 +179,7 @@ class AnytimeT:
         alpha = np.asarray(self.alpha)
         one_sided = self.side is not Side.TWO_SIDED
         log_e = (half_t_log_e if one_sided else t_log_e)(
-            -tested.statistic if self.side is Side.LESS else tested.statistic, share, tested.dof
+            tested.toward(self.side), share, tested.dof
         )
         critical = (half_t_critical if one_sided else t_critical)(alpha, share, tested.dof)
         p_value = np.exp(-np.maximum(log_e, 0.0))

@@ -10,6 +10,9 @@ from touchstone_statistics.gaps import BoolArray, FloatArray, GapArray
 from touchstone_statistics.inference import Reading, lift_fraction
 from touchstone_statistics.interval import Interval, Shape, Side, around, fieller
 
+FARTHEST = 1e30
+"""Statistics further out count as this far, and critical values further out as out of reach."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Studentised:
@@ -26,6 +29,11 @@ class Studentised:
         std_err = np.where(gap == 0, contrast.std_err, 1.0)
         dof = np.where(gap == 0, contrast.dof, 1.0)
         return cls(np.where(gap == 0, contrast.difference / std_err, 0.0), std_err, dof, gap)
+
+    def toward(self, side: Side) -> FloatArray:
+        """The statistic, positive in the direction of a one-sided test; its square is finite."""
+        signed = -self.statistic if side is Side.LESS else self.statistic
+        return np.clip(signed, -FARTHEST, FARTHEST)
 
 
 def normal_score(statistic: FloatArray, dof: FloatArray) -> FloatArray:
@@ -62,7 +70,7 @@ def read_at(contrast: Contrast, tested: Studentised, threshold: Threshold) -> Re
     shape = tested.statistic.shape
     critical = np.broadcast_to(threshold.critical, shape)
     alpha = np.broadcast_to(threshold.alpha, shape)
-    reachable = np.isfinite(critical)
+    reachable = critical < FARTHEST
     finite = np.where(reachable, critical, 1.0)
     difference = _unless(
         reachable, around(contrast.difference, finite * tested.std_err, threshold.side)
@@ -80,7 +88,7 @@ def read_at(contrast: Contrast, tested: Studentised, threshold: Threshold) -> Re
         lift=_unless(reachable, fieller(lift_fraction(contrast), finite, threshold.side)),
         gap=tested.gap,
         lift_gap=contrast.lift_spread_gap,
-        critical=critical,
+        critical=np.where(reachable, critical, np.inf),
         log_e=threshold.log_e,
     )
 

@@ -58,7 +58,9 @@ class GroupSequential:
             curve = boundary_curve(self.plan, ledger)
             critical[part] = curve.critical_at(levels[part])
             p_value[part] = curve.p_value(scores[part])
-        reach = -special.stdtrit(tested.dof, special.ndtr(-critical))
+        quantile = special.stdtrit(tested.dof, special.ndtr(-critical))
+        # Of a tail too thin for few degrees of freedom scipy returns infinity of either sign.
+        reach = np.where(np.isfinite(quantile), -quantile, np.inf)
         return read_at(contrast, tested, Threshold(reach, p_value, levels, self.plan.side))
 
 

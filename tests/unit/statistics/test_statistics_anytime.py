@@ -195,6 +195,14 @@ def test_far_evidence_keeps_its_size_and_p_does_not_become_zero() -> None:
     assert np.all(reading.p_value > 0)
 
 
+def test_a_statistic_beyond_all_measure_has_a_finite_e_value() -> None:
+    for inference in (Anytime(), AnytimeT(10.0), Anytime(100.0, 0.05, Side.GREATER)):
+        reading = inference.read(scored(1e120))
+        assert reading.log_e is not None
+        assert np.isfinite(reading.log_e)
+        assert reading.p_value > 0
+
+
 def test_few_units_leave_the_t_sequence_unbounded_and_it_says_so() -> None:
     reading = AnytimeT(1000.0).read(scored([0.0, 50.0], 2))
     assert list(reading.difference.shape) == [Shape.EVERYTHING] * 2

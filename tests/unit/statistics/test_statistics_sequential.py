@@ -136,6 +136,15 @@ def test_where_nothing_can_be_rejected_the_interval_says_so() -> None:
         assert np.all(np.isposinf(reading.difference.high))
 
 
+def test_no_t_statistic_of_three_units_reaches_an_early_bound() -> None:
+    plan = Plan(1e5, 0.05, Side.GREATER)
+    ledger = planned(plan, np.array([0.012]))
+    assert ledger.looks[0].critical is not None
+    reading = GroupSequential(plan, ledger).read(scored([3.0, 1e25], units=2.0))
+    assert list(reading.difference.shape) == [Shape.EVERYTHING] * 2
+    assert np.all(reading.p_value >= 0.05)
+
+
 def test_each_metric_may_have_a_ledger_of_its_own() -> None:
     plan = Plan(100.0)
     early, late = (planned(plan, np.array(looks)) for looks in ([0.5], [0.5, 1.0]))
