@@ -8,7 +8,6 @@ from scipy import special
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.decide import (
     Levels,
-    MetricVerdict,
     Situation,
     Verdict,
     decide,
@@ -23,11 +22,11 @@ from touchstone_statistics.family import (
     correct,
     correct_evidence,
 )
+from touchstone_statistics.findings import Goal, findings
 from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.health import ALERT_BELOW
 from touchstone_statistics.heterogeneity import Effects, heterogeneity, shrink
 from touchstone_statistics.holdouts import evaluate
-from touchstone_statistics.inference import Fixed
 from touchstone_statistics.interval import Side
 from touchstone_statistics.plan import Design, History, Size, sample_size
 from touchstone_statistics.winners import programme
@@ -135,15 +134,18 @@ def ships(lifts: FloatArray, trials: int, seed: int) -> float:
         for lift in (np.zeros(len(ROLES)), lifts)
     ]
     contrast = Contrast(arms[0], arms[1])
-    margin = Contrast(arms[0], arms[1], null_lift=-MARGIN)
-    up, down = (Fixed(LEVEL, side).read(contrast).p_value for side in (Side.GREATER, Side.LESS))
-    above = Fixed(LEVEL, Side.GREATER).read(margin).p_value
-    passed = (up < rule.superiority, above < rule.non_inferiority, down < rule.deterioration)
+    found = [
+        findings(
+            Contrast(contrast.control[:, at], contrast.treatment[:, at]),
+            Goal(role, True, MARGIN),
+            rule,
+        )
+        for at, role in enumerate(ROLES)
+    ]
     shipped = 0
-    for superior, safe, worse in zip(*passed, strict=True):
+    for trial in range(trials):
         verdicts = [
-            MetricVerdict(str(at), role, True, bool(superior[at]), bool(safe[at]), bool(worse[at]))
-            for at, role in enumerate(ROLES)
+            one.verdict(str(at), holds=True, index=(trial,)) for at, one in enumerate(found)
         ]
         decision = decide("treatment", verdicts, Situation(at_end=True))
         shipped += decision.verdict is Verdict.SHIP
