@@ -6,6 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import special
 from statsmodels.stats.multitest import multipletests
+from touchstone_statistics.anytime import Anytime
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Estimate
 from touchstone_statistics.family import (
@@ -190,6 +191,21 @@ def test_e_bh_is_its_definition_and_keeps_huge_evidence() -> None:
         np.testing.assert_array_equal(ours.rejected, e_bh_by_definition(np.exp(log_e), 0.05))
         np.testing.assert_array_equal(log_e > -np.log(ours.alpha), ours.rejected)
     assert correct_evidence([5000.0, -5000.0], none(2), 0.05).rejected.tolist() == [True, False]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.floats(-7, 7), min_size=1, max_size=6))
+def test_confidence_sequences_read_at_the_level_agree_with_e_bh(differences: list[float]) -> None:
+    ones, missing = np.ones(len(differences)), none(len(differences))
+    control = Estimate(100 * ones, 0.5 * ones, 5000 * ones, missing, missing)
+    treatment = Estimate(100 + np.asarray(differences), 0.5 * ones, 5000 * ones, missing, missing)
+    contrast = Contrast(control, treatment)
+    evidence = Anytime(10_000.0, tuned_level=0.05).read(contrast).log_e
+    assert evidence is not None
+    ours = correct_evidence(evidence, missing, 0.05)
+    assume((np.abs(ours.p_value / 0.05 - 1) > 1e-6).all())
+    again = Anytime(10_000.0, ours.alpha, tuned_level=0.05).read(contrast)
+    np.testing.assert_array_equal(again.difference.excludes(0.0), ours.rejected)
 
 
 def test_bh_intervals_of_the_selected_miss_as_seldom_as_promised() -> None:
