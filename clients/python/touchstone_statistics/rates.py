@@ -126,10 +126,9 @@ def _difference(held: BetaPosterior, tried: BetaPosterior, count: int) -> Wave:
     parts = []
     for belief in (held, tried):
         a, b, mean = (part[:, None] for part in (belief.successes, belief.failures, belief.mean))
-        rate = mean + offsets
-        inside = (rate > 0) & (rate < 1)
-        gain, drop = np.where(inside, rate / mean, 1.0), np.where(inside, rate - mean, 0.0)
-        fallen = (a - 1.0) * np.log(gain) + (b - 1.0) * np.log(1.0 - drop / (1.0 - mean))
+        inside = (mean + offsets > 0) & (mean + offsets < 1)
+        apart = np.where(inside, offsets, 0.0)
+        fallen = (a - 1.0) * np.log1p(apart / mean) + (b - 1.0) * np.log1p(-apart / (1.0 - mean))
         parts.append(_transform(np.exp(np.where(inside, fallen, -np.inf))))
     return Wave.of(tried.mean - held.mean, std_dev, PERIOD * std_dev, parts[1] * np.conj(parts[0]))
 
@@ -142,9 +141,9 @@ def _log_ratio(held: BetaPosterior, tried: BetaPosterior, count: int) -> Wave:
     frequency = Wave.frequencies(period, WAVES)
     for belief in (held, tried):
         a, b, mean = (part[:, None] for part in (belief.successes, belief.failures, belief.mean))
-        left = (1.0 - mean * np.exp(offsets)) / (1.0 - mean)
-        inside = left > 0
-        fallen = a * offsets + (b - 1.0) * np.log(np.where(inside, left, 1.0))
+        grown = mean / (1.0 - mean) * np.expm1(offsets)
+        inside = grown < 1
+        fallen = a * offsets + (b - 1.0) * np.log1p(-np.where(inside, grown, 0.0))
         mass = np.exp(np.where(inside, fallen, -np.inf))
         mass = mass / mass.sum(axis=1, keepdims=True)
         centre = np.sum(mass * offsets, axis=1)
