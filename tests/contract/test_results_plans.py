@@ -1,15 +1,18 @@
 """Analysis plans over the contract: defaults, changes, refusals, and who may do what."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from touchstone.results.v1 import analysis_plan_pb2 as pb
+from touchstone.results.v1 import metric_pb2
 
 from shared.errors import Code
-from tests.contract.results_world import EXPERIMENT, PROJECT, World, open_world
+from tests.contract.results_world import EXPERIMENT, PROJECT, World, events, open_world
 
 NAME = f"{EXPERIMENT}/analysisPlan"
 
@@ -154,3 +157,52 @@ async def test_other_projects_and_other_roles_see_nothing(world: World) -> None:
         assert (await world.assigner.refused(method, **fields)).code is Code.PERMISSION_DENIED
     assert (await world.viewer.refused("UpdateAnalysisPlan", **change)).reason == "MISSING_ROLE"
     assert not (await world.viewer.call("ListLooks", experiment=EXPERIMENT)).looks
+
+
+async def test_results_take_looks_that_fix_the_plan_and_are_listed(world: World) -> None:
+    await update(world, "planned_units", planned_units=4000)
+    for metric_id, event in (("visits", "visit"), ("buys", "purchase")):
+        await world.owner.define(metric_id, metric_pb2.Metric(kind=1, event_name=event))
+    values = {"control": np.ones(300), "green": np.ones(300), "blue": np.zeros(300)}
+    first = world.write(events(values))
+    shown = await world.viewer.results(consistency_token=first)
+    looks = (await world.viewer.call("ListLooks", experiment=EXPERIMENT)).looks
+    assert [(look.metric, look.variant, look.number) for look in looks] == [
+        (f"{PROJECT}/metrics/{metric}", variant, 1)
+        for metric in ("buys", "visits")
+        for variant in ("blue", "green")
+    ]
+    assert {look.watermark for look in looks} == {first}
+    assert shown.metrics[0].comparisons[0].look.current
+    assert (await plan(world)).fixed
+    fixed = await world.owner.refused(
+        "UpdateAnalysisPlan",
+        analysis_plan=pb.AnalysisPlan(name=NAME, alpha=0.1),
+        update_mask=FieldMask(paths=["alpha"]),
+    )
+    assert (fixed.code, fixed.reason) == (Code.FAILED_PRECONDITION, "PLAN_FIXED")
+    changed = await update(world, "dimensions", dimensions=["source"])
+    assert changed.fixed
+
+    again = await world.viewer.results()
+    again.provenance.plan_version = shown.provenance.plan_version
+    assert again == shown
+    pages: list[Any] = []
+    token = ""
+    while True:
+        reply = await world.viewer.call(
+            "ListLooks", experiment=EXPERIMENT, page_size=3, page_token=token
+        )
+        pages.append([look.variant for look in reply.looks])
+        if not (token := reply.next_page_token):
+            break
+    assert pages == [["blue", "green", "blue"], ["green"]]
+
+
+async def test_many_who_read_at_once_take_one_look(world: World) -> None:
+    await world.owner.define("visits", metric_pb2.Metric(kind=1, event_name="visit"))
+    world.write(events({"control": np.ones(30), "green": np.ones(30), "blue": np.zeros(30)}))
+    shown = await asyncio.gather(*(world.viewer.results() for _ in range(3)))
+    assert shown[0] == shown[1] == shown[2]
+    looks = (await world.viewer.call("ListLooks", experiment=EXPERIMENT)).looks
+    assert [look.number for look in looks] == [1, 1]

@@ -21,7 +21,7 @@ from touchstone.common.v1 import unit_pb2
 from touchstone.events.v1 import event_pb2
 from touchstone.events.v1 import events_service_pb2 as events_pb
 from touchstone.events.v1 import events_service_pb2_grpc as events_grpc
-from touchstone.results.v1 import metric_pb2, results_pb2
+from touchstone.results.v1 import analysis_plan_pb2, metric_pb2, results_pb2
 from touchstone.results.v1 import metric_service_pb2 as metric_pb
 from touchstone.results.v1 import metric_service_pb2_grpc as metric_grpc
 from touchstone.results.v1 import results_service_pb2 as results_pb
@@ -146,7 +146,9 @@ def read_results(suite: Suite, token: str) -> results_pb2.Results:
     stub = results_grpc.ResultsServiceStub(suite.channel("results"))
     return stub.GetResults(
         results_pb.GetResultsRequest(
-            experiment=f"{PROJECT}/experiments/{EXPERIMENT}", consistency_token=token
+            experiment=f"{PROJECT}/experiments/{EXPERIMENT}",
+            consistency_token=token,
+            methods=[analysis_plan_pb2.ANALYSIS_METHOD_FIXED],
         ),
         metadata=suite.metadata,
     ).results
@@ -179,20 +181,22 @@ def check_results(results: results_pb2.Results, variants: list[str], amounts: np
         expected = stats.ttest_ind(treatment, control, equal_var=False)
         interval = expected.confidence_interval(0.95)
         (comparison,) = metric.comparisons
+        (fixed,) = comparison.readings
         for got, want in (
             (metric.arms[0].mean.value, control.mean()),
             (metric.arms[1].mean.value, treatment.mean()),
             (metric.arms[1].variance.value, treatment.var(ddof=1)),
             (comparison.difference.value, treatment.mean() - control.mean()),
             (comparison.lift.value, treatment.mean() / control.mean() - 1),
-            (comparison.p_value.value, expected.pvalue),
+            (fixed.p_value.value, expected.pvalue),
             (comparison.degrees_of_freedom.value, expected.df),
-            (comparison.difference_interval.low, interval.low),
-            (comparison.difference_interval.high, interval.high),
+            (fixed.difference_interval.low, interval.low),
+            (fixed.difference_interval.high, interval.high),
         ):
             assert got == pytest.approx(want, rel=1e-9, abs=1e-12)
-        excludes_zero = not comparison.lift_interval.low <= 0 <= comparison.lift_interval.high
-        assert excludes_zero == (comparison.p_value.value < 0.05)
+        for read in (comparison, fixed):
+            excludes_zero = not read.lift_interval.low <= 0 <= read.lift_interval.high
+            assert excludes_zero == (read.p_value.value < 0.05)
     counts = np.array([arm.units for arm in results.arms])
     assert results.sample_ratio.p_value.value == pytest.approx(
         stats.chisquare(counts).pvalue, rel=1e-9

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
 from touchstone.common.v1 import identity_pb2
+from touchstone.results.v1 import analysis_plan_pb2 as plan_pb
 from touchstone.results.v1 import metric_pb2
 from touchstone.results.v1 import results_pb2 as model_pb
 from touchstone.results.v1 import results_service_pb2 as pb
@@ -36,6 +38,22 @@ COLUMNS = (
     Column("probability_best", probability, right=True),
 )
 
+
+class Method(enum.StrEnum):
+    """How comparisons are read."""
+
+    FIXED = "fixed"
+    GROUP_SEQUENTIAL = "group-sequential"
+    ANYTIME = "anytime"
+    HYBRID = "hybrid"
+
+
+METHODS = {
+    Method.FIXED: plan_pb.ANALYSIS_METHOD_FIXED,
+    Method.GROUP_SEQUENTIAL: plan_pb.ANALYSIS_METHOD_GROUP_SEQUENTIAL,
+    Method.ANYTIME: plan_pb.ANALYSIS_METHOD_ANYTIME,
+    Method.HYBRID: plan_pb.ANALYSIS_METHOD_HYBRID,
+}
 STITCHINGS = {
     False: identity_pb2.STITCHING_UNSPECIFIED,
     True: identity_pb2.STITCHING_POINT_IN_TIME,
@@ -50,29 +68,42 @@ def show(
         list[str] | None, typer.Option(help="Id of a metric. Repeat it. [default: all]")
     ] = None,
     alpha: Annotated[
-        float, typer.Option(min=1e-9, max=0.5, help="Error probability of tests and intervals.")
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            min=1e-9,
+            max=0.5,
+            help="Error probability of tests and intervals. [default: that of the analysis plan]",
+        ),
+    ] = None,
+    method: Annotated[
+        Method | None,
+        typer.Option(help="How comparisons are read. [default: that of the analysis plan]"),
+    ] = None,
+    *,
     point_in_time: PointInTime = False,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Compare every variant with the control.
 
-    Lifts and p-values are Fieller's and Welch's; the probability of being better is a posterior,
-    Beta-Binomial for a proportion and normal for a mean.
+    P-values and intervals are those of the analysis plan, which hold however often one looks unless
+    its method is fixed; the probability of being better is a posterior, Beta-Binomial for a
+    proportion and normal for a mean.
     """
     with open_session(data) as session:
         reply = session.results.GetResults(
             pb.GetResultsRequest(
                 experiment=session.name("experiments", experiment),
                 metrics=[session.name("metrics", name) for name in metric or []],
-                alpha=alpha,
+                alpha=alpha or 0,
+                methods=[METHODS[method]] if method else [],
                 stitching=STITCHINGS[point_in_time],
             )
         )
     results = reply.results
-    whole = list(rows(results))
-    write(View(reply, COLUMNS, whole, title(experiment, alpha), brief(whole)), output)
+    whole = list(rows(results, method))
+    heading = title(experiment, results.provenance.alpha)
+    write(View(reply, COLUMNS, whole, heading, brief(whole)), output)
     tell_health(results)
 
 
@@ -81,7 +112,7 @@ def title(experiment: str, alpha: float) -> str:
     return f"{experiment}, {100 * (1 - alpha):.10g}% intervals"
 
 
-def rows(results: model_pb.Results) -> Iterator[tuple[Cell, ...]]:
+def rows(results: model_pb.Results, method: Method | None = None) -> Iterator[tuple[Cell, ...]]:
     """A row for each metric and arm; the control's has no comparison."""
     for metric in results.metrics:
         control = next((arm.variant for arm in results.arms if arm.control), "")
@@ -95,7 +126,7 @@ def rows(results: model_pb.Results) -> Iterator[tuple[Cell, ...]]:
                 arm.units,
                 means.get(control),
                 estimate(arm.mean),
-                *(comparison_cells(found, metric.kind) if found else (None,) * 8),
+                *(comparison_cells(found, metric.kind, method) if found else (None,) * 8),
                 estimate(arm.probability_best),
             )
 
@@ -127,17 +158,24 @@ def _interval(low: Cell, high: Cell) -> Cell:
 
 
 def comparison_cells(
-    comparison: model_pb.Comparison, kind: metric_pb2.MetricKind.ValueType
+    comparison: model_pb.Comparison,
+    kind: metric_pb2.MetricKind.ValueType,
+    method: Method | None = None,
 ) -> tuple[Cell, ...]:
-    """Difference, its interval, lift, its interval, p-value and the probability of being better."""
+    """Difference, its interval, lift, its interval, p-value and the probability of being better.
+
+    As the method reads them where it is beside that of the plan.
+    """
+    beside = (one for one in comparison.readings if method and int(one.method) == METHODS[method])
+    read = next(beside, comparison)
     proportion = kind == metric_pb2.METRIC_KIND_PROPORTION
     posterior = comparison.beta_binomial_posterior if proportion else comparison.normal_posterior
     return (
-        estimate(comparison.difference),
-        *ends(comparison.difference_interval, lambda end: f"{end:.6g}"),
-        estimate(comparison.lift),
-        *ends(comparison.lift_interval, percent),
-        estimate(comparison.p_value),
+        estimate(read.difference),
+        *ends(read.difference_interval, lambda end: f"{end:.6g}"),
+        estimate(read.lift),
+        *ends(read.lift_interval, percent),
+        estimate(read.p_value),
         estimate(posterior.probability_better),
     )
 

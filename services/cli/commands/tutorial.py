@@ -14,7 +14,7 @@ from touchstone.attribution.v1 import attribution_service_pb2 as attribution_pb
 from touchstone.results.v1 import results_service_pb2 as results_pb
 
 from services.cli.commands.attribution import tell_summary
-from services.cli.commands.results import tell_health
+from services.cli.commands.results import METHODS, Method, tell_health
 from services.cli.commands.suite import running
 from services.cli.progress import progress_bar
 from services.cli.rendering import Format, write
@@ -80,7 +80,10 @@ def _play(session: Session, customers: int, visitors: int, random: np.random.Gen
         token = play.log_journeys(session, visitors, now, random, progress)
     results = session.results.GetResults(
         results_pb.GetResultsRequest(
-            experiment=session.name("experiments", EXPERIMENT), consistency_token=token
+            experiment=session.name("experiments", EXPERIMENT),
+            consistency_token=token,
+            # It looks once, at the end.
+            methods=[METHODS[Method.FIXED]],
         )
     )
     write(results_view(results.results), Format.TABLE)

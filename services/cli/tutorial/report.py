@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from touchstone.attribution.v1 import attribution_service_pb2 as attribution_pb
 from touchstone.results.v1 import results_pb2
 
-from services.cli.commands.results import comparison_cells
+from services.cli.commands.results import Method, comparison_cells
 from services.cli.figures import estimate, last_part, p_value, percent, probability, share
 from services.cli.rendering import Cell, Column, View
 from services.cli.tutorial.shop import EXPERIMENT, true_lift
@@ -66,7 +66,7 @@ def _result_rows(results: results_pb2.Results) -> Iterator[tuple[Cell, ...]]:
         name = last_part(metric.metric)
         means = {arm.variant: estimate(arm.mean) for arm in metric.arms}
         for comparison in metric.comparisons:
-            cells = comparison_cells(comparison, metric.kind)
+            cells = comparison_cells(comparison, metric.kind, Method.FIXED)
             lift, low, high, p, better = cells[3:]
             true = true_lift(name, comparison.variant)
             yield (

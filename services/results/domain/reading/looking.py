@@ -128,7 +128,9 @@ def look_at(
         ),
         contrast=of_record,
         reading=reading,
-        current=tuple(not waits for waits in waiting),
+        current=tuple(
+            not waits or before[index][-1].cut == place.cut for index, waits in enumerate(waiting)
+        ),
         new=tuple(new_looks.values()),
     )
 
