@@ -1,20 +1,22 @@
 """Counts and sums by slice and arm, put together into what an observation holds."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ibis import ir
 
 from services.results.adapters.lake.columns import Layout
-from services.results.adapters.lake.engine import rows_of
 from services.results.adapters.lake.parts import needed_age
-from services.results.adapters.lake.slices import Sliced
-from services.results.adapters.lake.sums import Key, Row, Wanted, by_key, cell_of, sums_by
+from services.results.adapters.lake.slices import Value
+from services.results.adapters.lake.sums import Key, Row, cell_of
 from services.results.domain.exact import Sums
 from services.results.domain.measure import Measure
 from services.results.domain.observation import Question, Slice
+
+Values = tuple[tuple[Value, ...], ...]
+"""What the slots of each dimension stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +44,32 @@ def added(rows: Iterable[tuple[Key, Row]]) -> dict[Key, Row]:
     return dict(total)
 
 
-def groupings(sliced: Sliced) -> list[tuple[str, ...]]:
+def groupings(columns: Sequence[str]) -> list[tuple[str, ...]]:
     """The columns by which everything is summed up, in turn."""
-    return [(column, "arm") for column in sliced.columns] or [("arm",)]
+    return [(column, "arm") for column in columns] or [("arm",)]
 
 
-def counts_by(sliced: Sliced, measures: tuple[Measure, ...], data_us: int) -> tuple[Any, ...]:
-    """For each grouping the units, and those of the age that measures need."""
-    units = sliced.units.filter(sliced.units.arm.notnull())
-    ages = sorted({age for age in map(needed_age, measures) if age is not None})
-    old = {f"age_{age}": (units.first_us <= data_us - age).sum() for age in ages}
-    found = []
-    for keys in groupings(sliced):
-        rows = rows_of(units.group_by(list(keys)).aggregate(units=units.count(), **old))
-        found.append(by_key(rows, keys))
-    return tuple(found)
+def ages_of(question: Question) -> tuple[int, ...]:
+    """The ages that units have to have for some measure, in microseconds."""
+    found = {age for age in map(needed_age, question.measures) if age is not None}
+    return tuple(sorted(found))
 
 
-def sums_of(values: ir.Table, sliced: Sliced, wanted: Wanted) -> tuple[Any, ...]:
-    """For each grouping the sums over units with events."""
-    return tuple(sums_by(values, keys, wanted) for keys in groupings(sliced))
+def counts_table(
+    units: ir.Table, keys: Sequence[str], ages: Sequence[int], data_us: int
+) -> ir.Table:
+    """One row for each combination of the keys: the units in arms, and those of each age."""
+    counted = units.filter(units.arm.notnull())
+    old = {f"age_{age}": (counted.first_us <= data_us - age).sum() for age in ages}
+    return counted.group_by(list(keys)).aggregate(units=counted.count(), **old)
 
 
-def slices_of(grouped: Grouped, sliced: Sliced, question: Question) -> tuple[Slice, ...]:
+def slices_of(grouped: Grouped, values: Values, question: Question) -> tuple[Slice, ...]:
     """Everybody, then the values of each dimension."""
     everybody = Slice(_units(grouped.everybody(of_sums=False), (), question))
     found = [everybody]
-    for n, values in enumerate(sliced.values):
-        for value in values:
+    for n, of_dimension in enumerate(values):
+        for value in of_dimension:
             units = _units(grouped.counts[n], (value.slot,), question)
             name = question.dimensions[n]
             found.append(Slice(units, name, value.value, value.others))
@@ -77,15 +77,15 @@ def slices_of(grouped: Grouped, sliced: Sliced, question: Question) -> tuple[Sli
 
 
 def measured(
-    grouped: Grouped, sliced: Sliced, question: Question, layouts: tuple[Layout, ...]
+    grouped: Grouped, values: Values, question: Question, layouts: tuple[Layout, ...]
 ) -> tuple[Sums, ...]:
     """The sums of each measure, by slice and arm."""
     places: list[tuple[Mapping[Key, Row], Mapping[Key, Row], Key]] = [
         (grouped.everybody(of_sums=False), grouped.everybody(of_sums=True), ())
     ]
-    for n, values in enumerate(sliced.values):
+    for n, of_dimension in enumerate(values):
         sums = grouped.sums[n] if grouped.sums else {}
-        places += [(grouped.counts[n], sums, (value.slot,)) for value in values]
+        places += [(grouped.counts[n], sums, (value.slot,)) for value in of_dimension]
     return tuple(
         Sums(
             tuple(_exponents(measure, layout)),

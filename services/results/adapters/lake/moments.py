@@ -7,6 +7,7 @@ from typing import Any
 
 from ibis import ir
 
+from services.results.adapters.lake.answer import Known, Summed, answer
 from services.results.adapters.lake.columns import Layout
 from services.results.adapters.lake.cut import Cut, cut_of, data_time_us
 from services.results.adapters.lake.days import additive, changes_of, days_of, new_units, unit_days
@@ -16,21 +17,18 @@ from services.results.adapters.lake.exposed import exposed_units, narrow_exposur
 from services.results.adapters.lake.groups import (
     Grouped,
     added,
-    counts_by,
-    incomplete,
-    measured,
-    slices_of,
-    sums_of,
+    ages_of,
+    counts_table,
+    groupings,
 )
-from services.results.adapters.lake.parts import Nature, needed_age, parts_of
+from services.results.adapters.lake.parts import Nature, parts_of
 from services.results.adapters.lake.quantiles import Sample, ranked, reads_events_again
 from services.results.adapters.lake.reading import Shown, layouts_of, reading_of, since
 from services.results.adapters.lake.slices import Sliced, sliced
-from services.results.adapters.lake.sums import Key, Row, Wanted
+from services.results.adapters.lake.sums import Key, Row, Wanted, by_key, sums_by
 from services.results.adapters.lake.values import Reading, joined_events, unit_values
 from services.results.domain.daily import TimeSeries
 from services.results.domain.observation import Links, Observation, Question
-from services.results.domain.ordered import Ranked
 from shared.identity.ownership import Ownership
 from shared.identity.reader import IdentityReader
 from shared.lake.snapshot import EventTables
@@ -93,33 +91,26 @@ class _Exposed:
         return min((row["start"] for row in self.seen), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    grouped: Grouped
-    layouts: tuple[Layout, ...] = ()
-    ambiguous: int = 0
-    ranked: tuple[Ranked | None, ...] = ()
-
-
 def _observed(asked: _Asked) -> Observation:
     question, exposed = asked.question, _exposed(asked)
-    aged = any(needed_age(measure) is not None for measure in question.measures)
-    data_us = data_time_us(asked.tables) if aged else None
+    ages = ages_of(question)
+    data_us = data_time_us(asked.tables) if ages else None
     slices = sliced(exposed.units, question)
-    shown = Shown(Grouped(counts_by(slices, question.measures, data_us or 0)), data_us or 0)
-    found = _measured(asked, exposed, slices, shown)
-    identity = asked.ownership.identity
-    return Observation(
-        slices=slices_of(found.grouped, slices, question),
-        sums=measured(found.grouped, slices, question, found.layouts),
-        multiply_exposed=_several(exposed.seen, question),
-        unknown_variant_exposures=exposed.left_out["strangers"],
-        cut=asked.cut.data_cut(data_us),
-        links=Links(identity.version, question.stitching, exposed.ambiguous, found.ambiguous),
-        forced_units=exposed.left_out["forced"],
-        incomplete=incomplete(found.grouped, question),
-        ranked=found.ranked,
+    counts = tuple(
+        by_key(rows_of(counts_table(slices.units, keys, ages, data_us or 0)), keys)
+        for keys in groupings(slices.columns)
     )
+    summed, ambiguous = _summed(asked, exposed, slices, Shown(Grouped(counts), data_us or 0))
+    links = Links(
+        asked.ownership.identity.version, question.stitching, exposed.ambiguous, ambiguous
+    )
+    known = Known(
+        multiply_exposed=_several(exposed.seen, question),
+        strangers=exposed.left_out["strangers"],
+        forced=exposed.left_out["forced"],
+        links=links,
+    )
+    return answer(question, summed, known, asked.cut.data_cut(data_us))
 
 
 def _exposed(asked: _Asked) -> _Exposed:
@@ -130,18 +121,21 @@ def _exposed(asked: _Asked) -> _Exposed:
     return _Exposed(units, seen, left_out, owned.ambiguous)
 
 
-def _measured(asked: _Asked, exposed: _Exposed, slices: Sliced, shown: Shown) -> _Measured:
-    question = asked.question
+def _summed(asked: _Asked, exposed: _Exposed, slices: Sliced, shown: Shown) -> tuple[Summed, int]:
+    """All sums, and how many events could be of several units."""
+    question, counts = asked.question, shown.grouped.counts
     if not parts_of(question):
-        return _Measured(shown.grouped)
+        return Summed(shown.grouped, slices.values), 0
     joined, reading, ambiguous = _joined(asked, exposed, slices.units)
     if reads_events_again(question) or any(part.nature is Nature.DEPTH for part in reading.parts):
         joined = stored("joined", joined)
     values = stored("unit_values", unit_values(joined, slices.columns, reading))
     layouts = layouts_of(values, question, reading, shown)
-    grouped = Grouped(shown.grouped.counts, sums_of(values, slices, Wanted(layouts, shown.data_us)))
+    wanted = Wanted(dict(enumerate(layouts)), shown.data_us)
+    sums = tuple(sums_by(values, keys, wanted) for keys in groupings(slices.columns))
+    grouped = Grouped(counts, sums)
     sample = Sample(values, joined, slices, grouped, reading, shown.data_us)
-    return _Measured(grouped, layouts, ambiguous, ranked(question, sample))
+    return Summed(grouped, slices.values, layouts, ranked(question, sample)), ambiguous
 
 
 def _joined(asked: _Asked, exposed: _Exposed, units: ir.Table) -> tuple[ir.Table, Reading, int]:
@@ -166,7 +160,7 @@ def _by_day(asked: _Asked) -> TimeSeries:
         rows = stored("unit_days", unit_days(joined, reading))
         everybody = added((key[1:], row) for key, row in units.items())
         layouts = layouts_of(rows, asked.question, reading, Shown(Grouped((everybody,)), 0))
-        changes = changes_of(rows, Wanted(layouts, 0))
+        changes = changes_of(rows, Wanted(dict(enumerate(layouts)), 0))
     return TimeSeries(tuple(days_of(units, changes, question, layouts)), asked.cut.data_cut(None))
 
 

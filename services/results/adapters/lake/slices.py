@@ -41,8 +41,10 @@ def sliced(units: ir.Table, question: Question) -> Sliced:
     found = []
     with_slots = units
     for n, column in enumerate(columns):
-        ranks = stored("ranks", _ranks(units, column))
-        found.append(_values(ranks))
+        counted = units.filter(units.arm.notnull())
+        sizes = counted.group_by(value=counted[column]).aggregate(units=counted.count())
+        ranks = stored("ranks", ranks_of(sizes))
+        found.append(values_of(ranks))
         slot = {f"slot_{n}": ranks["rank"].cast("int16")}
         named = ranks.select(**slot, **{f"ranked_{n}": ranks.value})
         match = with_slots[column].identical_to(named[f"ranked_{n}"])
@@ -50,16 +52,15 @@ def sliced(units: ir.Table, question: Question) -> Sliced:
     return Sliced(stored("sliced", with_slots.drop(*columns)), tuple(found))
 
 
-def _ranks(units: ir.Table, column: str) -> ir.Table:
-    """Each value of units in arms with its rank by their number, none above MOST_VALUES."""
-    counted = units.filter(units.arm.notnull())
-    values = counted.group_by(value=counted[column]).aggregate(units=counted.count())
+def ranks_of(values: ir.Table) -> ir.Table:
+    """Each value with its rank by how many units have it, none above MOST_VALUES."""
     order = [values.units.desc(), values.value.isnull(), values.value]
     rank = ibis.row_number().over(ibis.window(order_by=order))
     return values.select("value", rank=ibis.least(rank, MOST_VALUES))
 
 
-def _values(ranks: ir.Table) -> tuple[Value, ...]:
+def values_of(ranks: ir.Table) -> tuple[Value, ...]:
+    """What the slots of a dimension stand for."""
     alone = ranks.filter(ranks["rank"] < MOST_VALUES).order_by("rank")
     found = [Value(row["rank"], row["value"]) for row in rows_of(alone)]
     others = ranks.filter(ranks["rank"] == MOST_VALUES)

@@ -19,25 +19,40 @@ Key = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The sums of the layouts, of units of an age at a moment."""
+    """The sums of the layouts, by the number of the measure, of units of an age at a moment."""
 
-    layouts: tuple[Layout, ...]
+    layouts: Mapping[int, Layout]
     data_us: int
 
 
 def sums_by(values: ir.Table, keys: Sequence[str], wanted: Wanted) -> dict[Key, Row]:
     """All sums by the keys, in one pass over the rows."""
+    table = sums_table(values, keys, wanted)
+    return {} if table is None else by_key(rows_of(table), keys)
+
+
+def sums_table(values: ir.Table, keys: Sequence[str], wanted: Wanted) -> ir.Table | None:
+    """One row of all sums for each combination of the keys; None where nothing is to be summed."""
     columns, aggregates = {}, {}
-    for m, layout in enumerate(wanted.layouts):
+    for m, layout in wanted.layouts.items():
         for c, number in enumerate(layout.of(values, wanted.data_us)):
             columns[f"w_{m}_{c}"] = number
     whole = values.select(*keys, **columns)
-    for m, layout in enumerate(wanted.layouts):
+    for m, layout in wanted.layouts.items():
         for name, term in _terms(whole, m, layout):
             aggregates[name] = term.sum().cast(EXACT)
-    if not aggregates:
-        return {}
-    return by_key(rows_of(whole.group_by(list(keys)).aggregate(**aggregates)), keys)
+    return whole.group_by(list(keys)).aggregate(**aggregates) if aggregates else None
+
+
+def sum_names(m: int, layout: Layout) -> list[str]:
+    """The names of all sums of a measure."""
+    names = []
+    for c, column in enumerate(layout.columns):
+        names.append(f"sum_{m}_{c}")
+        if _needs_coarse(column):
+            names += [f"first_{m}", f"second_{m}", f"third_{m}"]
+    pairs = [(i, j) for (i, one), (j, other) in _pairs(layout) if not _follows(one, other)]
+    return names + [f"product_{m}_{i}_{j}" for i, j in pairs]
 
 
 def by_key(rows: Sequence[Row], keys: Sequence[str]) -> dict[Key, Row]:
@@ -53,7 +68,7 @@ def by_key(rows: Sequence[Row], keys: Sequence[str]) -> dict[Key, Row]:
 def _terms(whole: ir.Table, m: int, layout: Layout) -> Iterator[tuple[str, ir.NumericColumn]]:
     for c, column in enumerate(layout.columns):
         yield f"sum_{m}_{c}", whole[f"w_{m}_{c}"]
-        if column.column.role is ColumnRole.VALUE and not column.scale.binary:
+        if _needs_coarse(column):
             coarse = (whole[f"w_{m}_{c}"] / (1 << _coarse_shift(column))).round().cast("int64")
             yield f"first_{m}", coarse
             yield f"second_{m}", coarse * coarse
@@ -75,6 +90,10 @@ def _follows(one: Whole, other: Whole) -> bool:
     if one == other:
         return one.scale.binary
     return one.column.role is ColumnRole.STEP and other.column.role is ColumnRole.STEP
+
+
+def _needs_coarse(column: Whole) -> bool:
+    return column.column.role is ColumnRole.VALUE and not column.scale.binary
 
 
 def _coarse_shift(column: Whole) -> int:
