@@ -1,23 +1,32 @@
 """Which adapters the results service runs on."""
 
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
 from touchstone.results.v1 import (
     analysis_plan_service_pb2,
     analysis_plan_service_pb2_grpc,
     metric_service_pb2,
     metric_service_pb2_grpc,
+    planning_service_pb2,
+    planning_service_pb2_grpc,
     results_service_pb2,
     results_service_pb2_grpc,
 )
 from touchstone_statistics.bayes import LiftPrior
 
 from services.results.adapters.assignment import GrpcExperimentSource
+from services.results.adapters.history import LakeHistory
 from services.results.adapters.lake import LakeMoments
 from services.results.adapters.plans_sql import SqlPlanReader, SqlPlanWriter, migrate_plans
 from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
 from services.results.api.analysis_plans import AnalysisPlanServicer, Plans
 from services.results.api.metrics import MetricServicer
+from services.results.api.planning import PlanningServicer
 from services.results.api.results import ResultsServicer
 from services.results.application.get_results import Sources
+from services.results.application.plan_experiment import Histories
 from services.results.settings import Settings
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity
@@ -49,15 +58,17 @@ def compose(settings: Settings) -> Application:
         clock=platform.clock,
     )
     identities = IdentityReader(SqlPolicySource(platform.database))
+    tables = LakeEventTables(settings.lake_path, engine)
     sources = Sources(
         experiments=experiments,
         plans=plans.reader,
         metrics=reader,
-        moments=LakeMoments(LakeEventTables(settings.lake_path, engine), identities),
+        moments=LakeMoments(tables, identities),
         clock=platform.clock,
         prior=LiftPrior(settings.results_prior_mean, settings.results_prior_std_dev),
     )
 
+    histories = Histories(experiments, reader, LakeHistory(tables, identities))
     analyses = Analyses(settings.results_at_once, settings.results_in_line)
 
     async def stop() -> None:
@@ -69,23 +80,32 @@ def compose(settings: Settings) -> Application:
         settings=settings,
         platform=platform,
         servicers=[
-            Servicer(
-                metric_service_pb2.DESCRIPTOR.services_by_name["MetricService"].full_name,
+            _serving(
+                metric_service_pb2,
                 MetricServicer(reader, writer, platform.clock),
                 metric_service_pb2_grpc.add_MetricServiceServicer_to_server,
             ),
-            Servicer(
-                analysis_plan_service_pb2.DESCRIPTOR.services_by_name[
-                    "AnalysisPlanService"
-                ].full_name,
+            _serving(
+                analysis_plan_service_pb2,
                 AnalysisPlanServicer(plans),
                 analysis_plan_service_pb2_grpc.add_AnalysisPlanServiceServicer_to_server,
             ),
-            Servicer(
-                results_service_pb2.DESCRIPTOR.services_by_name["ResultsService"].full_name,
+            _serving(
+                planning_service_pb2,
+                PlanningServicer(histories, analyses),
+                planning_service_pb2_grpc.add_PlanningServiceServicer_to_server,
+            ),
+            _serving(
+                results_service_pb2,
                 ResultsServicer(sources, analyses, settings.results_max_wait_s),
                 results_service_pb2_grpc.add_ResultsServiceServicer_to_server,
             ),
         ],
         stop=stop,
     )
+
+
+def _serving(contract: ModuleType, servicer: Any, add: Callable[[Any, Any], None]) -> Servicer:
+    """The one service of a contract."""
+    (service,) = contract.DESCRIPTOR.services_by_name.values()
+    return Servicer(service.full_name, servicer, add)

@@ -9,8 +9,10 @@ from google.protobuf.message import Message
 from services.results.domain.analysis_plan import StoredPlan
 from services.results.domain.daily import TimeSeries
 from services.results.domain.look import Look, LookKey
+from services.results.domain.measure import Measure
 from services.results.domain.metric import Metric, MetricDefinition
 from services.results.domain.observation import ExperimentPlan, Observation, Question
+from services.results.domain.planning import Past, Population
 from shared.mutations import Mutation
 
 M = TypeVar("M", bound=Message)
@@ -66,6 +68,25 @@ class MomentsSource(Protocol):
         Units and events as for `observe`, without slices. The last day holds what `observe` gives
         of the measures that add up from day to day; the others are absent.
         """
+        ...
+
+
+class HistorySource(Protocol):
+    """Where the past comes from that stands for what is to come."""
+
+    def of_population(
+        self, project: str, population: Population, measures: Sequence[Measure]
+    ) -> Past:
+        """The units of a population as one arm, each counted from its first event of it on.
+
+        Events count for units, and cuts are named, as in MomentsSource.
+        """
+        ...
+
+    def of_experiment(
+        self, project: str, plan: ExperimentPlan, measures: Sequence[Measure]
+    ) -> Past:
+        """The arms of an experiment; INVALID_ARGUMENT when new units came on over 50 days."""
         ...
 
 

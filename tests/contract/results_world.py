@@ -19,6 +19,8 @@ from touchstone.results.v1 import (
     analysis_plan_service_pb2_grpc,
     metric_service_pb2,
     metric_service_pb2_grpc,
+    planning_service_pb2,
+    planning_service_pb2_grpc,
     results_pb2,
     results_service_pb2,
     results_service_pb2_grpc,
@@ -102,13 +104,19 @@ def key_of(application: Application, project: str, *roles: Role) -> str:
 class Client:
     """Calls RPCs by name with one key."""
 
-    modules = (metric_service_pb2, results_service_pb2, analysis_plan_service_pb2)
+    modules = (
+        metric_service_pb2,
+        results_service_pb2,
+        analysis_plan_service_pb2,
+        planning_service_pb2,
+    )
 
     def __init__(self, channel: grpc.aio.Channel, key: str) -> None:
         self._stubs = (
             metric_service_pb2_grpc.MetricServiceStub(channel),
             results_service_pb2_grpc.ResultsServiceStub(channel),
             analysis_plan_service_pb2_grpc.AnalysisPlanServiceStub(channel),
+            planning_service_pb2_grpc.PlanningServiceStub(channel),
         )
         self.authorization = f"Bearer {key}"
 

@@ -111,6 +111,7 @@ NAMING_EXPERIMENTS = {
     "ListForcedVariantsRequest",
     "CheckSampleRatioRequest",
     "FindBalancedSaltRequest",
+    "PlanExperimentRequest",
 }
 SKIPPED = {"linked_units", "start_time", "end_time"}
 # What a metric of this kind does not have.
@@ -118,7 +119,11 @@ OF_OTHER_KINDS = {
     ("Metric", field) for field in ("cap", "delay", "denominator", "retention", "steps")
 }
 # Where a time is needed that others may leave out, and lies behind.
-NEEDED = {("FindBalancedSaltRequest", "start_time")}
+NEEDED = {
+    ("FindBalancedSaltRequest", "start_time"),
+    ("Population", "start_time"),
+    ("Population", "end_time"),
+}
 # Modules of contracts that are not ours, with the rules of their RPCs.
 FOREIGN: list[tuple[Any, Mapping[str, Rule]]] = [
     (logs_service_pb2, otlp.RULES),
@@ -234,7 +239,7 @@ def fill(descriptor: Descriptor, project: str) -> Message:
 def _set_message(message: Message, field: FieldDescriptor, inner: Descriptor, project: str) -> None:
     kind = inner.full_name
     if kind == "google.protobuf.Timestamp":
-        ahead_s = -3600 if field.name in SKIPPED else 3600
+        ahead_s = -3600 if field.name == "start_time" else 3600
         getattr(message, field.name).FromSeconds(int(time.time()) + ahead_s)
     elif inner.GetOptions().map_entry:
         getattr(message, field.name).update(MAPS.get(field.name, {}))
