@@ -54,6 +54,15 @@ def exclusions(kept: FloatArray, excluded: FloatArray) -> Exclusions:
     )
 
 
+def largest_shares(kept: FloatArray, excluded_units: float) -> FloatArray:
+    """The most that each arm can have lost when the first variants of the excluded are unknown.
+
+    All of them, out of the units kept and them; one entry an arm. With these `worst_case` holds
+    whatever the truth, though not every arm can have lost them all at once.
+    """
+    return quotient(np.full(kept.shape, float(excluded_units)), kept + excluded_units, 0.0)
+
+
 def worst_case(
     means: FloatArray, excluded_share: FloatArray, lowest: float, highest: float
 ) -> Interval:

@@ -1,6 +1,6 @@
 """Whether an effect differs between segments, and what each segment's effect is, all considered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -32,6 +32,19 @@ class Effects:
     def of(cls, contrast: Contrast) -> "Effects":
         """The differences of a contrast that has the segments on its last axis."""
         return cls(contrast.difference, contrast.variance, contrast.spread_gap)
+
+    @classmethod
+    def of_lifts(cls, contrast: Contrast) -> "Effects":
+        """The lifts, for segments or experiments whose control means differ.
+
+        The variance is that of mT - (1 + lift) mC over the squared control mean, the delta
+        method at the observed lift. It asks for control means that are known well, better than
+        to a fifth of themselves: a pooled lift has no Fieller interval.
+        """
+        seen = np.where(contrast.lift_gap == Gap.NONE, contrast.lift, 0.0)
+        there = replace(contrast, null_lift=np.maximum(seen, -1.0 + 1e-12))
+        variance = quotient(there.variance, np.asarray(contrast.control.value) ** 2, 0.0)
+        return cls(contrast.lift, variance, contrast.lift_spread_gap)
 
     @property
     def precision(self) -> FloatArray:

@@ -5,7 +5,12 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
-from touchstone_statistics.exclusion import exclusions, largest_bias, worst_case
+from touchstone_statistics.exclusion import (
+    exclusions,
+    largest_bias,
+    largest_shares,
+    worst_case,
+)
 from touchstone_statistics.gaps import Gap
 
 
@@ -51,6 +56,17 @@ def test_the_bounds_are_reached_and_never_passed() -> None:
     bias = largest_bias(means, np.array([0.2, 0.1]), 0.0, 1.0)
     difference = means[1] - means[0]
     assert bias[0] == pytest.approx(max(abs(d - difference) for d in possible))
+
+
+def test_unknown_first_variants_widen_the_bounds_to_every_split_of_the_excluded() -> None:
+    kept, means = np.array([80.0, 120.0]), np.array([0.25, 0.3])
+    bounds = worst_case(means, largest_shares(kept, 10.0), 0.0, 1.0)
+    for lost in range(11):
+        shares = np.array([lost / (80 + lost), (10 - lost) / (130 - lost)])
+        inner = worst_case(means, shares, 0.0, 1.0)
+        assert bounds.low[0] <= inner.low[0]
+        assert inner.high[0] <= bounds.high[0]
+    np.testing.assert_allclose(largest_shares(np.zeros(2), 0.0), 0.0)
 
 
 def test_without_exclusions_there_is_no_bias() -> None:

@@ -1,11 +1,13 @@
 """Segments: Cochran's test against statsmodels, shrinkage against the eight schools and draws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 from touchstone_statistics.contrast import Contrast
-from touchstone_statistics.estimand import Mean, estimate
+from touchstone_statistics.estimand import Estimate, Mean, estimate
 from touchstone_statistics.family import Correction, Method, correct
 from touchstone_statistics.gaps import FloatArray, Gap
 from touchstone_statistics.heterogeneity import Effects, heterogeneity, shrink
@@ -136,6 +138,29 @@ def test_false_alarms_of_the_test_are_as_promised() -> None:
     rng = np.random.default_rng(5)
     p = heterogeneity(effects(rng.normal(2, 0.3, (20_000, 6)), 0.3)).p_value
     assert (p < 0.05).mean() == pytest.approx(0.05, abs=0.006)
+
+
+def test_lifts_of_segments_have_the_variance_that_is_drawn() -> None:
+    # Both arms are drawn anew 50,000 times; control means of 20 with a standard error of 0.5.
+    rng = np.random.default_rng(7)
+    none, ones = np.zeros(50_000, dtype=np.uint8), np.ones(50_000)
+    control = Estimate(rng.normal(20, 0.5, 50_000), 0.25 * ones, 1e4 * ones, none, none)
+    treated = Estimate(rng.normal(26, 0.7, 50_000), 0.49 * ones, 1e4 * ones, none, none)
+    ours = Effects.of_lifts(Contrast(control, treated))
+    assert ours.value.mean() == pytest.approx(0.3, abs=0.002)
+    assert ours.variance.mean() == pytest.approx(ours.value.var(), rel=0.03)
+    nothing = Effects.of_lifts(Contrast(control[:1], replace(treated[:1], value=np.zeros(1))))
+    assert nothing.variance[0] == pytest.approx(0.49 / float(control.value[0]) ** 2)
+
+
+def test_a_common_lift_is_not_heterogeneity_of_lifts() -> None:
+    # Three regions whose baselines differ tenfold, each with a lift of ten per cent.
+    base = np.array([1.0, 5.0, 10.0])
+    none, units = np.zeros(3, dtype=np.uint8), np.full(3, 1e4)
+    control = Estimate(base, (0.02 * base) ** 2, units, none, none)
+    contrast = Contrast(control, Estimate(1.1 * base, (0.02 * base) ** 2, units, none, none))
+    assert heterogeneity(Effects.of_lifts(contrast)).statistic == pytest.approx(0.0, abs=1e-9)
+    assert heterogeneity(Effects.of(contrast)).p_value < 0.01
 
 
 def test_segments_of_a_contrast_are_read_corrected_and_shrunken_together() -> None:
