@@ -46,6 +46,8 @@ class GetResults:
     alpha: float | None = None
     others: tuple[AnalysisMethod, ...] = ()
     as_of: str = ""
+    dimensions: tuple[str, ...] = ()
+    """None: those of the analysis plan."""
     stitching: Stitching = Stitching.RETROACTIVE
 
 
@@ -147,6 +149,7 @@ def _question(
         plan=plan,
         measures=tuple(measure_of(one, reduced) for one in asked),
         stitching=command.stitching,
+        dimensions=command.dimensions or stored.plan.dimensions,
         as_of=command.as_of,
         multiple_exposures=stored.plan.multiple_exposures,
     )

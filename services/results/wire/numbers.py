@@ -45,6 +45,11 @@ def encode_interval(interval: Interval, gaps: GapArray, index: int, level: float
     return _shaped(interval, index, level, pb.NOT_ESTIMABLE_CONTROL_MEAN_NEAR_ZERO)
 
 
+def row(interval: Interval, index: int) -> Interval:
+    """The intervals of one row of a table of intervals."""
+    return Interval(interval.low[index], interval.high[index], interval.shape[index])
+
+
 def encode_difference(interval: Interval, gaps: GapArray, index: int, level: float) -> pb.Interval:
     """The interval of a difference: without ends only where a rule allows no conclusion yet."""
     gap = Gap(int(gaps[index]))

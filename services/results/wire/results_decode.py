@@ -22,5 +22,6 @@ def decode_get_results(request: results_service_pb2.GetResultsRequest, project: 
         alpha=request.alpha or None,
         others=tuple(METHODS[method] for method in request.methods),
         as_of=request.as_of,
+        dimensions=tuple(request.dimensions),
         stitching=stitching_of(request.stitching),
     )

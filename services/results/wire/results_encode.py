@@ -15,6 +15,7 @@ from services.results.wire.analysis_plans import METHODS
 from services.results.wire.comparisons import encode_comparison
 from services.results.wire.metric_names import KIND_OF, ROLES
 from services.results.wire.numbers import encode_number, encode_scalar
+from services.results.wire.parts import encode_heterogeneity, encode_slices, encode_steps
 from shared.identity.wire import STITCHING_OF
 from shared.resource_names import resource_name
 
@@ -142,6 +143,9 @@ def _metric_results(
     treatments = range(len(report.plan.treatments))
     message.comparisons.extend(encode_comparison(report, found, index) for index in treatments)
     message.incomplete_units.extend(found.report.incomplete)
+    message.slices.extend(encode_slices(report, found))
+    message.heterogeneity.extend(encode_heterogeneity(report, found))
+    message.steps.extend(encode_steps(report, found))
     adjusted = found.report.measured.adjusted
     if adjusted is not None:
         message.covariate_adjustment.r_squared = float(adjusted.r_squared[0])
@@ -152,11 +156,11 @@ def _metric_results(
 
 def _arm(report: ExperimentReport, metric: Settled, arm: int) -> pb.ArmEstimate:
     found = metric.report
-    arms, best = found.measured.arms[0], found.beliefs.best
+    arms, best, totals = found.measured.arms[0], found.beliefs.best, found.measured.totals
     return pb.ArmEstimate(
         variant=report.plan.arms[arm].variant,
         units=int(arms.units[arm]),
-        sum=encode_scalar(float(found.measured.totals[0, arm])),
+        sum=encode_scalar(None if totals is None else float(totals[0, arm])),
         mean=encode_number(arms.value, arms.gap, arm),
         std_err=encode_number(arms.std_err, arms.spread_gap, arm),
         variance=encode_number(arms.variance * arms.units, arms.spread_gap, arm),

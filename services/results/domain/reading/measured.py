@@ -8,6 +8,7 @@ from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Estimand, Estimate, Mean, Ratio, estimate
 from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.moments import Moments
+from touchstone_statistics.quantile import quantile_estimate
 
 from services.results.domain.measure import Column, ColumnRole, Measure, MetricKind
 from services.results.domain.observation import ExperimentPlan, Observation
@@ -18,7 +19,8 @@ class Measured:
     """One metric over slices and arms; estimates have the axes slices, arms.
 
     `plain` has no covariates; `adjusted` is None where none were used. `uncapped` is None where
-    the metric has no cap. `totals` has the axes slices, arms and is the sum of the value column.
+    the metric has no cap. `totals` has the axes slices, arms and is the sum of the value column,
+    None for a quantile, which has no sum.
     """
 
     measure: Measure
@@ -26,7 +28,7 @@ class Measured:
     plain: Estimate
     adjusted: Adjusted | None
     uncapped: Estimate | None
-    totals: FloatArray
+    totals: FloatArray | None
 
     @property
     def arms(self) -> Estimate:
@@ -50,6 +52,12 @@ def measured(measure: Measure, index: int, observation: Observation) -> Measured
     """The arms of the measure that was number `index` of the question."""
     sums = observation.sums[index]
     moments = sums.moments
+    if measure.quantile is not None:
+        ranked = observation.ranked[index] if observation.ranked else None
+        if ranked is None:
+            raise ValueError("the observation has no ranked values of a quantile")
+        arms = quantile_estimate(ranked.counts, measure.quantile)
+        return Measured(measure, moments, arms, None, None, None)
     own = of_record(measure)
     plain = estimate(moments, own)
     covariates = covariates_of(measure)

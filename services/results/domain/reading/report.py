@@ -4,18 +4,20 @@ from dataclasses import dataclass, replace
 
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.decide import Decision
+from touchstone_statistics.estimand import Estimate
 from touchstone_statistics.health import SampleRatio
 from touchstone_statistics.inference import Reading
 
 from services.results.domain.analysis_plan import AnalysisMethod, StoredPlan
 from services.results.domain.measure import Measure
 from services.results.domain.metric import Direction, Metric, MetricRole
-from services.results.domain.observation import ExperimentPlan, Observation
+from services.results.domain.observation import ExperimentPlan, Observation, Slice
 from services.results.domain.reading.beliefs import Beliefs, Believing, Prior
 from services.results.domain.reading.families import Corrected
 from services.results.domain.reading.looking import Looked, Looking
 from services.results.domain.reading.measured import Measured
 from services.results.domain.reading.rules import Rule
+from services.results.domain.reading.slices import Sliced
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +80,33 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One step; estimates have one axis of arms, the comparison one of treatments.
+
+    `reached` is the share of all units that took this step and all before it, `passed` the share
+    of those who took the step before. Of the first step both are the same.
+    """
+
+    event_name: str
+    reached: Estimate
+    passed: Estimate
+    comparison: Beside
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MetricReport:
     """One metric over all arms. Arrays of comparisons have one axis of treatments.
 
-    `contrast` is of the data of the cut, and `sliced` has an axis of slices before; `looked` holds
-    the reading of record, which may be of an earlier look. `guarded` reads whether a treatment is
-    not worse by the margin, one-sided.
+    `contrast` is of the data of the cut; `looked` holds the reading of record, which may be of an
+    earlier look. `slices` are the parts of the population and `sliced` their comparisons, None
+    without any. `guarded` reads whether a treatment is not worse by the margin, one-sided.
+    `steps` are those of a funnel.
     """
 
     asked: Asked
     measured: Measured
-    sliced: Contrast
+    slices: tuple[Slice, ...]
+    sliced: Sliced | None
     contrast: Contrast
     looked: Looked
     beliefs: Beliefs
@@ -96,6 +114,7 @@ class MetricReport:
     unadjusted: Beside | None
     uncapped: Beside | None
     guarded: Reading | None
+    steps: tuple[Step, ...]
     incomplete: tuple[int, ...]
 
     def settled(self, corrected: Corrected) -> "Settled":

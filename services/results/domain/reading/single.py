@@ -15,9 +15,12 @@ from services.results.domain.look import Look, LookKey
 from services.results.domain.metric import MetricRole
 from services.results.domain.observation import ExperimentPlan, Observation
 from services.results.domain.reading.beliefs import believe, is_share
+from services.results.domain.reading.funnel import steps
 from services.results.domain.reading.looking import Looked, look_at
 from services.results.domain.reading.measured import Measured, measured, plain_contrast
 from services.results.domain.reading.report import Asked, Beside, How, MetricReport
+from services.results.domain.reading.single_look import at_any_look, without_looks
+from services.results.domain.reading.slices import read_slices
 
 SMALL_CELL = 10.0
 """A proportion is also read by the score test where a cell expects fewer units than this."""
@@ -40,7 +43,10 @@ def report_metric(
     return MetricReport(
         asked=asked,
         measured=found,
-        sliced=sliced,
+        slices=observation.slices[1:],
+        sliced=read_slices(
+            without_looks(how.rule), how.believing.alpha, sliced, observation.slices
+        ),
         contrast=contrast,
         looked=looked,
         beliefs=believe(found, contrast, plan, how.believing, asked.increase),
@@ -48,6 +54,7 @@ def report_metric(
         unadjusted=_without_covariates(how, found, plan),
         uncapped=_without_cap(how, found, plan),
         guarded=_guarded(asked, looked, how.believing.alpha),
+        steps=steps(found, plan, how),
         incomplete=observation.incomplete[index] if observation.incomplete else (),
     )
 
@@ -101,13 +108,3 @@ def _without_cap(how: How, found: Measured, plan: ExperimentPlan) -> Beside | No
     if found.uncapped is None:
         return None
     return at_any_look(how, all_units(plain_contrast(found.uncapped, plan)))
-
-
-def at_any_look(how: How, contrast: Contrast) -> Beside:
-    """The data of the cut by the rule of record where it takes no looks, else by one that holds at
-    every look without a ledger.
-    """
-    fixed = how.rule.method is AnalysisMethod.FIXED
-    method = AnalysisMethod.FIXED if fixed else AnalysisMethod.ANYTIME
-    reading = replace(how.rule, method=method).read(contrast, (), how.believing.alpha)
-    return Beside(method, contrast, reading)

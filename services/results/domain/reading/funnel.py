@@ -1,0 +1,32 @@
+"""The steps of a funnel: how many units take each, and where they leave."""
+
+import numpy as np
+from touchstone_statistics.estimand import Mean, Ratio, estimate
+
+from services.results.domain.measure import Column, ColumnRole, MetricKind
+from services.results.domain.observation import ExperimentPlan
+from services.results.domain.reading.measured import Measured, place, plain_contrast
+from services.results.domain.reading.report import How, Step
+from services.results.domain.reading.single_look import at_any_look
+
+
+def steps(found: Measured, plan: ExperimentPlan, how: How) -> tuple[Step, ...]:
+    """The steps of a funnel over all units; none for other metrics."""
+    measure = found.measure
+    if measure.kind is not MetricKind.FUNNEL:
+        return ()
+    moments = found.moments[0]
+    columns = [place(measure, Column(ColumnRole.STEP, i)) for i in range(len(measure.steps))]
+    made = []
+    for number, source in enumerate(measure.steps):
+        reached = estimate(moments, Mean(columns[number]))
+        before = None if number == 0 else Ratio(columns[number], columns[number - 1])
+        passed = reached if before is None else estimate(moments, before)
+        comparison = at_any_look(how, plain_contrast(passed, plan))
+        made.append(Step(source.event_name, reached, passed, comparison))
+    return tuple(made)
+
+
+def taken(step: Step) -> list[int]:
+    """How many units of each arm took the step."""
+    return [int(count) for count in np.rint(step.reached.value * step.reached.units)]
