@@ -19,8 +19,6 @@ from touchstone_statistics.belief import (
     stirling_rest,
 )
 from touchstone_statistics.gaps import BoolArray, FloatArray
-from touchstone_statistics.versus import Pairs
-from touchstone_statistics.versus import credible_difference as difference_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,27 +163,3 @@ def _log_peak(a: FloatArray, b: FloatArray) -> FloatArray:
     total = a + b
     rest = stirling_rest(total) - stirling_rest(a) - stirling_rest(b)
     return np.asarray(0.5 * np.log(a * b / (2.0 * np.pi * total)) + rest)
-
-
-@dataclass(frozen=True, slots=True)
-class BetaComparison:
-    """A treatment against the control: the chance to beat it and the expected loss."""
-
-    probability_to_beat: float
-    expected_loss: float
-
-
-def compare(
-    control: BetaPosterior, treatment: BetaPosterior, increase_is_better: bool
-) -> BetaComparison:
-    """One pair of cells; `Pairs` compares many at once."""
-    found = Pairs.of(control, treatment).compare(increase_is_better)
-    return BetaComparison(float(found.probability_to_beat), float(found.expected_loss))
-
-
-def credible_difference(
-    control: BetaPosterior, treatment: BetaPosterior, alpha: float
-) -> tuple[float, float]:
-    """The credible interval of the difference of one pair of cells."""
-    found = difference_of(Pairs.of(control, treatment), alpha)
-    return float(found.low), float(found.high)

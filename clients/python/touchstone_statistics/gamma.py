@@ -20,6 +20,7 @@ from touchstone_statistics.belief import (
 )
 from touchstone_statistics.gaps import BoolArray, FloatArray
 from touchstone_statistics.interval import Interval
+from touchstone_statistics.versus import check_level
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,8 +144,7 @@ def lift_of_rates(
     The ratio of two gamma variables, each in units of its scale, is a beta prime variable
     (Johnson, Kotz and Balakrishnan 1995, "Continuous univariate distributions" 2, section 27.2).
     """
-    if not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha is {alpha}; it must be above 0 and below 1")
+    check_level(alpha)
     a, b = treatment.events, control.events
     scale = control.exposure / treatment.exposure
     low = special.betaincinv(a, b, alpha / 2)

@@ -6,15 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from touchstone_statistics.bayes import Region
 from touchstone_statistics.beta import BetaPosterior
 from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.interval import Interval
 from touchstone_statistics.versus import (
     Comparison,
+    Margin,
     Pairs,
+    check_level,
     credible_difference,
     credible_lift,
-    quantile,
+    equal_tails,
+    within_difference,
+    within_lift,
 )
 from touchstone_statistics.wave import ComplexArray, Wave
 
@@ -33,11 +38,15 @@ CHUNK = 2048
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RateReading:
-    """Two rates compared: chances and losses, with credible sets of difference and lift."""
+    """Two rates compared: chances and losses, with credible sets of difference and lift.
+
+    `within_region` is the mass of the region of practical equivalence, if one was given.
+    """
 
     comparison: Comparison
     difference: Interval
     lift: Interval
+    within_region: FloatArray | None = None
 
 
 def read_rates(
@@ -45,6 +54,7 @@ def read_rates(
     treatment: BetaPosterior,
     alpha: float = 0.05,
     increase_is_better: bool = True,
+    region: Region | None = None,
 ) -> RateReading:
     """Every pair of independent beta posteriors; the batch shapes broadcast.
 
@@ -53,27 +63,31 @@ def read_rates(
     gives; elsewhere the quadrature of `versus` is asked. Both have errors below 1e-9. `difference`
     and `lift` agree about zero but for that error.
     """
-    if not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha is {alpha}; it must be above 0 and below 1")
+    check_level(alpha)
+    if region is not None and region.relative and region.low <= -1:
+        raise ValueError(f"low is {region.low}; a region of lifts begins above -1")
     shape = np.broadcast_shapes(control.mean.shape, treatment.mean.shape)
     held, tried = control.flat(shape), treatment.flat(shape)
-    found = np.empty((8, held.mean.size))
+    found = np.empty((8 if region is None else 9, held.mean.size))
     nodes = nodes_needed(held, tried)
     for count, _ in RESOLVED:
         alike = np.flatnonzero(nodes == count)
         for start in range(0, alike.size, CHUNK):
             cells = alike[start : start + CHUNK]
-            found[:, cells] = _by_waves(held[cells], tried[cells], count, alpha)
+            found[:, cells] = _by_waves(held[cells], tried[cells], count, alpha, region)
     others = np.flatnonzero(nodes == 0)
     if others.size:
-        found[:, others] = _by_quadrature(held[others], tried[others], alpha)
+        found[:, others] = _by_quadrature(held[others], tried[others], alpha, region)
     higher, lower, gain, loss, *ends = (part.reshape(shape) for part in found)
     comparison = Comparison(higher, loss, gain)
     if not increase_is_better:
         comparison = Comparison(lower, gain, loss)
     none = np.zeros(shape, dtype=np.uint8)
     return RateReading(
-        comparison, Interval(ends[0], ends[1], none), Interval(ends[2], ends[3], none)
+        comparison,
+        Interval(ends[0], ends[1], none),
+        Interval(ends[2], ends[3], none),
+        None if region is None else ends[4],
     )
 
 
@@ -93,21 +107,35 @@ def nodes_needed(held: BetaPosterior, tried: BetaPosterior) -> NDArray[np.intp]:
     return needed
 
 
-def _by_quadrature(held: BetaPosterior, tried: BetaPosterior, alpha: float) -> FloatArray:
+def _by_quadrature(
+    held: BetaPosterior, tried: BetaPosterior, alpha: float, region: Region | None
+) -> FloatArray:
     pairs = Pairs.of(held, tried)
     rise, fall = pairs.compare(), pairs.compare(increase_is_better=False)
     shift, lift = credible_difference(pairs, alpha), credible_lift(pairs, alpha)
-    chances = rise.probability_to_beat, fall.probability_to_beat
-    losses = rise.loss_of_control, rise.expected_loss
-    return np.stack([*chances, *losses, shift.low, shift.high, lift.low, lift.high])
+    rows = [rise.probability_to_beat, fall.probability_to_beat]
+    rows += [rise.loss_of_control, rise.expected_loss, shift.low, shift.high, lift.low, lift.high]
+    if region is not None:
+        within = within_lift if region.relative else within_difference
+        rows.append(within(pairs, region.low, region.high))
+    return np.stack(rows)
 
 
-def _by_waves(held: BetaPosterior, tried: BetaPosterior, count: int, alpha: float) -> FloatArray:
+def _by_waves(
+    held: BetaPosterior, tried: BetaPosterior, count: int, alpha: float, region: Region | None
+) -> FloatArray:
     shift, lift = _difference(held, tried, count), _log_ratio(held, tried, count)
     zero = np.zeros((held.mean.size, 1))
     chances = shift.above(zero), shift.below(zero), shift.excess(zero), shift.shortfall(zero)
-    ends = [*_ends(shift, alpha), *(np.expm1(end) for end in _ends(lift, alpha))]
-    return np.stack([*(part[:, 0] for part in chances), *ends])
+    rows = [part[:, 0] for part in chances] + _ends(shift, alpha)
+    rows += [np.expm1(end) for end in _ends(lift, alpha)]
+    if region is not None:
+        wave, bounds = shift, np.array([region.low, region.high])
+        if region.relative:
+            wave, bounds = lift, np.log1p(bounds)
+        upto = wave.below(np.broadcast_to(bounds, (held.mean.size, 2)))
+        rows.append(np.maximum(upto[:, 1] - upto[:, 0], 0.0))
+    return np.stack(rows)
 
 
 def _ends(wave: Wave, alpha: float) -> list[FloatArray]:
@@ -116,7 +144,7 @@ def _ends(wave: Wave, alpha: float) -> list[FloatArray]:
         mass = wave.above(value) if upper else wave.below(value)
         return mass[:, 0], wave.density(value)[:, 0]
 
-    return [quantile(tail, wave.mean, wave.std_dev, alpha / 2, upper) for upper in (False, True)]
+    return equal_tails(Margin(tail, wave.mean, wave.std_dev), alpha)
 
 
 def _difference(held: BetaPosterior, tried: BetaPosterior, count: int) -> Wave:

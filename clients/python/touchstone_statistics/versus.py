@@ -177,19 +177,53 @@ class Pairs(Generic[B]):
         return Comparison(*parts)
 
 
-def credible_difference(pairs: Pairs[B], alpha: float = 0.05) -> Interval:
-    """Equal-tailed set that holds treatment minus control with mass `1 - alpha`."""
-    _check(alpha)
-    centre = pairs.treatment.mean - pairs.control.mean
-    scale = np.hypot(pairs.treatment.std_dev, pairs.control.std_dev)
-    ones = np.ones_like(centre)
+Tail = Callable[[FloatArray, bool], tuple[FloatArray, FloatArray]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Margin:
+    """One way in which a treatment differs, as a distribution on a line.
+
+    `tail` gives the mass of the lower or upper tail and the density, `centre` and `scale` roughly
+    where the mass is.
+    """
+
+    tail: Tail
+    centre: FloatArray
+    scale: FloatArray
+
+
+def difference_of(pairs: Pairs[B]) -> Margin:
+    """Treatment minus control."""
+    ones = np.ones_like(pairs.control.mean)
 
     def tail(at: FloatArray, upper: bool) -> tuple[FloatArray, FloatArray]:
         found = pairs.differences
         return found.tail(ones, at, upper), found.slope(ones, at, by_factor=False)
 
-    ends = [quantile(tail, centre, scale, alpha / 2, upper) for upper in (False, True)]
-    return _interval(ends, pairs.shape)
+    scale = np.hypot(pairs.treatment.std_dev, pairs.control.std_dev)
+    return Margin(tail, pairs.treatment.mean - pairs.control.mean, scale)
+
+
+def log_ratio_of(pairs: Pairs[B]) -> Margin:
+    """Logarithm of treatment over control, for quantities above zero."""
+    held, tried = pairs.control, pairs.treatment
+    # Only a start: a mean that is not above zero is taken as half a standard deviation.
+    means = [np.maximum(part.mean, 0.5 * part.std_dev) for part in (held, tried)]
+    zeros = np.zeros_like(held.mean)
+
+    def tail(at: FloatArray, upper: bool) -> tuple[FloatArray, FloatArray]:
+        found, factor = pairs.ratios, np.exp(at)
+        return found.tail(factor, zeros, upper), found.slope(factor, zeros, by_factor=True)
+
+    scale = np.hypot(tried.std_dev / means[1], held.std_dev / means[0])
+    return Margin(tail, np.log(means[1]) - np.log(means[0]), scale)
+
+
+def credible_difference(pairs: Pairs[B], alpha: float = 0.05) -> Interval:
+    """Equal-tailed set that holds treatment minus control with mass `1 - alpha`."""
+    check_level(alpha)
+    return interval_of(equal_tails(difference_of(pairs), alpha), pairs.shape)
 
 
 def credible_lift(pairs: Pairs[B], alpha: float = 0.05) -> Interval:
@@ -197,20 +231,15 @@ def credible_lift(pairs: Pairs[B], alpha: float = 0.05) -> Interval:
 
     It excludes zero exactly when the set of the difference does: both ask P(T <= C).
     """
-    _check(alpha)
-    held, tried = pairs.control, pairs.treatment
-    # Only a start: a mean that is not above zero is taken as half a standard deviation.
-    means = [np.maximum(part.mean, 0.5 * part.std_dev) for part in (held, tried)]
-    centre = np.log(means[1]) - np.log(means[0])
-    scale = np.hypot(tried.std_dev / means[1], held.std_dev / means[0])
-    zeros = np.zeros_like(centre)
+    check_level(alpha)
+    ends = equal_tails(log_ratio_of(pairs), alpha)
+    return interval_of([np.expm1(end) for end in ends], pairs.shape)
 
-    def tail(at: FloatArray, upper: bool) -> tuple[FloatArray, FloatArray]:
-        found, factor = pairs.ratios, np.exp(at)
-        return found.tail(factor, zeros, upper), found.slope(factor, zeros, by_factor=True)
 
-    ends = [quantile(tail, centre, scale, alpha / 2, upper) for upper in (False, True)]
-    return _interval([np.expm1(end) for end in ends], pairs.shape)
+def equal_tails(margin: Margin, alpha: float) -> list[FloatArray]:
+    """The ends beyond each of which half of `alpha` lies."""
+    parts = margin.tail, margin.centre, margin.scale
+    return [quantile(*parts, alpha / 2, upper) for upper in (False, True)]
 
 
 def within_difference(pairs: Pairs[B], low: float, high: float) -> FloatArray:
@@ -249,10 +278,10 @@ def _between(
 
 
 def quantile(
-    tail: Callable[[FloatArray, bool], tuple[FloatArray, FloatArray]],
+    tail: Tail,
     centre: FloatArray,
     scale: FloatArray,
-    mass: float,
+    mass: float | FloatArray,
     upper: bool,
 ) -> FloatArray:
     """Where the tail of a nearly normal distribution holds `mass`.
@@ -261,7 +290,7 @@ def quantile(
     of the mass, which is nearly a straight line; kept inside a shrinking bracket.
     """
     sign = -1.0 if upper else 1.0
-    wanted = float(special.ndtri(mass))
+    wanted = np.asarray(special.ndtri(mass))
     at = centre + sign * wanted * scale
     low, high = np.full_like(at, -np.inf), np.full_like(at, np.inf)
     for _ in range(MAX_STEPS):
@@ -284,12 +313,12 @@ def quantile(
     return at
 
 
-def _interval(ends: list[FloatArray], shape: tuple[int, ...]) -> Interval:
+def interval_of(ends: list[FloatArray], shape: tuple[int, ...]) -> Interval:
     low, high = (end.reshape(shape) for end in ends)
     return Interval(low, high, np.zeros(shape, dtype=np.uint8))
 
 
-def _check(alpha: float) -> None:
+def check_level(alpha: float) -> None:
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha is {alpha}; it must be above 0 and below 1")
 

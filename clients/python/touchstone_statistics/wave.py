@@ -11,6 +11,8 @@ from touchstone_statistics.belief import Cells
 from touchstone_statistics.gaps import FloatArray
 
 ComplexArray = NDArray[np.complex128]
+SMALL = 20_000
+"""So many terms are summed in one product; more by Horner's rule, which needs no room for them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,11 +78,16 @@ class Wave(Cells):
         return np.asarray(np.maximum(self.std_dev[..., None] * unit_loss(-scaled) + rest, 0.0))
 
     def _sum(self, coefficients: ComplexArray, value: FloatArray) -> FloatArray:
-        """The real series 2 / L sum_m Re(c_m exp(i w_m u)), by Horner's rule; zero outside."""
+        """The real series 2 / L sum_m Re(c_m exp(i w_m u)); zero outside of the period."""
         apart = value - self.mean[..., None]
         inside = np.abs(apart) <= 0.5 * self.period[..., None]
-        turn = np.exp(2j * np.pi * np.where(inside, apart, 0.0) / self.period[..., None])
-        total = np.zeros(turn.shape, dtype=np.complex128)
-        for index in range(coefficients.shape[-1] - 1, -1, -1):
-            total = (total + coefficients[..., index, None]) * turn
+        angle = 2.0 * np.pi * np.where(inside, apart, 0.0) / self.period[..., None]
+        count = coefficients.shape[-1]
+        if angle.size * count <= SMALL:
+            turns = np.exp(1j * angle[..., None] * np.arange(1, count + 1))
+            total = (turns @ coefficients[..., None])[..., 0]
+        else:
+            turn, total = np.exp(1j * angle), np.zeros(angle.shape, dtype=np.complex128)
+            for index in range(count - 1, -1, -1):
+                total = (total + coefficients[..., index, None]) * turn
         return np.where(inside, 2.0 * total.real / self.period[..., None], 0.0)

@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+from touchstone_statistics.bayes import Region
 from touchstone_statistics.beta import BetaPosterior
 from touchstone_statistics.rates import RESOLVED, RateReading, nodes_needed, read_rates
-from touchstone_statistics.versus import Pairs, credible_difference, credible_lift
+from touchstone_statistics.versus import (
+    Pairs,
+    credible_difference,
+    credible_lift,
+    within_difference,
+    within_lift,
+)
 
 
 def random_pairs(count: int, seed: int) -> tuple[BetaPosterior, BetaPosterior]:
@@ -36,6 +43,19 @@ def test_series_and_quadrature_agree(increase: bool) -> None:
     for end in ("low", "high"):
         for mine, other, size in ((ours.difference, shift, width[0]), (ours.lift, lift, width[1])):
             assert np.max(np.abs(getattr(mine, end) - getattr(other, end)) / size) < 2e-8
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_the_mass_of_a_region_agrees(relative: bool) -> None:
+    control = BetaPosterior.of([3, 400, 9_000], [40, 5_000, 80_000])
+    treatment = BetaPosterior.of([5, 410, 9_100], [41, 5_000, 80_000])
+    region = Region(-0.02, 0.01, relative)
+    ours = read_rates(control, treatment, region=region).within_region
+    within = within_lift if relative else within_difference
+    assert ours == pytest.approx(within(Pairs.of(control, treatment), -0.02, 0.01), abs=1e-9)
+    assert read_rates(control, treatment).within_region is None
+    with pytest.raises(ValueError, match="begins above -1"):
+        read_rates(control, treatment, region=Region(-1.0, 0.1))
 
 
 def test_a_grid_of_metrics_slices_and_treatments_is_its_cells() -> None:
