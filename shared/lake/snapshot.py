@@ -9,10 +9,10 @@ from typing import Protocol
 
 import ibis
 import pyarrow as pa
-from deltalake import DeltaTable
 
 from shared.lake.failures import understood
 from shared.lake.freshness import Freshness
+from shared.lake.held import HeldFile, held_files
 from shared.lake.interruption import interruptible
 from shared.lake.layout import TABLES
 from shared.lake.watermark import NOTHING_WRITTEN, Watermark, read_watermark
@@ -33,14 +33,18 @@ class Snapshot(Protocol):
     def watermark(self) -> Watermark:
         """The cut that every read of this snapshot shows."""
 
-    def read(self) -> AbstractContextManager[Mapping[str, ibis.Table]]:
-        """The tables by name, with the columns of the layout and only the project's rows.
+    def read(self, after: int = 0) -> AbstractContextManager[Mapping[str, ibis.Table]]:
+        """The tables by name, with the columns of the layout and only the project's rows, of them
+        those of positions above `after`.
 
         Every name of the layout is there; a table without rows is empty and typed. Rows come in no
         order. The tables are usable inside the context only, which raises RESOURCE_EXHAUSTED when
         a question needs more memory than there is, and UNAVAILABLE when a file is missing or
         damaged.
         """
+
+    def rows(self, name: str) -> int:
+        """How many rows of the project a table has, which only a removal can make less."""
 
 
 class EventTables(Protocol):
@@ -85,7 +89,7 @@ class LakeSnapshot:
     limits: EngineLimits
 
     @contextmanager
-    def read(self) -> Iterator[Mapping[str, ibis.Table]]:
+    def read(self, after: int = 0) -> Iterator[Mapping[str, ibis.Table]]:
         """See Snapshot."""
         # The engine's own default is a folder below wherever the process was started.
         with (
@@ -100,13 +104,18 @@ class LakeSnapshot:
             try:
                 engine.raw_sql("SET timezone = 'UTC'")
                 with interruptible(engine.con.interrupt):
-                    yield _LazyTables(lambda name: self._table(engine, name))
+                    yield _LazyTables(lambda name: self._table(engine, name, after))
             finally:
                 engine.disconnect()
 
-    def _table(self, engine: ibis.BaseBackend, name: str) -> ibis.Table:
+    def rows(self, name: str) -> int:
+        """See Snapshot."""
+        with understood(self.lake, self.limits.memory_limit_mb):
+            return sum(file.rows for file in self._files(name))
+
+    def _table(self, engine: ibis.BaseBackend, name: str, after: int) -> ibis.Table:
         types = ibis.Schema.from_pyarrow(_nullable(name))
-        files = self._files(name)
+        files = [str(file.path) for file in self._files(name) if file.last_position > after]
         if not files:
             return engine.create_table(name, schema=types)
         rows = engine.read_parquet(
@@ -117,14 +126,12 @@ class LakeSnapshot:
         stated = {"project": ibis.literal(self.project)}
         # Files of an older layout lack the columns that were added since: nobody sent them.
         later = {column: ibis.null(types[column]) for column in types if column not in rows.columns}
-        return rows.mutate(**stated, **later).select(*types)
+        whole = rows.mutate(**stated, **later).select(*types)
+        return whole.filter(whole.position > after) if after else whole
 
-    def _files(self, name: str) -> list[str]:
+    def _files(self, name: str) -> list[HeldFile]:
         version = self.watermark.table_versions.get(name)
-        if version is None:
-            return []
-        table = DeltaTable(self.lake / name, version=version)
-        return list(table.file_uris(file_pruning_predicate=[("project", "=", self.project)]))
+        return [] if version is None else list(held_files(self.lake / name, version, self.project))
 
 
 class _LazyTables(Mapping[str, ibis.Table]):
