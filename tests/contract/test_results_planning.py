@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
 from scipy import stats
 from statsmodels.stats.power import TTestIndPower
+from touchstone.common.v1 import filter_pb2 as filters
 from touchstone.results.v1 import analysis_plan_pb2, metric_pb2, results_pb2
-from touchstone.results.v1 import filter_pb2 as filters
 from touchstone.results.v1 import planning_service_pb2 as pb
 
+from services.results.wire.planning_decode import decode_plan
 from shared.errors import Code
+from shared.server.validation import RequestValidator
 from tests.contract.results_world import EXPERIMENT, PROJECT, START, World, open_world
 
 DAYS, DAILY = 14, 30
@@ -247,6 +250,15 @@ async def test_what_history_does_not_tell_is_named(world: World) -> None:
     assert sum(nobody.units_per_day) == 0
     wild = await plan(world, metrics=["bought"], lift=9)
     assert wild.metrics[0].needed.lift == pytest.approx(-0.05)
+
+
+def test_the_request_of_the_guide_is_right() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "how-to" / "plan-an-experiment.md"
+    example = guide.read_text().partition("```json\n")[2].partition("```")[0]
+    request = json_format.Parse(example, pb.PlanExperimentRequest())
+    assert RequestValidator().violations(request) == []
+    command = decode_plan(request, "demo")
+    assert (command.days, command.split.looks, command.wanted.lift) == (28, 28, 0.02)
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
