@@ -20,6 +20,8 @@ NEARLY_NORMAL_DOF = 1e5
 """Beyond this the noncentral t fails numerically, while a normal approximation is right to 1e-8."""
 FAR = 5.0
 """Expected z from which the chance to reject on the wrong side, under 3e-7, counts as zero."""
+HUGE = 1e4
+"""Expected z beyond which the noncentral t fails numerically with few degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,5 +141,8 @@ def _beyond(critical: float, expected: float, dof: float) -> float:
         return float(special.ndtr((expected - critical * (1.0 - 0.25 / dof)) / spread))
     if expected < -FAR:
         return 0.0
+    if expected > HUGE:
+        # The noise of the difference no longer counts, only that of the standard error does.
+        return float(special.chdtr(dof, dof * min(expected / critical, 1e100) ** 2))
     chance = float(special.nctdtr(dof, -expected, -critical))
     return chance if np.isfinite(chance) else 0.0

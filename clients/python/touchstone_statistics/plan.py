@@ -26,7 +26,8 @@ class Obstacle(enum.Enum):
     """Why no number of units, no effect or no day answers the question."""
 
     NO_EFFECT = "no-effect"
-    """The true difference is the null hypothesis itself, or lies on its other side."""
+    """The true difference is that of the null hypothesis, lies on its other side, or is so near to
+    it that not even 1e15 units would tell."""
     NO_VARIANCE = "no-variance"
     """The metric did not vary: there is no noise to plan against."""
     NO_LEVEL = "no-level"

@@ -345,6 +345,24 @@ def test_the_far_tail_of_the_noncentral_t_is_nothing_and_not_missing() -> None:
     assert AtHorizon().power(1.0, one_sided) == pytest.approx(reference, rel=1e-9)
 
 
+def test_huge_effects_are_found_by_the_fewest_units() -> None:
+    for variance in (1e-12, 1e-30, 1e-300):
+        assert size(History(10.0, variance), 5.0, Design()).units == (2, 2)
+    few = PlannedTest(0.05, Side.GREATER, 2.0, 4)
+    # Where the two formulas meet they agree, and the power never falls.
+    near, far = (AtHorizon().power(z, few) for z in (9999.0, 10_001.0))
+    assert far == pytest.approx(near, rel=1e-6)
+    assert AtHorizon().power(1e300, few) == 1.0
+    rare = PlannedTest(1e-12, Side.GREATER, 2.0, 4)
+    assert AtHorizon().power(9999.0, rare) == pytest.approx(
+        AtHorizon().power(10_001.0, rare), rel=1e-3
+    )
+
+
+def test_an_effect_too_small_for_any_number_of_units_says_so() -> None:
+    assert sample_size(UNIT, 1e-12, Design()) == NotReachable(Obstacle.NO_EFFECT)
+
+
 def test_estimates_of_an_adjusted_arm_carry_their_gain() -> None:
     none = np.zeros((), dtype=np.uint8)
     arm = Estimate(np.asarray(5.0), np.asarray(0.002), np.asarray(1000.0), none, none)
