@@ -17,18 +17,13 @@ import numpy as np
 
 from services.results.domain.measure import (
     Aggregation,
-    AllOf,
-    AnyOf,
     Column,
     ColumnRole,
-    Comparison,
-    Filter,
     Measure,
     MetricKind,
-    Negated,
-    Operator,
     Source,
 )
+from shared.filters.filter import AllOf, AnyOf, Comparison, Filter, Negated, Operator
 
 Row = Mapping[str, Any]
 DAY = dt.timedelta(days=1)

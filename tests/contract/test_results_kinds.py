@@ -11,21 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.results.domain.measure import (
-    Aggregation,
-    AllOf,
-    AnyOf,
-    Cap,
-    Comparison,
-    Filter,
-    Measure,
-    MetricKind,
-    Negated,
-    Operator,
-    Retention,
-    Source,
-)
+from services.results.domain.measure import Aggregation, Cap, Measure, MetricKind, Retention, Source
 from services.results.domain.observation import MultipleExposures, Observation, Slice
+from shared.filters.filter import AllOf, AnyOf, Comparison, Filter, Negated, Operator
 from tests.contract.results_log import START, Log, Row, conversion, exposure
 from tests.contract.results_recount import moments_of, table_of, units_of
 

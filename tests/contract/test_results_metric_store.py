@@ -17,22 +17,11 @@ from services.results.adapters.sql import (
     migrate_metrics,
     versions,
 )
-from services.results.domain.measure import (
-    Aggregation,
-    AllOf,
-    AnyOf,
-    Cap,
-    Comparison,
-    Measure,
-    MetricKind,
-    Negated,
-    Operator,
-    Retention,
-    Source,
-)
+from services.results.domain.measure import Aggregation, Cap, Measure, MetricKind, Retention, Source
 from services.results.domain.metric import Direction, Metric, MetricDefinition, MetricRole
 from services.results.ports import MetricStore
 from shared.errors import Code, DomainError
+from shared.filters.filter import AllOf, AnyOf, Comparison, Negated, Operator
 from shared.mutations import Mutation, Mutations
 from shared.security.audit import AuditKeys
 from shared.state.database import Database

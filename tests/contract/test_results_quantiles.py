@@ -9,8 +9,9 @@ import pytest
 from touchstone_statistics.moments import Moments
 from touchstone_statistics.quantile import QuantileCounts, quantile_estimate
 
-from services.results.domain.measure import Aggregation, Comparison, Measure, MetricKind, Operator
+from services.results.domain.measure import Aggregation, Measure, MetricKind
 from services.results.domain.observation import Slice
+from shared.filters.filter import Comparison, Operator
 from tests.contract.results_log import Log, Row, conversion, exposure
 from tests.contract.results_recount import event_values, table_of, units_of
 

@@ -27,7 +27,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from touchstone.assignment.v1 import condition_pb2
-from touchstone.results.v1 import filter_pb2
+from touchstone.common.v1 import filter_pb2
 from touchstone_assignment.conditions import IdSet
 
 from services.assignment.api.flagd import evaluation, sync

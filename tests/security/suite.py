@@ -28,14 +28,14 @@ from touchstone.assignment.v1 import (
     schema_service_pb2,
 )
 from touchstone.assignment.v1 import layer_service_pb2 as layer_service
-from touchstone.common.v1 import unit_pb2
+from touchstone.common.v1 import filter_pb2, unit_pb2
 from touchstone.events.v1 import (
     erasure_service_pb2,
     event_pb2,
     events_service_pb2,
     identity_service_pb2,
 )
-from touchstone.results.v1 import filter_pb2, metric_pb2, metric_service_pb2
+from touchstone.results.v1 import metric_pb2, metric_service_pb2
 
 from shared.errors import DomainError
 from shared.security.caller import Role

@@ -15,7 +15,8 @@ from touchstone.assignment.v1 import (
     layer_pb2,
     schema_pb2,
 )
-from touchstone.results.v1 import filter_pb2, metric_pb2
+from touchstone.common.v1 import filter_pb2
+from touchstone.results.v1 import metric_pb2
 
 API_VERSION = "touchstone/v1"
 _ALWAYS_OUT = frozenset(

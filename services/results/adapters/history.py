@@ -14,12 +14,12 @@ import ibis
 from ibis import ir
 
 from services.results.adapters.lake import LakeMoments
-from services.results.adapters.lake.filters import matches
 from services.results.domain.measure import Measure
 from services.results.domain.observation import Arm, ExperimentPlan, Observation, Question
 from services.results.domain.planning import MOST_DAYS, Past, Population
 from shared.errors import invalid
 from shared.identity.reader import IdentityReader
+from shared.lake.filters import matches
 from shared.lake.snapshot import EventTables, Snapshot
 from shared.lake.watermark import Watermark
 

@@ -7,22 +7,10 @@ import datetime as dt
 import json
 from typing import Any
 
-from services.results.domain.measure import (
-    Aggregation,
-    AllOf,
-    AnyOf,
-    Cap,
-    Comparison,
-    Filter,
-    Measure,
-    MetricKind,
-    Negated,
-    Operator,
-    Retention,
-    Source,
-)
+from services.results.domain.measure import Aggregation, Cap, Measure, MetricKind, Retention, Source
 from services.results.domain.metric import Direction, MetricDefinition, MetricRole
 from shared.errors import failed_precondition
+from shared.filters.filter import AllOf, AnyOf, Comparison, Filter, Negated, Operator
 
 FORMAT = 1
 _MICROSECOND = dt.timedelta(microseconds=1)

@@ -6,10 +6,10 @@ Faults name the fields as requests have them, because that is where they are cor
 import datetime as dt
 from collections.abc import Iterator
 
-from services.results.domain.filter_rules import filter_faults
 from services.results.domain.measure import Aggregation, Measure, MetricKind, Source
 from services.results.domain.metric import MetricDefinition, MetricRole
 from shared.errors import FieldViolation
+from shared.filters.rules import filter_faults
 
 PATH = "metric"
 FEWEST_STEPS, MOST_STEPS = 2, 20

@@ -24,10 +24,11 @@ from touchstone_statistics.plan import (
 )
 
 from services.results.domain.analysis_plan import AnalysisMethod
-from services.results.domain.measure import Filter, MetricKind
+from services.results.domain.measure import MetricKind
 from services.results.domain.metric import Direction, Metric, MetricRole
 from services.results.domain.observation import ExperimentPlan, Observation
 from services.results.domain.reading.measured import Measured, measured
+from shared.filters.filter import Filter
 
 MOST_DAYS = 49
 WEEK = 7

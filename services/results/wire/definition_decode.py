@@ -12,9 +12,9 @@ from services.results.domain.metric_rules import (
     PATH,
     definition_faults,
 )
-from services.results.wire.filters import decode_filter
 from services.results.wire.metric_names import AGGREGATIONS, DIRECTIONS, KINDS, ROLES
 from shared.errors import FieldViolation, invalid_fields
+from shared.filters.wire import decode_filter
 
 MOST_BYTES = 64 * 1024
 

@@ -5,8 +5,8 @@ from touchstone.results.v1 import metric_pb2 as pb
 from services.results.domain.measure import Cap, Measure, MetricKind, Source
 from services.results.domain.metric import Metric, MetricDefinition
 from services.results.domain.metric_rules import LOOKING_BACK, WITH_AGGREGATION
-from services.results.wire.filters import encode_filter
 from services.results.wire.metric_names import AGGREGATION_OF, DIRECTION_OF, KIND_OF, ROLE_OF
+from shared.filters.wire import encode_filter
 from shared.resource_names import resource_name
 
 

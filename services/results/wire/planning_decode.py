@@ -6,10 +6,10 @@ from touchstone.results.v1 import analysis_plan_pb2, planning_service_pb2
 
 from services.results.application.plan_experiment import PlanExperiment
 from services.results.domain.analysis_plan import AnalysisMethod
-from services.results.domain.filter_rules import filter_faults
 from services.results.domain.planning import MOST_DAYS, Population, Split, Wanted
-from services.results.wire.filters import decode_filter
 from shared.errors import FieldViolation, invalid, invalid_fields
+from shared.filters.rules import filter_faults
+from shared.filters.wire import decode_filter
 from shared.resource_names import require_id, require_parent
 
 SMALLEST_ALPHA = 1e-9

@@ -10,7 +10,8 @@ import yaml
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
-from touchstone.results.v1 import filter_pb2, metric_pb2
+from touchstone.common.v1 import filter_pb2
+from touchstone.results.v1 import metric_pb2
 from typer.testing import CliRunner
 
 from services.cli.ascode.compare import changed_fields

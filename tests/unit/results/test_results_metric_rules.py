@@ -7,9 +7,9 @@ import pytest
 from google.protobuf import json_format
 from touchstone.results.v1 import metric_pb2 as pb
 
-from services.results.domain.filter_rules import LONGEST_TEXT, MOST_COMPARISONS, MOST_DEEP
 from services.results.wire.definition_decode import MOST_BYTES, decode_definition
 from shared.errors import DomainError
+from shared.filters.rules import LONGEST_TEXT, MOST_COMPARISONS, MOST_DEEP
 
 STEP = {"event_name": "seen"}
 COMPARE = {"field": "properties.plan", "operator": "FILTER_OPERATOR_EQUAL", "values": ["gold"]}

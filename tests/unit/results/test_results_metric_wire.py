@@ -11,20 +11,7 @@ from hypothesis import strategies as st
 from touchstone.results.v1 import metric_pb2 as pb
 
 from services.results.adapters.metric_documents import from_document, to_document
-from services.results.domain.measure import (
-    Aggregation,
-    AllOf,
-    AnyOf,
-    Cap,
-    Comparison,
-    Filter,
-    Measure,
-    MetricKind,
-    Negated,
-    Operator,
-    Retention,
-    Source,
-)
+from services.results.domain.measure import Aggregation, Cap, Measure, MetricKind, Retention, Source
 from services.results.domain.metric import (
     DEFAULT_LOOKBACK,
     Direction,
@@ -35,6 +22,7 @@ from services.results.wire.definition_decode import decode_definition
 from services.results.wire.metric_decode import UPDATABLE, decode_patch
 from services.results.wire.metric_encode import encode_definition
 from shared.errors import DomainError
+from shared.filters.filter import AllOf, AnyOf, Comparison, Filter, Negated, Operator
 
 VISIT = Measure(MetricKind.PROPORTION, "visit")
 _TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)

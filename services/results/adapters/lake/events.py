@@ -8,11 +8,12 @@ import ibis
 from ibis import ir
 
 from services.results.adapters.lake.engine import epoch_us
-from services.results.adapters.lake.filters import matches
 from services.results.adapters.lake.parts import Nature, Part
-from services.results.domain.measure import Filter, Source
+from services.results.domain.measure import Source
+from shared.filters.filter import Filter
 from shared.identity.events import OwnedEvents, owned_events
 from shared.identity.ownership import Ownership
+from shared.lake.filters import matches
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ import ibis
 from ibis import ir
 
 from services.results.adapters.lake.engine import epoch_us
-from services.results.adapters.lake.filters import PROPERTIES, property_of
 from services.results.domain.observation import ExperimentPlan, MultipleExposures, Question
 from shared.identity.events import OwnedEvents, owned_events
 from shared.identity.ownership import Ownership
+from shared.lake.filters import PROPERTIES, property_of
 from shared.lake.layout import unit_key
 
 FORCED = "forced"

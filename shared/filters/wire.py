@@ -4,18 +4,10 @@ import math
 from collections.abc import Iterable
 
 from google.protobuf.struct_pb2 import Value
-from touchstone.results.v1 import filter_pb2 as pb
+from touchstone.common.v1 import filter_pb2 as pb
 
-from services.results.domain.measure import (
-    AllOf,
-    AnyOf,
-    Comparison,
-    Filter,
-    Literal,
-    Negated,
-    Operator,
-)
 from shared.errors import FieldViolation
+from shared.filters.filter import AllOf, AnyOf, Comparison, Filter, Literal, Negated, Operator
 
 OPERATORS = {
     pb.FILTER_OPERATOR_IS_SET: Operator.IS_SET,

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from touchstone_assignment.conditions.patterns import read_pattern
 
-from services.results.domain.measure import AllOf, AnyOf, Comparison, Filter, Negated, Operator
 from shared.errors import FieldViolation, shown
+from shared.filters.filter import AllOf, AnyOf, Comparison, Filter, Negated, Operator
 
 MOST_COMPARISONS = 100
 MOST_DEEP = 10

@@ -7,15 +7,7 @@ from typing import Any
 import ibis
 from ibis import ir
 
-from services.results.domain.measure import (
-    AllOf,
-    AnyOf,
-    Comparison,
-    Filter,
-    Literal,
-    Negated,
-    Operator,
-)
+from shared.filters.filter import AllOf, AnyOf, Comparison, Filter, Literal, Negated, Operator
 
 PROPERTIES = "properties."
 _TEXTS = frozenset(("currency", "source"))

@@ -1,0 +1,1 @@
+"""Filters of events: what they are, which are allowed, and their messages."""
