@@ -93,7 +93,7 @@ def heterogeneity(effects: Effects) -> Heterogeneity:
     dof = np.maximum((w > 0).sum(axis=-1) - 1.0, 0.0)
     gap = np.where(dof < 1, Gap.NOT_APPLICABLE, Gap.NONE).astype(np.uint8)
     excess = np.maximum(statistic - dof, 0.0)
-    slack = total - quotient((w**2).sum(axis=-1), total, 0.0)
+    slack = (w * (1.0 - quotient(w, total[..., None], 0.0))).sum(axis=-1)
     return Heterogeneity(
         statistic=statistic,
         dof=dof,
