@@ -23,14 +23,14 @@ from touchstone_statistics.versus import (
 )
 from touchstone_statistics.wave import ComplexArray, Wave
 
-SMOOTH = 50.0
+SMOOTH = 100.0
 """From this many conversions (and units without) on a density is nothing at 0 and at 1."""
-PERIOD = 20.0
+PERIOD = 18.0
 """The standard deviations of a difference that a period holds."""
-RESOLVED = ((64, 0.124), (128, 0.031))
+RESOLVED = ((48, 0.164), (96, 0.041))
 """So many nodes to a period resolve two beliefs whose shares of the variance of the difference have
 at least this product: the first aliased wave is then below 1e-10 of what it adds to."""
-WAVES = 31
+WAVES = 23
 """Up to nearly ten over the standard deviation, where nothing is left of the transform."""
 CHUNK = 2048
 """Cells at once: enough to hide the cost of a call, few enough for the cache."""

@@ -45,7 +45,7 @@ class Wave(Cells):
         frequency = cls.frequencies(period, transform.shape[-1])
         normal = np.exp(-0.5 * (frequency * std_dev[..., None]) ** 2)
         rest = transform - normal
-        return cls(mean, std_dev, period, rest, rest / (1j * frequency))
+        return cls(mean, std_dev, period, rest, rest * (-1j / frequency))
 
     def below(self, value: FloatArray) -> FloatArray:
         """Distribution function at values with one more axis than the batch."""
