@@ -590,7 +590,7 @@ async def test_a_document_of_another_flagd_becomes_drafts(rig, tmp_path):
     code, out, _ = await command(rig, "flags", "import", path, "--output", "json")
     assert code == 3
     outcomes = {row["flag"]: row["outcome"] for row in json.loads(out)["flags"]}
-    assert outcomes == {"button": "not taken", "second": "draft", "fixed": "not taken"}
+    assert outcomes == {"button": "as it was", "second": "draft", "fixed": "not taken"}
 
 
 async def test_units_keep_by_a_flag_what_they_keep_by_assign(rig):
