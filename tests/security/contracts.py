@@ -105,6 +105,7 @@ MAPS: dict[str, dict[str, int]] = {"weights": {"geheim-a": 5000, "geheim-b": 500
 NAMING_EXPERIMENTS = {
     "GetResultsRequest",
     "ListLooksRequest",
+    "GetHealthRequest",
     "Prerequisite",
     "SetForcedVariantRequest",
     "ClearForcedVariantRequest",

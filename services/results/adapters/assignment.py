@@ -86,11 +86,15 @@ def plan_of(
         config_version=experiment.config_version,
         metric_ids=tuple(name.rsplit("/", 1)[-1] for name in experiment.metrics),
         forced=tuple((found.unit.type, found.unit.id) for found in forced),
-        planned_end=_planned_end(experiment),
+        planned_end=_time(experiment.schedule, "stop_time"),
+        start=_time(experiment, "start_time"),
     )
 
 
-def _planned_end(experiment: experiment_pb2.Experiment) -> dt.datetime | None:
-    if not experiment.schedule.HasField("stop_time"):
+def _time(
+    message: experiment_pb2.Experiment | experiment_pb2.Schedule, field: str
+) -> dt.datetime | None:
+    if not message.HasField(field):  # type: ignore[arg-type]  # its name is a field of both
         return None
-    return experiment.schedule.stop_time.ToDatetime(dt.UTC)
+    found: dt.datetime = getattr(message, field).ToDatetime(dt.UTC)
+    return found

@@ -1,7 +1,7 @@
 """Compute what an experiment shows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from touchstone_statistics.bayes import LiftPrior
 
@@ -65,23 +65,47 @@ class Sources:
     prior: LiftPrior
 
 
-def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
-    """Every metric of every arm, from one cut of the event log; takes the looks that are due.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that a report needs, of one cut of the event log."""
 
-    A metric that fails says why, and the others are there. NOT_FOUND for an experiment or a metric
-    that the project does not have; RESOURCE_EXHAUSTED for more metrics than one answer holds.
+    inputs: Inputs
+
+    def report(
+        self, command: GetResults, sources: Sources
+    ) -> tuple[ExperimentReport, tuple[Look, ...]]:
+        """The report, and the looks that have to be kept before it is shown."""
+        base = self.inputs.observed.base
+        return report(self.inputs, _terms(command, self.inputs.stored, base, sources))
+
+
+def prepare(command: GetResults, sources: Sources) -> Prepared:
+    """Read plans, looks and definitions, and ask the event log.
+
+    NOT_FOUND for an experiment or a metric that the project does not have; RESOURCE_EXHAUSTED for
+    more metrics than one answer holds.
     """
     plan = sources.experiments.experiment(command.project, command.experiment_id)
     stored, kept = _plan_and_looks(command, sources)
     asked = _asked(command, plan, stored, sources)
     observed = observe(_question(command, plan, stored, asked), sources.moments)
+    return Prepared(Inputs(plan, stored, asked, observed, kept))
+
+
+def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
+    """Every metric of every arm, from one cut of the event log; takes the looks that are due.
+
+    A metric that fails says why, and the others are there. Errors as for `prepare`.
+    """
+    prepared = prepare(command, sources)
     for _ in range(ROUNDS):
-        inputs = Inputs(plan, stored, asked, observed, kept)
-        made, new = report(inputs, _terms(command, stored, observed.base, sources))
-        if command.as_of or not new or _keep(command, stored, kept, new, sources):
+        made, new = prepared.report(command, sources)
+        inputs = prepared.inputs
+        if command.as_of or not new or _keep(command, inputs, new, sources):
             return made
         # Somebody else took a look meanwhile: it counts for this one.
         stored, kept = _plan_and_looks(command, sources)
+        prepared = Prepared(replace(inputs, stored=stored, kept=kept))
     raise overloaded("others take looks at this experiment all the time; call again", 1.0)
 
 
@@ -93,20 +117,14 @@ def _plan_and_looks(
         return stored, store.looks(command.project, command.experiment_id)
 
 
-def _keep(
-    command: GetResults,
-    stored: StoredPlan,
-    kept: Mapping[LookKey, Sequence[Look]],
-    new: Sequence[Look],
-    sources: Sources,
-) -> bool:
+def _keep(command: GetResults, inputs: Inputs, new: Sequence[Look], sources: Sources) -> bool:
     """Keep new looks, unless the plan or the looks that they follow from have changed."""
     with sources.plans.begin() as store:
         store.lock(command.project, command.experiment_id)
-        if store.current(command.project, command.experiment_id).version != stored.version:
+        if store.current(command.project, command.experiment_id).version != inputs.stored.version:
             return False
         now = store.looks(command.project, command.experiment_id)
-        if any(len(now.get(look.key, ())) != len(kept.get(look.key, ())) for look in new):
+        if any(len(now.get(look.key, ())) != len(inputs.kept.get(look.key, ())) for look in new):
             return False
         store.add_looks(new)
         return True

@@ -37,6 +37,8 @@ class ExperimentPlan:
     """Type and id of each unit on which a variant is forced now."""
     planned_end: dt.datetime | None = None
     """When it is to stop by itself."""
+    start: dt.datetime | None = None
+    """When it first started."""
 
     @property
     def control_index(self) -> int:

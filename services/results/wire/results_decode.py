@@ -25,3 +25,14 @@ def decode_get_results(request: results_service_pb2.GetResultsRequest, project: 
         dimensions=tuple(request.dimensions),
         stitching=stitching_of(request.stitching),
     )
+
+
+def decode_get_health(request: results_service_pb2.GetHealthRequest, project: str) -> GetResults:
+    """What GetHealth asks for: results as of now, of which no look is taken."""
+    return GetResults(
+        project=project,
+        experiment_id=require_id(request.experiment, project, "experiments"),
+        metric_ids=tuple(require_id(name, project, "metrics") for name in request.metrics),
+        dimensions=tuple(request.dimensions),
+        stitching=stitching_of(request.stitching),
+    )
