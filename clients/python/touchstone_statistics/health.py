@@ -14,8 +14,11 @@ from touchstone_statistics.gaps import (
     first_gap,
     quotient,
 )
+from touchstone_statistics.sequential_ratio import exact_sample_ratio
 
 ALERT_BELOW = 0.001
+FEW_EXPECTED = 5.0
+"""Where an arm is expected to hold fewer units, Pearson's statistic is not nearly chi-squared."""
 SKEW_FACTOR = 355.0
 
 
@@ -50,7 +53,8 @@ def sample_ratio(units: FloatArray, weights: FloatArray) -> SampleRatio:
     freedom less than there are arms of positive weight; threshold of Fabijan et al. (2019),
     "Diagnosing sample ratio mismatch in online controlled experiments". `units` and `weights`
     have one entry an arm; weights are relative and not negative. Arms of zero weight count
-    neither in the sum nor in the degrees of freedom. Assumes that units are independent.
+    neither in the sum nor in the degrees of freedom. Assumes that units are independent. An
+    alert in few units is confirmed by the exact multinomial test, whose p-value then stands.
     """
     _check_weights(weights)
     live = weights > 0
@@ -62,7 +66,7 @@ def sample_ratio(units: FloatArray, weights: FloatArray) -> SampleRatio:
         missing = NotEstimable(gap)
         return SampleRatio(missing, dof, missing, expected, unexpected, missing)
     statistic = float(_contributions(units, expected).sum())
-    p_value = float(special.chdtrc(dof, statistic))
+    p_value = _confirmed(float(special.chdtrc(dof, statistic)), units, weights, expected)
     deviation = float(np.abs(units[live] / expected[live] - 1.0).max())
     return SampleRatio(statistic, dof, p_value, expected, unexpected, deviation)
 
@@ -105,7 +109,7 @@ def sample_ratio_by_value(units: FloatArray, weights: FloatArray) -> SampleRatio
 
     `units` has shape (values, arms), `weights` (arms,). A value may only be one that is known
     before or independently of the exposure (a device, a country), not one that the treatment
-    can change. Source of the test as in `sample_ratio`.
+    can change. Source of the test and the care for few units as in `sample_ratio`.
     """
     _check_weights(weights)
     dof = int((weights > 0).sum()) - 1
@@ -116,14 +120,19 @@ def sample_ratio_by_value(units: FloatArray, weights: FloatArray) -> SampleRatio
     gap = np.where(dof < 1, Gap.NOT_APPLICABLE, none).astype(np.uint8)
     known = gap == Gap.NONE
     p_value = np.where(known, special.chdtrc(max(dof, 1), statistic), 1.0)
-    adjusted = np.minimum(p_value * max(int(known.sum()), 1), 1.0)
+    tested = max(int(known.sum()), 1)
+    for value in np.flatnonzero(known & (p_value * tested < ALERT_BELOW)):
+        p_value[value] = _confirmed(float(p_value[value]), units[value], weights, expected[value])
+    adjusted = np.minimum(p_value * tested, 1.0)
     mismatch = known & (adjusted < ALERT_BELOW)
-    cause = _likely_cause(units, weights, statistic) if mismatch.any() else None
+    cause = None
+    if mismatch.any():
+        worst = int(np.argmax(np.where(mismatch, statistic, -np.inf)))
+        cause = _likely_cause(units, weights, worst, float(statistic[worst] / statistic.sum()))
     return SampleRatioByValue(statistic, p_value, adjusted, mismatch | unexpected, gap, cause)
 
 
-def _likely_cause(units: FloatArray, weights: FloatArray, statistic: FloatArray) -> LikelyCause:
-    value = int(np.argmax(statistic))
+def _likely_cause(units: FloatArray, weights: FloatArray, value: int, share: float) -> LikelyCause:
     counts, expected = units[value], _expected(units[value], weights)
     residual = quotient(counts - expected, np.sqrt(expected), np.inf)
     arm = int(np.argmin(residual))
@@ -132,8 +141,17 @@ def _likely_cause(units: FloatArray, weights: FloatArray, statistic: FloatArray)
     # What the arm would hold if all others have their share of a larger total.
     missing = others * weights[arm] / (weights.sum() - weights[arm]) - counts[arm]
     rest = sample_ratio(np.delete(units, value, axis=0).sum(axis=0), weights)
-    share = float(statistic[value] / statistic.sum())
     return LikelyCause(value, arm, float(missing), share, rest.p_value)
+
+
+def _confirmed(
+    p_value: float, units: FloatArray, weights: FloatArray, expected: FloatArray
+) -> float:
+    """The p-value, or in place of a small one in few units that of the exact test."""
+    if p_value >= ALERT_BELOW or expected[weights > 0].min() >= FEW_EXPECTED:
+        return p_value
+    exact = exact_sample_ratio(units, weights)
+    return exact if isinstance(exact, float) else p_value
 
 
 def _check_weights(weights: FloatArray) -> None:

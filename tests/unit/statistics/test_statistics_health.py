@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 from touchstone_statistics.gaps import Gap, NotEstimable
 from touchstone_statistics.health import (
+    ALERT_BELOW,
     completeness,
     sample_ratio,
     sample_ratio_by_value,
@@ -61,6 +62,34 @@ def test_a_tiny_mismatch_in_many_units_is_an_alert_that_shows_its_size() -> None
     ours = sample_ratio(np.array([50_030_000.0, 49_970_000.0]), np.ones(2))
     assert ours.alert
     assert ours.deviation == pytest.approx(0.0006)
+
+
+def test_few_units_are_no_alert_that_the_exact_test_does_not_confirm() -> None:
+    # Four of ten units in an arm of five per cent: Pearson says 4e-7, the exact test 1.03e-3.
+    units, weights = np.array([6.0, 4.0]), np.array([95.0, 5.0])
+    ours = sample_ratio(units, weights)
+    assert ours.p_value == pytest.approx(stats.binomtest(4, 10, 0.05).pvalue)
+    assert not ours.alert
+    assert stats.chisquare(units, [9.5, 0.5]).pvalue < 1e-6
+    values = np.array([[9500.0, 500.0], units])
+    assert not sample_ratio_by_value(values, weights).alert.any()
+    assert sample_ratio(np.array([4.0, 6.0]), weights).alert
+
+
+def test_small_values_raise_no_more_alerts_than_promised() -> None:
+    # 2,000 dimensions of five values with ten units each, split 97 : 3.
+    rng = np.random.default_rng(9)
+    first = rng.binomial(10, 0.97, (2000, 5)).astype(float)
+    weights = np.array([97.0, 3.0])
+    alerts = [
+        sample_ratio_by_value(np.stack([row, 10 - row], axis=-1), weights).alert.any()
+        for row in first
+    ]
+    pearson = (first - 9.7) ** 2 / 9.7 + (0.3 - first + 9.7) ** 2 / 0.3
+    alone = (special.chdtrc(1, pearson) * 5 < ALERT_BELOW).any(axis=1)
+    # Bonferroni at 0.001 expects at most two; Pearson's statistic alone alerts far more often.
+    assert np.sum(alerts) <= 6
+    assert np.sum(alone) > 20
 
 
 def test_negative_weights_are_refused() -> None:
