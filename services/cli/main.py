@@ -29,6 +29,7 @@ from services.cli.commands import (
     metric_files,
     operations,
     parameters,
+    planning,
     rejected,
     results,
     retention,
@@ -74,6 +75,7 @@ app.command("erasures")(erasure.erasures)
 app.add_typer(imports.app, name="import")
 for as_code in (ascode.validate, ascode.diff, ascode.apply, ascode.export):
     experiment.app.command(as_code.__name__)(as_code)
+experiment.app.command()(planning.plan)
 for of_metrics in (
     metric_files.validate,
     metric_files.diff,

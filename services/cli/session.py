@@ -29,6 +29,7 @@ from touchstone.events.v1 import rejected_events_service_pb2_grpc as rejected_gr
 from touchstone.events.v1 import retention_service_pb2_grpc as retention_grpc
 from touchstone.events.v1.events_service_pb2 import LogEventsResponse
 from touchstone.results.v1 import metric_service_pb2_grpc as metric_grpc
+from touchstone.results.v1 import planning_service_pb2_grpc as planning_grpc
 from touchstone.results.v1 import results_service_pb2_grpc as results_grpc
 
 from services.cli.owner import find_key
@@ -217,6 +218,11 @@ class Session:
     def metrics(self) -> metric_grpc.MetricServiceStub:
         """Metric definitions."""
         return self._stub("results", metric_grpc.MetricServiceStub)
+
+    @property
+    def planning(self) -> planning_grpc.PlanningServiceStub:
+        """Plans of experiments."""
+        return self._stub("results", planning_grpc.PlanningServiceStub)
 
     @property
     def results(self) -> results_grpc.ResultsServiceStub:
