@@ -291,7 +291,9 @@ def smallest_margin(history: History, total: float, design: Design) -> float | N
     return NotReachable(Obstacle.TOO_FEW_UNITS) if root is None else root
 
 
-def detectable_lift(history: History, total: float, design: Design) -> float | NotReachable:
+def detectable_by_delta_method(
+    history: History, total: float, design: Design
+) -> float | NotReachable:
     """The least lift whose own delta-method interval is expected to exclude zero.
 
     The test of equal means, which the rest of this module plans for, finds smaller rises; this

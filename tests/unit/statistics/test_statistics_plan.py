@@ -25,7 +25,7 @@ from touchstone_statistics.plan import (
     Size,
     days_left,
     detectable,
-    detectable_lift,
+    detectable_by_delta_method,
     power,
     running_time,
     sample_size,
@@ -242,7 +242,7 @@ def test_a_boundary_valid_at_any_time_needs_more_units() -> None:
 
 def test_the_lift_of_a_delta_method_interval_solves_its_own_equation() -> None:
     history, design = History(2.0, 9.0), Design((2.0, 1.0))
-    lift = detectable_lift(history, 3000, design)
+    lift = detectable_by_delta_method(history, 3000, design)
     assert isinstance(lift, float)
     k = special.ndtri(0.975) + special.ndtri(0.8)
     std_err = np.sqrt(9 / 4 * (1 / 1000 + (1 + lift) ** 2 / 2000))
@@ -253,8 +253,8 @@ def test_the_lift_of_a_delta_method_interval_solves_its_own_equation() -> None:
     assert lift > found.lift
     # It exists if and only if the control has more than k^2 s^2 / u^2 units.
     edge = k**2 * 9 / 4 * 1.5
-    assert isinstance(detectable_lift(history, edge * 1.01, design), float)
-    vague = detectable_lift(history, edge * 0.99, design)
+    assert isinstance(detectable_by_delta_method(history, edge * 1.01, design), float)
+    vague = detectable_by_delta_method(history, edge * 0.99, design)
     assert vague == NotReachable(Obstacle.CONTROL_TOO_VAGUE)
 
 

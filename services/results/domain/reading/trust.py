@@ -17,10 +17,11 @@ from touchstone_statistics.health import (
 from touchstone_statistics.imbalance import Imbalance, imbalance
 from touchstone_statistics.plan import (
     Design,
+    Detectable,
     History,
     NotReachable,
     days_left,
-    detectable_lift,
+    detectable,
     power,
 )
 from touchstone_statistics.sequential_ratio import SequentialRatio
@@ -193,10 +194,10 @@ def _outlook(
 
 
 def _of_pair(asked: Asked, history: History, design: Design, units: float) -> Outlook:
-    lift = detectable_lift(history, units, design) if units >= 4 else None
+    found = detectable(history, units, design) if units >= 4 else None
     known: Known = NotEstimable(Gap.TOO_FEW_UNITS)
-    if isinstance(lift, float):
-        known = lift
+    if isinstance(found, Detectable):
+        known = NotEstimable(Gap.ZERO_CONTROL_MEAN) if found.lift is None else found.lift
     wanted = asked.metric.definition.minimum_effect
     if not wanted:
         return Outlook(known, None, None)
