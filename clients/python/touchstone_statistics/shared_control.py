@@ -17,6 +17,7 @@ FACTOR = (_CENTRES[:, None] + 0.5 * _NODES).ravel()
 FACTOR_MASS = np.tile(0.5 * _WEIGHTS, len(_CENTRES)) * np.exp(-0.5 * FACTOR**2) / np.sqrt(2 * np.pi)
 SCALE_NODES, SCALE_WEIGHTS = np.polynomial.legendre.leggauss(40)
 STEPS = 4
+NEARLY_ALL = 1.0 - 1e-16
 
 
 def loadings(contrast: Contrast) -> FloatArray:
@@ -52,14 +53,13 @@ def exceedance(threshold: FloatArray, rivals: Rivals, dof: float = np.inf) -> Fl
     bound = (np.asarray(threshold)[..., None] * scales)[..., None, None]
     lam = np.minimum(rivals.loading, np.sqrt(1.0 - 1e-12))[..., None, None, :]
     shift, rest = lam * FACTOR[:, None], np.sqrt(1.0 - lam**2)
-    inside = special.log_ndtr((bound - shift) / rest)
+    outside = special.ndtr((shift - bound) / rest)
     if rivals.side is Side.TWO_SIDED:
-        low = special.log_ndtr((-bound - shift) / rest)
-        ratio = np.exp(np.minimum(low - inside, 0.0))
-        # Logarithms keep the chance to stay between when nearly all or none is outside.
-        inside = inside + np.log1p(-np.minimum(ratio, 1.0 - 1e-16))
-    inside = np.where(rivals.present[..., None, None, :], inside, 0.0)
-    return np.asarray((-np.expm1(inside.sum(axis=-1)) @ FACTOR_MASS) @ mass)
+        outside = outside + special.ndtr((-bound - shift) / rest)
+    outside = np.where(rivals.present[..., None, None, :], np.minimum(outside, NEARLY_ALL), 0.0)
+    # The chance that none is outside, by logarithms: tiny tails are not lost in one minus them.
+    none = np.log1p(-outside).sum(axis=-1)
+    return np.asarray((-np.expm1(none) @ FACTOR_MASS) @ mass)
 
 
 def _scales(dof: float) -> tuple[FloatArray, FloatArray]:
