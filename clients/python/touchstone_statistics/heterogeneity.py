@@ -13,7 +13,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
 FEWEST_SEGMENTS = 3
 NARROWINGS = 3
 NEGLIGIBLE = -25.0
-STEPS = 7
+STEPS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
