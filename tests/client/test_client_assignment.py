@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from touchstone.assignment.v1 import ruleset_pb2
+from touchstone.assignment.v1 import experiment_pb2, ruleset_pb2
 from touchstone_assignment.bulk import decide_many
 from touchstone_assignment.conditions import IdSet
 from touchstone_assignment.conditions.id_set import fingerprint, written
@@ -455,6 +455,26 @@ def test_the_longest_id_that_the_service_takes_is_decided(running):
             # Of a type that no rule names, too.
             ids = {"user": "u1", "some_other": name}
             assert local.decide("green", ids).reason is Reason.SPLIT
+
+
+def test_windows_of_time_decide_here_too_also_through_what_is_needed(running):
+    windows = experiment_pb2.Switchback(window_s=1)
+    needing = [ruleset_pb2.PrerequisiteRule(experiment="windows", variants=["on"])]
+    running.fake.say(
+        rules(experiment("windows", switchback=windows), experiment("on", prerequisites=needing))
+    )
+    with running.local() as local:
+        assert local.wait_ready(20)
+        seen = set()
+        end = time.monotonic() + 60
+        while len(seen) < 2 and time.monotonic() < end:
+            window = local.decide("windows", {"user": "u1"})
+            needs = local.decide("on", {"user": "u1"})
+            if local.decide("windows", {"user": "u1"}) == window:
+                assert (needs.reason is Reason.PREREQUISITE) is (window.variant != "on")
+                seen.add(window.variant)
+            time.sleep(0.05)
+        assert len(seen) == 2
 
 
 def test_ids_of_every_form_get_what_the_evaluator_says(running):

@@ -122,14 +122,11 @@ class LocalAssignment:
         rules = self._book.rules if self._started else self._first_rules()
         if rules is None:
             return Answer(None, default, Unanswered.NOT_READY)
-        found = rules.evaluator.experiments.get(experiment)
-        if found is None:
-            return Answer(None, default, Reason.UNKNOWN_EXPERIMENT, rules.config_version)
+        decide = rules.direct.get(experiment)
+        if decide is None:
+            return self._decide_otherwise(rules, experiment, (ids, attributes), default)
         try:
-            subject = taken_subject(ids, attributes, self._time_ns() / 1e9, rules.unit_types)
-            if experiment in rules.server_only:
-                return self._asker.decide(found.rule, subject, default)
-            decision = found.decide(subject)
+            decision = decide(taken_subject(ids, attributes, 0.0, rules.unit_types))
         except _BAD as error:
             return Answer(None, default, Unanswered.INVALID, detail=str(error))
         variant = decision.variant
@@ -147,6 +144,34 @@ class LocalAssignment:
                 False,
                 "",
             ),
+        )
+
+    def _decide_otherwise(
+        self,
+        rules: Rules,
+        experiment: str,
+        unit: tuple[Mapping[str, str], Mapping[str, object]],
+        default: object,
+    ) -> Answer:
+        """What is unknown, or needs the service or the time."""
+        found = rules.evaluator.experiments.get(experiment)
+        if found is None:
+            return Answer(None, default, Reason.UNKNOWN_EXPERIMENT, rules.config_version)
+        try:
+            subject = taken_subject(*unit, self._time_ns() / 1e9, rules.unit_types)
+            if experiment in rules.server_only:
+                return self._asker.decide(found.rule, subject, default)
+            decision = found.decide(subject)
+        except _BAD as error:
+            return Answer(None, default, Unanswered.INVALID, detail=str(error))
+        return Answer(
+            decision.variant,
+            default if decision.variant is None else decision.value,
+            decision.reason,
+            rules.config_version,
+            decision.propensity,
+            decision.because_of,
+            decision.tainted,
         )
 
     def parameters(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from touchstone_assignment.compiled import Evaluator
+from touchstone_assignment.decision import Decision
+from touchstone_assignment.subject import Subject
 from touchstone_assignment.variants import value_of
 
 _RUNNING, _NOT_RUNNING = 1, 2
@@ -21,6 +23,8 @@ class Rules:
     ruleset: bytes
     digest: str
     config_version: int
+    direct: Mapping[str, Callable[[Subject], Decision]]
+    """What decides the experiments that need neither the service nor the time: nearly all."""
     server_only: frozenset[str]
     """The experiments that only the service can decide."""
     server_only_parameters: frozenset[str]
@@ -51,6 +55,7 @@ def rules_of(
         ruleset=ruleset,
         digest=digest,
         config_version=message.config_version,
+        direct=_direct(message, evaluator, {rule.experiment for rule in server_only}),
         server_only=frozenset(rule.experiment for rule in server_only),
         server_only_parameters=frozenset(
             parameter.key
@@ -63,6 +68,20 @@ def rules_of(
         unit_types=frozenset(_unit_types(message)),
         controls={rule.experiment: _control(rule) for rule in message.experiments},
     )
+
+
+def _direct(
+    message: Any, evaluator: Evaluator, server_only: Collection[str]
+) -> dict[str, Callable[[Subject], Decision]]:
+    timed = any(rule.HasField("switchback") for rule in message.experiments)
+    found = evaluator.experiments
+    return {
+        rule.experiment: found[rule.experiment].decide
+        for rule in message.experiments
+        # One that needs another one may ask for the time through it.
+        if rule.experiment not in server_only
+        and not (timed and (rule.HasField("switchback") or rule.prerequisites))
+    }
 
 
 def changed_experiments(before: Rules, now: Rules) -> tuple[str, ...]:
