@@ -128,6 +128,12 @@ class Client:
                 return await getattr(stub, method)(request, metadata=metadata, timeout=20)
         raise LookupError(method)
 
+    def watch(self, **fields: Any) -> Any:
+        """The stream of results; whoever opens it cancels it."""
+        request = results_service_pb2.WatchResultsRequest(**fields)
+        metadata = (("authorization", self.authorization),)
+        return self._stubs[1].WatchResults(request, metadata=metadata)
+
     async def refused(self, method: str, /, **fields: Any) -> DomainError:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.call(method, **fields)
@@ -155,7 +161,10 @@ class World:
 
     def write(self, tables: dict[str, list[dict[str, Any]]], position: int = 1) -> str:
         writer = LakeWriter(self.lake, "journal", FixedClock(NOW))
-        rows = {name: table_of(name, [common(row) for row in of]) for name, of in tables.items()}
+        rows = {
+            name: table_of(name, [common(row) | {"position": position} for row in of])
+            for name, of in tables.items()
+        }
         return writer.append(rows, position).token()
 
 

@@ -34,7 +34,9 @@ async def test_good_data_has_no_alert_and_takes_no_look(world: World) -> None:
     rng = np.random.default_rng(4)
     values = {name: (rng.random(500) < 0.3).astype(float) for name in ("control", "green", "blue")}
     token = world.write(events(values))
-    visits = metric_pb2.Metric(kind=1, event_name="visit", minimum_effect=0.1)
+    visits = metric_pb2.Metric(
+        kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit", minimum_effect=0.1
+    )
     await world.owner.define("visits", visits)
     found = await health(world, consistency_token=token)
     assert set(status(found).values()) <= {health_pb2.HEALTH_STATUS_OK, 2}
@@ -78,7 +80,9 @@ async def test_uneven_exclusion_is_an_alert_with_its_bias(world: World) -> None:
         unit = {"unit_id": f"green-{number}", "experiment": "checkout", "variant": "blue"}
         tables["exposures"].append(unit)
     world.write(tables)
-    await world.owner.define("visits", metric_pb2.Metric(kind=1, event_name="visit"))
+    await world.owner.define(
+        "visits", metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")
+    )
     found = await health(world)
     assert found.exclusions.alert
     assert status(found)["exclusions"] == health_pb2.HEALTH_STATUS_ALERT
@@ -98,7 +102,12 @@ async def test_skew_and_waiting_units_are_warnings(world: World) -> None:
     month = Duration(seconds=60 * 86_400)
     await world.owner.define(
         "late",
-        metric_pb2.Metric(kind=1, event_name="visit", conversion_window=month, complete_only=True),
+        metric_pb2.Metric(
+            kind=metric_pb2.METRIC_KIND_PROPORTION,
+            event_name="visit",
+            conversion_window=month,
+            complete_only=True,
+        ),
     )
     found = await health(world)
     assert status(found)["skew"] == health_pb2.HEALTH_STATUS_WARNING

@@ -39,7 +39,9 @@ async def test_slices_are_compared_tested_and_shrunken(world: World) -> None:
                 if buys:
                     tables["conversions"].append({"unit_id": unit, "event_name": "visit"})
     world.write(tables)
-    await world.owner.define("visits", metric_pb2.Metric(kind=1, event_name="visit"))
+    await world.owner.define(
+        "visits", metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")
+    )
     results = await world.viewer.results(dimensions=["source"])
     (metric,) = results.metrics
     assert sorted(one.value for one in metric.slices) == sorted(rates)
@@ -47,12 +49,13 @@ async def test_slices_are_compared_tested_and_shrunken(world: World) -> None:
         assert one.dimension == "source"
         for arm in one.arms:
             rows = seen[one.value, arm.variant]
-            assert (arm.units, arm.mean.value) == (300, pytest.approx(rows.mean()))
-        green = next(c for c in one.comparisons if c.variant == "green")
-        raw = green.reading.difference.value
+            assert arm.units == 300
+            assert arm.mean.value == pytest.approx(rows.mean())
+        of_green = next(c for c in one.comparisons if c.variant == "green")
+        raw = of_green.reading.difference.value
         expected = seen[one.value, "green"].mean() - seen[one.value, "control"].mean()
         assert raw == pytest.approx(expected)
-        assert green.shrunken_interval.low < green.shrunken_difference.value
+        assert of_green.shrunken_interval.low < of_green.shrunken_difference.value
     by_variant = {one.variant: one for one in metric.heterogeneity}
     assert by_variant["green"].p_value.value == pytest.approx(
         cochran([(seen[c, "green"], seen[c, "control"]) for c in rates]), rel=1e-9
@@ -78,9 +81,9 @@ async def test_a_funnel_shows_where_units_leave(world: World) -> None:
         for number in range(100):
             unit = f"{variant}-{number}"
             tables["exposures"].append(exposed(unit, variant))
-            for step, count in zip(("see", "fill", "send"), counts, strict=True):
+            for name, count in zip(("see", "fill", "send"), counts, strict=True):
                 if number < count:
-                    tables["conversions"].append({"unit_id": unit, "event_name": step})
+                    tables["conversions"].append({"unit_id": unit, "event_name": name})
     world.write(tables)
     steps = [metric_pb2.Source(event_name=name) for name in ("see", "fill", "send")]
     await world.owner.define(
@@ -91,11 +94,11 @@ async def test_a_funnel_shows_where_units_leave(world: World) -> None:
     assert [step.event_name for step in metric.steps] == ["see", "fill", "send"]
     for place, step in enumerate(metric.steps):
         for arm in step.arms:
-            counts = (100, *reach[arm.variant])
-            assert arm.units == counts[place + 1]
-            assert arm.reached.value == pytest.approx(counts[place + 1] / 100)
-            assert arm.passed.value == pytest.approx(counts[place + 1] / counts[place])
-            assert arm.left == counts[place] - counts[place + 1]
+            left = (100, *reach[arm.variant])
+            assert arm.units == left[place + 1]
+            assert arm.reached.value == pytest.approx(left[place + 1] / 100)
+            assert arm.passed.value == pytest.approx(left[place + 1] / left[place])
+            assert arm.left == left[place] - left[place + 1]
     fill = {one.variant: one for one in metric.steps[1].comparisons}
     assert fill["green"].reading.difference.value == pytest.approx(60 / 80 - 40 / 80)
     last = {arm.variant: arm.mean.value for arm in metric.arms}

@@ -69,7 +69,13 @@ async def test_what_was_set_comes_back_and_every_version_stays(world: World) -> 
         prior=pb.LiftPrior(mean=0.01, std_dev=0.1),
         dimensions=["properties.country", "source"],
         multiple_exposures=pb.MULTIPLE_EXPOSURES_FIRST,
-        metrics=[pb.MetricPlan(metric=f"{PROJECT}/metrics/spend", role=3, margin=0.02)],
+        metrics=[
+            pb.MetricPlan(
+                metric=f"{PROJECT}/metrics/spend",
+                role=metric_pb2.METRIC_ROLE_GUARDRAIL,
+                margin=0.02,
+            )
+        ],
         practical_equivalence=0.005,
         cluster_unit_type="shop",
     )
@@ -162,7 +168,9 @@ async def test_other_projects_and_other_roles_see_nothing(world: World) -> None:
 async def test_results_take_looks_that_fix_the_plan_and_are_listed(world: World) -> None:
     await update(world, "planned_units", planned_units=4000)
     for metric_id, event in (("visits", "visit"), ("buys", "purchase")):
-        await world.owner.define(metric_id, metric_pb2.Metric(kind=1, event_name=event))
+        await world.owner.define(
+            metric_id, metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name=event)
+        )
     values = {"control": np.ones(300), "green": np.ones(300), "blue": np.zeros(300)}
     first = world.write(events(values))
     shown = await world.viewer.results(consistency_token=first)
@@ -200,7 +208,9 @@ async def test_results_take_looks_that_fix_the_plan_and_are_listed(world: World)
 
 
 async def test_many_who_read_at_once_take_one_look(world: World) -> None:
-    await world.owner.define("visits", metric_pb2.Metric(kind=1, event_name="visit"))
+    await world.owner.define(
+        "visits", metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")
+    )
     world.write(events({"control": np.ones(30), "green": np.ones(30), "blue": np.zeros(30)}))
     shown = await asyncio.gather(*(world.viewer.results() for _ in range(3)))
     assert shown[0] == shown[1] == shown[2]

@@ -106,6 +106,7 @@ NAMING_EXPERIMENTS = {
     "GetResultsRequest",
     "ListLooksRequest",
     "GetHealthRequest",
+    "GetTimeSeriesRequest",
     "Prerequisite",
     "SetForcedVariantRequest",
     "ClearForcedVariantRequest",

@@ -1,20 +1,31 @@
 """ResultsService: decode, handle, encode."""
 
+from collections.abc import AsyncIterator
+
 import grpc
 from touchstone.results.v1 import results_service_pb2 as pb
 from touchstone.results.v1 import results_service_pb2_grpc as rpc
 
 from services.results.application.get_health import get_health
 from services.results.application.get_results import Sources, get_results
+from services.results.application.get_time_series import get_time_series
+from services.results.application.watch_results import watch_results
 from services.results.wire.health import encode_health
-from services.results.wire.results_decode import decode_get_health, decode_get_results
-from services.results.wire.results_encode import encode_results
+from services.results.wire.results_decode import (
+    decode_get_health,
+    decode_get_results,
+    decode_get_time_series,
+    decode_watch_results,
+)
+from services.results.wire.results_encode import encode_results, encode_told
+from services.results.wire.time_series import encode_time_series
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
 from shared.version import VERSION
 
 # The rest of the time is for the answer itself.
 _WAITING_PART_OF_DEADLINE = 0.8
+WATCH_INTERVAL_S = 10.0
 
 
 class ResultsServicer(rpc.ResultsServiceServicer):
@@ -49,6 +60,30 @@ class ResultsServicer(rpc.ResultsServiceServicer):
         await self._sources.moments.wait_until(request.consistency_token, wait_s)
         checked = await self._analyses.run(lambda: get_health(command, self._sources))
         return pb.GetHealthResponse(health=encode_health(checked, project, VERSION))
+
+    async def GetTimeSeries(
+        self, request: pb.GetTimeSeriesRequest, context: grpc.ServicerContext
+    ) -> pb.GetTimeSeriesResponse:
+        """Computes how an experiment stood at the end of each day."""
+        project = current_caller().project
+        command = decode_get_time_series(request, project)
+        wait_s = self._wait_s(context)
+        await self._sources.moments.wait_until(request.consistency_token, wait_s)
+        found = await self._analyses.run(lambda: get_time_series(command, self._sources))
+        return pb.GetTimeSeriesResponse(time_series=encode_time_series(found, project))
+
+    async def WatchResults(
+        self, request: pb.WatchResultsRequest, context: grpc.ServicerContext
+    ) -> AsyncIterator[pb.WatchResultsResponse]:
+        """Sends the results of an experiment whenever the data moves on."""
+        project = current_caller().project
+        command = decode_watch_results(request, project)
+        wanted = request.results.consistency_token
+        await self._sources.moments.wait_until(wanted, self._longest_wait_s)
+        interval_s = request.interval_s or WATCH_INTERVAL_S
+        told = watch_results(command, self._sources, self._analyses.run, interval_s)
+        async for one in told:
+            yield encode_told(one, project, VERSION)
 
     def _wait_s(self, context: grpc.ServicerContext) -> float:
         left_s = context.time_remaining()

@@ -49,6 +49,8 @@ class GetResults:
     dimensions: tuple[str, ...] = ()
     """None: those of the analysis plan."""
     stitching: Stitching = Stitching.RETROACTIVE
+    keep_looks: bool = True
+    """Whether looks that are due are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +82,33 @@ class Prepared:
 
 
 def prepare(command: GetResults, sources: Sources) -> Prepared:
-    """Read plans, looks and definitions, and ask the event log.
+    """Read plans, looks and definitions, and ask the event log; errors as for `asked_about`."""
+    question, stored, asked = asked_about(command, sources)
+    with sources.plans.read() as store:
+        kept = store.looks(command.project, command.experiment_id)
+    observed = observe(question, sources.moments)
+    return Prepared(Inputs(question.plan, stored, asked, observed, kept))
+
+
+def asked_about(
+    command: GetResults, sources: Sources
+) -> tuple[Question, StoredPlan, tuple[Asked, ...]]:
+    """What has to be asked of the event log, under which plan, and for which metrics.
 
     NOT_FOUND for an experiment or a metric that the project does not have; RESOURCE_EXHAUSTED for
     more metrics than one answer holds.
     """
     plan = sources.experiments.experiment(command.project, command.experiment_id)
-    stored, kept = _plan_and_looks(command, sources)
+    with sources.plans.read() as store:
+        stored = store.current(command.project, command.experiment_id)
     asked = _asked(command, plan, stored, sources)
-    observed = observe(_question(command, plan, stored, asked), sources.moments)
-    return Prepared(Inputs(plan, stored, asked, observed, kept))
+    return _question(command, plan, stored, asked), stored, asked
+
+
+def metric_ids(command: GetResults, sources: Sources) -> tuple[str, ...]:
+    """The ids of the metrics that are wanted; errors as for `asked_about`."""
+    _, _, asked = asked_about(command, sources)
+    return tuple(one.metric.metric_id for one in asked)
 
 
 def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
@@ -101,11 +120,16 @@ def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
     for _ in range(ROUNDS):
         made, new = prepared.report(command, sources)
         inputs = prepared.inputs
-        if command.as_of or not new or _keep(command, inputs, new, sources):
+        if (
+            command.as_of
+            or not command.keep_looks
+            or not new
+            or _keep(command, inputs, new, sources)
+        ):
             return made
         # Somebody else took a look meanwhile: it counts for this one.
-        stored, kept = _plan_and_looks(command, sources)
-        prepared = Prepared(replace(inputs, stored=stored, kept=kept))
+        stored, looks = _plan_and_looks(command, sources)
+        prepared = Prepared(replace(inputs, stored=stored, kept=looks))
     raise overloaded("others take looks at this experiment all the time; call again", 1.0)
 
 

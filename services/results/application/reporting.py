@@ -97,18 +97,23 @@ def _one(inputs: Inputs, terms: Terms, index: int) -> MetricReport | Failure:
 
 
 def _how(inputs: Inputs, terms: Terms, asked: Asked) -> How:
-    plan, analysis = inputs.plan, inputs.stored.plan
-    total, control = plan.weights.sum(), plan.weights[plan.control_index]
-    shares = tuple(float((control + plan.weights[arm]) / total) for arm in plan.treatments)
+    analysis = inputs.stored.plan
     return How(
         looking=Looking(
-            rule=Rule(analysis.rule, analysis, shares),
+            rule=rule_of(inputs.plan, analysis),
             alpha=terms.alpha,
             place=replace(terms.place, metric_id=asked.metric.metric_id),
         ),
         others=terms.others,
         believing=Believing(terms.prior, terms.alpha, analysis.practical_equivalence),
     )
+
+
+def rule_of(plan: ExperimentPlan, analysis: AnalysisPlan) -> Rule:
+    """The rule of record, with the share of all units that each treatment and the control have."""
+    total, control = plan.weights.sum(), plan.weights[plan.control_index]
+    shares = tuple(float((control + plan.weights[arm]) / total) for arm in plan.treatments)
+    return Rule(analysis.rule, analysis, shares)
 
 
 def _settled(

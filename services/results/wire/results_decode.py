@@ -12,14 +12,11 @@ from shared.resource_names import require_id
 
 def decode_get_results(request: results_service_pb2.GetResultsRequest, project: str) -> GetResults:
     """What GetResults asks for."""
-    if request.alpha and not SMALLEST_ALPHA <= request.alpha <= 0.5:
-        allowed = f"0 for that of the analysis plan, or from {SMALLEST_ALPHA} to 0.5"
-        raise errors.invalid("alpha", request.alpha, allowed)
     return GetResults(
         project=project,
         experiment_id=require_id(request.experiment, project, "experiments"),
         metric_ids=tuple(require_id(name, project, "metrics") for name in request.metrics),
-        alpha=request.alpha or None,
+        alpha=_alpha(request.alpha),
         others=tuple(METHODS[method] for method in request.methods),
         as_of=request.as_of,
         dimensions=tuple(request.dimensions),
@@ -36,3 +33,32 @@ def decode_get_health(request: results_service_pb2.GetHealthRequest, project: st
         dimensions=tuple(request.dimensions),
         stitching=stitching_of(request.stitching),
     )
+
+
+def decode_get_time_series(
+    request: results_service_pb2.GetTimeSeriesRequest, project: str
+) -> GetResults:
+    """What GetTimeSeries asks for."""
+    return GetResults(
+        project=project,
+        experiment_id=require_id(request.experiment, project, "experiments"),
+        metric_ids=tuple(require_id(name, project, "metrics") for name in request.metrics),
+        alpha=_alpha(request.alpha),
+        stitching=stitching_of(request.stitching),
+    )
+
+
+def decode_watch_results(
+    request: results_service_pb2.WatchResultsRequest, project: str
+) -> GetResults:
+    """What WatchResults asks for."""
+    if request.results.as_of:
+        raise errors.invalid("results.as_of", request.results.as_of, "empty: the past stays")
+    return decode_get_results(request.results, project)
+
+
+def _alpha(asked: float) -> float | None:
+    if asked and not SMALLEST_ALPHA <= asked <= 0.5:
+        allowed = f"0 for that of the analysis plan, or from {SMALLEST_ALPHA} to 0.5"
+        raise errors.invalid("alpha", asked, allowed)
+    return asked or None

@@ -3,11 +3,13 @@
 import numpy as np
 import scipy
 from touchstone.results.v1 import results_pb2 as pb
+from touchstone.results.v1 import results_service_pb2 as service_pb
 from touchstone_statistics.decide import Code, Decision, Verdict
 from touchstone_statistics.health import ALERT_BELOW
 from touchstone_statistics.peeking import Peeking, peeking_of
 from touchstone_statistics.peeking import Rule as PeekingRule
 
+from services.results.application.watch_results import Told
 from services.results.domain.analysis_plan import AnalysisMethod
 from services.results.domain.reading.provenance import inputs_digest, question_digest
 from services.results.domain.reading.report import Asked, ExperimentReport, Failure, Settled
@@ -91,6 +93,16 @@ def encode_results(report: ExperimentReport, project: str, engine_version: str) 
         peeking=_peeking(report),
         method=METHOD_OF[report.analysis.plan.rule],
     )
+
+
+def encode_told(told: Told, project: str, engine_version: str) -> service_pb.WatchResultsResponse:
+    """Results of a stream; a single metric says nothing of corrections, which need all."""
+    results = encode_results(told.report, project, engine_version)
+    if not told.complete:
+        for metric in results.metrics:
+            for comparison in metric.comparisons:
+                comparison.ClearField("adjusted")
+    return service_pb.WatchResultsResponse(results=results, complete=told.complete)
 
 
 def _provenance(report: ExperimentReport, engine_version: str) -> pb.Provenance:

@@ -51,13 +51,17 @@ def plain_contrast(arms: Estimate, plan: ExperimentPlan) -> Contrast:
 def measured(measure: Measure, index: int, observation: Observation) -> Measured:
     """The arms of the measure that was number `index` of the question."""
     sums = observation.sums[index]
-    moments = sums.moments
-    if measure.quantile is not None:
-        ranked = observation.ranked[index] if observation.ranked else None
-        if ranked is None:
-            raise ValueError("the observation has no ranked values of a quantile")
-        arms = quantile_estimate(ranked.counts, measure.quantile)
-        return Measured(measure, moments, arms, None, None, None)
+    if measure.quantile is None:
+        return of_moments(measure, sums.moments, sums.totals[..., 0])
+    ranked = observation.ranked[index] if observation.ranked else None
+    if ranked is None:
+        raise ValueError("the observation has no ranked values of a quantile")
+    arms = quantile_estimate(ranked.counts, measure.quantile)
+    return Measured(measure, sums.moments, arms, None, None, None)
+
+
+def of_moments(measure: Measure, moments: Moments, totals: FloatArray) -> Measured:
+    """The arms of a measure from the moments of its columns; arms on the last axis."""
     own = of_record(measure)
     plain = estimate(moments, own)
     covariates = covariates_of(measure)
@@ -65,7 +69,7 @@ def measured(measure: Measure, index: int, observation: Observation) -> Measured
     if adjusted is not None and not adjusted.used.any():
         adjusted = None
     uncapped = None if measure.cap is None else estimate(moments, _estimand(measure, False))
-    return Measured(measure, moments, plain, adjusted, uncapped, sums.totals[..., 0])
+    return Measured(measure, moments, plain, adjusted, uncapped, totals)
 
 
 def of_record(measure: Measure) -> Estimand:
