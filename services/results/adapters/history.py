@@ -112,10 +112,15 @@ class _ExposingSnapshot:
         return self.snapshot.watermark
 
     @contextmanager
-    def read(self) -> Iterator[Mapping[str, ir.Table]]:
+    def read(self, after: int = 0) -> Iterator[Mapping[str, ir.Table]]:
         """See Snapshot."""
-        with self.snapshot.read() as tables:
+        with self.snapshot.read(after) as tables:
             yield _ExposingTables(tables, self.population)
+
+    def rows(self, name: str) -> int:
+        """See Snapshot; exposures that are made of conversions are at most as many."""
+        made = name == "exposures" and self.population is not None
+        return self.snapshot.rows("conversions" if made else name)
 
 
 class _ExposingTables(Mapping[str, ir.Table]):
