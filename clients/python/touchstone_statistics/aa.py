@@ -1,6 +1,7 @@
 """A/A simulation on a project's own units: is the inference as often wrong as it says?"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
+from touchstone_statistics.adjust import adjust
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Estimand, Mean, estimate
 from touchstone_statistics.gaps import FloatArray, Gap
@@ -70,10 +72,12 @@ def simulate_aa(
     splits: Splits = Splits(),  # frozen
     estimand: Estimand = Mean(0),  # noqa: B008  # frozen
     alpha: float = 0.05,
+    covariates: Sequence[Estimand] = (),
 ) -> AASimulation:
     """Split the same units again and again into two arms and read each pair.
 
-    `units` has one row a unit and the columns that `estimand` needs. Each unit falls into the
+    `units` has one row a unit and the columns that `estimand` and `covariates` need. With
+    covariates each split is adjusted by them with slopes of its own. Each unit falls into the
     treatment independently with `treated_share`, as assignment does it. Source: Kohavi, Tang
     and Xu (2020), "Trustworthy online controlled experiments", chapter 19. The splits share
     their units, so this checks the inference on this population and not a new one each time.
@@ -82,13 +86,18 @@ def simulate_aa(
     rows = rows[:, None] if rows.ndim == 1 else rows
     if not np.isfinite(rows).all():
         raise ValueError("units hold a value that is not finite; all must be numbers")
-    reading = inference.read(_contrast(rows, splits, estimand))
+    arms = _arms(rows, splits)
+    if covariates:
+        contrast = adjust(arms, estimand, covariates).joint.contrast(0)
+    else:
+        contrast = Contrast(estimate(arms[:, :1], estimand), estimate(arms[:, 1:], estimand))
+    reading = inference.read(contrast)
     p_values = reading.p_value[reading.gap == Gap.NONE]
     return _summary(p_values, splits.repetitions, alpha)
 
 
-def _contrast(rows: FloatArray, splits: Splits, estimand: Estimand) -> Contrast:
-    """All splits at once, in chunks of bounded memory; the batch axis is the repetition."""
+def _arms(rows: FloatArray, splits: Splits) -> Moments:
+    """Control and treatment of all splits, in chunks of bounded memory: repetitions x arms."""
     centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
     centred = rows - centre
     columns = rows.shape[1]
@@ -101,18 +110,17 @@ def _contrast(rows: FloatArray, splits: Splits, estimand: Estimand) -> Contrast:
         many = min(chunk, splits.repetitions - start)
         drawn = generator.random((many, len(rows)), dtype=np.float32) < splits.treated_share
         sums[start : start + many] = drawn.astype(np.float64) @ features
-    arms = [_moments(part, centre) for part in (features.sum(axis=0) - sums, sums)]
-    return Contrast(estimate(arms[0], estimand), estimate(arms[1], estimand))
+    return _moments(np.stack([features.sum(axis=0) - sums, sums], axis=1), centre)
 
 
 def _moments(sums: FloatArray, centre: FloatArray) -> Moments:
     """Moments from sums of deviations from the mean of all units, which no digits are lost in."""
     columns = len(centre)
-    units, total = sums[:, 0], sums[:, 1 : columns + 1]
-    mean = total / np.maximum(units, 1.0)[:, None]
-    products = sums[:, columns + 1 :].reshape(-1, columns, columns)
-    co_moment = products - units[:, None, None] * mean[:, :, None] * mean[:, None, :]
-    return Moments.of(units, np.where(units[:, None] > 0, mean + centre, 0.0), co_moment)
+    units, total = sums[..., 0], sums[..., 1 : columns + 1]
+    mean = total / np.maximum(units, 1.0)[..., None]
+    products = sums[..., columns + 1 :].reshape(*units.shape, columns, columns)
+    co_moment = products - units[..., None, None] * mean[..., :, None] * mean[..., None, :]
+    return Moments.of(units, np.where(units[..., None] > 0, mean + centre, 0.0), co_moment)
 
 
 def _summary(p_values: FloatArray, repetitions: int, alpha: float) -> AASimulation:

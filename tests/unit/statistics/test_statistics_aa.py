@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 from touchstone_statistics.aa import Splits, binomial_interval, simulate_aa
 from touchstone_statistics.contrast import Contrast
-from touchstone_statistics.estimand import Ratio
+from touchstone_statistics.estimand import Mean, Ratio
 from touchstone_statistics.inference import Fixed, Reading
 
 
@@ -48,6 +49,20 @@ def test_ratio_metrics_and_unequal_splits_are_simulated_by_their_columns() -> No
     rows = np.column_stack([sessions * rng.gamma(2, 1, 5000), sessions])
     ours = simulate_aa(rows, Fixed(), Splits(1500, 5, 0.2), Ratio(0, 1))
     assert ours.calibrated
+
+
+def test_covariates_leave_the_error_as_it_is_and_each_split_has_slopes_of_its_own() -> None:
+    rng = np.random.default_rng(11)
+    before = rng.gamma(2, 5, 3000)
+    rows = np.column_stack([before + rng.normal(0, 2, 3000), before])
+    ours = simulate_aa(rows, Fixed(), Splits(1500, seed=12), covariates=[Mean(1)])
+    assert ours.calibrated
+    assert ours.uniformity_p > 0.001
+    one = simulate_aa(rows, Fixed(), Splits(1, seed=13), covariates=[Mean(1)])
+    drawn = np.random.default_rng(13).random((1, 3000), dtype=np.float32)[0] < 0.5
+    arms = sm.add_constant(np.column_stack([drawn.astype(float), rows[:, 1]]))
+    # The regression has one variance for both arms, where ours has one for each.
+    assert one.p_values[0] == pytest.approx(sm.OLS(rows[:, 0], arms).fit().pvalues[1], rel=0.05)
 
 
 def test_a_split_is_read_as_welch_reads_it() -> None:
