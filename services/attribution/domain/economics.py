@@ -1,0 +1,276 @@
+"""What channels cost and bring: spend counted once, and ratios that say why they are undefined."""
+
+import datetime as dt
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from shared.errors import invalid
+
+
+class Undefined(Enum):
+    """Why a figure has no value. It is never shown as 0 or as infinity."""
+
+    COST_UNKNOWN = "cost_unknown"
+    ZERO_COST = "zero_cost"
+    MIXED_CURRENCIES = "mixed_currencies"
+    NO_CONVERSIONS = "no_conversions"
+    NOTHING_INCREMENTAL = "nothing_incremental"
+    NOT_PAID_BACK = "not_paid_back"
+    NOT_OBSERVED = "not_observed"
+    NOT_IDENTIFIED = "not_identified"
+    NOT_GIVEN = "not_given"
+    ZERO_DENOMINATOR = "zero_denominator"
+
+
+Figure = float | Undefined
+"""A number, or the reason that there is none."""
+
+
+class CostBasis(Enum):
+    """Which costs a channel is charged with; never imported spend and touch costs together.
+
+    IMPORTED_ELSE_TOUCHES: the imported spend of a channel that has any in the report, otherwise
+    what its touches cost. The others take one kind alone.
+    """
+
+    IMPORTED_ELSE_TOUCHES = "imported_else_touches"
+    IMPORTED = "imported"
+    TOUCHES = "touches"
+
+
+@dataclass(frozen=True, slots=True)
+class SpendKey:
+    """What a spend row is about; an import with the same key replaces it.
+
+    An empty campaign is spend of the channel that belongs to no campaign, not its total.
+    """
+
+    source: str
+    channel: str
+    campaign: str
+    day: dt.date
+
+    def sort_key(self) -> tuple[str, str, dt.date, str]:
+        """Channel, campaign, day, source: the order in which spend is listed."""
+        return (self.channel, self.campaign, self.day, self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What was paid for one channel and campaign on one day, as one source reports it."""
+
+    key: SpendKey
+    amount: float
+    currency: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.amount) and self.amount >= 0):
+            raise invalid("spend.amount", self.amount, "a finite amount of at least 0")
+        if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isupper()):
+            raise invalid("spend.currency", self.currency, "three capital letters, such as CNY")
+        if not (self.key.channel and self.key.source):
+            raise invalid("spend", self.key, "a channel and a source")
+
+
+def replace_spend(existing: Iterable[Spend], imported: Iterable[Spend]) -> tuple[Spend, ...]:
+    """Return the ledger after an import: the same key replaces, so nothing is counted twice.
+
+    One import that holds two different rows for one key is refused, because which of them is
+    right would depend on their order. Importing the same rows again changes nothing.
+    """
+    rows = {spend.key: spend for spend in existing}
+    fresh: dict[SpendKey, Spend] = {}
+    for spend in imported:
+        if fresh.setdefault(spend.key, spend) != spend:
+            raise invalid(
+                "spend",
+                f"two rows of {spend.key.source} for {spend.key.channel}, "
+                f"{spend.key.campaign or 'no campaign'}, {spend.key.day}",
+                "one row for each source, channel, campaign and day; add up what is finer",
+            )
+    rows.update(fresh)
+    return tuple(sorted(rows.values(), key=lambda spend: spend.key.sort_key()))
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRates:
+    """What one unit of each other currency is worth in `currency`; given, never looked up."""
+
+    currency: str
+    rates: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        for name, rate in self.rates.items():
+            if not (math.isfinite(rate) and rate > 0):
+                raise invalid(f"rates.{name}", rate, "a finite rate above 0")
+
+    def convert(self, amount: float, currency: str) -> float | None:
+        """Return the amount in `currency`, or None without a rate."""
+        if currency == self.currency:
+            return amount
+        rate = self.rates.get(currency)
+        return None if rate is None else amount * rate
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelCost:
+    """The cost of one channel, where it came from, and what was not added to it.
+
+    `left_out` is what other sources report for the same campaigns and days, and what touches cost
+    beside imported spend: adding it would count money twice. `sources` are those counted.
+    """
+
+    channel: str
+    cost: Figure
+    sources: tuple[str, ...]
+    from_touches: bool
+    left_out: float
+
+
+def channel_costs(
+    spend: Sequence[Spend],
+    touch_costs: Mapping[str, float | None],
+    money: ExchangeRates,
+    basis: CostBasis = CostBasis.IMPORTED_ELSE_TOUCHES,
+    precedence: Sequence[str] = (),
+) -> tuple[ChannelCost, ...]:
+    """Return the cost of every channel named by spend or touches, in the order of names.
+
+    `spend` holds each key once, as `replace_spend` leaves it. Where several sources report one
+    channel, campaign and day only one counts: the first in `precedence`, then by name.
+    `touch_costs` are in the currency of the report; None is unknown. Sums are exact before they
+    are rounded, so no order of rows changes a digit.
+    """
+    by_channel: dict[str, list[Spend]] = defaultdict(list)
+    for row in spend if basis is not CostBasis.TOUCHES else ():
+        by_channel[row.key.channel].append(row)
+    names = sorted({*by_channel, *touch_costs})
+    return tuple(
+        _imported(name, by_channel[name], touch_costs.get(name), money, precedence)
+        if by_channel.get(name)
+        else _from_touches(name, touch_costs.get(name), basis)
+        for name in names
+    )
+
+
+def _from_touches(channel: str, cost: float | None, basis: CostBasis) -> ChannelCost:
+    if basis is CostBasis.IMPORTED or cost is None:
+        return ChannelCost(channel, Undefined.COST_UNKNOWN, (), False, cost or 0.0)
+    return ChannelCost(channel, cost, (), True, 0.0)
+
+
+def _imported(
+    channel: str,
+    rows: Sequence[Spend],
+    touch_cost: float | None,
+    money: ExchangeRates,
+    precedence: Sequence[str],
+) -> ChannelCost:
+    rank = {source: position for position, source in enumerate(precedence)}
+    order = sorted(rows, key=lambda row: (rank.get(row.key.source, len(rank)), row.key.sort_key()))
+    counted: dict[tuple[str, dt.date], Spend] = {}
+    others = [
+        row for row in order if counted.setdefault((row.key.campaign, row.key.day), row) is not row
+    ]
+    amounts = [money.convert(row.amount, row.currency) for row in counted.values()]
+    left_out = [money.convert(row.amount, row.currency) or 0.0 for row in others]
+    known = [amount for amount in amounts if amount is not None]
+    return ChannelCost(
+        channel=channel,
+        cost=math.fsum(known) if len(known) == len(amounts) else Undefined.MIXED_CURRENCIES,
+        sources=tuple(sorted({row.key.source for row in counted.values()})),
+        from_touches=False,
+        left_out=math.fsum([*left_out, touch_cost or 0.0]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelEconomics:
+    """Ratios of one channel; conversions and value may be attributed or incremental ones.
+
+    `margin` is margin rate times value, less cost, and `return_on_investment` margin over cost.
+    """
+
+    channel: str
+    cost: Figure
+    cost_per_conversion: Figure
+    return_on_spend: Figure
+    margin: Figure
+    return_on_investment: Figure
+
+
+def channel_economics(
+    channel: str, conversions: float, value: float, cost: Figure, margin_rate: float = 1.0
+) -> ChannelEconomics:
+    """Return the ratios of a channel. A free channel has none: it is not infinitely good.
+
+    `margin_rate` is the part of value that is left before the cost of the channel, 0 to 1.
+    """
+    if not 0 <= margin_rate <= 1:
+        raise invalid("margin_rate", margin_rate, "a share between 0 and 1")
+    margin: Figure = cost if isinstance(cost, Undefined) else margin_rate * value - cost
+    return ChannelEconomics(
+        channel=channel,
+        cost=cost,
+        cost_per_conversion=cost_per(cost, conversions),
+        return_on_spend=over_cost(value, cost),
+        margin=margin,
+        return_on_investment=over_cost(margin, cost),
+    )
+
+
+def cost_per(cost: Figure, count: float, none_left: Undefined = Undefined.NO_CONVERSIONS) -> Figure:
+    """Return cost over a count of what was won; `none_left` where nothing was."""
+    if isinstance(cost, Undefined):
+        return cost
+    if cost == 0:
+        return Undefined.ZERO_COST
+    return cost / count if count > 0 else none_left
+
+
+def over_cost(gain: Figure, cost: Figure) -> Figure:
+    """Return a gain over the cost that brought it."""
+    if isinstance(cost, Undefined):
+        return cost
+    if cost == 0:
+        return Undefined.ZERO_COST
+    return gain if isinstance(gain, Undefined) else gain / cost
+
+
+@dataclass(frozen=True, slots=True)
+class Payback:
+    """When a cohort has earned what it cost.
+
+    `days` is the first age in days from which on cumulative margin is never below the cost in
+    what was observed. `recovered` is the part of the cost earned by the last age observed.
+    """
+
+    days: int | Undefined
+    recovered: Figure
+    observed_days: int
+
+
+def payback(cumulative_margin: Sequence[Figure], cost: Figure) -> Payback:
+    """Return the payback period of a cohort; entry d is the margin earned through age d days.
+
+    Margin and cost are of the same units (all of the cohort, or one unit of it). Ages that are not
+    observed for the whole cohort end the series, wherever they stand.
+    """
+    seen: list[float] = []
+    for margin in cumulative_margin:
+        if isinstance(margin, Undefined):
+            break
+        seen.append(margin)
+    if isinstance(cost, Undefined):
+        return Payback(cost, cost, len(seen))
+    if cost == 0:
+        return Payback(Undefined.ZERO_COST, Undefined.ZERO_COST, len(seen))
+    if not seen:
+        return Payback(Undefined.NOT_OBSERVED, Undefined.NOT_OBSERVED, 0)
+    below = [age for age, margin in enumerate(seen) if margin < cost]
+    first = below[-1] + 1 if below else 0
+    days = first if first < len(seen) else Undefined.NOT_PAID_BACK
+    return Payback(days, seen[-1] / cost, len(seen))

@@ -1,0 +1,150 @@
+"""Costs that are counted once, ratios that are defined or say why not, and payback."""
+
+import datetime as dt
+import math
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.attribution.domain.economics import (
+    CostBasis,
+    ExchangeRates,
+    Figure,
+    Spend,
+    SpendKey,
+    Undefined,
+    channel_costs,
+    channel_economics,
+    payback,
+    replace_spend,
+)
+from shared.errors import DomainError
+
+MONDAY = dt.date(2026, 3, 2)
+CNY = ExchangeRates("CNY", {"USD": 7.0})
+
+
+def spent(
+    amount: float,
+    channel: str = "search",
+    campaign: str = "spring",
+    source: str = "ads",
+    currency: str = "CNY",
+    day: dt.date = MONDAY,
+) -> Spend:
+    return Spend(SpendKey(source, channel, campaign, day), amount, currency)
+
+
+def test_an_import_of_the_same_key_replaces_and_does_not_add() -> None:
+    ledger = replace_spend((), [spent(100), spent(40, campaign="")])
+    ledger = replace_spend(ledger, [spent(90)])
+    again = replace_spend(ledger, [spent(90)])
+
+    assert [row.amount for row in ledger] == [40, 90]
+    assert again == ledger
+    assert channel_costs(ledger, {}, CNY)[0].cost == 130
+
+
+def test_two_amounts_for_one_key_in_one_import_are_refused() -> None:
+    with pytest.raises(DomainError, match="one row for each source"):
+        replace_spend((), [spent(100), spent(60)])
+
+
+def test_one_day_is_charged_by_one_source_only() -> None:
+    rows = [spent(100), spent(103, source="invoice"), spent(50, campaign="autumn")]
+
+    by_name = channel_costs(rows, {}, CNY)[0]
+    by_rank = channel_costs(rows, {}, CNY, precedence=["invoice"])[0]
+
+    assert (by_name.cost, by_name.left_out, by_name.sources) == (150, 103, ("ads",))
+    assert (by_rank.cost, by_rank.left_out, by_rank.sources) == (153, 100, ("ads", "invoice"))
+
+
+def test_touch_costs_and_imported_spend_are_never_added() -> None:
+    rows = [spent(100)]
+    touches = {"search": 80.0, "mail": 5.0, "video": None}
+
+    either = {c.channel: c for c in channel_costs(rows, touches, CNY)}
+    imported = {c.channel: c.cost for c in channel_costs(rows, touches, CNY, CostBasis.IMPORTED)}
+    logged = {c.channel: c.cost for c in channel_costs(rows, touches, CNY, CostBasis.TOUCHES)}
+
+    assert (either["search"].cost, either["search"].left_out) == (100, 80)
+    assert (either["mail"].cost, either["mail"].from_touches) == (5, True)
+    assert either["video"].cost is Undefined.COST_UNKNOWN
+    unknown = Undefined.COST_UNKNOWN
+    assert imported == {"search": 100, "mail": unknown, "video": unknown}
+    assert logged == {"search": 80, "mail": 5, "video": unknown}
+
+
+def test_currencies_are_converted_by_given_rates_or_not_added() -> None:
+    assert channel_costs([spent(10, currency="USD")], {}, CNY)[0].cost == 70
+    mixed = [spent(10), spent(10, campaign="", currency="EUR")]
+    assert channel_costs(mixed, {}, CNY)[0].cost is Undefined.MIXED_CURRENCIES
+
+
+def test_the_order_of_rows_changes_no_digit() -> None:
+    rows = [spent(amount, campaign=f"c{amount}") for amount in (0.1, 0.2, 0.3, 1e15)]
+
+    costs = {channel_costs(order, {}, CNY)[0].cost for order in permutations(rows)}
+
+    assert costs == {math.fsum([0.1, 0.2, 0.3, 1e15])}
+
+
+def test_ratios_by_hand() -> None:
+    found = channel_economics("search", conversions=20, value=1000, cost=400, margin_rate=0.6)
+
+    assert found.cost_per_conversion == 20
+    assert found.return_on_spend == 2.5
+    assert found.margin == 200
+    assert found.return_on_investment == 0.5
+
+
+@pytest.mark.parametrize(
+    ("conversions", "cost", "per_conversion", "on_spend"),
+    [
+        (5, 0.0, Undefined.ZERO_COST, Undefined.ZERO_COST),
+        (0, 10.0, Undefined.NO_CONVERSIONS, 0.0),
+        (5, Undefined.COST_UNKNOWN, Undefined.COST_UNKNOWN, Undefined.COST_UNKNOWN),
+    ],
+)
+def test_what_is_undefined_says_why(
+    conversions: float, cost: Figure, per_conversion: Figure, on_spend: Figure
+) -> None:
+    found = channel_economics("search", conversions, 0.0, cost)
+
+    assert found.cost_per_conversion == per_conversion
+    assert found.return_on_spend == on_spend
+
+
+@given(
+    st.floats(0, 1e9),
+    st.floats(-1e9, 1e9),
+    st.one_of(st.just(0.0), st.floats(1e-3, 1e9), st.sampled_from(Undefined)),
+)
+def test_no_ratio_is_ever_infinite_or_nan(conversions: float, value: float, cost: Figure) -> None:
+    found = channel_economics("search", conversions, value, cost)
+
+    for name in ("cost_per_conversion", "return_on_spend", "margin", "return_on_investment"):
+        figure = getattr(found, name)
+        assert isinstance(figure, Undefined) or not math.isnan(figure)
+    if cost == 0:
+        assert found.return_on_spend is Undefined.ZERO_COST
+
+
+def test_payback_is_the_age_from_which_the_cost_stays_covered() -> None:
+    assert payback([2.0, 6.0, 11.0, 12.0], 10.0).days == 2
+    # A refund on day 3 takes the margin below the cost again.
+    assert payback([2.0, 11.0, 11.0, 9.0, 12.0], 10.0).days == 4
+    late = payback([2.0, 6.0, Undefined.NOT_OBSERVED], 10.0)
+    assert (late.days, late.recovered, late.observed_days) == (Undefined.NOT_PAID_BACK, 0.6, 2)
+    assert payback([1.0], 0.0).days is Undefined.ZERO_COST
+    assert payback([], 5.0).days is Undefined.NOT_OBSERVED
+    assert payback([1.0], Undefined.COST_UNKNOWN).days is Undefined.COST_UNKNOWN
+
+
+@pytest.mark.parametrize(("amount", "currency"), [(-1, "CNY"), (math.nan, "CNY"), (1, "yuan")])
+def test_spend_that_cannot_be_is_refused(amount: float, currency: str) -> None:
+    with pytest.raises(DomainError):
+        spent(amount, currency=currency)
