@@ -17,6 +17,8 @@ from touchstone.common.v1.unit_pb2 import UnitId
 from touchstone.results.v1 import (
     analysis_plan_service_pb2,
     analysis_plan_service_pb2_grpc,
+    export_service_pb2,
+    export_service_pb2_grpc,
     metric_service_pb2,
     metric_service_pb2_grpc,
     planning_service_pb2,
@@ -108,6 +110,7 @@ class Client:
         metric_service_pb2,
         results_service_pb2,
         analysis_plan_service_pb2,
+        export_service_pb2,
         planning_service_pb2,
     )
 
@@ -116,6 +119,7 @@ class Client:
             metric_service_pb2_grpc.MetricServiceStub(channel),
             results_service_pb2_grpc.ResultsServiceStub(channel),
             analysis_plan_service_pb2_grpc.AnalysisPlanServiceStub(channel),
+            export_service_pb2_grpc.ExportServiceStub(channel),
             planning_service_pb2_grpc.PlanningServiceStub(channel),
         )
         self.authorization = f"Bearer {key}"

@@ -35,7 +35,12 @@ from touchstone.events.v1 import (
     events_service_pb2,
     identity_service_pb2,
 )
-from touchstone.results.v1 import metric_pb2, metric_service_pb2
+from touchstone.results.v1 import (
+    analysis_plan_pb2,
+    analysis_plan_service_pb2,
+    metric_pb2,
+    metric_service_pb2,
+)
 
 from shared.errors import DomainError
 from shared.security.caller import Role
@@ -243,6 +248,12 @@ def populate(suite: Suite) -> None:
                     )
                 ),
             ),
+        ),
+        "UpdateAnalysisPlan": analysis_plan_service_pb2.UpdateAnalysisPlanRequest(
+            analysis_plan=analysis_plan_pb2.AnalysisPlan(
+                name=f"{parent}/experiments/exp/analysisPlan", dimensions=["properties.geheim"]
+            ),
+            update_mask=field_mask_pb2.FieldMask(paths=["dimensions"]),
         ),
         "UpdateIdentityPolicy": identity_service_pb2.UpdateIdentityPolicyRequest(
             policy=identity_service_pb2.IdentityPolicy(

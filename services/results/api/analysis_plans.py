@@ -7,7 +7,12 @@ import grpc
 from touchstone.results.v1 import analysis_plan_service_pb2 as pb
 from touchstone.results.v1 import analysis_plan_service_pb2_grpc as rpc
 
-from services.results.application.analysis_plans import get_plan, list_looks, update_plan
+from services.results.application.analysis_plans import (
+    ListLooks,
+    get_plan,
+    list_looks,
+    update_plan,
+)
 from services.results.ports import ExperimentSource, PlanReader, PlanWriter
 from services.results.wire.analysis_plans import (
     decode_name,
@@ -83,12 +88,12 @@ class AnalysisPlanServicer(rpc.AnalysisPlanServiceServicer):
         """Lists the looks that were taken at an experiment."""
         project = current_caller().project
         experiment_id = require_id(request.experiment, project, "experiments")
-        page = read_page(request, project)
+        command = ListLooks.of(project, experiment_id, read_page(request, project))
 
         def answer() -> pb.ListLooksResponse:
             self._plans.experiments.require(project, experiment_id)
             with self._plans.reader.read() as store:
-                found = list_looks(project, experiment_id, page, store)
+                found = list_looks(command, store)
             return pb.ListLooksResponse(
                 looks=[encode_look(look) for look in found.looks],
                 next_page_token=found.next_page_token,

@@ -65,11 +65,29 @@ class LookPage:
     next_page_token: str
 
 
-def list_looks(project: str, experiment_id: str, page: Page, store: PlanStore) -> LookPage:
+@dataclass(frozen=True, slots=True)
+class ListLooks:
+    """Which page of the looks at which experiment; `after` is (metric, variant, number)."""
+
+    project: str
+    experiment_id: str
+    page: Page
+    after: tuple[str, str, int]
+
+    @classmethod
+    def of(cls, project: str, experiment_id: str, page: Page) -> "ListLooks":
+        """INVALID_ARGUMENT for a token that names no place in such a list."""
+        place = page.place(KEY_FORM)
+        after = (place[0], place[1], int(place[2])) if place else ("", "", 0)
+        return cls(project, experiment_id, page, after)
+
+
+def list_looks(command: ListLooks, store: PlanStore) -> LookPage:
     """A page of the looks that were taken at an experiment."""
-    place = page.place(KEY_FORM)
-    after = (place[0], place[1], int(place[2])) if place else ("", "", 0)
-    found = store.page_of_looks(project, experiment_id, after, page.size + 1)
+    page = command.page
+    found = store.page_of_looks(
+        command.project, command.experiment_id, command.after, page.size + 1
+    )
     looks = tuple(found[: page.size])
     if len(found) <= page.size:
         return LookPage(looks, "")
