@@ -189,7 +189,7 @@ async def test_results_take_looks_that_fix_the_plan_and_are_listed(world: World)
         update_mask=FieldMask(paths=["alpha"]),
     )
     assert (fixed.code, fixed.reason) == (Code.FAILED_PRECONDITION, "PLAN_FIXED")
-    changed = await update(world, "dimensions", dimensions=["source"])
+    changed = await update(world, "power", power=0.9)
     assert changed.fixed
 
     again = await world.viewer.results()

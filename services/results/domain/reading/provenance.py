@@ -15,6 +15,7 @@ def question_digest(report: ExperimentReport) -> str:
         *(f"{arm.variant}={arm.weight}" for arm in plan.arms),
         *(plan.experiment_id, plan.unit_type, plan.control),
         *(repr(_measure(report, index)) for index in range(len(report.metrics))),
+        *dict.fromkeys(one.dimension for one in report.observation.slices),
         *(analysis.multiple_exposures.value, repr(report.observation.links.stitching)),
     )
     return _digest(parts)
