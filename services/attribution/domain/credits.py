@@ -5,15 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.attribution.domain import markov, rules
-from services.attribution.domain.arrays import Floats
+from services.attribution.domain.arrays import Flags, Floats
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import RemovalEffects
+from services.attribution.domain.milestones import JourneyMilestones
 from services.attribution.domain.models import RuleModel
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelCredits:
-    """Credited conversions and credited value by channel, each of shape (C,); additive."""
+    """Credited conversions and credited value by channel, each of shape (C,).
+
+    Shards and days merge by `+` and expire by `-`.
+    """
 
     conversions: Floats
     values: Floats
@@ -21,10 +25,21 @@ class ChannelCredits:
     def __add__(self, other: "ChannelCredits") -> "ChannelCredits":
         return ChannelCredits(self.conversions + other.conversions, self.values + other.values)
 
+    def __sub__(self, other: "ChannelCredits") -> "ChannelCredits":
+        return ChannelCredits(self.conversions - other.conversions, self.values - other.values)
 
-def rule_weights(model: RuleModel, journeys: Journeys) -> Floats:
+    def where(self, converting: Flags) -> "ChannelCredits":
+        """The credits of these channels, and exactly 0 for the others."""
+        return ChannelCredits(
+            np.where(converting, self.conversions, 0.0), np.where(converting, self.values, 0.0)
+        )
+
+
+def rule_weights(
+    model: RuleModel, journeys: Journeys, milestones: JourneyMilestones | None = None
+) -> Floats:
     """Return the weight of each touch of the converting journeys under a rule model."""
-    return rules.touch_weights(model, journeys.converting_offsets, journeys.converting_times)
+    return rules.touch_weights(model, journeys, milestones)
 
 
 def path_weights(journeys: Journeys, effects: Floats) -> Floats:

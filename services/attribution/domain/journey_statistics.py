@@ -1,8 +1,10 @@
-"""Additive statistics of journeys: shards merge by `+`, and the models read the sum.
+"""Additive statistics of journeys: shards and days merge by `+` and expire by `-`.
 
-Everything here adds up over disjoint sets of units. Over days, too, all that is said of converting
-journeys adds up, unless only the first conversion of a unit counts; a unit, a touch and its cost
-may stand in the journeys of two days.
+The models read the sum. When something that was added is taken away again, counts come back to
+the last bit, sums of credits and of value to the precision of floats, and to exactly 0 where no
+conversion is left. Everything here adds up over disjoint sets of units. Over days, too, all that
+is said of converting journeys adds up, unless only the first conversion of a unit counts; a unit,
+a touch and its cost may stand in the journeys of two days.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,6 +17,7 @@ from services.attribution.domain.credits import ChannelCredits, credits_by_chann
 from services.attribution.domain.events import Touches
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import TransitionCounts, count_transitions
+from services.attribution.domain.milestones import JourneyMilestones
 from services.attribution.domain.models import Markov, Model, RuleModel
 from shared.errors import invalid
 
@@ -50,6 +53,18 @@ class JourneyCounts:
             units=self.units + other.units,
         )
 
+    def __sub__(self, other: "JourneyCounts") -> "JourneyCounts":
+        return JourneyCounts(
+            journeys=self.journeys - other.journeys,
+            converting=self.converting - other.converting,
+            value=self.value - other.value,
+            direct=self.direct - other.direct,
+            direct_value=self.direct_value - other.direct_value,
+            repeats_left_out=self.repeats_left_out - other.repeats_left_out,
+            truncated=self.truncated - other.truncated,
+            units=self.units - other.units,
+        )
+
     @property
     def non_converting(self) -> int:
         """Journeys that led to no conversion."""
@@ -81,6 +96,15 @@ class ChannelCounts:
             converting=self.converting + other.converting,
         )
 
+    def __sub__(self, other: "ChannelCounts") -> "ChannelCounts":
+        return ChannelCounts(
+            touches=self.touches - other.touches,
+            costs=self.costs - other.costs,
+            without_cost=self.without_cost - other.without_cost,
+            journeys=self.journeys - other.journeys,
+            converting=self.converting - other.converting,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class JourneyStatistics:
@@ -98,12 +122,7 @@ class JourneyStatistics:
     rule_credits: Mapping[RuleModel, ChannelCredits]
 
     def __add__(self, other: "JourneyStatistics") -> "JourneyStatistics":
-        if self.channels != other.channels:
-            raise invalid("channels", other.channels, f"those merged: {self.channels}")
-        if self.rule_credits.keys() != other.rule_credits.keys():
-            raise invalid(
-                "models", str([*other.rule_credits]), f"those merged: {[*self.rule_credits]}"
-            )
+        self._require_alike(other)
         return JourneyStatistics(
             channels=self.channels,
             counts=self.counts + other.counts,
@@ -116,6 +135,29 @@ class JourneyStatistics:
             },
         )
 
+    def __sub__(self, other: "JourneyStatistics") -> "JourneyStatistics":
+        self._require_alike(other)
+        by_channel = self.by_channel - other.by_channel
+        return JourneyStatistics(
+            channels=self.channels,
+            counts=self.counts - other.counts,
+            by_channel=by_channel,
+            converting_steps=self.converting_steps - other.converting_steps,
+            other_steps=self.other_steps - other.other_steps,
+            rule_credits={
+                model: (credits_ - other.rule_credits[model]).where(by_channel.converting > 0)
+                for model, credits_ in self.rule_credits.items()
+            },
+        )
+
+    def _require_alike(self, other: "JourneyStatistics") -> None:
+        if self.channels != other.channels:
+            raise invalid("channels", other.channels, f"those merged: {self.channels}")
+        if self.rule_credits.keys() != other.rule_credits.keys():
+            raise invalid(
+                "models", str([*other.rule_credits]), f"those merged: {[*self.rule_credits]}"
+            )
+
     def transitions(self, model: Markov) -> TransitionCounts:
         """Return the steps that `model` counts: of all journeys, or of the converting ones."""
         if model.ignore_non_converting:
@@ -124,11 +166,16 @@ class JourneyStatistics:
 
 
 def measure(
-    touches: Touches, journeys: Journeys, models: Collection[Model], start_us: int
+    touches: Touches,
+    journeys: Journeys,
+    models: Collection[Model],
+    start_us: int,
+    milestones: JourneyMilestones | None = None,
 ) -> JourneyStatistics:
     """Gather the statistics of `journeys`, which were cut from `touches`.
 
     Touches before `start_us` belong to journeys, but not to the touches and costs of the report.
+    A model of milestones needs `milestones`.
     """
     converting_steps, other_steps = count_transitions(journeys)
     return JourneyStatistics(
@@ -138,7 +185,7 @@ def measure(
         converting_steps=converting_steps,
         other_steps=other_steps,
         rule_credits={
-            model: credits_by_channel(rule_weights(model, journeys), journeys)
+            model: credits_by_channel(rule_weights(model, journeys, milestones), journeys)
             for model in models
             if not isinstance(model, Markov)
         },

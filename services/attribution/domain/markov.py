@@ -39,12 +39,7 @@ class TransitionCounts:
     value: Floats
 
     def __add__(self, other: "TransitionCounts") -> "TransitionCounts":
-        if self.start.shape != other.start.shape:
-            raise invalid(
-                "channels",
-                f"{len(self.start)} and {len(other.start)} channels",
-                "counts over the same channels",
-            )
+        self._require_alike(other)
         return TransitionCounts(
             start=self.start + other.start,
             steps=self.steps + other.steps,
@@ -52,6 +47,25 @@ class TransitionCounts:
             null=self.null + other.null,
             value=self.value + other.value,
         )
+
+    def __sub__(self, other: "TransitionCounts") -> "TransitionCounts":
+        self._require_alike(other)
+        converted = self.converted - other.converted
+        return TransitionCounts(
+            start=self.start - other.start,
+            steps=self.steps - other.steps,
+            converted=converted,
+            null=self.null - other.null,
+            value=np.where(converted > 0, self.value - other.value, 0.0),
+        )
+
+    def _require_alike(self, other: "TransitionCounts") -> None:
+        if self.start.shape != other.start.shape:
+            raise invalid(
+                "channels",
+                f"{len(self.start)} and {len(other.start)} channels",
+                "counts over the same channels",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,25 +13,17 @@ from services.attribution.domain.credits import (
 from services.attribution.domain.journey_statistics import JourneyStatistics
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import RemovalEffects, removal_effects
-from services.attribution.domain.models import (
-    FirstTouch,
-    LastTouch,
-    Linear,
-    Markov,
-    Model,
-    Output,
-    Position,
-    RuleModel,
-)
+from services.attribution.domain.models import Markov, Model, Output, output_of
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelTotals:
     """What one model credits to one channel.
 
-    `share` is of all credited conversions. `cost_per_conversion` is undefined (None) without a
-    cost or without credited conversions, and `return_on_spend`, which is value over cost, without
-    a cost: a free channel is not infinitely good. Only Markov models give a `removal_effect`.
+    `share` is of all conversions that saw a touch. `cost_per_conversion` is undefined (None)
+    without a cost or without credited conversions, and `return_on_spend`, which is value over
+    cost, without a cost: a free channel is not infinitely good. Only Markov models give a
+    `removal_effect`.
     """
 
     channel: str
@@ -45,11 +37,20 @@ class ChannelTotals:
 
 @dataclass(frozen=True, slots=True)
 class ModelTotals:
-    """One table of credits, its channels in the order of their names."""
+    """One table of credits, its channels in the order of their names.
+
+    `uncredited` are the conversions that saw touches and that the model credits to none of them.
+    """
 
     model: Model
     output: Output
     channels: tuple[ChannelTotals, ...]
+    uncredited: float = 0.0
+
+    @property
+    def additive(self) -> bool:
+        """Whether the channels and `uncredited` sum to the conversions."""
+        return self.output.additive
 
 
 def model_totals(
@@ -61,7 +62,16 @@ def model_totals(
     """
     if not isinstance(model, Markov):
         credits_ = statistics.rule_credits[model]
-        return (ModelTotals(model, _output(model), _channels(statistics, credits_)),)
+        output = output_of(model)
+        unshared = statistics.counts.converting - float(credits_.conversions.sum())
+        return (
+            ModelTotals(
+                model,
+                output,
+                _channels(statistics, credits_),
+                max(0.0, unshared) if output is Output.SAME_TOUCH else 0.0,
+            ),
+        )
     effects = removal_effects(statistics.transitions(model))
     shares = removal_share_credits(effects, statistics.counts.converting, statistics.counts.value)
     paths = credits_by_channel(path_weights(journeys, effects.effects), journeys)
@@ -69,20 +79,6 @@ def model_totals(
         ModelTotals(model, Output.MARKOV_REMOVAL_SHARE, _channels(statistics, shares, effects)),
         ModelTotals(model, Output.MARKOV_PATH_CREDIT, _channels(statistics, paths, effects)),
     )
-
-
-def _output(model: RuleModel) -> Output:
-    match model:
-        case FirstTouch():
-            return Output.FIRST_TOUCH
-        case LastTouch():
-            return Output.LAST_TOUCH
-        case Linear():
-            return Output.LINEAR
-        case Position():
-            return Output.POSITION_BASED
-        case _:
-            return Output.TIME_DECAY
 
 
 def _channels(

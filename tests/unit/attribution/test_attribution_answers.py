@@ -57,7 +57,11 @@ def ask(definition: JourneyDefinition | None = None) -> Question:
 def test_no_model_means_every_model() -> None:
     answer = get_attribution(GetAttribution(ask()), LOG, LIMITS)
 
-    assert [table.output for table in answer.tables] == list(Output)
+    assert [*dict.fromkeys(table.model for table in answer.tables)] == [*EVERY_MODEL]
+    assert [table.output for table in answer.tables][-2:] == [
+        Output.MARKOV_REMOVAL_SHARE,
+        Output.MARKOV_PATH_CREDIT,
+    ]
     assert {table.model for table in answer.tables} == set(EVERY_MODEL)
     assert answer.watermark == "memory:9"
     assert answer.watermark_time == NOW

@@ -24,7 +24,9 @@ from services.attribution.domain.models import (
     Markov,
     Model,
     Output,
+    Participation,
     Position,
+    SameTouch,
 )
 from services.attribution.domain.sufficiency import Concern, data_warnings
 from services.attribution.domain.totals import ModelTotals, model_totals
@@ -110,6 +112,33 @@ def test_shards_of_units_merge_to_one_run(
     assert_equal_statistics(merged, statistics_of(touch_rows, conversion_rows, rules))
 
 
+@given(TOUCH_ROWS, CONVERSION_ROWS, RULES, st.integers(0, 7))
+def test_what_was_merged_expires_again(
+    touch_rows: list[TouchRow],
+    conversion_rows: list[ConversionRow],
+    rules: JourneyRules,
+    border: int,
+) -> None:
+    kept = statistics_of(
+        [row for row in touch_rows if row[0] >= border],
+        [row for row in conversion_rows if row[0] >= border],
+        rules,
+    )
+    gone = statistics_of(
+        [row for row in touch_rows if row[0] < border],
+        [row for row in conversion_rows if row[0] < border],
+        rules,
+    )
+
+    expired = (gone + kept) - gone
+
+    assert_equal_statistics(expired, kept)
+    assert expired.converting_steps.steps.tolist() == kept.converting_steps.steps.tolist()
+    for credits_ in expired.rule_credits.values():
+        assert not credits_.conversions[kept.by_channel.converting == 0].any()
+        assert not credits_.values[kept.by_channel.converting == 0].any()
+
+
 @given(TOUCH_ROWS, CONVERSION_ROWS, RULES, DAYS)
 def test_adjacent_time_ranges_add_up_in_what_converted(
     touch_rows: list[TouchRow],
@@ -193,6 +222,18 @@ def test_totals_by_hand() -> None:
     assert effects == pytest.approx({"A": 3 / 4, "B": 2 / 3})
     assert by_output[Output.MARKOV_REMOVAL_SHARE] == pytest.approx({"A": 18 / 17, "B": 16 / 17})
     assert by_output[Output.MARKOV_PATH_CREDIT] == pytest.approx({"A": 9 / 17, "B": 25 / 17})
+
+
+def test_what_is_not_additive_or_not_credited_says_so() -> None:
+    paths: Paths = [("A>B>A", 9.0), ("B", 1.0), ("A", None)]
+    _, (took_part, same) = totals_of_paths(paths, (Participation(), SameTouch()), ("A", "B"))
+
+    assert not took_part.additive
+    assert conversions_by_channel(took_part) == {"A": 1, "B": 2}
+    assert [c.share for c in took_part.channels] == [0.5, 1.0]
+    assert same.additive
+    assert same.uncredited == 2
+    assert conversions_by_channel(same) == {"A": 0, "B": 0}
 
 
 def test_two_models_of_one_kind_stand_side_by_side() -> None:

@@ -1,0 +1,93 @@
+"""The models there are, and the names of the tables that they give."""
+
+from enum import Enum
+
+from services.attribution.domain.models.markov import Markov
+from services.attribution.domain.models.milestones import FullPath
+from services.attribution.domain.models.position import ByPosition, Custom, Position, RankDecay
+from services.attribution.domain.models.rules import (
+    FirstTouch,
+    LastNonDirect,
+    LastTouch,
+    Linear,
+    Participation,
+    SameTouch,
+    TimeDecay,
+)
+
+RuleModel = (
+    FirstTouch
+    | LastTouch
+    | LastNonDirect
+    | Linear
+    | Position
+    | TimeDecay
+    | RankDecay
+    | Custom
+    | ByPosition
+    | FullPath
+    | Participation
+    | SameTouch
+)
+Model = RuleModel | Markov
+
+EVERY_MODEL: tuple[Model, ...] = (
+    FirstTouch(),
+    LastTouch(),
+    Linear(),
+    Position(),
+    TimeDecay(),
+    Markov(),
+)
+"""What is answered where no model is asked for: those that need no parameter."""
+
+
+class Output(Enum):
+    """The tables of credits that models give; a Markov model gives two of them.
+
+    All but MARKOV_REMOVAL_SHARE and PARTICIPATION divide each conversion, so their totals are sums
+    of credits. MARKOV_REMOVAL_SHARE divides only the total, and its channel totals differ from
+    those of MARKOV_PATH_CREDIT: a share of the whole need not be a sum of shares of journeys.
+    PARTICIPATION divides nothing: it counts a conversion for every channel that took part.
+    """
+
+    FIRST_TOUCH = "first_touch"
+    LAST_TOUCH = "last_touch"
+    LINEAR = "linear"
+    POSITION_BASED = "position_based"
+    TIME_DECAY = "time_decay"
+    MARKOV_REMOVAL_SHARE = "markov_removal_share"
+    MARKOV_PATH_CREDIT = "markov_path_credit"
+    LAST_NON_DIRECT = "last_non_direct"
+    RANK_DECAY = "rank_decay"
+    CUSTOM = "custom"
+    BY_POSITION = "by_position"
+    FULL_PATH = "full_path"
+    PARTICIPATION = "participation"
+    SAME_TOUCH = "same_touch"
+
+    @property
+    def additive(self) -> bool:
+        """Whether the channels of the table sum to the conversions that are credited."""
+        return self is not Output.PARTICIPATION
+
+
+_OUTPUTS: dict[type[RuleModel], Output] = {
+    FirstTouch: Output.FIRST_TOUCH,
+    LastTouch: Output.LAST_TOUCH,
+    LastNonDirect: Output.LAST_NON_DIRECT,
+    Linear: Output.LINEAR,
+    Position: Output.POSITION_BASED,
+    TimeDecay: Output.TIME_DECAY,
+    RankDecay: Output.RANK_DECAY,
+    Custom: Output.CUSTOM,
+    ByPosition: Output.BY_POSITION,
+    FullPath: Output.FULL_PATH,
+    Participation: Output.PARTICIPATION,
+    SameTouch: Output.SAME_TOUCH,
+}
+
+
+def output_of(model: RuleModel) -> Output:
+    """The table that a rule model gives."""
+    return _OUTPUTS[type(model)]
