@@ -11,10 +11,11 @@ from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
 from services.attribution.application.get_attribution import GetAttribution, get_attribution
 from services.attribution.application.questions import Question
 from services.attribution.application.stream_credits import StreamCredits, stream_credits
-from services.attribution.decode import decode_definition, decode_model, decode_models
+from services.attribution.decode import decode_model, decode_models
 from services.attribution.encode import encode_attribution, encode_credits
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
+from services.attribution.wire.definition import decode_definition
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
 

@@ -1,19 +1,15 @@
 """From answers to replies."""
 
-import datetime as dt
 from collections.abc import Iterator
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.attribution.v1 import attribution_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
 from touchstone.common.v1 import unit_pb2
 
+from services.attribution.application.definition import JourneyDefinition
 from services.attribution.application.get_attribution import Attribution
-from services.attribution.application.questions import JourneyDefinition
 from services.attribution.application.stream_credits import CreditPage, Credits
 from services.attribution.domain.journey_statistics import JourneyStatistics
-from services.attribution.domain.journeys import Repeats
 from services.attribution.domain.models import (
     FirstTouch,
     LastTouch,
@@ -26,14 +22,11 @@ from services.attribution.domain.models import (
 )
 from services.attribution.domain.sufficiency import Concern, DataWarning
 from services.attribution.domain.totals import ChannelTotals, ModelTotals
-from shared.identity.wire import STITCHING_OF
+from services.attribution.wire.definition import encode_definition
+from services.attribution.wire.times import encode_duration, encode_instant, encode_time
+from shared.errors import invalid
 from shared.version import VERSION
 
-_REPEATS = {
-    Repeats.ALL: pb.REPEAT_RULE_ALL,
-    Repeats.FIRST: pb.REPEAT_RULE_FIRST,
-    Repeats.SPLIT: pb.REPEAT_RULE_SPLIT,
-}
 _TWO_TOUCH_RULES = {
     TwoTouchRule.RENORMALISE: pb.TWO_TOUCH_RULE_RENORMALISE,
     TwoTouchRule.SPLIT_MIDDLE: pb.TWO_TOUCH_RULE_SPLIT_MIDDLE,
@@ -84,19 +77,6 @@ def encode_credits(
     )
 
 
-def encode_definition(definition: JourneyDefinition) -> pb.JourneyDefinition:
-    """The definition with every default filled in."""
-    return pb.JourneyDefinition(
-        event_name=definition.event_name,
-        unit_type=definition.unit_type,
-        lookback=_duration(definition.lookback_us),
-        start_time=_optional_time(definition.start_us),
-        end_time=_optional_time(definition.end_us),
-        repeat_rule=_REPEATS[definition.repeats],
-        stitching=STITCHING_OF[definition.stitching],
-    )
-
-
 def encode_model(model: Model) -> pb.Model:
     """The model with every default filled in."""
     match model:
@@ -111,10 +91,12 @@ def encode_model(model: Model) -> pb.Model:
             position = pb.PositionBased(first=model.first, last=model.last, two_touch_rule=rule)
             return pb.Model(position_based=position)
         case TimeDecay():
-            return pb.Model(time_decay=pb.TimeDecay(half_life=_duration(model.half_life_us)))
+            return pb.Model(time_decay=pb.TimeDecay(half_life=encode_duration(model.half_life_us)))
         case Markov():
             markov = pb.Markov(order=1, ignore_non_converting=model.ignore_non_converting)
             return pb.Model(markov=markov)
+        case _:
+            raise invalid("model", type(model).__name__, "a model of the contract")
 
 
 def _summary(statistics: JourneyStatistics) -> pb.JourneySummary:
@@ -187,8 +169,8 @@ def _credit(page: CreditPage, row: int, unit_type: str, identity_version: str) -
         touch_id=page.touch_ids[row],
         unit=unit_pb2.UnitId(type=unit_type, id=page.unit_ids[row]),
         channel=page.channels[row],
-        touch_time=_time(page.touch_times[row]),
-        conversion_time=_time(page.conversion_times[row]),
+        touch_time=encode_time(page.touch_times[row]),
+        conversion_time=encode_time(page.conversion_times[row]),
         weight=page.weights[row],
         value=page.values[row],
         identity_version=identity_version,
@@ -201,31 +183,7 @@ def _provenance(
     return service_pb.Provenance(
         journeys=encode_definition(definition),
         watermark=answer.watermark,
-        watermark_time=_instant(answer.watermark_time),
+        watermark_time=encode_instant(answer.watermark_time),
         engine_version=VERSION,
         identity_version=answer.identity_version,
     )
-
-
-def _duration(time_us: int) -> Duration:
-    duration = Duration()
-    duration.FromMicroseconds(time_us)
-    return duration
-
-
-def _time(time_us: int) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromMicroseconds(time_us)
-    return timestamp
-
-
-def _optional_time(time_us: int | None) -> Timestamp | None:
-    return None if time_us is None else _time(time_us)
-
-
-def _instant(time: dt.datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(time)
-    return timestamp

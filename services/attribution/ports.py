@@ -1,12 +1,46 @@
 """What the attribution service needs from outside."""
 
 import datetime as dt
+import enum
 from dataclasses import dataclass
 from typing import Protocol
 
 from services.attribution.domain.arrays import Integers
 from services.attribution.domain.events import Conversions, Touches
+from services.attribution.domain.grouping import AS_SENT, ChannelGrouping
+from shared.filters.filter import Filter
 from shared.identity.belonging import Stitching
+
+NOT_SET = "(not set)"
+"""What is credited for a touch that does not have it."""
+
+
+class TouchField(enum.Enum):
+    """A field of a touchpoint that can be credited."""
+
+    CHANNEL = "channel"
+    CAMPAIGN = "campaign"
+    SOURCE_MEDIUM = "source_medium"
+    INTERACTION = "interaction"
+    CONTENT = "content"
+
+
+@dataclass(frozen=True, slots=True)
+class TouchProperty:
+    """A property of a touchpoint that can be credited, where it is text."""
+
+    key: str
+
+
+CreditKey = TouchField | TouchProperty
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """A property of a touch and one of a conversion that agree."""
+
+    touch_property: str
+    conversion_property: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +50,12 @@ class EventQuery:
     `from_us` (inclusive) and `until_us` (exclusive) bound the event time, in microseconds since
     1970-01-01 UTC; None is unbounded. `identified` asks for the ids of events and units too.
     `stitching` says from when on a link between two ids counts.
+
+    `grouping` names the channels of touches. Only conversions and touches that fulfil their filter
+    are read; that of touches sees the channel that the grouping gave. `credited` says what the
+    `channels` of the touches are; `faceted` asks for their facets. With `associations`, touches
+    and conversions have the same code where every property of one equals that of the other as
+    JSON, and NO_MATCH where one is missing or null.
     """
 
     project: str
@@ -25,6 +65,12 @@ class EventQuery:
     until_us: int | None = None
     identified: bool = False
     stitching: Stitching = Stitching.RETROACTIVE
+    grouping: ChannelGrouping = AS_SENT
+    conversion_filter: Filter | None = None
+    touch_filter: Filter | None = None
+    credited: CreditKey = TouchField.CHANNEL
+    faceted: bool = False
+    associations: tuple[Association, ...] = ()
 
 
 class Names(Protocol):

@@ -11,6 +11,24 @@ MOST_COMPARISONS = 100
 MOST_DEEP = 10
 LONGEST_TEXT = 1024
 
+CONVERSION_FIELDS = frozenset(("value", "currency", "source"))
+TOUCH_FIELDS = frozenset(
+    (
+        "channel",
+        "campaign_source",
+        "medium",
+        "campaign",
+        "content",
+        "term",
+        "interaction",
+        "cost",
+        "currency",
+        "source",
+    )
+)
+NUMBERS = frozenset(("value", "cost"))
+PROPERTIES = "properties."
+
 _ORDER = frozenset(
     (
         Operator.LESS,
@@ -24,8 +42,12 @@ _OF_TEXT = _PARTS_OF_TEXT | {Operator.MATCHES}
 _SEVERAL = _PARTS_OF_TEXT | {Operator.IN}
 
 
-def filter_faults(filter_: Filter | None, path: str) -> Iterator[FieldViolation]:
-    """What is wrong with a filter; `path` is where the request has it."""
+def filter_faults(
+    filter_: Filter | None, path: str, fields: frozenset[str] = CONVERSION_FIELDS
+) -> Iterator[FieldViolation]:
+    """What is wrong with a filter; `path` is where the request has it, `fields` are those that the
+    events have besides properties.
+    """
     if filter_ is None:
         return
     comparisons = list(_comparisons(filter_, path, 1))
@@ -37,7 +59,12 @@ def filter_faults(filter_: Filter | None, path: str) -> Iterator[FieldViolation]
         yield FieldViolation(path, f"has {len(comparisons)} comparisons; allowed: {allowed}")
         return
     for comparison, at, _ in comparisons:
-        yield from _comparison_faults(comparison, at)
+        if comparison.field not in fields and not comparison.field.startswith(PROPERTIES):
+            allowed = f"{', '.join(sorted(fields))}, or {PROPERTIES} and a key"
+            said = f"is {shown(comparison.field)}; allowed here: {allowed}"
+            yield FieldViolation(f"{at}.field", said)
+        else:
+            yield from _comparison_faults(comparison, at)
 
 
 def _comparisons(filter_: Filter, path: str, depth: int) -> Iterator[tuple[Comparison, str, int]]:
@@ -60,7 +87,7 @@ def _comparison_faults(comparison: Comparison, path: str) -> Iterator[FieldViola
         said = f"are {len(values)} for {_name(operator)}; allowed: {allowed}"
         yield FieldViolation(f"{path}.values", said)
     if _never_true(comparison):
-        kind = "a number" if comparison.field == "value" else "text"
+        kind = "a number" if comparison.field in NUMBERS else "text"
         said = f"is {_name(operator)}, and {comparison.field} is {kind}: it would never be true"
         yield FieldViolation(f"{path}.operator", said)
     for index, value in enumerate(values):
@@ -80,18 +107,18 @@ def _wrong_count(operator: Operator, count: int) -> str:
 
 
 def _never_true(comparison: Comparison) -> bool:
-    if comparison.field == "value":
+    if comparison.field in NUMBERS:
         return comparison.operator in _OF_TEXT
-    return comparison.field in ("currency", "source") and comparison.operator in _ORDER
+    return not comparison.field.startswith(PROPERTIES) and comparison.operator in _ORDER
 
 
 def _wrong_value(comparison: Comparison, value: str | float | bool) -> str:
     """What is allowed, when this value is not."""
     operator, field = comparison.operator, comparison.field
     number = isinstance(value, float)
-    if operator in _ORDER or (field == "value" and operator not in _OF_TEXT):
+    if operator in _ORDER or (field in NUMBERS and operator not in _OF_TEXT):
         return "" if number else "a number"
-    of_text = operator in _OF_TEXT or field in ("currency", "source")
+    of_text = operator in _OF_TEXT or not field.startswith(PROPERTIES)
     if of_text and not isinstance(value, str):
         return "text"
     if operator is Operator.MATCHES:

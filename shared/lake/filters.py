@@ -7,10 +7,10 @@ from typing import Any
 import ibis
 from ibis import ir
 
+from shared.filters import rules
 from shared.filters.filter import AllOf, AnyOf, Comparison, Filter, Literal, Negated, Operator
 
-PROPERTIES = "properties."
-_TEXTS = frozenset(("currency", "source"))
+PROPERTIES = rules.PROPERTIES
 
 
 def matches(events: ir.Table, condition: Filter) -> ir.BooleanValue:
@@ -60,7 +60,7 @@ def _typed(events: ir.Table, field: str, value: Literal) -> ir.Value | None:
     kind = {bool: "boolean", str: "string"}.get(type(value), "float64")
     if field.startswith(PROPERTIES):
         return property_of(events, field.removeprefix(PROPERTIES)).unwrap_as(kind)
-    own = "string" if field in _TEXTS else "float64"
+    own = "float64" if field in rules.NUMBERS else "string"
     return events[field] if own == kind else None
 
 

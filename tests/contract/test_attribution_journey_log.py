@@ -11,11 +11,23 @@ import pytest
 
 from services.attribution.adapters.lake import LakeJourneyLog, _selected
 from services.attribution.adapters.memory import ConversionRow, MemoryJourneyLog, TouchRow
+from services.attribution.application.definition import JourneyDefinition
 from services.attribution.application.get_attribution import GetAttribution, get_attribution
-from services.attribution.application.questions import JourneyDefinition, Question
+from services.attribution.application.questions import Question
+from services.attribution.domain.events import NO_MATCH
+from services.attribution.domain.grouping import ChannelGrouping, ChannelRule
 from services.attribution.limits import AttributionLimits
-from services.attribution.ports import EventQuery, JourneyLog
+from services.attribution.ports import (
+    Association,
+    CreditKey,
+    EventQuery,
+    JourneyEvents,
+    JourneyLog,
+    TouchField,
+    TouchProperty,
+)
 from shared.errors import Code, DomainError
+from shared.filters.filter import AllOf, Comparison, Negated, Operator
 from shared.identity.belonging import Stitching
 from shared.identity.identity import Identity
 from shared.identity.log import UnitId, empty_log
@@ -33,6 +45,18 @@ START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 START_US = 1_767_225_600_000_000
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 BUY = EventQuery("acme", "buy", "user", identified=True)
+
+TOUCH_FIELDS = (
+    "channel",
+    "campaign_source",
+    "medium",
+    "campaign",
+    "content",
+    "term",
+    "interaction",
+    "cost",
+    "currency",
+)
 
 Row = dict[str, Any]
 MakeLog = Callable[..., JourneyLog]
@@ -63,10 +87,7 @@ def lake_log(
         "identifies": table_of("identifies", links),
         "touchpoints": table_of(
             "touchpoints",
-            [
-                common(row) | {"channel": row.channel, "cost": row.cost, "currency": row.currency}
-                for row in touches
-            ],
+            [common(row) | {name: getattr(row, name) for name in TOUCH_FIELDS} for row in touches],
         ),
         "conversions": table_of(
             "conversions",
@@ -89,6 +110,8 @@ def common(row: TouchRow | ConversionRow) -> dict[str, object]:
         "event_time": START + dt.timedelta(microseconds=row.time_us - START_US),
         "unit_type": row.unit_type,
         "unit_id": row.unit_id,
+        "source": row.source,
+        "properties": dict(row.properties) or None,
         "linked_units": [{"type": of, "id": unit_id} for of, unit_id in row.linked] or None,
     }
 
@@ -229,6 +252,118 @@ def test_what_was_not_sent(make: MakeLog) -> None:
     np.testing.assert_array_equal(events.touches.costs, [2.5, np.nan])
     assert events.conversions.values.tolist() == [0.0, 4.0]
     assert events.currencies == ("EUR", "USD")
+
+
+PAID = Comparison("medium", Operator.IN, ("cpc", "paid"))
+GROUPING = ChannelGrouping(
+    (
+        ChannelRule(PAID, "Paid"),
+        ChannelRule(Comparison("channel", Operator.MATCHES, ("^e-?mail$",)), "Mail"),
+        ChannelRule(Comparison("cost", Operator.GREATER, (1.0,)), "Dear"),
+    ),
+)
+GROUPED = [
+    touch("t1", "a", 1, "x", medium="cpc", cost=5.0),
+    touch("t2", "a", 2, "e-mail"),
+    touch("t3", "a", 3, "y", cost=2.0),
+    touch("t4", "a", 4, "z", cost=1.0),
+]
+
+
+def credited(events: JourneyEvents) -> list[str]:
+    return [events.touches.channels[code] for code in events.touches.codes.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("grouping", "expected"),
+    [
+        (GROUPING, ["Paid", "Mail", "Dear", "z"]),
+        (replace(GROUPING, otherwise="Other"), ["Paid", "Mail", "Dear", "Other"]),
+        (ChannelGrouping((), "All"), ["All"] * 4),
+    ],
+)
+def test_the_first_rule_that_a_touch_fulfils_names_its_channel(
+    make: MakeLog, grouping: ChannelGrouping, expected: list[str]
+) -> None:
+    assert credited(make(GROUPED, []).read(replace(BUY, grouping=grouping))) == expected
+
+
+def test_the_filter_of_touches_sees_the_grouped_channel(make: MakeLog) -> None:
+    mail = Comparison("channel", Operator.EQUAL, ("Mail",))
+    query = replace(BUY, grouping=GROUPING, touch_filter=Negated(mail))
+    assert credited(make(GROUPED, []).read(query)) == ["Paid", "Dear", "z"]
+
+
+def test_conversions_are_filtered_by_value_and_properties(make: MakeLog) -> None:
+    log = make(
+        [],
+        [
+            conversion("c1", "a", 1, value=5.0, properties={"plan": "gold"}),
+            conversion("c2", "a", 2, value=5.0, properties={"plan": "iron"}),
+            conversion("c3", "a", 3, value=1.0, properties={"plan": "gold"}),
+            conversion("c4", "a", 4),
+        ],
+    )
+    gold = Comparison("properties.plan", Operator.EQUAL, ("gold",))
+    dear = Comparison("value", Operator.GREATER, (2.0,))
+    events = log.read(replace(BUY, conversion_filter=AllOf((gold, dear))))
+    assert events.conversion_ids.at(all_rows(len(events.conversions))) == ["c1"]
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (TouchField.CHANNEL, ["x", "y"]),
+        (TouchField.CAMPAIGN, ["spring", "(not set)"]),
+        (TouchField.SOURCE_MEDIUM, ["google / cpc", "(not set) / (not set)"]),
+        (TouchField.INTERACTION, ["click", "(not set)"]),
+        (TouchField.CONTENT, ["(not set)", "blue"]),
+        (TouchProperty("employee"), ["e7", "(not set)"]),
+    ],
+)
+def test_what_is_credited(make: MakeLog, key: CreditKey, expected: list[str]) -> None:
+    sent = {"campaign": "spring", "campaign_source": "google", "medium": "cpc"}
+    log = make(
+        [
+            touch("t1", "a", 1, "x", interaction="click", properties={"employee": "e7"}, **sent),
+            touch("t2", "a", 2, "y", content="blue", campaign="", properties={"employee": 7.0}),
+        ],
+        [],
+    )
+    assert credited(log.read(replace(BUY, credited=key))) == expected
+
+
+def test_facets_are_the_channel_and_the_interaction(make: MakeLog) -> None:
+    log = make([touch("t1", "a", 1, "y", interaction="view"), touch("t2", "a", 2, "x")], [])
+    query = replace(BUY, credited=TouchField.CAMPAIGN, faceted=True)
+    facets = log.read(query).touches.facets
+
+    assert facets is not None
+    assert (facets.channels, facets.channel_codes.tolist()) == (("x", "y"), [1, 0])
+    assert (facets.interactions, facets.interaction_codes.tolist()) == (("", "view"), [1, 0])
+
+
+def test_what_touches_and_conversions_agree_in_is_one_code(make: MakeLog) -> None:
+    pairs = (Association("product", "item"), Association("shop", "shop"))
+    touches = [
+        touch("t1", "a", 1, properties={"product": "7", "shop": True}),
+        touch("t2", "a", 2, properties={"product": 7.0, "shop": True}),
+        touch("t3", "a", 3, properties={"product": "7"}),
+        touch("t4", "a", 4, properties={"product": None, "shop": True}),
+    ]
+    bought = [
+        conversion("c1", "a", 5, properties={"item": "7", "shop": True}),
+        conversion("c2", "a", 6, properties={"item": "7", "shop": False}),
+        conversion("c3", "a", 7),
+    ]
+    events = make(touches, bought).read(replace(BUY, associations=pairs))
+
+    touched, converted = events.touches.matches, events.conversions.matches
+    assert touched is not None
+    assert converted is not None
+    agree = [[one == other != NO_MATCH for other in touched.tolist()] for one in converted.tolist()]
+    assert agree == [[True, False, False, False], [False] * 4, [False] * 4]
+    assert touched.tolist()[2:] == [NO_MATCH, NO_MATCH]
 
 
 def test_a_project_without_events_gives_empty_columns(make: MakeLog) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import struct_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.attribution.v1 import attribution_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
-from touchstone.common.v1 import identity_pb2
+from touchstone.common.v1 import filter_pb2, identity_pb2
 
 from services.attribution.composition import compose
 from services.attribution.settings import Settings
@@ -180,6 +181,10 @@ async def test_every_model_answers_with_its_provenance(clients: Clients) -> None
         lookback=Duration(seconds=30 * 86_400),
         repeat_rule=pb.REPEAT_RULE_ALL,
         stitching=identity_pb2.STITCHING_RETROACTIVE,
+        direct=pb.DirectRule(
+            handling=pb.DIRECT_HANDLING_KEEP, channels=["(direct)", "Direct", "direct"]
+        ),
+        credited=pb.CreditKey(field=pb.TOUCH_FIELD_CHANNEL),
     )
     assert provenance.identity_version == ""
 
@@ -227,6 +232,29 @@ async def test_the_definition_is_obeyed(clients: Clients) -> None:
     assert (mail.channel, mail.conversions) == ("mail", 1.0)
     assert answer.provenance.journeys.start_time == timestamp(3)
     assert answer.provenance.journeys.repeat_rule == pb.REPEAT_RULE_SPLIT
+
+
+async def test_filters_windows_and_what_is_credited_are_obeyed(clients: Clients) -> None:
+    compare = filter_pb2.FieldComparison(
+        field="value",
+        operator=filter_pb2.FILTER_OPERATOR_GREATER,
+        values=[struct_pb2.Value(number_value=5)],
+    )
+    definition = pb.JourneyDefinition(
+        event_name="buy",
+        conversion_filter=filter_pb2.Filter(compare=compare),
+        windows=[pb.Window(channel="ads", lookback=Duration(seconds=86_400))],
+        credited=pb.CreditKey(field=pb.TOUCH_FIELD_CAMPAIGN),
+    )
+
+    answer = await clients.demo.get(journeys=definition, models=[pb.Model(linear=pb.Linear())])
+
+    assert answer.summary.conversions_without_touch == 0
+    assert answer.summary.touches == 3
+    (channel,) = answer.results[0].channels
+    assert (channel.channel, channel.conversions) == ("(not set)", 1.0)
+    assert answer.provenance.journeys.conversion_filter == definition.conversion_filter
+    assert answer.provenance.journeys.windows == definition.windows
 
 
 async def test_credits_are_streamed_with_a_summary(clients: Clients) -> None:
@@ -303,6 +331,36 @@ async def test_a_key_without_the_role_is_denied(clients: Clients) -> None:
                 )
             },
             "end_time",
+        ),
+        (
+            {
+                "journeys": pb.JourneyDefinition(
+                    event_name="buy",
+                    conversion_filter=filter_pb2.Filter(
+                        compare=filter_pb2.FieldComparison(
+                            field="channel", operator=filter_pb2.FILTER_OPERATOR_IS_SET
+                        )
+                    ),
+                )
+            },
+            "journeys.conversion_filter.compare.field",
+        ),
+        (
+            {
+                "journeys": pb.JourneyDefinition(
+                    event_name="buy", windows=[pb.Window(lookback=Duration(seconds=5))]
+                )
+            },
+            "windows[0]",
+        ),
+        (
+            {
+                "journeys": pb.JourneyDefinition(
+                    event_name="buy",
+                    windows=[pb.Window(channel="ads", lookback=Duration(seconds=5))] * 2,
+                )
+            },
+            "windows[1]",
         ),
         ({"models": [pb.Model()]}, "models[0]"),
         ({"models": [pb.Model(markov=pb.Markov(order=2))]}, "order"),

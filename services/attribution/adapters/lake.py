@@ -8,8 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.attribution.domain.arrays import Floats, Integers
-from services.attribution.domain.events import Conversions, Touches
+from services.attribution.adapters.lake_columns import (
+    CREDITED,
+    MATCH,
+    TOUCH_COLUMNS,
+    conversion_columns,
+    touch_columns,
+    wanted,
+)
+from services.attribution.domain.arrays import Codes, Floats, Integers
+from services.attribution.domain.events import NO_MATCH, Conversions, Facets, Touches
 from services.attribution.ports import EventQuery, JourneyEvents
 from shared.identity.events import owned_events
 from shared.identity.ownership import Ownership
@@ -49,25 +57,30 @@ class LakeJourneyLog:
         with snapshot.read() as tables:
             identity = self._identities.of(query.project, snapshot.watermark, tables)
             owners = Ownership(query.unit_type, identity, query.stitching, merged=True)
-            touched, bought = tables["touchpoints"], tables["conversions"]
-            touches = _sorted_rows(touched, query, owners, ("channel", "cost", "currency"))
-            bought = bought.filter(bought["event_name"] == query.event_name)
-            conversions = _sorted_rows(bought, query, owners, ("value", "currency"))
+            touched = touch_columns(tables["touchpoints"], query)
+            bought = conversion_columns(tables["conversions"], query)
+            touches = _sorted_rows(touched, query, owners, (*TOUCH_COLUMNS, *wanted(query)))
+            more = (MATCH,) if query.associations else ()
+            conversions = _sorted_rows(bought, query, owners, ("value", "currency", *more))
         units = _sorted_distinct(touches["unit_id"], conversions["unit_id"])
-        channels = _sorted_distinct(touches["channel"])
+        channels = _sorted_distinct(touches[CREDITED])
+        matches = _matches(touches, conversions, query)
         mark = snapshot.watermark
         return JourneyEvents(
             touches=Touches(
                 channels=tuple(channels.to_pylist()),
                 units=_positions(touches["unit_id"], units),
                 times=_microseconds(touches),
-                codes=_positions(touches["channel"], channels).astype(np.int32),
+                codes=_positions(touches[CREDITED], channels).astype(np.int32),
                 costs=_numbers(touches["cost"], np.nan),
+                facets=_facets(touches) if query.faceted else None,
+                matches=matches and matches[0],
             ),
             conversions=Conversions(
                 units=_positions(conversions["unit_id"], units),
                 times=_microseconds(conversions),
                 values=_numbers(conversions["value"], 0.0),
+                matches=matches and matches[1],
             ),
             currencies=_currencies((touches, "cost"), (conversions, "value")),
             touch_ids=_names(touches, "event_id", query),
@@ -113,6 +126,30 @@ def _sorted_distinct(*columns: pa.ChunkedArray) -> pa.Array:
 def _positions(column: pa.ChunkedArray, names: pa.Array) -> Integers:
     positions: Integers = pc.index_in(column, value_set=names).to_numpy().astype(np.int64)
     return positions
+
+
+def _facets(touches: pa.Table) -> Facets:
+    channels, channel_codes = _coded(touches["channel"])
+    interactions, interaction_codes = _coded(touches["interaction"].fill_null(""))
+    return Facets(channels, channel_codes, interactions, interaction_codes)
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[tuple[str, ...], Codes]:
+    names = _sorted_distinct(column)
+    return tuple(names.to_pylist()), _positions(column, names).astype(np.int32)
+
+
+def _matches(
+    touches: pa.Table, conversions: pa.Table, query: EventQuery
+) -> tuple[Integers, Integers] | None:
+    if not query.associations:
+        return None
+    names = pc.drop_null(_sorted_distinct(touches[MATCH], conversions[MATCH]))
+    one, other = (
+        pc.index_in(rows[MATCH], value_set=names, skip_nulls=True).fill_null(NO_MATCH).to_numpy()
+        for rows in (touches, conversions)
+    )
+    return one.astype(np.int64), other.astype(np.int64)
 
 
 def _microseconds(rows: pa.Table) -> Integers:

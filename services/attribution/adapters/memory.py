@@ -1,20 +1,25 @@
 """JourneyLog over rows in memory: for tests, and for embedding."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 import numpy as np
 
-from services.attribution.domain.arrays import Integers
-from services.attribution.domain.events import Conversions, Touches
-from services.attribution.ports import EventQuery, JourneyEvents
+from services.attribution.domain.arrays import Codes, Integers
+from services.attribution.domain.events import NO_MATCH, Conversions, Facets, Touches
+from services.attribution.domain.grouping import channel_of
+from services.attribution.ports import NOT_SET, EventQuery, JourneyEvents, TouchField
 from shared.errors import Code, DomainError, shown, unavailable
+from shared.filters.filter import Filter
+from shared.filters.judge import Event, fulfils
 from shared.identity.belonging import Stitching
 from shared.identity.identity import Identity, no_identity
 from shared.identity.log import UnitId
 
+Json = str | float | bool | None
 _LOG = "memory"
 
 
@@ -31,6 +36,16 @@ class TouchRow:
     currency: str | None = None
     unit_type: str = "user"
     linked: tuple[UnitId, ...] = ()
+    campaign_source: str | None = None
+    medium: str | None = None
+    campaign: str | None = None
+    content: str | None = None
+    term: str | None = None
+    interaction: str | None = None
+    source: str | None = None
+    properties: Mapping[str, Json] = field(default_factory=dict)
+    credited: str = ""
+    """What the query credits, once it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,8 @@ class ConversionRow:
     currency: str | None = None
     unit_type: str = "user"
     linked: tuple[UnitId, ...] = ()
+    source: str | None = None
+    properties: Mapping[str, Json] = field(default_factory=dict)
 
 
 R = TypeVar("R", TouchRow, ConversionRow)
@@ -85,19 +102,26 @@ class MemoryJourneyLog:
         """See JourneyLog."""
         size = len(self._touches) + len(self._conversions)
         selected = _selector(query)
-        touches = self._owned([row for row in self._touches if selected(row)], query)
+        named = [_named(row, query) for row in self._touches if selected(row)]
+        touches = self._owned([row for row in named if _fulfils(row, query.touch_filter)], query)
         bought = [
-            row for row in self._conversions if selected(row) and row.event_name == query.event_name
+            row
+            for row in self._conversions
+            if selected(row)
+            and row.event_name == query.event_name
+            and _fulfils(row, query.conversion_filter)
         ]
         conversions = self._owned(bought, query)
         ids = {row.unit_id for row in touches} | {row.unit_id for row in conversions}
         units = {unit: position for position, unit in enumerate(sorted(ids, key=str.encode))}
+        matches = _matches(touches, conversions, query)
         return JourneyEvents(
-            touches=_touch_columns(touches, units),
+            touches=_touch_columns(touches, units, query, matches and matches[0]),
             conversions=Conversions(
                 units=np.array([units[row.unit_id] for row in conversions], dtype=np.int64),
                 times=np.array([row.time_us for row in conversions], dtype=np.int64),
                 values=np.array([row.value or 0.0 for row in conversions], dtype=np.float64),
+                matches=matches and matches[1],
             ),
             currencies=_currencies(touches, conversions),
             touch_ids=ListedNames([row.event_id for row in touches]),
@@ -140,17 +164,74 @@ def _selector(query: EventQuery) -> Callable[[TouchRow | ConversionRow], bool]:
     return selected
 
 
-def _touch_columns(rows: Sequence[TouchRow], units: dict[str, int]) -> Touches:
-    channels = sorted({row.channel for row in rows})
+def _touch_columns(
+    rows: Sequence[TouchRow], units: dict[str, int], query: EventQuery, matches: Integers | None
+) -> Touches:
+    channels, codes = _coded([row.credited for row in rows])
+    facets = None
+    if query.faceted:
+        through, did = [row.channel for row in rows], [row.interaction or "" for row in rows]
+        facets = Facets(*_coded(through), *_coded(did))
     return Touches(
-        channels=tuple(channels),
+        channels=channels,
         units=np.array([units[row.unit_id] for row in rows], dtype=np.int64),
         times=np.array([row.time_us for row in rows], dtype=np.int64),
-        codes=np.array([channels.index(row.channel) for row in rows], dtype=np.int32),
+        codes=codes,
         costs=np.array(
             [np.nan if row.cost is None else row.cost for row in rows], dtype=np.float64
         ),
+        facets=facets,
+        matches=matches,
     )
+
+
+def _coded(names: Sequence[str]) -> tuple[tuple[str, ...], Codes]:
+    distinct = sorted(set(names))
+    return tuple(distinct), np.array([distinct.index(name) for name in names], dtype=np.int32)
+
+
+def _event(row: TouchRow | ConversionRow) -> Event:
+    """The row as filters see it."""
+    return {each.name: getattr(row, each.name) for each in fields(row)}
+
+
+def _fulfils(row: TouchRow | ConversionRow, condition: Filter | None) -> bool:
+    return condition is None or fulfils(_event(row), condition)
+
+
+def _named(row: TouchRow, query: EventQuery) -> TouchRow:
+    """The touch with the channel that the grouping gives, and what is credited."""
+    row = replace(row, channel=channel_of(_event(row), query.grouping)[0])
+    match query.credited:
+        case TouchField.SOURCE_MEDIUM:
+            found: Json = f"{row.campaign_source or NOT_SET} / {row.medium or NOT_SET}"
+        case TouchField():
+            found = getattr(row, query.credited.value)
+        case _:
+            found = row.properties.get(query.credited.key)
+    return replace(row, credited=found if isinstance(found, str) and found else NOT_SET)
+
+
+def _matches(
+    touches: Sequence[TouchRow], conversions: Sequence[ConversionRow], query: EventQuery
+) -> tuple[Integers, Integers] | None:
+    if not query.associations:
+        return None
+    pairs = query.associations
+    of_touches = [_said(row, [pair.touch_property for pair in pairs]) for row in touches]
+    of_bought = [_said(row, [pair.conversion_property for pair in pairs]) for row in conversions]
+    known = sorted({said for said in (*of_touches, *of_bought) if said is not None})
+    one, other = (
+        np.array([NO_MATCH if said is None else known.index(said) for said in every], np.int64)
+        for every in (of_touches, of_bought)
+    )
+    return one, other
+
+
+def _said(row: TouchRow | ConversionRow, keys: Sequence[str]) -> str | None:
+    """The properties as one text; None when one is missing."""
+    values = [row.properties.get(key) for key in keys]
+    return None if None in values else json.dumps(values)
 
 
 def _currencies(

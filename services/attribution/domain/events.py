@@ -14,14 +14,33 @@ from services.attribution.domain.arrays import (
 )
 from shared.errors import invalid
 
+NO_MATCH = -1
+"""The code of what agrees with nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """What else is known of touches, a row each, where a definition of journeys asks for it.
+
+    `channels` are the channels that touches came through, whatever is credited, and
+    `interactions` what the unit did; the codes point into them. An interaction that was not sent
+    is the empty name.
+    """
+
+    channels: tuple[str, ...]
+    channel_codes: Codes
+    interactions: tuple[str, ...]
+    interaction_codes: Codes
+
 
 @dataclass(frozen=True, slots=True)
 class Touches:
     """Touchpoints in rows, sorted by unit, then time, then event id.
 
-    `channels` are the channel names in ascending order and `codes` point into them. `costs` are
-    in the currency of the project; NaN is a cost that is not known. Times are microseconds since
-    1970-01-01 UTC.
+    `channels` are the names of what is credited, in ascending order, and `codes` point into them.
+    `costs` are in the currency of the project; NaN is a cost that is not known. Times are
+    microseconds since 1970-01-01 UTC. `matches` are what touches have to have in common with their
+    conversion, as codes, where associations are asked for.
     """
 
     channels: tuple[str, ...]
@@ -29,6 +48,8 @@ class Touches:
     times: Integers
     codes: Codes
     costs: Floats
+    facets: Facets | None = None
+    matches: Integers | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", frozen_integers(self.units))
@@ -55,12 +76,14 @@ class Touches:
 class Conversions:
     """Conversions in rows, sorted by unit, then time, then event id.
 
-    A conversion without a value holds 0. Times are microseconds since 1970-01-01 UTC.
+    A conversion without a value holds 0. Times are microseconds since 1970-01-01 UTC. `matches`
+    are as those of touches.
     """
 
     units: Integers
     times: Integers
     values: Floats
+    matches: Integers | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", frozen_integers(self.units))

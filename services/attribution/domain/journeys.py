@@ -12,6 +12,8 @@ The rules, in one place:
 * Conversions before `start_us` are context: they explain touches (and split journeys) but are
   not reported themselves.
 * A journey keeps its most recent `max_touches` touches; how many journeys lost some is counted.
+* `Visibility` may narrow down which touches count; see there. A touch that no conversion sees then
+  ends its run without conversion after its own reach.
 """
 
 import enum
@@ -29,6 +31,13 @@ from services.attribution.domain.arrays import (
     frozen_integers,
 )
 from services.attribution.domain.events import Conversions, Touches
+from services.attribution.domain.visibility import (
+    Direct,
+    Seen,
+    Visibility,
+    narrowed,
+    without_skipped,
+)
 from services.attribution.domain.windows import covered, expand, first_at_or_after
 from shared.errors import invalid
 
@@ -54,7 +63,10 @@ class Repeats(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class JourneyRules:
-    """How journeys are cut; `lookback_us` and `start_us` are in microseconds."""
+    """How journeys are cut; `lookback_us` and `start_us` are in microseconds.
+
+    `lookback_us` is the longest: where touches have reaches of their own, none is longer.
+    """
 
     lookback_us: int = 30 * DAY_US
     repeats: Repeats = Repeats.ALL
@@ -151,34 +163,41 @@ class _Windows:
     unit_end: Integers
 
 
-def build_journeys(touches: Touches, conversions: Conversions, rules: JourneyRules) -> Journeys:
+def build_journeys(
+    touches: Touches,
+    conversions: Conversions,
+    rules: JourneyRules,
+    visibility: Visibility | None = None,
+) -> Journeys:
     """Cut journeys out of sorted touches and conversions in O(T + C log T) time.
 
     The rules are those of the module. The answer depends on the events alone, and journeys built
     from disjoint sets of units are together the journeys of all of them.
     """
+    visibility = visibility or Visibility()
     windows = _windows(touches, conversions, rules)
     counted = conversions.times >= rules.start_us
     reported = counted & _kept(conversions, counted, rules)
-    explained = covered(len(touches), windows.begin, windows.end)
+    seen, explained = _seen(touches, conversions, windows, visibility)
     if rules.repeats is Repeats.FIRST:
         gone = covered(len(touches), windows.end[reported], windows.unit_end[reported])
         explained = explained | gone
-    seen = reported & (windows.end > windows.begin)
-    direct = np.flatnonzero(reported & ~seen)
-    rows = np.flatnonzero(seen)
-    null_begin, null_end = _runs_without_conversion(touches, ~explained, rules)
-    begin = np.concatenate([windows.begin[rows], null_begin])
-    end = np.concatenate([windows.end[rows], null_end])
-    shortened = np.maximum(begin, end - rules.max_touches)
-    touch_rows, offsets = expand(shortened, end)
+    sees = seen.lengths > 0
+    direct, rows = np.flatnonzero(reported & ~sees), np.flatnonzero(reported & sees)
+    null = _without_conversion(touches, explained, rules, visibility)
+    led = seen.of(rows)
+    whole = Seen(
+        np.concatenate([led.rows, null.rows]),
+        np.concatenate([led.offsets, led.offsets[-1] + null.offsets[1:]]),
+    )
+    kept = whole.newest(rules.max_touches)
     return Journeys(
         channels=touches.channels,
-        offsets=offsets,
-        codes=touches.codes[touch_rows],
-        times=touches.times[touch_rows],
-        touch_rows=touch_rows,
-        units=touches.units[end - 1],
+        offsets=kept.offsets,
+        codes=touches.codes[kept.rows],
+        times=touches.times[kept.rows],
+        touch_rows=kept.rows,
+        units=touches.units[kept.rows[kept.offsets[1:] - 1]],
         converting=len(rows),
         conversion_rows=rows,
         conversion_times=conversions.times[rows],
@@ -186,8 +205,21 @@ def build_journeys(touches: Touches, conversions: Conversions, rules: JourneyRul
         direct_rows=direct,
         direct_values=conversions.values[direct],
         repeats_left_out=int((counted & ~reported).sum()),
-        truncated=int((shortened > begin).sum()),
+        truncated=int((whole.lengths > rules.max_touches).sum()),
     )
+
+
+def _seen(
+    touches: Touches, conversions: Conversions, windows: _Windows, visibility: Visibility
+) -> tuple[Seen, Flags]:
+    """What counts for each conversion, and which touches are explained by one."""
+    within = Seen(*expand(windows.begin, windows.end))
+    if visibility.plain and touches.matches is None:
+        return within, covered(len(touches), windows.begin, windows.end)
+    counts, explained = narrowed(within, touches, conversions, visibility)
+    flags = np.zeros(len(touches), dtype=np.bool_)
+    flags[explained.rows] = True
+    return counts, flags
 
 
 def _windows(touches: Touches, conversions: Conversions, rules: JourneyRules) -> _Windows:
@@ -221,19 +253,24 @@ def _kept(conversions: Conversions, counted: Flags, rules: JourneyRules) -> Flag
     return kept
 
 
-def _runs_without_conversion(
-    touches: Touches, unexplained: Flags, rules: JourneyRules
-) -> tuple[Integers, Integers]:
-    rows = np.flatnonzero(unexplained)
+def _without_conversion(
+    touches: Touches, explained: Flags, rules: JourneyRules, visibility: Visibility
+) -> Seen:
+    """The journeys of the report that led to no conversion."""
+    ignored = None
+    if visibility.handling is Direct.DROP:
+        ignored = visibility.direct
+    rows = np.flatnonzero(~explained if ignored is None else ~explained & ~ignored)
     if not len(rows):
-        return rows, rows
+        return Seen(rows, np.zeros(1, dtype=np.int64))
+    positions = rows if ignored is None else np.cumsum(~ignored)[rows]
+    reach = rules.lookback_us if visibility.reaches is None else visibility.reaches[rows[:-1]]
     interrupted = (
-        (np.diff(rows) > 1)
+        (np.diff(positions) > 1)
         | (np.diff(touches.units[rows]) != 0)
-        | (np.diff(touches.times[rows]) > rules.lookback_us)
+        | (np.diff(touches.times[rows]) > reach)
     )
-    cuts = np.flatnonzero(interrupted)
-    begin = rows[np.concatenate([[0], cuts + 1])]
-    end = rows[np.append(cuts, len(rows) - 1)] + 1
-    in_report = touches.times[end - 1] >= rules.start_us
-    return begin[in_report], end[in_report]
+    offsets = np.concatenate([[0], np.flatnonzero(interrupted) + 1, [len(rows)]])
+    in_report = touches.times[rows[offsets[1:] - 1]] >= rules.start_us
+    runs = Seen(rows, offsets).of(np.flatnonzero(in_report))
+    return without_skipped(runs, visibility)

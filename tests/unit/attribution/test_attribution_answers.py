@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from services.attribution.adapters.memory import ConversionRow, MemoryJourneyLog, TouchRow
+from services.attribution.application.definition import JourneyDefinition
 from services.attribution.application.get_attribution import GetAttribution, get_attribution
-from services.attribution.application.questions import JourneyDefinition, Question
+from services.attribution.application.questions import Question
 from services.attribution.application.stream_credits import (
     CreditPage,
     StreamCredits,
