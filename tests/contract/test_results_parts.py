@@ -1,5 +1,6 @@
 """Slices, funnels and quantiles over the contract, against plain Python on the same events."""
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from touchstone.results.v1 import analysis_plan_pb2, metric_pb2, results_pb2
+from touchstone.results.v1 import (
+    analysis_plan_pb2,
+    metric_pb2,
+    results_pb2,
+    results_service_pb2,
+)
 
-from tests.contract.results_world import World, open_world
+from tests.contract.results_world import EXPERIMENT, START, World, open_world
 
+DAY = dt.timedelta(days=1)
 FIXED = analysis_plan_pb2.ANALYSIS_METHOD_FIXED
 
 
@@ -127,3 +134,48 @@ async def test_a_quantile_is_that_of_the_values(world: World) -> None:
         assert arm.sum.not_estimable == results_pb2.NOT_ESTIMABLE_NOT_APPLICABLE
     green = next(one for one in metric.comparisons if one.variant == "green")
     assert green.readings[0].p_value.value < 0.05
+
+
+async def test_spans_of_days_count_units_for_which_they_are_over(world: World) -> None:
+    tables: dict[str, list[dict[str, Any]]] = {"exposures": [], "conversions": []}
+    counted: dict[tuple[str, int], list[int]] = {}
+    for variant in ("control", "green", "blue"):
+        for number in range(40):
+            unit = {"unit_id": f"{variant}-{number}"}
+            first = START + number * DAY / 4
+            tables["exposures"].append(exposed(f"{variant}-{number}", variant, event_time=first))
+            for day in (0.5, 2.5, 6.5):
+                if (number + int(day)) % (2 if variant == "green" else 4) == 0:
+                    row = unit | {"event_name": "visit", "event_time": first + day * DAY}
+                    tables["conversions"].append(row)
+    # The log goes on until all units are 12 days old at least, but the last ones not 22.
+    now = START + 22 * DAY
+    tables["conversions"].append({"unit_id": "x", "event_name": "end", "receive_time": now})
+    for variant in ("control", "green", "blue"):
+        every = 2 if variant == "green" else 4
+        old = [n for n in range(40) if START + n * DAY / 4 + 20 * DAY <= now]
+        counted[variant, 20] = [int(any((n + d) % every == 0 for d in (2, 6))) for n in old]
+        counted[variant, 1] = [int(n % every == 0) for n in range(40)]
+    world.write(tables)
+    await world.owner.define(
+        "visits",
+        metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit"),
+    )
+    spans = [
+        results_service_pb2.ExposureWindow(first_day=1, last_day=1),
+        results_service_pb2.ExposureWindow(first_day=2, last_day=20),
+    ]
+    (metric,) = (await world.viewer.results(exposure_windows=spans)).metrics
+    assert [(one.first_day, one.last_day) for one in metric.windows] == [(1, 1), (2, 20)]
+    for one in metric.windows:
+        for arm in one.arms:
+            rows = counted[arm.variant, one.last_day]
+            assert arm.units == len(rows)
+            assert arm.mean.value == pytest.approx(np.mean(rows))
+        assert [c.variant for c in one.comparisons] == ["green", "blue"]
+    wrong = await world.viewer.refused(
+        "GetResults",
+        experiment=EXPERIMENT,
+        exposure_windows=[results_service_pb2.ExposureWindow(first_day=3, last_day=2)],
+    )
+    assert wrong.violations[0].field == "exposure_windows.last_day"

@@ -75,6 +75,7 @@ VALUES: dict[str, Any] = {
     "std_dev": 0.1,
     "layer": "{p}/layers/lay",
     "kind": 1,
+    "format": 1,
     "paths": ["display_name"],
     "reason": "geheim",
 }

@@ -7,14 +7,14 @@ from touchstone_statistics.bayes import LiftPrior
 
 from services.results.application.find_metric import get_metric
 from services.results.application.observing import observe
-from services.results.application.reporting import Inputs, Terms, report
+from services.results.application.reporting import Inputs, InSpanOf, Terms, report
 from services.results.domain.analysis_plan import AnalysisMethod, StoredPlan
 from services.results.domain.look import Cut, Look, LookKey
 from services.results.domain.metric import Metric
 from services.results.domain.observation import ExperimentPlan, Observation, Question
 from services.results.domain.reading.beliefs import Prior
 from services.results.domain.reading.looking import Place
-from services.results.domain.reading.report import Asked, ExperimentReport, measure_of
+from services.results.domain.reading.report import Asked, ExperimentReport, Span, measure_of
 from services.results.ports import (
     ExperimentSource,
     MetricReader,
@@ -48,6 +48,8 @@ class GetResults:
     as_of: str = ""
     dimensions: tuple[str, ...] = ()
     """None: those of the analysis plan."""
+    spans: tuple[Span, ...] = ()
+    """Spans of days since the first exposure in which metrics are also shown."""
     stitching: Stitching = Stitching.RETROACTIVE
     keep_looks: bool = True
     """Whether looks that are due are taken."""
@@ -86,8 +88,21 @@ def prepare(command: GetResults, sources: Sources) -> Prepared:
     question, stored, asked = asked_about(command, sources)
     with sources.plans.read() as store:
         kept = store.looks(command.project, command.experiment_id)
-    observed = observe(question, sources.moments)
-    return Prepared(Inputs(question.plan, stored, asked, observed, kept))
+    places = [
+        (index, span, measure)
+        for index, whole in enumerate(question.measures)
+        for span in command.spans
+        if (measure := span.of(whole)) is not None
+    ]
+    more = tuple(measure for _, _, measure in places)
+    observed = observe(replace(question, measures=(*question.measures, *more)), sources.moments)
+    own = len(question.measures)
+    spans = tuple(
+        InSpanOf(index, span, measure, seen)
+        for (index, span, measure), seen in zip(places, observed.of[own:], strict=True)
+    )
+    observed = replace(observed, of=observed.of[:own])
+    return Prepared(Inputs(question.plan, stored, asked, observed, kept, spans))
 
 
 def asked_about(

@@ -10,24 +10,39 @@ from touchstone_statistics.health import sample_ratio
 from services.results.application.observing import Observed
 from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan, StoredPlan
 from services.results.domain.look import Look, LookKey
-from services.results.domain.observation import ExperimentPlan
+from services.results.domain.measure import Measure
+from services.results.domain.observation import ExperimentPlan, Observation
 from services.results.domain.reading.beliefs import Believing, Prior
 from services.results.domain.reading.deciding import Standing, decisions
 from services.results.domain.reading.families import correct
 from services.results.domain.reading.looking import Looking, Place
+from services.results.domain.reading.measured import measured, plain_contrast
 from services.results.domain.reading.report import (
     Asked,
     ExperimentReport,
     Failure,
     How,
+    InSpan,
     MetricReport,
     Settled,
+    Span,
 )
 from services.results.domain.reading.rules import Rule
 from services.results.domain.reading.single import report_metric
+from services.results.domain.reading.single_look import at_any_look
 from shared.errors import DomainError
 
 _LOG = logging.getLogger("touchstone.results")
+
+
+@dataclass(frozen=True, slots=True)
+class InSpanOf:
+    """Metric number `index` in a span of days: its measure and what was seen of it."""
+
+    index: int
+    span: Span
+    measure: Measure
+    seen: tuple[Observation, int] | Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,7 @@ class Inputs:
     asked: tuple[Asked, ...]
     observed: Observed
     kept: Mapping[LookKey, Sequence[Look]]
+    spans: tuple[InSpanOf, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +91,7 @@ def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, 
             sample_ratio=check,
             decisions=decisions(plan, analysis, metrics, standing),
             prior=terms.prior,
+            spans=tuple(_spans(inputs, terms, index) for index in range(len(inputs.asked))),
         )
     read = [one for one in found if isinstance(one, MetricReport)]
     return whole, tuple(look for one in read for look in one.looked.new)
@@ -94,6 +111,20 @@ def _one(inputs: Inputs, terms: Terms, index: int) -> MetricReport | Failure:
         _LOG.exception("the metric could not be read", extra={"metric": asked.metric.metric_id})
         message = "the metric could not be read; the log of the service says why"
         return Failure("INTERNAL", "INTERNAL", message)
+
+
+def _spans(inputs: Inputs, terms: Terms, index: int) -> tuple[InSpan, ...]:
+    how = _how(inputs, terms, inputs.asked[index])
+    found = []
+    for one in (span for span in inputs.spans if span.index == index):
+        if isinstance(one.seen, Failure):
+            found.append(InSpan(one.span, one.seen))
+            continue
+        observation, place = one.seen
+        arms = measured(one.measure, place, observation).arms[0]
+        beside = at_any_look(how, plain_contrast(arms, inputs.plan))
+        found.append(InSpan(one.span, (arms, beside)))
+    return tuple(found)
 
 
 def _how(inputs: Inputs, terms: Terms, asked: Asked) -> How:

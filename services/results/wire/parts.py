@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from touchstone.results.v1 import results_pb2 as pb
 
 from services.results.domain.reading.funnel import taken
-from services.results.domain.reading.report import Beside, ExperimentReport, Settled
+from services.results.domain.reading.report import Beside, ExperimentReport, Failure, Settled
 from services.results.domain.reading.single_look import without_looks
 from services.results.wire.comparisons import READING_METHODS, encode_beside
 from services.results.wire.numbers import (
@@ -126,3 +126,24 @@ def _step(report: ExperimentReport, beside: Beside, index: int, level: float) ->
         shrunken_difference=missing,
         shrunken_interval=pb.Interval(not_estimable=missing.not_estimable, level=level),
     )
+
+
+def encode_spans(report: ExperimentReport, index: int) -> Iterator[pb.WindowResults]:
+    """The spans of days that were asked for of metric number `index`."""
+    for one in report.spans[index] if report.spans else ():
+        message = pb.WindowResults(first_day=one.span.first_day, last_day=one.span.last_day)
+        if isinstance(one.found, Failure):
+            message.error.code, message.error.reason = one.found.code, one.found.reason
+            message.error.message = one.found.message
+            yield message
+            continue
+        arms, beside = one.found
+        for place, arm in enumerate(report.plan.arms):
+            mean = encode_number(arms.value, arms.gap, place)
+            message.arms.add(variant=arm.variant, units=int(arms.units[place]), mean=mean)
+        for place, arm_index in enumerate(report.plan.treatments):
+            message.comparisons.add(
+                variant=report.plan.arms[arm_index].variant,
+                reading=encode_beside(beside, place, 1.0 - report.alpha),
+            )
+        yield message

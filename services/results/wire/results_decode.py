@@ -4,6 +4,7 @@ from touchstone.results.v1 import results_service_pb2
 
 from services.results.application.get_results import GetResults
 from services.results.domain.analysis_plan import SMALLEST_ALPHA
+from services.results.domain.reading.report import Span
 from services.results.wire.analysis_plans import METHODS
 from shared import errors
 from shared.identity.wire import stitching_of
@@ -20,6 +21,7 @@ def decode_get_results(request: results_service_pb2.GetResultsRequest, project: 
         others=tuple(METHODS[method] for method in request.methods),
         as_of=request.as_of,
         dimensions=tuple(request.dimensions),
+        spans=tuple(_span(window) for window in request.exposure_windows),
         stitching=stitching_of(request.stitching),
     )
 
@@ -55,6 +57,13 @@ def decode_watch_results(
     if request.results.as_of:
         raise errors.invalid("results.as_of", request.results.as_of, "empty: the past stays")
     return decode_get_results(request.results, project)
+
+
+def _span(window: results_service_pb2.ExposureWindow) -> Span:
+    if window.last_day < window.first_day:
+        allowed = f"at least the first day, {window.first_day}"
+        raise errors.invalid("exposure_windows.last_day", window.last_day, allowed)
+    return Span(window.first_day, window.last_day)
 
 
 def _alpha(asked: float) -> float | None:

@@ -12,12 +12,17 @@ from touchstone_statistics.peeking import Rule as PeekingRule
 from services.results.application.watch_results import Told
 from services.results.domain.analysis_plan import AnalysisMethod
 from services.results.domain.reading.provenance import inputs_digest, question_digest
-from services.results.domain.reading.report import Asked, ExperimentReport, Failure, Settled
+from services.results.domain.reading.report import ExperimentReport, Failure, Settled
 from services.results.wire.analysis_plans import METHODS
 from services.results.wire.comparisons import encode_comparison
 from services.results.wire.metric_names import KIND_OF, ROLES
 from services.results.wire.numbers import encode_number, encode_scalar
-from services.results.wire.parts import encode_heterogeneity, encode_slices, encode_steps
+from services.results.wire.parts import (
+    encode_heterogeneity,
+    encode_slices,
+    encode_spans,
+    encode_steps,
+)
 from shared.identity.wire import STITCHING_OF
 from shared.resource_names import resource_name
 
@@ -81,7 +86,7 @@ def encode_results(report: ExperimentReport, project: str, engine_version: str) 
             )
             for arm, units in zip(plan.arms, seen.units, strict=True)
         ],
-        metrics=[_metric_results(report, asked, found) for asked, found in report.metrics],
+        metrics=[_metric_results(report, index) for index in range(len(report.metrics))],
         sample_ratio=_sample_ratio(report),
         multiply_exposed_units=seen.multiply_exposed_units,
         unknown_variant_exposures=seen.unknown_variant_exposures,
@@ -136,9 +141,8 @@ def _sample_ratio(report: ExperimentReport) -> pb.SampleRatioCheck:
     )
 
 
-def _metric_results(
-    report: ExperimentReport, asked: Asked, found: Settled | Failure
-) -> pb.MetricResults:
+def _metric_results(report: ExperimentReport, index: int) -> pb.MetricResults:
+    asked, found = report.metrics[index]
     metric = asked.metric
     message = pb.MetricResults(
         metric=resource_name(metric.project, "metrics", metric.metric_id),
@@ -146,6 +150,7 @@ def _metric_results(
         kind=KIND_OF[metric.definition.kind],
         role=ROLE_OF[asked.role],
         margin=asked.margin,
+        windows=encode_spans(report, index),
     )
     if isinstance(found, Failure):
         message.error.code, message.error.reason = found.code, found.reason
@@ -153,7 +158,7 @@ def _metric_results(
         return message
     message.arms.extend(_arm(report, found, arm) for arm in range(len(report.plan.arms)))
     treatments = range(len(report.plan.treatments))
-    message.comparisons.extend(encode_comparison(report, found, index) for index in treatments)
+    message.comparisons.extend(encode_comparison(report, found, place) for place in treatments)
     message.incomplete_units.extend(found.report.incomplete)
     message.slices.extend(encode_slices(report, found))
     message.heterogeneity.extend(encode_heterogeneity(report, found))

@@ -1,5 +1,6 @@
 """What a report holds: every metric by itself, then families and decisions over all."""
 
+import datetime as dt
 from dataclasses import dataclass, replace
 
 from touchstone_statistics.contrast import Contrast
@@ -9,7 +10,7 @@ from touchstone_statistics.health import SampleRatio
 from touchstone_statistics.inference import Reading
 
 from services.results.domain.analysis_plan import AnalysisMethod, StoredPlan
-from services.results.domain.measure import Measure
+from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.metric import Direction, Metric, MetricRole
 from services.results.domain.observation import ExperimentPlan, Observation, Slice
 from services.results.domain.reading.beliefs import Beliefs, Believing, Prior
@@ -27,6 +28,29 @@ class Failure:
     code: str
     reason: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Days since the first exposure, both included; day 1 is the 24 hours from it on."""
+
+    first_day: int
+    last_day: int
+
+    def of(self, measure: Measure) -> Measure | None:
+        """The measure in these days alone, of units for which they are over; None for a kind that
+        is not a share, a mean or a ratio. Covariates are left out: the span is compared as it is.
+        """
+        if measure.kind not in (MetricKind.PROPORTION, MetricKind.MEAN, MetricKind.RATIO):
+            return None
+        return replace(
+            measure,
+            delay=dt.timedelta(days=self.first_day - 1),
+            window=dt.timedelta(days=self.last_day),
+            complete_only=True,
+            lookback=None,
+            covariates=(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +118,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class InSpan:
+    """One metric in a span of days: its arms, one axis, and their comparison; or why not."""
+
+    span: Span
+    found: "tuple[Estimate, Beside] | Failure"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MetricReport:
     """One metric over all arms. Arrays of comparisons have one axis of treatments.
 
@@ -136,6 +168,7 @@ class ExperimentReport:
     """What an experiment shows: a function of plans, observation, metrics and looks only.
 
     `metrics` follows the order in which they were asked for; one that failed has a Failure.
+    `spans` has what each metric did in spans of days, in the same order.
     """
 
     plan: ExperimentPlan
@@ -146,3 +179,4 @@ class ExperimentReport:
     sample_ratio: SampleRatio
     decisions: tuple[Decision, ...]
     prior: Prior
+    spans: tuple[tuple[InSpan, ...], ...] = ()
