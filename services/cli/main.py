@@ -32,6 +32,7 @@ from services.cli.commands import (
     planning,
     rejected,
     results,
+    results_export,
     retention,
     suite,
     tutorial,
@@ -98,6 +99,7 @@ app.add_typer(audience.app, name="audience")
 app.add_typer(check.app, name="check")
 app.add_typer(flags.app, name="flags")
 app.add_typer(metric.app, name="metric")
+results.app.command()(results_export.export)
 app.add_typer(results.app, name="results")
 app.add_typer(attribution.app, name="attribution")
 app.add_typer(identity.app, name="identity")

@@ -28,6 +28,7 @@ from touchstone.events.v1 import identity_service_pb2_grpc as identity_grpc
 from touchstone.events.v1 import rejected_events_service_pb2_grpc as rejected_grpc
 from touchstone.events.v1 import retention_service_pb2_grpc as retention_grpc
 from touchstone.events.v1.events_service_pb2 import LogEventsResponse
+from touchstone.results.v1 import export_service_pb2_grpc as export_grpc
 from touchstone.results.v1 import metric_service_pb2_grpc as metric_grpc
 from touchstone.results.v1 import planning_service_pb2_grpc as planning_grpc
 from touchstone.results.v1 import results_service_pb2_grpc as results_grpc
@@ -228,6 +229,11 @@ class Session:
     def results(self) -> results_grpc.ResultsServiceStub:
         """Results."""
         return self._stub("results", results_grpc.ResultsServiceStub)
+
+    @property
+    def exports(self) -> export_grpc.ExportServiceStub:
+        """Results as files."""
+        return self._stub("results", export_grpc.ExportServiceStub)
 
     @property
     def attribution(self) -> attribution_grpc.AttributionServiceStub:

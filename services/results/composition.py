@@ -100,7 +100,7 @@ def compose(settings: Settings) -> Application:
             ),
             _serving(
                 export_service_pb2,
-                ExportServicer(sources, analyses),
+                ExportServicer(sources, analyses, settings.results_max_wait_s),
                 export_service_pb2_grpc.add_ExportServiceServicer_to_server,
             ),
             _serving(

@@ -129,7 +129,10 @@ class Client:
             if hasattr(stub, method):
                 request = getattr(module, f"{method}Request")(**fields)
                 metadata = (("authorization", self.authorization),)
-                return await getattr(stub, method)(request, metadata=metadata, timeout=20)
+                reply = getattr(stub, method)(request, metadata=metadata, timeout=20)
+                if isinstance(reply, grpc.aio.UnaryStreamCall):
+                    return [part async for part in reply]
+                return await reply
         raise LookupError(method)
 
     def watch(self, **fields: Any) -> Any:

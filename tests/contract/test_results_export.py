@@ -34,9 +34,18 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def export(world: World, form: pb.ExportFormat.ValueType) -> pb.ExportResultsResponse:
     asked = results_service_pb2.GetResultsRequest(experiment=EXPERIMENT)
-    reply = await world.viewer.call("ExportResults", results=asked, format=form)
-    found: pb.ExportResultsResponse = reply
-    return found
+    parts = await world.viewer.call("ExportResults", results=asked, format=form)
+    return whole(parts)
+
+
+def whole(parts: list[pb.ExportResultsResponse]) -> pb.ExportResultsResponse:
+    """The first part with the content of all."""
+    content = b"".join(part.content for part in parts)
+    first = pb.ExportResultsResponse()
+    first.CopyFrom(parts[0])
+    first.content = content
+    assert first.size_bytes == len(content)
+    return first
 
 
 async def shop(world: World) -> None:
