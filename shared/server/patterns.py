@@ -26,6 +26,17 @@ IN_WORDS: Mapping[str, Words] = MappingProxyType(
         r"^[a-z][a-z0-9_]{0,31}$": Words(_TYPE, "customer"),
         r"^([a-z][a-z0-9_]{0,31})?$": Words(_TYPE + _EMPTY, "customer"),
         r"^[a-z][a-z0-9_.-]{0,62}$": Words(_LOWER.format(62, ", _, . and -"), "order.paid"),
+        r"^([a-z][a-z0-9_.-]{0,62})?$": Words(
+            _LOWER.format(62, ", _, . and -") + _EMPTY, "order.paid"
+        ),
+        r"^(value|currency|source|channel|campaign_source|medium|campaign|content|term|interaction"
+        r"|cost|properties\.[^\x00-\x1f\x7f]{1,128})$": Words(
+            "the name of a column that a filter may read, or properties. and the key of a property",
+            "properties.plan",
+        ),
+        r"^(properties\.[A-Za-z_][A-Za-z0-9_.-]{0,63}|source|evaluator)$": Words(
+            f"source, evaluator or properties. and {_ATTRIBUTE}", "properties.platform"
+        ),
         r"^[a-z][a-z0-9_-]{0,62}$": Words(_LOWER.format(62, ", _ and -"), "order-value"),
         r"^[a-z][a-z0-9-]{0,62}$": Words(_ID, "checkout-button"),
         r"^([a-z0-9][a-z0-9-]{0,62})?$": Words(
