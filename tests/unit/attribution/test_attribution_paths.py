@@ -1,0 +1,250 @@
+"""Paths: tables, transforms, lengths, delays, steps, funnels, and what is held back."""
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.attribution.domain.events import Conversions
+from services.attribution.domain.journeys import DAY_US, JourneyRules, Journeys, build_journeys
+from services.attribution.domain.paths.funnel import FunnelStep, funnel
+from services.attribution.domain.paths.lengths import channel_lengths, time_lags, touch_lengths
+from services.attribution.domain.paths.steps import count_steps
+from services.attribution.domain.paths.suppression import count_units
+from services.attribution.domain.paths.table import PathOrder, PathTotals, tabulate_paths, top_paths
+from services.attribution.domain.paths.transforms import PathTransform, transform_paths
+from shared.errors import DomainError
+from tests.unit.attribution.journey_cases import (
+    PATHS,
+    Paths,
+    conversions_of,
+    journeys_of_paths,
+    touches_of,
+)
+
+SMALL: Paths = [("A>B", 2.0), ("A>B", 3.0), ("A>B", None), ("B", 9.0), ("A>A>C", None)]
+
+
+def spelled(journeys: Journeys) -> list[str]:
+    names = [journeys.channels[code] for code in journeys.codes.tolist()]
+    bounds = journeys.offsets.tolist()
+    return [">".join(names[a:b]) for a, b in pairwise(bounds)]
+
+
+def test_top_paths_by_hand() -> None:
+    found = top_paths(journeys_of_paths(SMALL), 2, PathOrder.CONVERSIONS)
+
+    assert [(row.path, row.totals) for row in found.top] == [
+        (("A", "B"), PathTotals(1, 3, 3, 2, 5.0, 1)),
+        (("B",), PathTotals(1, 1, 1, 1, 9.0, 0)),
+    ]
+    assert found.others == PathTotals(1, 1, 1, 0, 0.0, 1)
+    assert found.suppressed is None
+    by_value = top_paths(journeys_of_paths(SMALL), 1, PathOrder.VALUE)
+    assert by_value.top[0].path == ("B",)
+
+
+@given(PATHS)
+def test_the_table_counts_every_journey_once(paths: Paths) -> None:
+    table = tabulate_paths(journeys_of_paths(paths))
+    expected = Counter(path for path, _ in paths)
+    converted = Counter(path for path, value in paths if value is not None)
+
+    found = {">".join(table.names(row)): row for row in range(len(table.paths))}
+    assert {path: table.journeys[row] for path, row in found.items()} == expected
+    assert all(table.conversions[row] == converted[path] for path, row in found.items())
+    assert list(found) == sorted(found, key=lambda path: path.split(">"))
+
+
+def test_paths_with_few_units_are_summed_in_one_row() -> None:
+    paths: Paths = [*[("A", 1.0)] * 5, *[("B", None)] * 4, ("C", 7.0), ("D", None)]
+    found = top_paths(journeys_of_paths(paths), 10, PathOrder.JOURNEYS, min_units=2)
+
+    assert [row.path for row in found.top] == [("A",), ("B",)]
+    assert found.suppressed == PathTotals(2, 2, 2, 1, 7.0, 1)
+
+
+def test_one_suppressed_path_takes_the_smallest_reported_one_with_it() -> None:
+    # Alone, the figures of C would follow from the total by subtraction.
+    paths: Paths = [*[("A", 1.0)] * 5, *[("B", None)] * 4, ("C", 7.0)]
+    found = top_paths(journeys_of_paths(paths), 10, PathOrder.JOURNEYS, min_units=2)
+
+    assert [row.path for row in found.top] == [("A",)]
+    assert found.suppressed == PathTotals(2, 5, 5, 1, 7.0, 4)
+
+
+def test_nothing_is_said_where_even_the_sum_is_too_small() -> None:
+    found = top_paths(journeys_of_paths(SMALL), 10, PathOrder.JOURNEYS, min_units=50)
+
+    assert (found.top, found.others, found.suppressed, found.withheld_paths) == ((), None, None, 3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6)), max_size=40), st.integers(1, 5))
+def test_no_reported_cell_and_no_remainder_has_few_units(
+    rows: list[tuple[int, int]], min_units: int
+) -> None:
+    cells = np.array([row[0] for row in rows], dtype=np.int64)
+    units = np.array([row[1] for row in rows], dtype=np.int64)
+    found = count_units(cells, units, 6, min_units)
+    by_cell = {cell: {unit for c, unit in rows if c == cell} for cell in range(6)}
+
+    assert found.units.tolist() == [len(by_cell[cell]) for cell in range(6)]
+    assert all(found.units[found.reported] >= min_units)
+    rest = set().union(*(by_cell[cell] for cell in np.flatnonzero(found.suppressed).tolist()))
+    assert found.suppressed_units == len(rest)
+    assert found.withheld == (0 < len(rest) < min_units)
+    if found.withheld:
+        assert not found.reported.any()
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        (PathTransform.UNIQUE, ["A>A>B>A", "B>B"]),
+        (PathTransform.EXPOSURE, ["A>B>A", "B"]),
+        (PathTransform.FIRST, ["A>B", "B"]),
+        (PathTransform.FREQUENCY, ["A(3)>B(1)", "B(2)"]),
+    ],
+)
+def test_transforms(transform: PathTransform, expected: list[str]) -> None:
+    journeys = journeys_of_paths([("A>A>B>A", 1.0), ("B>B", None)])
+    found = transform_paths(journeys, transform)
+
+    assert spelled(found) == expected
+    assert list(found.channels) == sorted(found.channels)
+    assert found.values.tolist() == [1.0]
+
+
+@given(PATHS, st.sampled_from(PathTransform))
+def test_a_transform_keeps_journeys_and_is_stable(paths: Paths, transform: PathTransform) -> None:
+    journeys = journeys_of_paths(paths)
+    once = transform_paths(journeys, transform)
+
+    assert once.units.tolist() == journeys.units.tolist()
+    assert once.converting == journeys.converting
+    if transform is not PathTransform.FREQUENCY:
+        assert spelled(transform_paths(once, transform)) == spelled(once)
+
+
+def test_lengths() -> None:
+    journeys = journeys_of_paths(SMALL)
+    by_touches = touch_lengths(journeys, 2)
+    assert [(b.length, b.units, b.journeys, b.conversions) for b in by_touches.bins] == [
+        (1, 1, 1, 1),
+        (2, 4, 4, 2),
+    ]
+    by_channels = channel_lengths(journeys, 5, min_units=2)
+    assert by_channels.bins == ()
+    assert by_channels.suppressed is not None
+    assert by_channels.suppressed.journeys == 5
+
+
+def test_time_lags() -> None:
+    touches = touches_of([(1, 0, "A"), (1, 2 * DAY_US, "B"), (2, 0, "A"), (3, 0, "A")])
+    conversions: Conversions = conversions_of([(1, 5 * DAY_US, 1.0), (2, 1, 1.0)])
+    lags = time_lags(build_journeys(touches, conversions, JourneyRules()), (0.5, 1.0), max_days=4)
+
+    assert lags.from_first.quantiles_us == (1, 5 * DAY_US)
+    assert lags.from_last.quantiles_us == (1, 3 * DAY_US)
+    assert lags.from_first.days.tolist() == [1, 0, 0, 0, 1]
+    assert time_lags(journeys_of_paths([("A", None)])).from_last.quantiles_us is None
+
+
+def test_steps_with_and_without_self_loops() -> None:
+    journeys = journeys_of_paths([("A>A>B", 1.0), ("A", None)])
+
+    def counts(self_loops: bool) -> dict[tuple[str, str], tuple[int, float]]:
+        found = count_steps(journeys, self_loops=self_loops)
+        return {(s.source, s.target): (s.count, round(s.probability, 6)) for s in found.steps}
+
+    assert counts(True) == {
+        ("(start)", "A"): (2, 1.0),
+        ("A", "A"): (1, 0.333333),
+        ("A", "B"): (1, 0.333333),
+        ("A", "(null)"): (1, 0.333333),
+        ("B", "(conversion)"): (1, 1.0),
+    }
+    assert counts(False) == {
+        ("(start)", "A"): (2, 1.0),
+        ("A", "B"): (1, 0.5),
+        ("A", "(null)"): (1, 0.5),
+        ("B", "(conversion)"): (1, 1.0),
+    }
+
+
+def test_rare_steps_are_held_back() -> None:
+    found = count_steps(
+        journeys_of_paths([*[("A", 1.0)] * 5, ("B", 1.0), ("C", None)]),
+        self_loops=True,
+        min_units=2,
+    )
+
+    assert {(step.source, step.target) for step in found.steps} == {
+        ("(start)", "A"),
+        ("A", "(conversion)"),
+    }
+    assert (found.suppressed_steps, found.suppressed_count) == (4, 4)
+
+
+@given(PATHS)
+def test_the_steps_from_a_state_have_probabilities_that_sum_to_one(paths: Paths) -> None:
+    found = count_steps(journeys_of_paths(paths), self_loops=True)
+    sums: Counter[str] = Counter()
+    for step in found.steps:
+        sums[step.source] += step.probability  # type: ignore[assignment]
+
+    assert all(total == pytest.approx(1) for total in sums.values())
+    assert sum(step.count for step in found.steps if step.source == "(start)") == len(paths)
+
+
+def test_a_funnel_by_hand() -> None:
+    paths: Paths = [("A>C>B", 1.0), ("B>A", 2.0), ("C>B", None), ("A", None), ("B>C>B>A", 1.0)]
+    found = funnel(journeys_of_paths(paths), [["A", "C"], ["B"]])
+
+    # Entered by A: A>C>B and A, and B>A, whose B came too early; by C: C>B and B>C>B>A.
+    assert found.steps == (FunnelStep(5, 5, 3), FunnelStep(3, 3, 2))
+    assert {row.channel: row.steps for row in found.by_channel} == {
+        "A": (FunnelStep(3, 3, 2), FunnelStep(1, 1, 1)),
+        "C": (FunnelStep(2, 2, 1), FunnelStep(2, 2, 1)),
+    }
+    held = funnel(journeys_of_paths(paths), [["A", "C"], ["B"]], min_units=3)
+    assert held.by_channel == ()
+    assert held.suppressed == found.steps
+
+
+@given(PATHS, st.lists(st.sets(st.sampled_from("ABCDE"), min_size=1), min_size=1, max_size=4))
+def test_funnels_agree_with_a_walk_over_each_path(paths: Paths, steps: list[set[str]]) -> None:
+    expected = [0] * len(steps)
+    for path, _ in paths:
+        reached = 0
+        for touch in path.split(">"):
+            if reached < len(steps) and touch in steps[reached]:
+                expected[reached] += 1
+                reached += 1
+
+    found = funnel(journeys_of_paths(paths), [sorted(step) for step in steps])
+
+    assert [step.journeys for step in found.steps] == expected
+    by_channel = [0] * len(steps)
+    for row in found.by_channel:
+        by_channel = [a + b.journeys for a, b in zip(by_channel, row.steps, strict=True)]
+    assert by_channel == expected
+
+
+def test_limits_are_named() -> None:
+    journeys = journeys_of_paths(SMALL)
+    with pytest.raises(DomainError, match=r"paths\.limit"):
+        top_paths(journeys, -1, PathOrder.VALUE)
+    with pytest.raises(DomainError, match="min_units"):
+        top_paths(journeys, 1, PathOrder.VALUE, min_units=0)
+    with pytest.raises(DomainError, match=r"paths\.levels"):
+        time_lags(journeys, (1.5,))
+    with pytest.raises(DomainError, match=r"paths\.max_length"):
+        touch_lengths(journeys, 0)
+    with pytest.raises(DomainError, match=r"funnel\.steps"):
+        funnel(journeys, [])
+    with pytest.raises(DomainError, match=r"funnel\.steps\[2\]"):
+        funnel(journeys, [["A"], []])
