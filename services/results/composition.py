@@ -7,6 +7,8 @@ from typing import Any
 from touchstone.results.v1 import (
     analysis_plan_service_pb2,
     analysis_plan_service_pb2_grpc,
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
     export_service_pb2,
     export_service_pb2_grpc,
     metric_service_pb2,
@@ -24,6 +26,7 @@ from services.results.adapters.lake import LakeMoments
 from services.results.adapters.plans_sql import SqlPlanReader, SqlPlanWriter, migrate_plans
 from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
 from services.results.api.analysis_plans import AnalysisPlanServicer, Plans
+from services.results.api.evaluation import EvaluationServicer
 from services.results.api.exports import ExportServicer
 from services.results.api.metrics import MetricServicer
 from services.results.api.planning import PlanningServicer
@@ -97,6 +100,11 @@ def compose(settings: Settings) -> Application:
                 planning_service_pb2,
                 PlanningServicer(histories, analyses),
                 planning_service_pb2_grpc.add_PlanningServiceServicer_to_server,
+            ),
+            _serving(
+                evaluation_service_pb2,
+                EvaluationServicer(sources, analyses),
+                evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server,
             ),
             _serving(
                 export_service_pb2,

@@ -17,6 +17,8 @@ from touchstone.common.v1.unit_pb2 import UnitId
 from touchstone.results.v1 import (
     analysis_plan_service_pb2,
     analysis_plan_service_pb2_grpc,
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
     export_service_pb2,
     export_service_pb2_grpc,
     metric_service_pb2,
@@ -110,6 +112,7 @@ class Client:
         metric_service_pb2,
         results_service_pb2,
         analysis_plan_service_pb2,
+        evaluation_service_pb2,
         export_service_pb2,
         planning_service_pb2,
     )
@@ -119,6 +122,7 @@ class Client:
             metric_service_pb2_grpc.MetricServiceStub(channel),
             results_service_pb2_grpc.ResultsServiceStub(channel),
             analysis_plan_service_pb2_grpc.AnalysisPlanServiceStub(channel),
+            evaluation_service_pb2_grpc.EvaluationServiceStub(channel),
             export_service_pb2_grpc.ExportServiceStub(channel),
             planning_service_pb2_grpc.PlanningServiceStub(channel),
         )

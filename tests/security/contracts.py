@@ -108,6 +108,7 @@ NAMING_EXPERIMENTS = {
     "ListLooksRequest",
     "GetHealthRequest",
     "GetTimeSeriesRequest",
+    "EvaluateControlGroupRequest",
     "Prerequisite",
     "SetForcedVariantRequest",
     "ClearForcedVariantRequest",
@@ -275,6 +276,8 @@ def _value(field: FieldDescriptor) -> Any:
     owner = field.containing_type.name if field.containing_type else ""
     if field.name == "experiment":
         return "{p}/experiments/exp" if owner in NAMING_EXPERIMENTS else "exp"
+    if owner == "ExposureWindow":
+        return 1
     if owner == "Parameter" and field.name == "key":
         return "geheim_a"
     if field.name == "name":

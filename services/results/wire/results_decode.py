@@ -17,7 +17,7 @@ def decode_get_results(request: results_service_pb2.GetResultsRequest, project: 
         project=project,
         experiment_id=require_id(request.experiment, project, "experiments"),
         metric_ids=tuple(require_id(name, project, "metrics") for name in request.metrics),
-        alpha=_alpha(request.alpha),
+        alpha=decode_alpha(request.alpha),
         others=tuple(METHODS[method] for method in request.methods),
         as_of=request.as_of,
         dimensions=tuple(request.dimensions),
@@ -45,7 +45,7 @@ def decode_get_time_series(
         project=project,
         experiment_id=require_id(request.experiment, project, "experiments"),
         metric_ids=tuple(require_id(name, project, "metrics") for name in request.metrics),
-        alpha=_alpha(request.alpha),
+        alpha=decode_alpha(request.alpha),
         stitching=stitching_of(request.stitching),
     )
 
@@ -66,7 +66,8 @@ def _span(window: results_service_pb2.ExposureWindow) -> Span:
     return Span(window.first_day, window.last_day)
 
 
-def _alpha(asked: float) -> float | None:
+def decode_alpha(asked: float) -> float | None:
+    """An error probability; None, for 0, is that of the analysis plan."""
     if asked and not SMALLEST_ALPHA <= asked <= 0.5:
         allowed = f"0 for that of the analysis plan, or from {SMALLEST_ALPHA} to 0.5"
         raise errors.invalid("alpha", asked, allowed)
