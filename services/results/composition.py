@@ -26,7 +26,7 @@ from services.results.adapters.lake import LakeMoments
 from services.results.adapters.plans_sql import SqlPlanReader, SqlPlanWriter, migrate_plans
 from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
 from services.results.api.analysis_plans import AnalysisPlanServicer, Plans
-from services.results.api.evaluation import EvaluationServicer
+from services.results.api.evaluations import EvaluationServicer
 from services.results.api.exports import ExportServicer
 from services.results.api.metrics import MetricServicer
 from services.results.api.planning import PlanningServicer
@@ -103,7 +103,7 @@ def compose(settings: Settings) -> Application:
             ),
             _serving(
                 evaluation_service_pb2,
-                EvaluationServicer(sources, analyses),
+                EvaluationServicer(sources, analyses, settings.results_max_wait_s),
                 evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server,
             ),
             _serving(

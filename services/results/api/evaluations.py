@@ -6,29 +6,37 @@ from touchstone.results.v1 import evaluation_service_pb2_grpc as rpc
 
 from services.results.application.evaluate_control_group import evaluate_control_group
 from services.results.application.get_results import Sources
-from services.results.wire.evaluation import decode_evaluation, encode_evaluation
+from services.results.wire.evaluations import decode_evaluation, encode_evaluation
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
 from shared.version import VERSION
 
-LONGEST_WAIT_S = 20.0
+# The rest of the time is for the answer itself.
+_WAITING_PART_OF_DEADLINE = 0.8
 
 
 class EvaluationServicer(rpc.EvaluationServiceServicer):
-    """What the journeys and campaigns of the caller's project have done."""
+    """What several experiments of the caller's project show, computed in the threads of
+    `analyses`.
+    """
 
-    def __init__(self, sources: Sources, analyses: Analyses) -> None:
+    def __init__(self, sources: Sources, analyses: Analyses, longest_wait_s: float) -> None:
         self._sources = sources
         self._analyses = analyses
+        self._longest_wait_s = longest_wait_s
 
     async def EvaluateControlGroup(
         self, request: pb.EvaluateControlGroupRequest, context: grpc.ServicerContext
     ) -> pb.EvaluateControlGroupResponse:
-        """Compares every wave, and all together, with the control group."""
+        """Compares many treated groups with one control group."""
         project = current_caller().project
         command = decode_evaluation(request, project)
-        await self._sources.moments.wait_until(request.consistency_token, LONGEST_WAIT_S)
+        wait_s = self._wait_s(context)
+        await self._sources.moments.wait_until(request.consistency_token, wait_s)
         found = await self._analyses.run(lambda: evaluate_control_group(command, self._sources))
-        return pb.EvaluateControlGroupResponse(
-            evaluation=encode_evaluation(found, project, VERSION)
-        )
+        return encode_evaluation(found, project, VERSION)
+
+    def _wait_s(self, context: grpc.ServicerContext) -> float:
+        left_s = context.time_remaining()
+        longest_s = self._longest_wait_s
+        return longest_s if left_s is None else min(longest_s, left_s * _WAITING_PART_OF_DEADLINE)
