@@ -11,11 +11,12 @@ from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
 from services.attribution.application.get_attribution import GetAttribution, get_attribution
 from services.attribution.application.questions import Question
 from services.attribution.application.stream_credits import StreamCredits, stream_credits
-from services.attribution.decode import decode_model, decode_models
-from services.attribution.encode import encode_attribution, encode_credits
+from services.attribution.domain.models import Model
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
+from services.attribution.wire.answers import encode_attribution, encode_credits
 from services.attribution.wire.definition import decode_definition
+from services.attribution.wire.models import decode_model, decode_models
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
 
@@ -43,8 +44,8 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         self, request: pb.GetAttributionRequest, context: grpc.ServicerContext
     ) -> pb.GetAttributionResponse:
         """Credits channels by one or several models over the same journeys."""
-        question = _question(request)
-        command = GetAttribution(question, decode_models(request.models))
+        question = _question(request, decode_models(request.models))
+        command = GetAttribution(question)
         await self._wait(request, context)
         answer = await self._compute(get_attribution, command)
         return encode_attribution(question.definition, answer)
@@ -53,8 +54,8 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         self, request: pb.StreamCreditsRequest, context: grpc.ServicerContext
     ) -> AsyncIterator[pb.StreamCreditsResponse]:
         """Streams the credit of every touch of every conversion by one model."""
-        question = _question(request)
-        command = StreamCredits(question, decode_model(request.model))
+        question = _question(request, (decode_model(request.model),))
+        command = StreamCredits(question)
         await self._wait(request, context)
         credits_ = await self._compute(stream_credits, command)
         replies = encode_credits(question.definition, credits_)
@@ -73,5 +74,5 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         await self._log.wait_until(request.consistency_token, longest_s)
 
 
-def _question(request: _Request) -> Question:
-    return Question(current_caller().project, decode_definition(request.journeys))
+def _question(request: _Request, models: tuple[Model, ...]) -> Question:
+    return Question(current_caller().project, decode_definition(request.journeys), models)

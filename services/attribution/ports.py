@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.attribution.domain.arrays import Integers
-from services.attribution.domain.events import Conversions, Touches
+from services.attribution.domain.events import NO_MILESTONES, Conversions, MilestoneEvents, Touches
 from services.attribution.domain.grouping import AS_SENT, ChannelGrouping
 from shared.filters.filter import Filter
 from shared.identity.belonging import Stitching
@@ -55,7 +55,8 @@ class EventQuery:
     are read; that of touches sees the channel that the grouping gave. `credited` says what the
     `channels` of the touches are; `faceted` asks for their facets. With `associations`, touches
     and conversions have the same code where every property of one equals that of the other as
-    JSON, and NO_MATCH where one is missing or null.
+    JSON, and NO_MATCH where one is missing or null. `milestones` are conversion events to read
+    beside, whatever the filter.
     """
 
     project: str
@@ -71,6 +72,7 @@ class EventQuery:
     credited: CreditKey = TouchField.CHANNEL
     faceted: bool = False
     associations: tuple[Association, ...] = ()
+    milestones: tuple[str, ...] = ()
 
 
 class Names(Protocol):
@@ -101,6 +103,7 @@ class JourneyEvents:
     watermark: str
     watermark_time: dt.datetime | None
     identity_version: str = ""
+    milestones: MilestoneEvents = NO_MILESTONES
 
 
 class JourneyLog(Protocol):

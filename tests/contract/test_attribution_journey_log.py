@@ -366,6 +366,26 @@ def test_what_touches_and_conversions_agree_in_is_one_code(make: MakeLog) -> Non
     assert touched.tolist()[2:] == [NO_MATCH, NO_MATCH]
 
 
+def test_milestones_are_those_of_units_with_touches_or_conversions(make: MakeLog) -> None:
+    rows = [
+        conversion("m3", "b", 3, event_name="lead"),
+        conversion("m2", "a", 2, event_name="opportunity"),
+        conversion("m1", "a", 1, event_name="lead"),
+        conversion("m4", "nobody", 1, event_name="lead"),
+        conversion("m5", "a", 1, event_name="visit"),
+        conversion("c1", "b", 4),
+    ]
+    query = replace(BUY, milestones=("lead", "opportunity"))
+    events = make([touch("t1", "a", 1)], rows).read(query)
+
+    found = events.milestones
+    assert found.names == query.milestones
+    assert found.units.tolist() == [0, 0, 1]
+    assert found.codes.tolist() == [0, 1, 0]
+    assert ((found.times - START_US) // 1_000_000).tolist() == [1, 2, 3]
+    assert events.conversion_ids.at(all_rows(len(events.conversions))) == ["c1"]
+
+
 def test_a_project_without_events_gives_empty_columns(make: MakeLog) -> None:
     events = make([], []).read(BUY)
 

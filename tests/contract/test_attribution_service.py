@@ -200,7 +200,10 @@ async def test_models_come_back_with_their_defaults_filled_in(clients: Clients) 
 
     position, decay, *markov = [result.model for result in answer.results]
     assert position.position_based == pb.PositionBased(
-        first=0.4, last=0.4, two_touch_rule=pb.TWO_TOUCH_RULE_RENORMALISE
+        first=0.4,
+        last=0.4,
+        two_touch_rule=pb.TWO_TOUCH_RULE_RENORMALISE,
+        variant=pb.POSITION_VARIANT_ENDS_AND_MIDDLE,
     )
     assert decay.time_decay.half_life == Duration(seconds=7 * 86_400)
     assert [model.markov for model in markov] == [

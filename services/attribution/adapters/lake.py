@@ -13,11 +13,19 @@ from services.attribution.adapters.lake_columns import (
     MATCH,
     TOUCH_COLUMNS,
     conversion_columns,
+    milestone_rows,
     touch_columns,
     wanted,
 )
 from services.attribution.domain.arrays import Codes, Floats, Integers
-from services.attribution.domain.events import NO_MATCH, Conversions, Facets, Touches
+from services.attribution.domain.events import (
+    NO_MATCH,
+    NO_MILESTONES,
+    Conversions,
+    Facets,
+    MilestoneEvents,
+    Touches,
+)
 from services.attribution.ports import EventQuery, JourneyEvents
 from shared.identity.events import owned_events
 from shared.identity.ownership import Ownership
@@ -62,6 +70,10 @@ class LakeJourneyLog:
             touches = _sorted_rows(touched, query, owners, (*TOUCH_COLUMNS, *wanted(query)))
             more = (MATCH,) if query.associations else ()
             conversions = _sorted_rows(bought, query, owners, ("value", "currency", *more))
+            passed = milestone_rows(tables["conversions"], query)
+            milestones = None
+            if passed is not None:
+                milestones = _sorted_rows(passed, query, owners, ("event_name",))
         units = _sorted_distinct(touches["unit_id"], conversions["unit_id"])
         channels = _sorted_distinct(touches[CREDITED])
         matches = _matches(touches, conversions, query)
@@ -89,6 +101,7 @@ class LakeJourneyLog:
             watermark=mark.token() if mark.journal_id else "",
             watermark_time=mark.commit_time if mark.journal_id else None,
             identity_version=identity.version,
+            milestones=_milestones(milestones, units, query),
         )
 
 
@@ -126,6 +139,19 @@ def _sorted_distinct(*columns: pa.ChunkedArray) -> pa.Array:
 def _positions(column: pa.ChunkedArray, names: pa.Array) -> Integers:
     positions: Integers = pc.index_in(column, value_set=names).to_numpy().astype(np.int64)
     return positions
+
+
+def _milestones(rows: pa.Table | None, units: pa.Array, query: EventQuery) -> MilestoneEvents:
+    if rows is None:
+        return NO_MILESTONES
+    known = rows.filter(pc.is_in(rows["unit_id"], value_set=units))
+    codes = _positions(known["event_name"], pa.array(query.milestones))
+    return MilestoneEvents(
+        query.milestones,
+        _positions(known["unit_id"], units),
+        _microseconds(known),
+        codes.astype(np.int32),
+    )
 
 
 def _facets(touches: pa.Table) -> Facets:

@@ -33,6 +33,13 @@ def conversion_columns(conversions: ir.Table, query: EventQuery) -> ir.Table:
     return _matching(rows, [pair.conversion_property for pair in query.associations])
 
 
+def milestone_rows(conversions: ir.Table, query: EventQuery) -> ir.Table | None:
+    """The events of milestones, where there are any."""
+    if not query.milestones:
+        return None
+    return conversions.filter(conversions.event_name.isin(query.milestones))
+
+
 def wanted(query: EventQuery) -> tuple[str, ...]:
     """The columns of touches that only some questions need."""
     facets = ("channel", "interaction") if query.faceted else ()

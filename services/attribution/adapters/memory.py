@@ -9,7 +9,13 @@ from typing import TypeVar
 import numpy as np
 
 from services.attribution.domain.arrays import Codes, Integers
-from services.attribution.domain.events import NO_MATCH, Conversions, Facets, Touches
+from services.attribution.domain.events import (
+    NO_MATCH,
+    Conversions,
+    Facets,
+    MilestoneEvents,
+    Touches,
+)
 from services.attribution.domain.grouping import channel_of
 from services.attribution.ports import NOT_SET, EventQuery, JourneyEvents, TouchField
 from shared.errors import Code, DomainError, shown, unavailable
@@ -130,6 +136,19 @@ class MemoryJourneyLog:
             watermark=f"{_LOG}:{size}" if size else "",
             watermark_time=self._commit_time if size else None,
             identity_version=self._identity.version,
+            milestones=self._milestones(query, units),
+        )
+
+    def _milestones(self, query: EventQuery, units: dict[str, int]) -> MilestoneEvents:
+        selected = _selector(query)
+        asked = [row for row in self._conversions if row.event_name in query.milestones]
+        owned = self._owned([row for row in asked if selected(row)], query)
+        rows = [row for row in owned if row.unit_id in units]
+        return MilestoneEvents(
+            query.milestones,
+            np.array([units[row.unit_id] for row in rows], dtype=np.int64),
+            np.array([row.time_us for row in rows], dtype=np.int64),
+            np.array([query.milestones.index(row.event_name) for row in rows], dtype=np.int32),
         )
 
     def _owned(self, rows: Iterable[R], query: EventQuery) -> list[R]:

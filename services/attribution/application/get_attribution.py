@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.attribution.application.questions import Question, cut_journeys
 from services.attribution.domain.journey_statistics import JourneyStatistics, measure
-from services.attribution.domain.models import EVERY_MODEL, Model
+from services.attribution.domain.models import EVERY_MODEL
 from services.attribution.domain.sufficiency import DataWarning, data_warnings
 from services.attribution.domain.totals import ModelTotals, model_totals
 from services.attribution.limits import AttributionLimits
@@ -14,10 +14,9 @@ from services.attribution.ports import JourneyLog
 
 @dataclass(frozen=True, slots=True)
 class GetAttribution:
-    """A question and the models to answer it by; no model means every model by default."""
+    """A question to answer by its models; no model means every model by default."""
 
     question: Question
-    models: tuple[Model, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,8 @@ def get_attribution(
 ) -> Attribution:
     """Answer by every model asked for. A model that is asked for twice is answered once."""
     cut = cut_journeys(command.question, log, limits, identified=False)
-    models = tuple(dict.fromkeys(command.models or EVERY_MODEL))
-    statistics = measure(cut.events.touches, cut.journeys, models, cut.start_us)
+    models = tuple(dict.fromkeys(command.question.models or EVERY_MODEL))
+    statistics = measure(cut.events.touches, cut.journeys, models, cut.start_us, cut.milestones)
     return Attribution(
         statistics=statistics,
         tables=tuple(

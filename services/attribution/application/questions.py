@@ -10,6 +10,9 @@ from services.attribution.domain.journeys import (
     Journeys,
     build_journeys,
 )
+from services.attribution.domain.milestones import JourneyMilestones
+from services.attribution.domain.models import FullPath, Model
+from services.attribution.domain.reached import journey_milestones
 from services.attribution.domain.visibility import Visibility, direct_of, reaches_of
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, JourneyEvents, JourneyLog
@@ -18,10 +21,17 @@ from shared.errors import limit_exceeded
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A definition, asked of one project's events."""
+    """A definition, asked of one project's events for these models."""
 
     project: str
     definition: JourneyDefinition
+    models: tuple[Model, ...] = ()
+
+    @property
+    def milestones(self) -> tuple[str, ...]:
+        """The milestones of the models, in the order of names."""
+        asked = (model.names for model in self.models if isinstance(model, FullPath))
+        return tuple(sorted({name for names in asked for name in names}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,7 @@ class CutJourneys:
     events: JourneyEvents
     journeys: Journeys
     start_us: int
+    milestones: JourneyMilestones
 
 
 def cut_journeys(
@@ -54,7 +65,8 @@ def cut_journeys(
         raise limit_exceeded("distinct channels", len(events.touches.channels), limits.max_channels)
     visibility = visibility_of(definition, events.touches)
     journeys = build_journeys(events.touches, events.conversions, rules, visibility)
-    return CutJourneys(events, journeys, rules.start_us)
+    milestones = journey_milestones(journeys, events.milestones, rules.lookback_us)
+    return CutJourneys(events, journeys, rules.start_us, milestones)
 
 
 def visibility_of(definition: JourneyDefinition, touches: Touches) -> Visibility:
@@ -85,4 +97,5 @@ def _query(question: Question, *, identified: bool) -> EventQuery:
         credited=definition.credited,
         faceted=definition.faceted,
         associations=definition.associations,
+        milestones=question.milestones,
     )

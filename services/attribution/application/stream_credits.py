@@ -9,7 +9,6 @@ import numpy as np
 from services.attribution.application.questions import CutJourneys, Question, cut_journeys
 from services.attribution.domain.arrays import Floats, Integers
 from services.attribution.domain.credits import path_weights, rule_weights, touch_values
-from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import count_transitions, removal_effects
 from services.attribution.domain.models import Markov, Model
 from services.attribution.limits import AttributionLimits
@@ -18,10 +17,15 @@ from services.attribution.ports import JourneyLog
 
 @dataclass(frozen=True, slots=True)
 class StreamCredits:
-    """A question and the model to answer it by; a Markov model gives its path credits."""
+    """A question to answer by its one model; a Markov model gives its path credits."""
 
     question: Question
-    model: Model
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        (model,) = self.question.models
+        return model
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Credits:
 def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionLimits) -> Credits:
     """Compute every credit now, and spell them out a page at a time as they are taken."""
     cut = cut_journeys(command.question, log, limits, identified=True)
-    weights = _weights(command.model, cut.journeys)
+    weights = _weights(command.model, cut)
     return Credits(
         pages=_pages(cut, weights, limits.credits_per_message),
         count=len(weights),
@@ -66,9 +70,10 @@ def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionL
     )
 
 
-def _weights(model: Model, journeys: Journeys) -> Floats:
+def _weights(model: Model, cut: CutJourneys) -> Floats:
+    journeys = cut.journeys
     if not isinstance(model, Markov):
-        return rule_weights(model, journeys)
+        return rule_weights(model, journeys, cut.milestones)
     converting, others = count_transitions(journeys)
     counted = converting if model.ignore_non_converting else converting + others
     return path_weights(journeys, removal_effects(counted).effects)

@@ -97,6 +97,23 @@ class Conversions:
         return len(self.units)
 
 
+@dataclass(frozen=True, slots=True)
+class MilestoneEvents:
+    """Events on the way to a conversion, sorted by unit, then time, then event id.
+
+    `names` are those asked for, in their order, and `codes` point into them. The units are
+    numbered as those of touches and conversions are; other units are left out.
+    """
+
+    names: tuple[str, ...]
+    units: Integers
+    times: Integers
+    codes: Codes
+
+
+NO_MILESTONES = MilestoneEvents((), frozen_integers([]), frozen_integers([]), frozen_codes([]))
+
+
 def _require_equal_lengths(field: str, *columns: Integers | Codes | Floats) -> None:
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:

@@ -34,6 +34,11 @@ class ModelName(enum.StrEnum):
     POSITION_BASED = "position_based"
     TIME_DECAY = "time_decay"
     MARKOV = "markov"
+    LAST_NON_DIRECT = "last_non_direct"
+    RANK_DECAY = "rank_decay"
+    FULL_PATH = "full_path"
+    PARTICIPATION = "participation"
+    SAME_TOUCH = "same_touch"
 
 
 EventName = Annotated[str, typer.Option(help="The conversion events that are credited.")]

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,7 +86,9 @@ def test_the_range_is_of_conversions_and_touches_reach_one_lookback_before_it() 
         "buy", lookback_us=30 * DAY_US, start_us=45 * DAY_US, end_us=60 * DAY_US
     )
 
-    answer = get_attribution(GetAttribution(ask(definition), (Linear(),)), LOG, LIMITS)
+    answer = get_attribution(
+        GetAttribution(replace(ask(definition), models=(Linear(),))), LOG, LIMITS
+    )
 
     # ann's second conversion is out of range, and her touch of day 0 beyond the lookback. cat's
     # touch ended before the range; it is context.
@@ -100,7 +103,7 @@ def test_the_range_is_of_conversions_and_touches_reach_one_lookback_before_it() 
 def test_a_model_asked_for_twice_is_answered_once() -> None:
     models = (Linear(), Markov(), Linear())
 
-    answer = get_attribution(GetAttribution(ask(), models), LOG, LIMITS)
+    answer = get_attribution(GetAttribution(replace(ask(), models=models)), LOG, LIMITS)
 
     assert [table.output for table in answer.tables] == [
         Output.LINEAR,
@@ -123,9 +126,12 @@ def test_a_project_without_events_gets_an_empty_answer() -> None:
 def test_streamed_credits_sum_to_the_totals(model: Model, repeats: Repeats) -> None:
     question = ask(JourneyDefinition("buy", repeats=repeats))
 
-    credits_ = stream_credits(StreamCredits(question, model), LOG, LIMITS)
+    question = replace(question, models=(model,))
+    credits_ = stream_credits(StreamCredits(question), LOG, LIMITS)
     pages = list(credits_.pages)
-    totals = get_attribution(GetAttribution(question, (model,)), LOG, LIMITS).tables[-1]
+    totals = get_attribution(
+        GetAttribution(replace(question, models=(model,))), LOG, LIMITS
+    ).tables[-1]
 
     assert [len(page.weights) for page in pages[:-1]] == [2] * (len(pages) - 1)
     assert sum(len(page.weights) for page in pages) == credits_.count
@@ -149,7 +155,9 @@ def sums(pages: list[CreditPage]) -> tuple[dict[str, tuple[float, float]], dict[
 
 
 def test_credits_come_by_unit_conversion_and_touch() -> None:
-    credits_ = stream_credits(StreamCredits(ask(), Linear()), LOG, AttributionLimits())
+    credits_ = stream_credits(
+        StreamCredits(replace(ask(), models=(Linear(),))), LOG, AttributionLimits()
+    )
 
     (page,) = credits_.pages
     assert page.unit_ids == ["ann", "ann", "ann", "ann", "bob"]

@@ -10,27 +10,13 @@ from services.attribution.application.definition import JourneyDefinition
 from services.attribution.application.get_attribution import Attribution
 from services.attribution.application.stream_credits import CreditPage, Credits
 from services.attribution.domain.journey_statistics import JourneyStatistics
-from services.attribution.domain.models import (
-    FirstTouch,
-    LastTouch,
-    Linear,
-    Markov,
-    Model,
-    Position,
-    TimeDecay,
-    TwoTouchRule,
-)
 from services.attribution.domain.sufficiency import Concern, DataWarning
 from services.attribution.domain.totals import ChannelTotals, ModelTotals
 from services.attribution.wire.definition import encode_definition
-from services.attribution.wire.times import encode_duration, encode_instant, encode_time
-from shared.errors import invalid
+from services.attribution.wire.models import encode_model
+from services.attribution.wire.times import encode_instant, encode_time
 from shared.version import VERSION
 
-_TWO_TOUCH_RULES = {
-    TwoTouchRule.RENORMALISE: pb.TWO_TOUCH_RULE_RENORMALISE,
-    TwoTouchRule.SPLIT_MIDDLE: pb.TWO_TOUCH_RULE_SPLIT_MIDDLE,
-}
 _WARNINGS = {
     Concern.FEW_CONVERSIONS: pb.WARNING_KIND_FEW_CONVERSIONS,
     Concern.FEW_TOUCHES: pb.WARNING_KIND_FEW_TOUCHES,
@@ -77,28 +63,6 @@ def encode_credits(
     )
 
 
-def encode_model(model: Model) -> pb.Model:
-    """The model with every default filled in."""
-    match model:
-        case FirstTouch():
-            return pb.Model(first_touch=pb.FirstTouch())
-        case LastTouch():
-            return pb.Model(last_touch=pb.LastTouch())
-        case Linear():
-            return pb.Model(linear=pb.Linear())
-        case Position():
-            rule = _TWO_TOUCH_RULES[model.two_touch_rule]
-            position = pb.PositionBased(first=model.first, last=model.last, two_touch_rule=rule)
-            return pb.Model(position_based=position)
-        case TimeDecay():
-            return pb.Model(time_decay=pb.TimeDecay(half_life=encode_duration(model.half_life_us)))
-        case Markov():
-            markov = pb.Markov(order=1, ignore_non_converting=model.ignore_non_converting)
-            return pb.Model(markov=markov)
-        case _:
-            raise invalid("model", type(model).__name__, "a model of the contract")
-
-
 def _summary(statistics: JourneyStatistics) -> pb.JourneySummary:
     counts = statistics.counts
     return pb.JourneySummary(
@@ -142,6 +106,8 @@ def _result(table: ModelTotals) -> pb.ModelResult:
         model=encode_model(table.model),
         model_name=table.output.value,
         channels=[_channel(channel) for channel in table.channels],
+        additive=table.additive,
+        uncredited=table.uncredited,
     )
 
 

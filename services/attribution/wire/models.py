@@ -1,0 +1,182 @@
+"""Models between messages and the domain; every default is filled in here."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from touchstone.attribution.v1 import attribution_pb2 as pb
+
+from services.attribution.domain.models import (
+    ByPosition,
+    CountFrom,
+    Custom,
+    DecayAge,
+    FirstTouch,
+    FullPath,
+    LastNonDirect,
+    LastTouch,
+    Linear,
+    LinearOver,
+    Markov,
+    Milestone,
+    Model,
+    Participation,
+    Position,
+    PositionVariant,
+    RankDecay,
+    SameTouch,
+    TimeDecay,
+    TwoTouchRule,
+    w_shaped,
+)
+from services.attribution.domain.visibility import DIRECT_CHANNELS
+from services.attribution.wire.times import encode_duration, microseconds
+from shared.errors import invalid
+
+_TWO_TOUCH_RULES = {
+    pb.TWO_TOUCH_RULE_RENORMALISE: TwoTouchRule.RENORMALISE,
+    pb.TWO_TOUCH_RULE_SPLIT_MIDDLE: TwoTouchRule.SPLIT_MIDDLE,
+}
+_VARIANTS = {
+    pb.POSITION_VARIANT_ENDS_AND_MIDDLE: PositionVariant.ENDS_AND_MIDDLE,
+    pb.POSITION_VARIANT_PENULTIMATE: PositionVariant.PENULTIMATE,
+}
+_OVER = {
+    pb.LINEAR_OVER_TOUCHES: LinearOver.TOUCHES,
+    pb.LINEAR_OVER_CHANNELS: LinearOver.CHANNELS,
+    pb.LINEAR_OVER_RUNS: LinearOver.RUNS,
+}
+_AGES = {
+    pb.DECAY_AGE_EXACT: DecayAge.EXACT,
+    pb.DECAY_AGE_WHOLE_FROM_CONVERSION: DecayAge.WHOLE_FROM_CONVERSION,
+    pb.DECAY_AGE_WHOLE_FROM_LAST_TOUCH: DecayAge.WHOLE_FROM_LAST_TOUCH,
+}
+_COUNT_FROM = {
+    pb.COUNT_FROM_FIRST: CountFrom.FIRST,
+    pb.COUNT_FROM_LAST: CountFrom.LAST,
+}
+
+
+def decode_models(messages: Iterable[pb.Model]) -> tuple[Model, ...]:
+    """The models with their defaults, in the order asked for."""
+    return tuple(decode_model(message) for message in messages)
+
+
+def decode_model(message: pb.Model) -> Model:
+    """The model with its defaults; INVALID_ARGUMENT where its parameters contradict each other."""
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        raise invalid("model", "without a kind", "one kind of model")
+    return _DECODE[kind](getattr(message, kind))
+
+
+def encode_model(model: Model) -> pb.Model:
+    """The model with every default filled in."""
+    kind, encode = _ENCODE[type(model)]
+    return pb.Model(**{kind: encode(model)})
+
+
+def _position(message: pb.PositionBased) -> Position:
+    rule = _TWO_TOUCH_RULES.get(message.two_touch_rule, TwoTouchRule.RENORMALISE)
+    variant = _VARIANTS.get(message.variant, PositionVariant.ENDS_AND_MIDDLE)
+    if message.first == 0 and message.last == 0:
+        return Position(two_touch_rule=rule, variant=variant)
+    return Position(message.first, message.last, rule, variant)
+
+
+def _time_decay(message: pb.TimeDecay) -> TimeDecay:
+    age = _AGES.get(message.age, DecayAge.EXACT)
+    if not message.HasField("half_life"):
+        return TimeDecay(age=age)
+    return TimeDecay(microseconds("time_decay.half_life", message.half_life), age)
+
+
+def _custom(message: pb.Custom) -> Custom:
+    rule = _TWO_TOUCH_RULES.get(message.two_touch_rule, TwoTouchRule.SPLIT_MIDDLE)
+    return Custom(message.first, message.middle, message.last, rule)
+
+
+def _by_position(message: pb.ByPosition) -> ByPosition:
+    count_from = _COUNT_FROM.get(message.count_from, CountFrom.FIRST)
+    return ByPosition(tuple(message.weights), count_from, message.beyond)
+
+
+def _full_path(message: pb.FullPath) -> FullPath:
+    if message == pb.FullPath():
+        return w_shaped()
+    milestones = tuple(Milestone(each.event_name, each.weight) for each in message.milestones)
+    return FullPath(message.first, milestones, message.last)
+
+
+def _encoded_position(model: Position) -> pb.PositionBased:
+    return pb.PositionBased(
+        first=model.first,
+        last=model.last,
+        two_touch_rule=_number(_TWO_TOUCH_RULES, model.two_touch_rule),
+        variant=_number(_VARIANTS, model.variant),
+    )
+
+
+def _encoded_custom(model: Custom) -> pb.Custom:
+    return pb.Custom(
+        first=model.first,
+        middle=model.middle,
+        last=model.last,
+        two_touch_rule=_number(_TWO_TOUCH_RULES, model.two_touch_rule),
+    )
+
+
+def _encoded_by_position(model: ByPosition) -> pb.ByPosition:
+    return pb.ByPosition(
+        weights=model.weights,
+        count_from=_number(_COUNT_FROM, model.count_from),
+        beyond=model.beyond,
+    )
+
+
+def _encoded_full_path(model: FullPath) -> pb.FullPath:
+    milestones = [pb.Milestone(event_name=m.name, weight=m.weight) for m in model.milestones]
+    return pb.FullPath(first=model.first, milestones=milestones, last=model.last)
+
+
+def _number(names: Mapping[Any, Any], meant: object) -> Any:
+    return next(number for number, each in names.items() if each is meant)
+
+
+_DECODE: Mapping[str, Callable[[Any], Model]] = {
+    "first_touch": lambda _: FirstTouch(),
+    "last_touch": lambda _: LastTouch(),
+    "linear": lambda m: Linear(_OVER.get(m.over, LinearOver.TOUCHES)),
+    "position_based": _position,
+    "time_decay": _time_decay,
+    "markov": lambda m: Markov(ignore_non_converting=m.ignore_non_converting),
+    "last_non_direct": lambda m: LastNonDirect(frozenset(m.channels or DIRECT_CHANNELS)),
+    "rank_decay": lambda _: RankDecay(),
+    "custom": _custom,
+    "by_position": _by_position,
+    "full_path": _full_path,
+    "participation": lambda _: Participation(),
+    "same_touch": lambda m: SameTouch(microseconds("same_touch.within", m.within)),
+}
+_ENCODE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
+    FirstTouch: ("first_touch", lambda _: pb.FirstTouch()),
+    LastTouch: ("last_touch", lambda _: pb.LastTouch()),
+    Linear: ("linear", lambda m: pb.Linear(over=_number(_OVER, m.over))),
+    Position: ("position_based", _encoded_position),
+    TimeDecay: (
+        "time_decay",
+        lambda m: pb.TimeDecay(
+            half_life=encode_duration(m.half_life_us), age=_number(_AGES, m.age)
+        ),
+    ),
+    Markov: (
+        "markov",
+        lambda m: pb.Markov(order=1, ignore_non_converting=m.ignore_non_converting),
+    ),
+    LastNonDirect: ("last_non_direct", lambda m: pb.LastNonDirect(channels=sorted(m.direct))),
+    RankDecay: ("rank_decay", lambda _: pb.RankDecay()),
+    Custom: ("custom", _encoded_custom),
+    ByPosition: ("by_position", _encoded_by_position),
+    FullPath: ("full_path", _encoded_full_path),
+    Participation: ("participation", lambda _: pb.Participation()),
+    SameTouch: ("same_touch", lambda m: pb.SameTouch(within=encode_duration(m.within_us))),
+}
