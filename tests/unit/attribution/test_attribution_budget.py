@@ -91,7 +91,7 @@ def test_no_general_solver_finds_better() -> None:
         [100.0, 100.0, 800.0],
         method="SLSQP",
         bounds=list(zip(lows, highs, strict=True)),
-        constraints={"type": "eq", "fun": lambda x: sum(x) - 1000.0},
+        constraints=optimize.LinearConstraint(np.ones(3), 1000.0, 1000.0),
         options={"ftol": 1e-14, "maxiter": 500},
     )
 
