@@ -286,6 +286,14 @@ def test_extreme_values_are_summed(log: Log, value: float) -> None:
     assert log.ask(SPEND).moments(0).mean[0, 0, 0] == pytest.approx(expected, rel=1e-12)
 
 
+def test_an_event_that_is_not_summed_up_may_be_of_any_size(log: Log) -> None:
+    log.add("exposures", [exposure("u1", "a"), exposure("u2", "b")])
+    log.add("conversions", [conversion("u1", "purchase", 1, 7.0)])
+    log.add("conversions", [conversion("u1", "visit", 1, 1e300)])
+    seen = log.ask(SPEND, VISIT)
+    assert (sums(seen, 0), sums(seen, 1)) == ([7.0, 0.0], [1.0, 0.0])
+
+
 async def test_a_cut_that_does_not_come_is_unavailable(log: Log) -> None:
     log.add("exposures", [exposure("u1", "a")])
     await log.source.wait_until(ConsistencyToken("journal", 1).encode(), 0.05)

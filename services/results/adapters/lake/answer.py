@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from services.results.adapters.lake.columns import Layout
 from services.results.adapters.lake.groups import Grouped, Values, incomplete, measured, slices_of
+from services.results.adapters.lake.seen import Seen
 from services.results.domain.observation import DataCut, Links, Observation, Question
 from services.results.domain.ordered import Ranked
 
@@ -12,9 +13,7 @@ from services.results.domain.ordered import Ranked
 class Known:
     """What is counted of an experiment besides the units of its arms."""
 
-    multiply_exposed: tuple[int, ...]
-    strangers: int
-    forced: int
+    seen: Seen
     links: Links
 
 
@@ -33,11 +32,11 @@ def answer(question: Question, summed: Summed, known: Known, cut: DataCut) -> Ob
     return Observation(
         slices=slices_of(summed.grouped, summed.values, question),
         sums=measured(summed.grouped, summed.values, question, summed.layouts),
-        multiply_exposed=known.multiply_exposed,
-        unknown_variant_exposures=known.strangers,
+        multiply_exposed=known.seen.several,
+        unknown_variant_exposures=known.seen.strangers,
         cut=cut,
         links=known.links,
-        forced_units=known.forced,
+        forced_units=known.seen.forced,
         incomplete=incomplete(summed.grouped, question),
         ranked=summed.ranked,
     )

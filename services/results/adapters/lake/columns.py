@@ -16,6 +16,7 @@ from services.results.adapters.lake.parts import (
 )
 from services.results.adapters.lake.values import SECOND_STEPS
 from services.results.domain.measure import Column, ColumnRole, Measure
+from services.results.domain.observation import Question
 
 # Values become whole numbers of at most this many bits, as many as a double holds, before they
 # are added: sums are then exact, and the order of addition cannot change a digit.
@@ -121,19 +122,20 @@ class Scales:
     scales: tuple[Scale, ...]
     caps: Mapping[tuple[int, ColumnRole], float]
 
+    def layouts(self, question: Question) -> tuple[Layout, ...]:
+        """How the columns of each measure come out of the parts."""
+        return tuple(self._layout(m, measure) for m, measure in enumerate(question.measures))
 
-def layout_of(number: int, measure: Measure, scales: Scales) -> Layout:
-    """How the columns of measure `number` come out of the parts."""
-    found = []
-    for column in measure.columns:
-        part = part_of(measure, column)
-        if part is None:
-            continue
-        at = scales.parts.index(part)
-        cap = scales.caps.get((number, column.role))
-        default = _default(part, scales.scales[at], cap)
-        found.append(Whole(column, at, scales.scales[at], cap, default))
-    return Layout(tuple(found), needed_age(measure) if measure.needs_age else None)
+    def _layout(self, number: int, measure: Measure) -> Layout:
+        found = []
+        for column in measure.columns:
+            part = part_of(measure, column)
+            if part is not None:
+                at = self.parts.index(part)
+                cap = self.caps.get((number, column.role))
+                default = _default(part, self.scales[at], cap)
+                found.append(Whole(column, at, self.scales[at], cap, default))
+        return Layout(tuple(found), needed_age(measure) if measure.needs_age else None)
 
 
 def _default(part: Part, scale: Scale, cap: float | None) -> int:

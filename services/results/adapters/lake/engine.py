@@ -3,8 +3,10 @@
 from typing import Any
 
 import ibis
+import pyarrow as pa
 from ibis import ir
 
+BATCH_ROWS = 100_000
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 
@@ -28,3 +30,10 @@ def stored(name: str, expression: ir.Table) -> ir.Table:
     """Computed once for several questions; it goes when the connection is closed."""
     unique = ibis.util.gen_name(name)
     return expression.get_backend().create_table(unique, expression, temp=True)
+
+
+def batches_of(expression: ir.Table) -> pa.RecordBatchReader:
+    """The rows of a large answer, as they are computed."""
+    engine = expression.get_backend()
+    view = engine.create_view(ibis.util.gen_name("batches"), expression)
+    return engine.con.sql(engine.compile(view)).to_arrow_reader(BATCH_ROWS)

@@ -57,7 +57,7 @@ def exposed_units(narrow: ir.Table, question: Question) -> ir.Table:
         stamp=stamp.min(),
         low=narrow.arm.min(),
         high=narrow.arm.max(),
-        strangers=(~known).sum(),
+        strangers=(~known).sum().cast("int64"),
         forced=narrow.forced.any(),
         **at_first,
     )
@@ -65,6 +65,21 @@ def exposed_units(narrow: ir.Table, question: Question) -> ir.Table:
         return units
     unpacked = {name: units.at_first[name] for name in dimensions}
     return units.mutate(**unpacked).drop("at_first")
+
+
+def merged_units(rows: ir.Table, question: Question) -> ir.Table:
+    """One row a unit out of several that `exposed_units` made of parts of its exposures."""
+    dimensions = tuple(dimension_columns(question).values())
+    seen = ibis.struct({"stamp": rows.stamp} | {name: rows[name] for name in dimensions})
+    units = rows.group_by("unit_key").aggregate(
+        stamp=rows.stamp.min(),
+        low=rows.low.min(),
+        high=rows.high.max(),
+        strangers=rows.strangers.sum().cast("int64"),
+        forced=rows.forced.any(),
+        at_first=seen.min(where=rows.stamp.notnull()),
+    )
+    return units.mutate(**{name: units.at_first[name] for name in dimensions}).drop("at_first")
 
 
 def units_of(every: ir.Table, question: Question) -> ir.Table:

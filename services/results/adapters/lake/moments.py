@@ -1,9 +1,8 @@
 """Exact sums over units from the event tables, as expressions that the engine runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ibis import ir
 
@@ -11,7 +10,7 @@ from services.results.adapters.lake.answer import Known, Summed, answer
 from services.results.adapters.lake.columns import Layout
 from services.results.adapters.lake.cut import Cut, cut_of, data_time_us
 from services.results.adapters.lake.days import additive, changes_of, days_of, new_units, unit_days
-from services.results.adapters.lake.engine import row_of, rows_of, stored
+from services.results.adapters.lake.engine import rows_of, stored
 from services.results.adapters.lake.events import Catalogue, narrow_events
 from services.results.adapters.lake.exposed import exposed_units, narrow_exposures, units_of
 from services.results.adapters.lake.groups import (
@@ -23,7 +22,8 @@ from services.results.adapters.lake.groups import (
 )
 from services.results.adapters.lake.parts import Nature, parts_of
 from services.results.adapters.lake.quantiles import Sample, ranked, reads_events_again
-from services.results.adapters.lake.reading import Shown, layouts_of, reading_of, since
+from services.results.adapters.lake.reading import Shown, reading_of, scales_of, since
+from services.results.adapters.lake.seen import Seen, seen_of
 from services.results.adapters.lake.slices import Sliced, sliced
 from services.results.adapters.lake.sums import Key, Row, Wanted, by_key, sums_by
 from services.results.adapters.lake.values import Reading, joined_events, unit_values
@@ -79,16 +79,9 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Exposed:
-    """The units, and what is known of all exposures. `start_us` is None without any unit."""
-
     units: ir.Table
-    seen: Sequence[Mapping[str, Any]]
-    left_out: Mapping[str, Any]
+    seen: Seen
     ambiguous: int
-
-    @property
-    def start_us(self) -> int | None:
-        return min((row["start"] for row in self.seen), default=None)
 
 
 def _observed(asked: _Asked) -> Observation:
@@ -104,12 +97,7 @@ def _observed(asked: _Asked) -> Observation:
     links = Links(
         asked.ownership.identity.version, question.stitching, exposed.ambiguous, ambiguous
     )
-    known = Known(
-        multiply_exposed=_several(exposed.seen, question),
-        strangers=exposed.left_out["strangers"],
-        forced=exposed.left_out["forced"],
-        links=links,
-    )
+    known = Known(exposed.seen, links)
     return answer(question, summed, known, asked.cut.data_cut(data_us))
 
 
@@ -117,8 +105,7 @@ def _exposed(asked: _Asked) -> _Exposed:
     owned = narrow_exposures(asked.tables["exposures"], asked.question, asked.ownership)
     every = stored("exposed_units", exposed_units(owned.rows, asked.question))
     units = units_of(every, asked.question)
-    seen, left_out = rows_of(_first_seen(units)), row_of(_left_out(every))
-    return _Exposed(units, seen, left_out, owned.ambiguous)
+    return _Exposed(units, seen_of(every, asked.question), owned.ambiguous)
 
 
 def _summed(asked: _Asked, exposed: _Exposed, slices: Sliced, shown: Shown) -> tuple[Summed, int]:
@@ -130,7 +117,7 @@ def _summed(asked: _Asked, exposed: _Exposed, slices: Sliced, shown: Shown) -> t
     if reads_events_again(question) or any(part.nature is Nature.DEPTH for part in reading.parts):
         joined = stored("joined", joined)
     values = stored("unit_values", unit_values(joined, slices.columns, reading))
-    layouts = layouts_of(values, question, reading, shown)
+    layouts = scales_of(values, question, reading, shown).layouts(question)
     wanted = Wanted(dict(enumerate(layouts)), shown.data_us)
     sums = tuple(sums_by(values, keys, wanted) for keys in groupings(slices.columns))
     grouped = Grouped(counts, sums)
@@ -142,7 +129,7 @@ def _joined(asked: _Asked, exposed: _Exposed, units: ir.Table) -> tuple[ir.Table
     """The events of the units, how they are read, and how many could be of several units."""
     parts = parts_of(asked.question)
     catalogue = Catalogue.of(parts)
-    begin = since(exposed.start_us, asked.question)
+    begin = since(exposed.seen.start_us, asked.question)
     owned = narrow_events(asked.tables["conversions"], catalogue, begin, asked.ownership)
     reading = reading_of(owned.rows, parts, catalogue)
     return joined_events(owned.rows, units, reading), reading, owned.ambiguous
@@ -159,26 +146,7 @@ def _by_day(asked: _Asked) -> TimeSeries:
         joined, reading, _ = _joined(asked, exposed, exposed.units)
         rows = stored("unit_days", unit_days(joined, reading))
         everybody = added((key[1:], row) for key, row in units.items())
-        layouts = layouts_of(rows, asked.question, reading, Shown(Grouped((everybody,)), 0))
+        scales = scales_of(rows, asked.question, reading, Shown(Grouped((everybody,)), 0))
+        layouts = scales.layouts(asked.question)
         changes = changes_of(rows, Wanted(dict(enumerate(layouts)), 0))
     return TimeSeries(tuple(days_of(units, changes, question, layouts)), asked.cut.data_cut(None))
-
-
-def _left_out(every: ir.Table) -> ir.Table:
-    """The units that were looked at on purpose, and the others' exposures of unknown variants."""
-    return every.aggregate(
-        forced=every.forced.sum().fill_null(0),
-        strangers=every.strangers.sum(where=~every.forced).fill_null(0),
-    )
-
-
-def _first_seen(units: ir.Table) -> ir.Table:
-    """By first arm how many units there are, how many saw more, and when the first came."""
-    return units.group_by("first_arm").aggregate(
-        units=units.count(), several=units.several.sum(), start=units.first_us.min()
-    )
-
-
-def _several(seen: Sequence[Mapping[str, Any]], question: Question) -> tuple[int, ...]:
-    by_arm = {row["first_arm"]: row["several"] for row in seen}
-    return tuple(by_arm.get(arm, 0) for arm in range(len(question.plan.arms)))

@@ -10,10 +10,8 @@ from services.results.adapters.lake.caps import caps_of
 from services.results.adapters.lake.columns import (
     BITS,
     EXACT_BITS,
-    Layout,
     Scale,
     Scales,
-    layout_of,
     scale_of,
     step_exponent,
 )
@@ -51,17 +49,13 @@ class Shown:
     data_us: int
 
 
-def layouts_of(
-    values: ir.Table, question: Question, reading: Reading, shown: Shown
-) -> tuple[Layout, ...]:
-    """How the columns of each measure come out of the numbers of the units."""
+def scales_of(values: ir.Table, question: Question, reading: Reading, shown: Shown) -> Scales:
+    """How the numbers of the units are counted, and the most that each may count."""
     everybody = added_up(shown.grouped.everybody(of_sums=False))
-    bits = bits_for(int(everybody.get("units", 0)))
-    scales = _scales(values, reading, bits)
+    scales = _scales(values, reading, bits_for(int(everybody.get("units", 0))))
     counts = tuple(counted(everybody or None, measure) for measure in question.measures)
     caps = caps_of(values, question.measures, reading, counts, shown.data_us)
-    found = Scales(reading.parts, scales, caps)
-    return tuple(layout_of(m, measure, found) for m, measure in enumerate(question.measures))
+    return Scales(reading.parts, scales, caps)
 
 
 def added_up(rows: Mapping[tuple[int, ...], Row]) -> dict[str, int]:

@@ -84,14 +84,15 @@ def _amount(
 ) -> ir.Column:
     """An aggregate of the values of events that have one; 0 without any."""
     valued = counts & reading.catalogue.has_value(joined, source)
-    whole = (joined.value * reading.scale(source)).round()
+    # Other events have other steps: their values may not fit these.
+    whole = valued.ifelse(joined.value * reading.scale(source), None).round()
     # The exact sum is rounded once, by the cast: adding in another order changes nothing.
-    total = whole.cast("int64").sum(where=valued).cast("float64")
+    total = whole.cast("int64").sum().cast("float64")
     found = {
         Aggregation.SUM: lambda: total,
         Aggregation.MEAN: lambda: total / valued.sum().nullif(0),
-        Aggregation.MIN: lambda: whole.min(where=valued),
-        Aggregation.MAX: lambda: whole.max(where=valued),
+        Aggregation.MIN: whole.min,
+        Aggregation.MAX: whole.max,
         # Of events at one instant the smallest comes first, so that the answer is one.
         Aggregation.FIRST: lambda: _in_time(joined, whole).min(where=valued)["value"],
         Aggregation.LAST: lambda: _in_time(joined, whole).max(where=valued)["value"],
