@@ -1,24 +1,31 @@
 """Results as files: what is in them, that they are safe, and that they can be computed again."""
 
+import ast
+import asyncio
 import csv
 import datetime as dt
 import html.parser
 import io
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import touchstone_statistics
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import Parse
 from touchstone.common.v1 import filter_pb2
 from touchstone.results.v1 import export_service_pb2 as pb
 from touchstone.results.v1 import metric_pb2, results_pb2, results_service_pb2
 
+from services.results.wire.export.chart import Scale, excludes_none, interval_chart, interval_words
+from services.results.wire.export.files import PART_BYTES, in_parts
 from services.results.wire.export.page import encode_html
-from services.results.wire.export.table import text
+from services.results.wire.export.table import end, number, shape, text
 from shared.errors import Code
 from tests.contract.results_world import EXPERIMENT, START, World, events, open_world
 
@@ -32,8 +39,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield found
 
 
-async def export(world: World, form: pb.ExportFormat.ValueType) -> pb.ExportResultsResponse:
-    asked = results_service_pb2.GetResultsRequest(experiment=EXPERIMENT)
+async def export(
+    world: World, form: pb.ExportFormat.ValueType, **fields: Any
+) -> pb.ExportResultsResponse:
+    asked = results_service_pb2.GetResultsRequest(experiment=EXPERIMENT, **fields)
     parts = await world.viewer.call("ExportResults", results=asked, format=form)
     return whole(parts)
 
@@ -63,6 +72,15 @@ async def test_json_is_the_reply_of_get_results(world: World) -> None:
     assert (made.media_type, made.file_name) == ("application/json", "checkout.json")
     parsed = Parse(made.content, results_pb2.Results())
     assert parsed == await world.viewer.results()
+    assert made.provenance == parsed.provenance
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(constant)
+
+    # No NaN and no infinity, which are no JSON.
+    json.loads(made.content, parse_constant=refuse)
+    assert b'"NaN"' not in made.content
+    assert b'Infinity"' not in made.content
 
 
 async def test_csv_has_a_row_a_comparison_with_all_digits(world: World) -> None:
@@ -70,8 +88,9 @@ async def test_csv_has_a_row_a_comparison_with_all_digits(world: World) -> None:
     made = await export(world, pb.EXPORT_FORMAT_CSV)
     rows = list(csv.DictReader(io.StringIO(made.content.decode())))
     results = await world.viewer.results()
-    assert len(rows) == 4
-    by_name = {(row["metric"], row["variant"]): row for row in rows}
+    of_record = [row for row in rows if row["reading"] == "of_record"]
+    assert len(of_record) == 4
+    by_name = {(row["metric"], row["variant"]): row for row in of_record}
     for metric in results.metrics:
         for one in metric.comparisons:
             row = by_name[metric.metric.rsplit("/", 1)[1], one.variant]
@@ -86,11 +105,53 @@ async def test_csv_has_a_row_a_comparison_with_all_digits(world: World) -> None:
             assert row["watermark"] == results.provenance.watermark
 
 
+async def test_csv_has_a_row_for_each_slice_and_method(world: World) -> None:
+    await shop(world)
+    fields: dict[str, Any] = {"methods": [1, 3], "dimensions": ["source"]}
+    made = await export(world, pb.EXPORT_FORMAT_CSV, **fields)
+    rows = list(csv.DictReader(io.StringIO(made.content.decode())))
+    results = await world.viewer.results(**fields)
+    spend = next(one for one in results.metrics if one.metric.endswith("/spend"))
+    green = next(one for one in spend.comparisons if one.variant == "green")
+    shown = [row for row in rows if (row["metric"], row["variant"]) == ("spend", "green")]
+    beside = {row["method"]: row for row in shown if row["reading"] == "beside"}
+    assert len(beside) == len(green.readings)
+    for reading in green.readings:
+        name = results_pb2.ReadingMethod.Name(reading.method).removeprefix("READING_METHOD_")
+        assert float(beside[name.lower()]["p_value"]) == reading.p_value.value
+    (part,) = spend.slices
+    (sliced,) = [row for row in shown if row["reading"] == "slice"]
+    assert (sliced["dimension"], sliced["slice"]) == ("source", "(no value)")
+    one = next(one for one in part.comparisons if one.variant == "green")
+    assert float(sliced["difference"]) == one.reading.difference.value
+    assert sliced["shrunken_difference"] == number(one.shrunken_difference)
+
+
+def test_an_interval_is_shown_as_what_it_is() -> None:
+    outside = results_pb2.Interval(low=-2, high=1, complement=True)
+    none = results_pb2.Interval(not_estimable=results_pb2.NOT_ESTIMABLE_NO_UNITS)
+    half = results_pb2.Interval(low=0.5, high_unbounded=True)
+    assert [shape(one) for one in (outside, none, half)] == ["outside", "", "inside"]
+    assert (end(half, low=True), end(half, low=False), end(none, low=True)) == ("0.5", "inf", "")
+    assert interval_words(outside) == "outside -200.00% to +100.00%"
+    assert interval_words(none) == "no units"
+    assert [excludes_none(one) for one in (outside, none, half)] == [True, False, True]
+    assert "nan" not in interval_chart(half, results_pb2.Estimate(value=0.7), Scale.of([half]))
+
+
 async def test_a_variant_that_looks_like_a_formula_is_text(world: World) -> None:
     """Row 71. Keys cannot hold one, but tables are opened by programs that know nothing of keys."""
     assert [text(value) for value in ("=1+1", "@x", "-1", "+1", "green")] == [
         *("'=1+1", "'@x", "'-1", "'+1", "green")
     ]
+
+
+def test_a_large_file_comes_in_parts_that_a_message_can_hold() -> None:
+    content = bytes(range(256)) * (5 * PART_BYTES // 512)
+    parts = list(in_parts(content, pb.ExportResultsResponse(file_name="large.json")))
+    assert [len(part.content) for part in parts] == [PART_BYTES, PART_BYTES, PART_BYTES // 2]
+    assert [part.file_name for part in parts] == ["large.json", "", ""]
+    assert whole(parts).content == content
 
 
 class Outside(html.parser.HTMLParser):
@@ -118,6 +179,8 @@ async def test_the_page_stands_alone_and_escapes_what_users_wrote(world: World) 
     outside = Outside()
     outside.feed(page)
     assert outside.found == []
+    order = [page.index(words) for words in ("What to do", "trusted", "<h2>Metrics", "function of")]
+    assert order == sorted(order)
     evil = await world.viewer.results()
     evil.metrics[0].metric = "projects/demo/metrics/<script>alert(1)</script>"
     evil.metrics[0].error.message = "<img src=x onerror=alert(1)>"
@@ -126,20 +189,57 @@ async def test_the_page_stands_alone_and_escapes_what_users_wrote(world: World) 
     assert outside.found == []
 
 
-async def test_the_notebook_computes_the_numbers_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Tables(html.parser.HTMLParser):
+    """What a reader that does not see the page is told of its tables and drawings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.captions = self.tables = 0
+        self.headings: list[str | None] = []
+        self.drawings: list[dict[str, str | None]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        found = dict(attrs)
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+        if tag == "th":
+            self.headings.append(found.get("scope"))
+        if tag == "svg":
+            self.drawings.append(found)
+        if tag not in ("meta", "html"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "html":
+            assert self.open.pop() == tag
+
+
+async def test_the_page_can_be_read_without_being_seen(world: World) -> None:
+    await shop(world)
+    page = (await export(world, pb.EXPORT_FORMAT_HTML, dimensions=["source"])).content.decode()
+    found = Tables()
+    found.feed(page)
+    assert found.open == []
+    assert found.tables == found.captions == 5
+    assert set(found.headings) == {"col", "row"}
+    assert found.drawings
+    assert all(one["role"] == "img" and one["aria-label"] for one in found.drawings)
+    assert '<html lang="en">' in page
+
+
+async def test_the_notebook_computes_the_numbers_again(world: World) -> None:
     rng = np.random.default_rng(12)
     tables: dict[str, list[dict[str, Any]]] = {"exposures": [], "conversions": []}
     for variant in ("control", "green", "blue"):
-        for number in range(150):
-            unit = {"unit_id": f"{variant}-{number}"}
+        for place in range(150):
+            unit = {"unit_id": f"{variant}-{place}"}
             row = unit | {"experiment": "checkout", "variant": variant}
-            tables["exposures"].append(row | {"event_time": START + number * HOUR})
+            tables["exposures"].append(row | {"event_time": START + place * HOUR})
             habit = rng.poisson(2)
             for name, when in (("buy", -24), ("buy", 3), ("see", 1), ("buy", 90)):
                 for _ in range(rng.poisson(habit)):
-                    at = START + (number + when + float(rng.random())) * HOUR
+                    at = START + (place + when + float(rng.random())) * HOUR
                     event = {"event_name": name, "event_time": at, "currency": "EUR"}
                     value = float(rng.lognormal())
                     tables["conversions"].append(unit | event | {"value": value})
@@ -184,24 +284,38 @@ async def test_the_notebook_computes_the_numbers_again(
     notebook = json.loads(made.content)
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     assert "`odd`" in "".join(notebook["cells"][0]["source"])
-    monkeypatch.setenv("TOUCHSTONE_LAKE", str(world.lake))
-    names = run(notebook)
-    assert {metric for metric, _ in names["CHECKED"]} == {"buyers", "spend", "late", "each"}
-    assert all(names["CHECKED"].values())
+    done = await asyncio.to_thread(ran, notebook, world.lake)
+    assert done.returncode == 0, done.stderr
+    checked = json.loads(done.stdout.rpartition("CHECKED ")[2])
+    assert {metric for metric, _ in checked} == {"buyers", "spend", "late", "each"}
 
-    # The twin: another number does not pass.
-    names["ASKED"]["metrics"][0]["expected"]["difference"][0] += 0.5
-    with pytest.raises(AssertionError, match="not what the results say"):
-        exec(compile("".join(notebook["cells"][4]["source"]), "check", "exec"), names)
+    # The twin: a number that is off by a billionth of itself, and a little, does not pass.
+    settings = notebook["cells"][1]["source"]
+    place, line = next((n, one) for n, one in enumerate(settings) if "ASKED = " in one)
+    asked = ast.literal_eval(line.partition("json.loads(")[2].strip().removesuffix(")"))
+    changed = json.loads(asked)
+    changed["metrics"][0]["expected"]["lift"][0] *= 1 + 3e-9
+    settings[place] = f"ASKED = json.loads({json.dumps(changed)!r})\n"
+    done = await asyncio.to_thread(ran, notebook, world.lake)
+    assert done.returncode != 0
+    assert "not what the results say" in done.stderr
 
 
-def run(notebook: dict[str, Any]) -> dict[str, Any]:
-    """Every code cell in one namespace, as a kernel would."""
-    names: dict[str, Any] = {}
-    for number, cell in enumerate(notebook["cells"]):
-        if cell["cell_type"] == "code":
-            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
-    return names
+def ran(notebook: dict[str, Any], lake: Path) -> subprocess.CompletedProcess[str]:
+    """Every code cell in one program of its own, which knows the statistics and not the service."""
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    program = "\n\n".join("".join(cell["source"]) for cell in cells)
+    says = "\nprint('CHECKED', json.dumps([*CHECKED]))"
+    statistics = Path(touchstone_statistics.__file__).parents[1]
+    return subprocess.run(
+        [sys.executable, "-c", program + says],
+        cwd=lake,
+        env={"TOUCHSTONE_LAKE": str(lake), "PYTHONPATH": str(statistics)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 async def test_who_may_not_read_results_may_not_export_them(world: World) -> None:

@@ -220,7 +220,7 @@ def test_bad_rows_are_kept_with_their_reason(suite: Suite, tmp_path: Path) -> No
     suite.run("results", "export", "small", "--format", "html", "--output", str(made))
     assert made.read_text().startswith("<!doctype html>")
     table = suite.run("results", "export", "small", "--format", "csv", "--output", "-").stdout
-    assert {"bought", "spend"} <= {line.split(",")[0] for line in table.splitlines()}
+    assert {"small-bought", "small-spend"} <= {line.split(",")[0] for line in table.splitlines()}
 
 
 def test_parquet_is_read_like_csv(suite: Suite, tmp_path: Path) -> None:

@@ -28,13 +28,18 @@ def encode_file(
     results = encode_results(report, project, engine_version)
     content = _content(form, report, results, project)
     media_type, ending = FORMS[form]
-    yield pb.ExportResultsResponse(
-        content=content[:PART_BYTES],
+    first = pb.ExportResultsResponse(
         media_type=media_type,
         file_name=f"{report.plan.experiment_id}.{ending}",
-        size_bytes=len(content),
         provenance=results.provenance,
     )
+    return in_parts(content, first)
+
+
+def in_parts(content: bytes, first: pb.ExportResultsResponse) -> Iterator[pb.ExportResultsResponse]:
+    """The content in parts; `first` is what the first of them says besides."""
+    first.content, first.size_bytes = content[:PART_BYTES], len(content)
+    yield first
     for start in range(PART_BYTES, len(content), PART_BYTES):
         yield pb.ExportResultsResponse(content=content[start : start + PART_BYTES])
 

@@ -133,7 +133,7 @@ for metric in ASKED["metrics"]:
     for name, values in numbers.items():
         pairs = zip(values, metric["expected"][name], strict=True)
         CHECKED[metric["metric"], name] = all(
-            np.isclose(ours, theirs, rtol=1e-7, atol=1e-12)
+            np.isclose(ours, theirs, rtol=1e-9, atol=1e-12)
             for ours, theirs in pairs
             if theirs is not None
         )

@@ -1,35 +1,27 @@
-"""Results as a table: a row for each comparison."""
+"""Results as a table: a row for each metric, treatment, slice and method."""
 
 import csv
 import io
 from collections.abc import Iterator
 
-from touchstone.results.v1 import metric_pb2
 from touchstone.results.v1 import results_pb2 as pb
 
+from services.results.wire.export.words import enum_word, estimate_or_reason, last_part
+
 COLUMNS = (
-    *("metric", "role", "variant", "units", "control_units", "mean", "control_mean"),
-    *("difference", "difference_low", "difference_high", "lift", "lift_low", "lift_high"),
-    *("p_value", "running_p_value", "adjusted_p_value", "rejected", "probability_better"),
-    *("expected_loss", "probability_best", "verdict", "not_estimable", "error"),
+    *("metric", "role", "variant", "reading", "method", "dimension", "slice"),
+    *("units", "control_units", "mean", "control_mean"),
+    *("difference", "difference_low", "difference_high"),
+    *("lift", "lift_low", "lift_high", "lift_shape", "level"),
+    *("p_value", "running_p_value", "adjusted_p_value", "rejected"),
+    *("shrunken_difference", "shrunken_low", "shrunken_high"),
+    *("probability_better", "expected_loss", "probability_best"),
+    *("verdict", "not_estimable", "error"),
     *("watermark", "metric_version", "plan_version", "config_version"),
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
-
-def comparisons(results: pb.Results) -> Iterator[dict[str, str]]:
-    """A row for each metric and treatment; a metric that failed has one with its error."""
-    control = next((arm.variant for arm in results.arms if arm.control), "")
-    verdicts = {one.variant: _verdict(one) for one in results.decisions}
-    for metric in results.metrics:
-        common = _common(results, metric)
-        if metric.HasField("error"):
-            yield common | {"error": text(f"{metric.error.reason}: {metric.error.message}")}
-            continue
-        arms = {arm.variant: arm for arm in metric.arms}
-        for one in metric.comparisons:
-            row = common | _arms(arms[one.variant], arms[control]) | _comparison(one)
-            yield row | {"verdict": verdicts.get(one.variant, "")}
+Row = dict[str, str]
 
 
 def encode_csv(results: pb.Results) -> bytes:
@@ -37,8 +29,33 @@ def encode_csv(results: pb.Results) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(comparisons(results))
+    writer.writerows(rows(results))
     return out.getvalue().encode()
+
+
+def rows(results: pb.Results) -> Iterator[Row]:
+    """Of each metric the comparisons of record and beside it, then slices, then steps; a metric
+    that failed has one row with its error.
+    """
+    verdicts = {one.variant: enum_word(one, "verdict") for one in results.decisions}
+    control = next((arm.variant for arm in results.arms if arm.control), "")
+    for metric in results.metrics:
+        common = _common(results, metric)
+        if metric.HasField("error"):
+            error = f"{metric.error.reason}: {metric.error.message}"
+            yield common | {"error": text(error)}
+            continue
+        arms = {arm.variant: arm for arm in metric.arms}
+        of_record = enum_word(results, "method")
+        for one in metric.comparisons:
+            units = _units(arms[one.variant].units, arms[control].units)
+            row = common | units | {"variant": text(one.variant)}
+            of_arms = _means(arms[one.variant], arms[control])
+            verdict = {"method": of_record, "verdict": verdicts.get(one.variant, "")}
+            yield row | of_arms | _of_record(one) | verdict
+            yield from (row | _read(name, read) for name, read in _others(one))
+        yield from (common | row for row in _slices(metric, control))
+        yield from (common | row for row in _steps(metric, control))
 
 
 def text(value: str) -> str:
@@ -51,11 +68,11 @@ def number(estimate: pb.Estimate) -> str:
     return repr(estimate.value) if estimate.WhichOneof("result") == "value" else ""
 
 
-def _common(results: pb.Results, metric: pb.MetricResults) -> dict[str, str]:
+def _common(results: pb.Results, metric: pb.MetricResults) -> Row:
     provenance = results.provenance
     return {
-        "metric": text(metric.metric.rsplit("/", 1)[-1]),
-        "role": _role(metric),
+        "metric": text(last_part(metric.metric)),
+        "role": enum_word(metric, "role"),
         "watermark": text(provenance.watermark),
         "metric_version": str(metric.metric_version),
         "plan_version": str(provenance.plan_version),
@@ -63,50 +80,114 @@ def _common(results: pb.Results, metric: pb.MetricResults) -> dict[str, str]:
     }
 
 
-def _role(metric: pb.MetricResults) -> str:
-    return metric_pb2.MetricRole.Name(metric.role).removeprefix("METRIC_ROLE_").lower()
+def _units(treatment: int, control: int) -> Row:
+    return {"units": str(treatment), "control_units": str(control)}
 
 
-def _verdict(decision: pb.Decision) -> str:
-    return pb.Verdict.Name(decision.verdict).removeprefix("VERDICT_").lower()
-
-
-def _arms(treatment: pb.ArmEstimate, control: pb.ArmEstimate) -> dict[str, str]:
+def _means(treatment: pb.ArmEstimate, control: pb.ArmEstimate) -> Row:
     return {
-        "units": str(treatment.units),
-        "control_units": str(control.units),
         "mean": number(treatment.mean),
         "control_mean": number(control.mean),
         "probability_best": number(treatment.probability_best),
     }
 
 
-def _comparison(one: pb.Comparison) -> dict[str, str]:
+def _of_record(one: pb.Comparison) -> Row:
     exact = one.HasField("beta_binomial_posterior")
     posterior = one.beta_binomial_posterior if exact else one.normal_posterior
-    reason = pb.NotEstimable.Name(one.p_value.not_estimable).removeprefix("NOT_ESTIMABLE_")
+    return (
+        {"reading": "of_record"}
+        | _shown(one)
+        | {
+            "running_p_value": number(one.running_p_value),
+            "adjusted_p_value": number(one.adjusted.p_value),
+            "rejected": str(one.adjusted.rejected).lower(),
+            "probability_better": number(posterior.probability_better),
+            "expected_loss": number(posterior.expected_loss),
+        }
+    )
+
+
+def _others(one: pb.Comparison) -> Iterator[tuple[str, pb.MethodReading]]:
+    yield from (("beside", read) for read in one.readings)
+    for name in ("unadjusted", "uncapped"):
+        if one.HasField(name):
+            yield name, getattr(one, name)
+
+
+def _read(name: str, read: pb.MethodReading) -> Row:
+    return {"reading": name, "method": enum_word(read, "method")} | _shown(read)
+
+
+def _slices(metric: pb.MetricResults, control: str) -> Iterator[Row]:
+    for part in metric.slices:
+        arms = {arm.variant: arm for arm in part.arms}
+        where = {"dimension": text(part.dimension), "slice": text(slice_name(part))}
+        for one in part.comparisons:
+            arm = arms[one.variant]
+            means = {"mean": number(arm.mean), "control_mean": number(arms[control].mean)}
+            shrunken = {
+                "shrunken_difference": number(one.shrunken_difference),
+                "shrunken_low": end(one.shrunken_interval, low=True),
+                "shrunken_high": end(one.shrunken_interval, low=False),
+            }
+            row = _units(arm.units, arms[control].units) | means | shrunken
+            yield {"variant": text(one.variant)} | where | row | _read("slice", one.reading)
+
+
+def slice_name(part: pb.SliceResults) -> str:
+    """The value of a slice, or which units without one of their own it holds."""
+    if part.no_value:
+        return "(no value)"
+    return f"({part.other_values} other values)" if part.other_values else part.value
+
+
+def _steps(metric: pb.MetricResults, control: str) -> Iterator[Row]:
+    for step in metric.steps:
+        arms = {arm.variant: arm for arm in step.arms}
+        for one in step.comparisons:
+            units = _units(arms[one.variant].units, arms[control].units)
+            means = {
+                "mean": number(arms[one.variant].passed),
+                "control_mean": number(arms[control].passed),
+            }
+            named = {"variant": text(one.variant), "slice": text(step.event_name)}
+            yield named | units | means | _read("step", one.reading)
+
+
+def _shown(read: pb.Comparison | pb.MethodReading) -> Row:
+    """What every reading has."""
     return {
-        "variant": text(one.variant),
-        "difference": number(one.difference),
-        "difference_low": end(one.difference_interval, low=True),
-        "difference_high": end(one.difference_interval, low=False),
-        "lift": number(one.lift),
-        "lift_low": end(one.lift_interval, low=True),
-        "lift_high": end(one.lift_interval, low=False),
-        "p_value": number(one.p_value),
-        "running_p_value": number(one.running_p_value),
-        "adjusted_p_value": number(one.adjusted.p_value),
-        "rejected": str(one.adjusted.rejected).lower(),
-        "probability_better": number(posterior.probability_better),
-        "expected_loss": number(posterior.expected_loss),
-        "not_estimable": "" if number(one.p_value) else reason.lower(),
+        "difference": number(read.difference),
+        "difference_low": end(read.difference_interval, low=True),
+        "difference_high": end(read.difference_interval, low=False),
+        "lift": number(read.lift),
+        "lift_low": end(read.lift_interval, low=True),
+        "lift_high": end(read.lift_interval, low=False),
+        "lift_shape": shape(read.lift_interval),
+        "level": repr(read.lift_interval.level),
+        "p_value": number(read.p_value),
+        "not_estimable": "" if number(read.p_value) else estimate_or_reason(read.p_value),
     }
+
+
+def missing(interval: pb.Interval) -> bool:
+    """Whether there is no interval at all, for the reason that it names."""
+    open_end = interval.low_unbounded or interval.high_unbounded
+    return bool(interval.not_estimable) and not open_end and not interval.complement
+
+
+def shape(interval: pb.Interval) -> str:
+    """`inside` for what lies between the ends, `outside` for all else, nothing for none."""
+    if missing(interval):
+        return ""
+    return "outside" if interval.complement else "inside"
 
 
 def end(interval: pb.Interval, *, low: bool) -> str:
     """One end of an interval; infinite where it is open, nothing where there is no interval."""
     if interval.low_unbounded if low else interval.high_unbounded:
         return "-inf" if low else "inf"
-    if interval.complement or (interval.not_estimable and interval.low == interval.high == 0):
+    if missing(interval):
         return ""
     return repr(interval.low if low else interval.high)
