@@ -8,9 +8,8 @@ import numpy as np
 
 from services.attribution.application.questions import CutJourneys, Question, cut_journeys
 from services.attribution.domain.arrays import Floats, Integers
-from services.attribution.domain.credits import path_weights, rule_weights, touch_values
-from services.attribution.domain.markov import count_transitions, removal_effects
-from services.attribution.domain.models import Markov, Model
+from services.attribution.domain.credits import model_weights, touch_values
+from services.attribution.domain.models import Model
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 
@@ -58,7 +57,7 @@ class Credits:
 def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionLimits) -> Credits:
     """Compute every credit now, and spell them out a page at a time as they are taken."""
     cut = cut_journeys(command.question, log, limits, identified=True)
-    weights = _weights(command.model, cut)
+    weights = model_weights(command.model, cut.journeys, cut.milestones)
     return Credits(
         pages=_pages(cut, weights, limits.credits_per_message),
         count=len(weights),
@@ -68,15 +67,6 @@ def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionL
         watermark_time=cut.events.watermark_time,
         identity_version=cut.events.identity_version,
     )
-
-
-def _weights(model: Model, cut: CutJourneys) -> Floats:
-    journeys = cut.journeys
-    if not isinstance(model, Markov):
-        return rule_weights(model, journeys, cut.milestones)
-    converting, others = count_transitions(journeys)
-    counted = converting if model.ignore_non_converting else converting + others
-    return path_weights(journeys, removal_effects(counted).effects)
 
 
 def _pages(cut: CutJourneys, weights: Floats, size: int) -> Iterator[CreditPage]:

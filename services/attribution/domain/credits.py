@@ -9,7 +9,7 @@ from services.attribution.domain.arrays import Flags, Floats
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import RemovalEffects
 from services.attribution.domain.milestones import JourneyMilestones
-from services.attribution.domain.models import RuleModel
+from services.attribution.domain.models import Markov, Model, RuleModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,31 @@ def rule_weights(
     return rules.touch_weights(model, journeys, milestones)
 
 
+def model_weights(
+    model: Model, journeys: Journeys, milestones: JourneyMilestones | None = None
+) -> Floats:
+    """Return the weight of each touch of the converting journeys under any model.
+
+    A Markov model gives those of MARKOV_PATH_CREDIT, by the removal effects of these journeys.
+    """
+    if not isinstance(model, Markov):
+        return rule_weights(model, journeys, milestones)
+    return path_weights(journeys, _effects(model, journeys).effects)
+
+
 def path_weights(journeys: Journeys, effects: Floats) -> Floats:
     """Return the weight of each touch of the converting journeys under MARKOV_PATH_CREDIT."""
     return markov.path_credit(journeys.converting_codes, journeys.converting_offsets, effects)
+
+
+def _effects(model: Markov, journeys: Journeys) -> RemovalEffects:
+    if model.order > 1:
+        converting, others = markov.count_chain(journeys, model.order)
+        return markov.chain_removal_effects(
+            converting if model.ignore_non_converting else converting + others
+        )
+    first, rest = markov.count_transitions(journeys)
+    return markov.removal_effects(first if model.ignore_non_converting else first + rest)
 
 
 def touch_values(weights: Floats, journeys: Journeys) -> Floats:

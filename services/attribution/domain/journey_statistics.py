@@ -8,7 +8,7 @@ a touch and its cost may stand in the journeys of two days.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,15 @@ from services.attribution.domain.arrays import Codes, Floats, Integers
 from services.attribution.domain.credits import ChannelCredits, credits_by_channel, rule_weights
 from services.attribution.domain.events import Touches
 from services.attribution.domain.journeys import Journeys
-from services.attribution.domain.markov import TransitionCounts, count_transitions
+from services.attribution.domain.markov import (
+    ChainCounts,
+    RemovalEffects,
+    TransitionCounts,
+    chain_removal_effects,
+    count_chain,
+    count_transitions,
+    removal_effects,
+)
 from services.attribution.domain.milestones import JourneyMilestones
 from services.attribution.domain.models import Markov, Model, RuleModel
 from shared.errors import invalid
@@ -110,8 +118,10 @@ class ChannelCounts:
 class JourneyStatistics:
     """All that channel totals are computed from, except those of MARKOV_PATH_CREDIT.
 
-    `rule_credits` holds the rule models asked for. MARKOV_PATH_CREDIT needs the removal effects
-    of the whole and then a second look at the journeys, so it has no place here.
+    `rule_credits` holds the rule models asked for, and `chains` the counts of the Markov orders
+    above 1 that were: those of converting journeys and, apart from them, of the others.
+    MARKOV_PATH_CREDIT needs the removal effects of the whole and then a second look at the
+    journeys, so it has no place here.
     """
 
     channels: tuple[str, ...]
@@ -120,6 +130,7 @@ class JourneyStatistics:
     converting_steps: TransitionCounts
     other_steps: TransitionCounts
     rule_credits: Mapping[RuleModel, ChannelCredits]
+    chains: Mapping[int, tuple[ChainCounts, ChainCounts]] = field(default_factory=dict)
 
     def __add__(self, other: "JourneyStatistics") -> "JourneyStatistics":
         self._require_alike(other)
@@ -132,6 +143,10 @@ class JourneyStatistics:
             rule_credits={
                 model: credits_ + other.rule_credits[model]
                 for model, credits_ in self.rule_credits.items()
+            },
+            chains={
+                order: (converting + other.chains[order][0], others + other.chains[order][1])
+                for order, (converting, others) in self.chains.items()
             },
         )
 
@@ -148,6 +163,10 @@ class JourneyStatistics:
                 model: (credits_ - other.rule_credits[model]).where(by_channel.converting > 0)
                 for model, credits_ in self.rule_credits.items()
             },
+            chains={
+                order: (converting - other.chains[order][0], others - other.chains[order][1])
+                for order, (converting, others) in self.chains.items()
+            },
         )
 
     def _require_alike(self, other: "JourneyStatistics") -> None:
@@ -157,12 +176,23 @@ class JourneyStatistics:
             raise invalid(
                 "models", str([*other.rule_credits]), f"those merged: {[*self.rule_credits]}"
             )
+        if self.chains.keys() != other.chains.keys():
+            raise invalid("markov.order", str([*other.chains]), f"those merged: {[*self.chains]}")
 
     def transitions(self, model: Markov) -> TransitionCounts:
         """Return the steps that `model` counts: of all journeys, or of the converting ones."""
         if model.ignore_non_converting:
             return self.converting_steps
         return self.converting_steps + self.other_steps
+
+    def removal_effects(self, model: Markov) -> RemovalEffects:
+        """Return the removal effects of `model`, whose order must have been measured."""
+        if model.order == 1:
+            return removal_effects(self.transitions(model))
+        converting, others = self.chains[model.order]
+        return chain_removal_effects(
+            converting if model.ignore_non_converting else converting + others
+        )
 
 
 def measure(
@@ -188,6 +218,11 @@ def measure(
             model: credits_by_channel(rule_weights(model, journeys, milestones), journeys)
             for model in models
             if not isinstance(model, Markov)
+        },
+        chains={
+            order: count_chain(journeys, order)
+            for order in sorted({model.order for model in models if isinstance(model, Markov)})
+            if order > 1
         },
     )
 

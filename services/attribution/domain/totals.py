@@ -12,7 +12,7 @@ from services.attribution.domain.credits import (
 )
 from services.attribution.domain.journey_statistics import JourneyStatistics
 from services.attribution.domain.journeys import Journeys
-from services.attribution.domain.markov import RemovalEffects, removal_effects
+from services.attribution.domain.markov import RemovalEffects
 from services.attribution.domain.models import Markov, Model, Output, output_of
 
 
@@ -72,7 +72,7 @@ def model_totals(
                 max(0.0, unshared) if output is Output.SAME_TOUCH else 0.0,
             ),
         )
-    effects = removal_effects(statistics.transitions(model))
+    effects = statistics.removal_effects(model)
     shares = removal_share_credits(effects, statistics.counts.converting, statistics.counts.value)
     paths = credits_by_channel(path_weights(journeys, effects.effects), journeys)
     return (

@@ -1,6 +1,6 @@
 """The attribution models, each with its parameters, and the names of their outputs."""
 
-from services.attribution.domain.models.markov import Markov
+from services.attribution.domain.models.markov import MAX_ORDER, Markov
 from services.attribution.domain.models.milestones import (
     FullPath,
     Milestone,
@@ -42,6 +42,7 @@ from services.attribution.domain.models.rules import (
 __all__ = [
     "EVERY_MODEL",
     "MAX_HALF_LIFE_US",
+    "MAX_ORDER",
     "ByPosition",
     "CountFrom",
     "Custom",

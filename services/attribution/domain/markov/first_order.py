@@ -20,6 +20,7 @@ import numpy as np
 
 from services.attribution.domain.arrays import Codes, Flags, Floats, Integers
 from services.attribution.domain.journeys import Journeys
+from services.attribution.domain.markov.effects import RemovalEffects
 from shared.errors import invalid
 
 
@@ -68,32 +69,6 @@ class TransitionCounts:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class RemovalEffects:
-    """What removing each channel would cost the fitted chain.
-
-    `effects` (C,) is RE_c = 1 - P(conversion when c leads to null)/P(conversion), between 0 and
-    1; `value_effects` (C,) is the same of expected value, or None where the expected value of a
-    journey is not above zero. Channels that no journey can pass on its way from the start to an
-    end have effect 0 and stand in `unreachable`. `conversion_rate` is p_0.
-    """
-
-    effects: Floats
-    value_effects: Floats | None
-    conversion_rate: float
-    unreachable: Flags
-
-    @property
-    def shares(self) -> Floats:
-        """Return RE_c divided by its sum; all 0 where no journey converts."""
-        return _normalised(self.effects)
-
-    @property
-    def value_shares(self) -> Floats | None:
-        """Return the share of the value of each channel, None where it is undefined."""
-        return None if self.value_effects is None else _normalised(self.value_effects)
-
-
 def count_transitions(journeys: Journeys) -> tuple[TransitionCounts, TransitionCounts]:
     """Count the steps of the converting journeys and, apart from them, of the others."""
     cut = int(journeys.offsets[journeys.converting])
@@ -136,31 +111,6 @@ def removal_effects(counts: TransitionCounts) -> RemovalEffects:
         value_effects = np.zeros(channels)
         value_effects[kept] = np.clip(visits * reached[:, 1] / value_0, 0.0, 1.0)
     return RemovalEffects(effects, value_effects, p_0, ~kept)
-
-
-def path_credit(codes: Codes, offsets: Integers, effects: Floats) -> Floats:
-    """Return weights of touches: RE_c over the sum of RE of the distinct channels of the journey.
-
-    The part of a channel is divided equally among its touches in the journey. Where every channel
-    of a journey has effect 0 (it was scored with the effects of other journeys), its distinct
-    channels share equally.
-    """
-    if not len(codes):
-        return np.zeros(0)
-    lengths = np.diff(offsets)
-    journey = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    cells, cell_of_touch, touches_in_cell = np.unique(
-        journey * len(effects) + codes, return_inverse=True, return_counts=True
-    )
-    cell_journey, cell_channel = np.divmod(cells, len(effects))
-    raw = effects[cell_channel]
-    totals = np.bincount(cell_journey, weights=raw, minlength=len(lengths))
-    powerless = totals[cell_journey] <= 0
-    raw = np.where(powerless, 1.0, raw)
-    totals = np.bincount(cell_journey, weights=raw, minlength=len(lengths))
-    per_touch = raw / totals[cell_journey] / touches_in_cell
-    weights: Floats = per_touch[cell_of_touch]
-    return weights
 
 
 def _count(
@@ -212,9 +162,3 @@ def _closure(seed: Flags, linked: Flags) -> Flags:
         if (grown == reached).all():
             return reached
         reached = grown
-
-
-def _normalised(effects: Floats) -> Floats:
-    total = effects.sum()
-    shares: Floats = effects / total if total > 0 else np.zeros_like(effects)
-    return shares
