@@ -121,11 +121,12 @@ def _non_inferiority(found: MetricReport, index: int, alpha: float) -> pb.NonInf
     reading = found.guarded
     if reading is None:
         return None
+    level = alpha / len(found.looked.looks)
     return pb.NonInferiority(
         margin=found.asked.margin,
         p_value=encode_number(reading.p_value, reading.gap, index),
-        non_inferior=bool(reading.p_value[index] < alpha and not reading.gap[index]),
-        lift_interval=_lift(reading, index, 1.0 - alpha),
+        non_inferior=bool(reading.p_value[index] < level and not reading.gap[index]),
+        lift_interval=_lift(reading, index, 1.0 - level),
     )
 
 

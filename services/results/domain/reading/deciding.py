@@ -1,16 +1,30 @@
-"""What to do with each treatment, from the readings of record."""
+"""What to do with each treatment, from the data that the readings of record come from."""
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from touchstone_statistics.decide import Decision, MetricVerdict, Situation, decide, levels
-from touchstone_statistics.gaps import Gap
+from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.decide import (
+    Decision,
+    Levels,
+    MetricVerdict,
+    Situation,
+    decide,
+    levels,
+)
+from touchstone_statistics.findings import Findings, Goal, findings
+from touchstone_statistics.gaps import FloatArray, Gap
 from touchstone_statistics.inference import Reading
+from touchstone_statistics.interval import Side
+from touchstone_statistics.plan import Design, History, power
 
 from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan
+from services.results.domain.metric import MetricRole
 from services.results.domain.observation import ExperimentPlan
 from services.results.domain.reading.families import ROLE_OF
+from services.results.domain.reading.looking import Looked
+from services.results.domain.reading.planned import planned_rule
 from services.results.domain.reading.report import Asked, Failure, Settled
 
 
@@ -31,6 +45,20 @@ class Standing:
         return ends is not None and self.data_time is not None and self.data_time >= ends
 
 
+@dataclass(frozen=True, slots=True)
+class _AtLooks:
+    """A one-sided test by the rule of record, at the looks that were taken."""
+
+    looked: Looked
+    level: float | FloatArray
+    side: Side
+
+    def read(self, contrast: Contrast) -> Reading:
+        """See Inference."""
+        looked = self.looked
+        return looked.rule.read(contrast, looked.boundaries, self.level, self.side)
+
+
 def decisions(
     plan: ExperimentPlan,
     analysis: AnalysisPlan,
@@ -39,75 +67,80 @@ def decisions(
 ) -> tuple[Decision, ...]:
     """One decision a treatment, by the rule of Schultzberg, Ankargren and Frånberg (2024).
 
-    A primary metric is superior when its corrected comparison is rejected in the right direction;
-    the correction of the plan decides what that is worth. Guardrails without a margin and
-    secondary metrics can only stand in the way by deteriorating.
+    Its tests are one-sided, at levels that share alpha over primary metrics and treatments, so
+    that a treatment is wrongly shipped with probability at most alpha, whatever correction the
+    p-values of the report have. Guardrails without a margin, and secondary metrics, can only stand
+    in the way by becoming worse.
     """
     at_end = standing.at_end(analysis)
     holds = at_end or analysis.rule is not AnalysisMethod.FIXED
-    worse = _deteriorated_at(analysis, metrics, len(plan.treatments))
-    found = []
-    for index, arm in enumerate(plan.treatments):
-        verdicts = [
-            _failed(asked, holds)
-            if isinstance(one, Failure)
-            else _verdict(asked, one, index, holds, worse[asked.metric.metric_id])
-            for asked, one in metrics
-        ]
-        situation = Situation(at_end, standing.sample_ratio_alert)
-        found.append(decide(plan.arms[arm].variant, verdicts, situation))
-    return tuple(found)
-
-
-def _deteriorated_at(
-    analysis: AnalysisPlan,
-    metrics: Sequence[tuple[Asked, Settled | Failure]],
-    treatments: int,
-) -> dict[str, Reading]:
-    """Every metric read at the level of the tests for deterioration.
-
-    These tests are one-sided; a two-sided interval of twice the level has the same end.
-    """
-    read = [(asked, one) for asked, one in metrics if isinstance(one, Settled)]
-    roles = [ROLE_OF[asked.role] for asked, _ in read]
-    if not read:
-        return {}
-    level = levels(roles, treatments, analysis.alpha, analysis.power).deterioration
-    return {
-        asked.metric.metric_id: one.report.looked.at_level(
-            one.corrected.level * 0.0 + min(2.0 * level, 0.5)
+    treatments = len(plan.treatments)
+    roles = [ROLE_OF[asked.role] for asked, _ in metrics]
+    shared = levels(roles, treatments, analysis.alpha, analysis.power)
+    found = [
+        None if isinstance(one, Failure) else _found(asked, one, shared) for asked, one in metrics
+    ]
+    situation = Situation(at_end, standing.sample_ratio_alert)
+    return tuple(
+        decide(
+            plan.arms[arm].variant,
+            [
+                _verdict(asked, one, tested, index, holds, shared)
+                for (asked, one), tested in zip(metrics, found, strict=True)
+            ],
+            situation,
         )
-        for asked, one in read
-    }
-
-
-def _verdict(asked: Asked, one: Settled, index: int, holds: bool, worse: Reading) -> MetricVerdict:
-    report = one.report
-    gap = Gap(int(report.looked.reading.gap[index]))
-    rises = bool(report.looked.contrast.difference[index] > 0)
-    better = rises is asked.increase
-    below = bool(worse.difference.excludes(0.0)[index])
-    guarded = report.guarded
-    passes = guarded is not None and bool(
-        guarded.p_value[index] < report.looked.rule.plan.alpha and not guarded.gap[index]
-    )
-    # Without a margin a guardrail is only watched for getting worse.
-    watched = not asked.margin
-    return MetricVerdict(
-        metric=asked.metric.metric_id,
-        role=ROLE_OF[asked.role],
-        holds=holds,
-        superior=bool(one.corrected.rejected[index]) and better and gap is Gap.NONE,
-        non_inferior=watched or passes,
-        deteriorated=below and not better and gap is Gap.NONE,
-        gap=gap,
+        for index, arm in enumerate(plan.treatments)
     )
 
 
-def _failed(asked: Asked, holds: bool) -> MetricVerdict:
-    return MetricVerdict(
-        metric=asked.metric.metric_id,
-        role=ROLE_OF[asked.role],
-        holds=holds,
-        gap=Gap.NOT_APPLICABLE,
+def _found(asked: Asked, one: Settled, shared: Levels) -> Findings:
+    looked = one.report.looked
+    goal = Goal(ROLE_OF[asked.role], asked.increase, asked.margin)
+    return findings(
+        looked.contrast, goal, shared, lambda level, side: _AtLooks(looked, level, side)
     )
+
+
+def _verdict(
+    asked: Asked,
+    one: Settled | Failure,
+    tested: Findings | None,
+    index: int,
+    holds: bool,
+    shared: Levels,
+) -> MetricVerdict:
+    metric = asked.metric.metric_id
+    if isinstance(one, Failure) or tested is None:
+        return MetricVerdict(metric, ROLE_OF[asked.role], holds, gap=Gap.NOT_APPLICABLE)
+    powered = _powered(asked, one.report.looked, index, shared)
+    verdict = tested.verdict(metric, holds, powered, (index,))
+    watched = asked.role is MetricRole.GUARDRAIL and not asked.margin
+    return replace(verdict, non_inferior=True) if watched else verdict
+
+
+def _powered(asked: Asked, looked: Looked, index: int, shared: Levels) -> bool:
+    """Whether what was planned for would be found by now: the minimum effect of a primary metric,
+    the margin of a guardrail. True where nothing was planned.
+    """
+    control = looked.contrast.control
+    place = index if control.value.size > 1 else 0
+    wanted = asked.metric.definition.minimum_effect
+    guard = asked.role is MetricRole.GUARDRAIL and asked.margin > 0
+    if control.spread_gap[place] or not (guard or (asked.role is MetricRole.PRIMARY and wanted)):
+        return True
+    treated = looked.contrast.treatment
+    units = (float(control.units[place]), float(treated.units[index]))
+    if min(units) < 2:
+        return False
+    history = History.of_estimate(control[place])
+    toward = 1.0 if asked.increase else -1.0
+    design = Design(
+        weights=units,
+        alpha=shared.non_inferiority if guard else shared.superiority,
+        side=Side.GREATER if asked.increase else Side.LESS,
+        null_lift=-toward * asked.margin if guard else 0.0,
+        rule=planned_rule(looked.rule.plan, looked.rule.shares[index]),
+    )
+    difference = 0.0 if guard else history.difference_of(toward * wanted)
+    return power(history, difference, sum(units), design) >= shared.power

@@ -86,52 +86,56 @@ def look_at(
     """
     rule, place = how.rule, how.place
     before = [_up_to(kept.get(place.key(variant), ()), place.cut) for variant in variants]
-    information = rule.information(contrast)
-    due = [
-        _due(rule, taken, float(information[index]), place.cut)
-        for index, taken in enumerate(before)
-    ]
+    units = rule.information(contrast).tolist()
+    due = [_due(rule, taken, own, place.cut) for taken, own in zip(before, units, strict=True)]
     waiting = [
         new is None and rule.waits([look.boundary for look in taken])
         for taken, new in zip(before, due, strict=True)
     ]
-    of_record = contrast_of(
-        [
-            before[index][-1].seen if waits else Seen.of(contrast, index)
-            for index, waits in enumerate(waiting)
-        ]
-    )
+    of_record = _read_from(before, waiting, contrast)
     boundaries = [
         [*(look.boundary for look in taken), *([] if new is None else [new])]
         for taken, new in zip(before, due, strict=True)
     ]
     reading = rule.read(of_record, boundaries, how.alpha)
-    new_looks = {
+    said = [None if gap else float(p) for p, gap in zip(reading.p_value, reading.gap, strict=True)]
+    new = {
         index: Look(
             key=place.key(variants[index]),
             number=len(before[index]) + 1,
-            boundary=new,
-            p_value=None if reading.gap[index] else float(reading.p_value[index]),
+            boundary=cost,
+            p_value=said[index],
             seen=Seen.of(of_record, index),
             cut=place.cut,
             plan_version=place.plan_version,
             create_time=place.time,
         )
-        for index, new in enumerate(due)
-        if new is not None
+        for index, cost in enumerate(due)
+        if cost is not None
     }
     return Looked(
         rule=rule,
         looks=tuple(
-            (*taken, new_looks[index]) if index in new_looks else taken
-            for index, taken in enumerate(before)
+            (*taken, new[index]) if index in new else taken for index, taken in enumerate(before)
         ),
         contrast=of_record,
         reading=reading,
         current=tuple(
             not waits or before[index][-1].cut == place.cut for index, waits in enumerate(waiting)
         ),
-        new=tuple(new_looks.values()),
+        new=tuple(new.values()),
+    )
+
+
+def _read_from(
+    before: Sequence[Sequence[Look]], waiting: Sequence[bool], contrast: Contrast
+) -> Contrast:
+    """The data of the last look where others have to wait, that of the cut elsewhere."""
+    return contrast_of(
+        [
+            taken[-1].seen if waits else Seen.of(contrast, index)
+            for index, (taken, waits) in enumerate(zip(before, waiting, strict=True))
+        ]
     )
 
 

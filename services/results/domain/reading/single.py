@@ -89,11 +89,14 @@ def _beside(how: How, found: Measured, contrast: Contrast) -> tuple[Beside, ...]
 
 
 def _guarded(asked: Asked, looked: Looked, alpha: float) -> Reading | None:
-    """The one-sided reading of whether a guardrail is not worse by its margin."""
+    """The one-sided reading of whether a guardrail is not worse by its margin; treatments share
+    the error probability, since shipping any of them wrongly is an error.
+    """
     if asked.role is not MetricRole.GUARDRAIL or not asked.margin:
         return None
     against = not_worse(looked.contrast, asked.margin, asked.increase)
-    return looked.rule.read(against, looked.boundaries, alpha, toward(asked.increase))
+    level = alpha / len(looked.looks)
+    return looked.rule.read(against, looked.boundaries, level, toward(asked.increase))
 
 
 def _without_covariates(how: How, found: Measured, plan: ExperimentPlan) -> Beside | None:

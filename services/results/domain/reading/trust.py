@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from touchstone_statistics.detection import AtHorizon, AtLooks, Rule, anytime
 from touchstone_statistics.exclusion import Exclusions, exclusions, largest_bias
 from touchstone_statistics.gaps import FloatArray, Gap, NotEstimable
 from touchstone_statistics.health import (
@@ -26,17 +25,15 @@ from touchstone_statistics.plan import (
 )
 from touchstone_statistics.sequential_ratio import SequentialRatio
 
-from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan
+from services.results.domain.analysis_plan import AnalysisPlan
 from services.results.domain.measure import ColumnRole
 from services.results.domain.metric import MetricRole
 from services.results.domain.observation import ExperimentPlan, Observation
 from services.results.domain.reading.beliefs import is_share
 from services.results.domain.reading.measured import Measured
+from services.results.domain.reading.planned import planned_rule
 from services.results.domain.reading.report import Asked
-from services.results.domain.reading.rules import spending_of
 
-LOOKS_PLANNED = 14
-"""Power of a group-sequential plan is that of this many equally spaced looks."""
 Known = float | NotEstimable
 
 
@@ -187,7 +184,7 @@ def _outlook(
             alpha=analysis.alpha,
             power=analysis.power,
             comparisons=len(plan.treatments) if asked.role is MetricRole.PRIMARY else 1,
-            rule=_rule(analysis, part),
+            rule=planned_rule(analysis, part),
         )
         made.append(_of_pair(asked, history, design, traffic.units * part))
     return tuple(made)
@@ -208,15 +205,6 @@ def _of_pair(asked: Asked, history: History, design: Design, units: float) -> Ou
         power(history, difference, units, design),
         None if isinstance(left, NotReachable) else left.days,
     )
-
-
-def _rule(analysis: AnalysisPlan, part: float) -> Rule:
-    """How tests reject; that of a hybrid is at least that of its last test."""
-    if analysis.rule is AnalysisMethod.GROUP_SEQUENTIAL:
-        return AtLooks(LOOKS_PLANNED, spending_of(analysis))
-    if analysis.rule is AnalysisMethod.ANYTIME:
-        return anytime(analysis.planned_units * part or None)
-    return AtHorizon()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
