@@ -50,12 +50,13 @@ ARMS = {"control": 400, "green": 410, "blue": 390}
 
 
 class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
-    """Knows one experiment, of one project, and remembers what callers presented."""
+    """Knows one experiment, `more` by name, of one project, and remembers what callers presented."""
 
     def __init__(self) -> None:
         self.presented: list[str] = []
         self.hold: asyncio.Event | None = None
         self.forced: list[str] = []
+        self.more: dict[str, experiment_pb2.Experiment] = {}
         self.experiment = experiment_pb2.Experiment(
             unit_type="user",
             variants=[
@@ -71,9 +72,10 @@ class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
         self.presented.append(dict(context.invocation_metadata()).get("authorization", ""))
         if self.hold:
             await self.hold.wait()
-        if request.name != f"{PROJECT}/experiments/checkout":
+        every = {EXPERIMENT: self.experiment} | self.more
+        if request.name not in every:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such experiment")
-        return experiment_service_pb2.GetExperimentResponse(experiment=self.experiment)
+        return experiment_service_pb2.GetExperimentResponse(experiment=every[request.name])
 
     async def ListForcedVariants(self, request: Any, _context: Any) -> Any:  # noqa: N802  the same
         start = int(request.page_token or 0)

@@ -108,7 +108,7 @@ NAMING_EXPERIMENTS = {
     "ListLooksRequest",
     "GetHealthRequest",
     "GetTimeSeriesRequest",
-    "EvaluateControlGroupRequest",
+    "ExperimentGroup",
     "Prerequisite",
     "SetForcedVariantRequest",
     "ClearForcedVariantRequest",
@@ -237,6 +237,8 @@ def fill(descriptor: Descriptor, project: str) -> Message:
             _set_message(message, field, field.message_type, project)
         else:
             _set_value(message, field, project)
+    if descriptor.name == "EvaluateControlGroupRequest":
+        message.waves[0].variant = "geheim-b"  # the control is no wave
     return message
 
 

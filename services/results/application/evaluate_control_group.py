@@ -47,13 +47,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateControlGroup:
-    """Which groups, by which metrics, and how they are read. As of the watermark `as_of`, if any."""
+    """Which groups, by which metrics, and how they are read; as of a watermark, if one is given."""
 
     project: str
     control: Group
     waves: tuple[Group, ...]
     metric_ids: tuple[str, ...]
-    level: Level = Level()
+    level: Level
     as_of: str = ""
     stitching: Stitching = Stitching.RETROACTIVE
 

@@ -100,9 +100,7 @@ def _metric(
         return message
     message.unequal_follow_up = unequal
     message.control.CopyFrom(_estimate(compared.waves.evaluation.control, 0))
-    message.waves.extend(
-        _wave(compared.waves, index) for index in range(len(found.command.waves))
-    )
+    message.waves.extend(_wave(compared.waves, index) for index in range(len(found.command.waves)))
     message.pooled.CopyFrom(_wave(compared.whole, 0))
     return message
 
