@@ -1,0 +1,152 @@
+"""The files of states: open ones, the room that all take, and which have to go."""
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from shared.lake.removal import MARKER
+from shared.lake.snapshot import EngineLimits
+
+_LOG = logging.getLogger(__name__)
+MARK = "removals"
+"""The file that says which erasures the states reflect."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfLimits:
+    """What states may use: bytes on the disk, how many are open, and the engine of each."""
+
+    most_bytes: int
+    most_open: int = 2
+    engine: EngineLimits = field(default_factory=EngineLimits)
+
+
+@dataclass(slots=True)
+class _Held:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    database: duckdb.DuckDBPyConnection | None = None
+
+
+class Shelf:
+    """States by name, each a file; those used last stay. Safe to use from several threads."""
+
+    def __init__(self, folder: Path, lake: Path, limits: ShelfLimits) -> None:
+        self._folder, self._lake, self._limits = folder, lake, limits
+        self._lock = threading.Lock()
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to a state, which nobody else uses meanwhile. A new state is empty.
+
+        duckdb.Error for a file that cannot be read or that another process has open.
+        """
+        self.forget_removed()
+        held = self._take(name)
+        with held.lock:
+            if held.database is None:
+                held.database = self._open(name)
+            self._path(name).touch()
+            connection = held.database.cursor()
+            try:
+                connection.execute("SET timezone = 'UTC'")
+                yield connection
+            finally:
+                connection.close()
+        self._make_room(name)
+
+    def drop(self, name: str) -> None:
+        """Remove a state; one that is in use goes when it is free."""
+        held = self._take(name)
+        with held.lock:
+            self._remove(name, held)
+
+    def forget_removed(self) -> None:
+        """Remove every state when something was erased from the event tables since they were made:
+        they may hold it.
+        """
+        with self._lock:
+            mark = _digest(self._lake / MARKER)
+            kept = self._folder / MARK
+            if kept.exists() and kept.read_text() == mark:
+                return
+            names = [path.stem for path in self._folder.glob("*.duckdb")]
+        for name in names:
+            self.drop(name)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        kept.write_text(mark)
+
+    def close(self) -> None:
+        """Close every state."""
+        with self._lock:
+            names = list(self._held.items())
+        for name, held in names:
+            with held.lock:
+                self._shut(name, held)
+
+    def _take(self, name: str) -> _Held:
+        with self._lock:
+            held = self._held.setdefault(name, _Held())
+            self._held.move_to_end(name)
+            return held
+
+    def _open(self, name: str) -> duckdb.DuckDBPyConnection:
+        engine = self._limits.engine
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return duckdb.connect(
+            str(self._path(name)),
+            config={
+                "threads": engine.threads,
+                "memory_limit": f"{engine.memory_limit_mb}MB",
+                # A checkpoint rewrites what few changes touched all over; it can wait.
+                "checkpoint_threshold": "256MB",
+            },
+        )
+
+    def _make_room(self, used: str) -> None:
+        """Close what is open beyond the limit, and remove what was used longest ago."""
+        with self._lock:
+            others = [(n, held) for n, held in self._held.items() if n != used]
+        for name, held in others[: max(0, len(others) + 1 - self._limits.most_open)]:
+            if held.lock.acquire(blocking=False):
+                try:
+                    self._shut(name, held)
+                finally:
+                    held.lock.release()
+        files = sorted(self._folder.glob("*.duckdb"), key=lambda path: path.stat().st_mtime)
+        total = sum(path.stat().st_size for path in files)
+        for path in files:
+            if total <= self._limits.most_bytes:
+                break
+            total -= path.stat().st_size
+            _LOG.info("removing a state of results to make room")
+            self.drop(path.stem)
+
+    def _shut(self, name: str, held: _Held) -> None:
+        if held.database is not None:
+            held.database.close()
+            held.database = None
+        with self._lock:
+            self._held.pop(name, None)
+
+    def _remove(self, name: str, held: _Held) -> None:
+        self._shut(name, held)
+        for path in (self._path(name), self._path(name).with_suffix(".duckdb.wal")):
+            path.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.duckdb"
+
+
+def _digest(marker: Path) -> str:
+    try:
+        return hashlib.sha256(marker.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return "none"

@@ -1,0 +1,161 @@
+"""The tables of a state: units, events, numbers of units, and sums, in one file.
+
+units        what each unit saw, as exposed_units gives it
+events       the measured events, as narrow_events gives them
+unit_values  the numbers of units with events, as unit_values gives them
+sums_<n>     for each dimension, or without any for all, changes of counts and sums by value and
+             arm; their total is what holds now
+facts        one row of text
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+import pyarrow as pa
+from ibis import ir
+
+from services.results.adapters.lake.columns import BITS, Layout, Scales, scale_of
+from services.results.adapters.lake.engine import row_of, rows_of
+from services.results.adapters.lake.exposed import dimension_columns
+from services.results.adapters.lake.groups import Grouped, Values, ages_of
+from services.results.adapters.lake.parts import parts_of
+from services.results.adapters.lake.slices import ranks_of, values_of
+from services.results.adapters.lake.sums import EXACT, by_key, sum_names
+from services.results.adapters.live.facts import Facts
+from services.results.domain.observation import Question
+
+MOST_CHANGES = 10_000
+"""So many rows of sums may stand for a tenth of them before they are added up."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The tables of a question, inside one transaction of a connection."""
+
+    engine: ibis.BaseBackend
+    question: Question
+
+    def table(self, name: str) -> ir.Table:
+        """One of the tables, as it is at this moment of the transaction."""
+        return self.engine.table(name)
+
+    def facts(self) -> Facts | None:
+        """What was written last; None in a new file."""
+        self._run("CREATE TABLE IF NOT EXISTS facts (text VARCHAR)")
+        found = self.engine.con.execute("SELECT text FROM facts").fetchall()
+        return Facts.decode(found[0][0], self.question) if found else None
+
+    def write_facts(self, facts: Facts) -> None:
+        """Put facts in the place of those before."""
+        self._run("DELETE FROM facts")
+        self.engine.con.execute("INSERT INTO facts VALUES (?)", [facts.encode()])
+
+    def fill(self, name: str, rows: pa.RecordBatchReader) -> None:
+        """Make a table anew of rows that come in batches."""
+        self._make_of("CREATE OR REPLACE TABLE", name, rows)
+
+    def take(self, name: str, rows: pa.Table) -> ir.Table:
+        """Rows as a table that goes with the connection."""
+        self._make_of("CREATE TEMP TABLE", name, rows)
+        return self.table(name)
+
+    def make(self, name: str, expression: ir.Table) -> ir.Table:
+        """A table that goes with the connection."""
+        return self.engine.create_table(name, expression, temp=True)
+
+    def keep(self, name: str, expression: ir.Table) -> None:
+        """Make a table of the state anew."""
+        self._run(f"CREATE OR REPLACE TABLE {name} AS {self._sql(expression)}")
+
+    def insert(self, name: str, expression: ir.Table) -> None:
+        """Add rows; columns that they lack are null."""
+        self._run(f"INSERT INTO {name} BY NAME {self._sql(expression)}")
+
+    def delete(self, name: str, units: str) -> None:
+        """Remove the rows of the units of another table."""
+        theirs = f"SELECT unit_key FROM {units}"  # noqa: S608  names are ours
+        self._run(f"DELETE FROM {name} WHERE unit_key IN ({theirs})")  # noqa: S608  as above
+
+    def groupings(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The tables of sums with the columns of units that they are by."""
+        columns = list(dimension_columns(self.question).values())
+        keys: list[tuple[str, ...]] = [(column, "arm") for column in columns] or [("arm",)]
+        return [(f"sums_{n}", key) for n, key in enumerate(keys)]
+
+    def make_sums(self) -> None:
+        """Empty tables of sums."""
+        names = ["units", *(f"age_{age}" for age in ages_of(self.question))]
+        for m, layout in enumerate(unscaled(self.question)):
+            names += sum_names(m, layout)
+        columns = ", ".join(f"{name} DECIMAL(38, 0)" for name in names)
+        for table, _ in self.groupings():
+            self._run(f"CREATE OR REPLACE TABLE {table} (value VARCHAR, arm SMALLINT, {columns})")
+
+    def change(self, table: str, rows: ir.Table | None, sign: int) -> None:
+        """Add rows of counts or sums by value and arm, or take them away."""
+        if rows is None:
+            return
+        keys = [name for name in rows.columns if name == "arm" or name.startswith("dimension_")]
+        value = next((rows[name] for name in keys if name != "arm"), ibis.null("string"))
+        numbers = {n: rows[n].cast(EXACT) * sign for n in rows.columns if n not in keys}
+        self.insert(table, rows.select(value=value, arm=rows.arm, **numbers))
+
+    def clear(self, table: str, names: Iterable[str]) -> None:
+        """Forget all that was summed up under these names."""
+        nothing = ", ".join(f"{name} = NULL" for name in names)
+        self._run(f"UPDATE {table} SET {nothing}")  # noqa: S608  names are ours
+
+    def settle(self) -> None:
+        """Add up the changes where they have become many."""
+        for table, _ in self.groupings():
+            rows = self.table(table)
+            total = rows.group_by("value", "arm").aggregate(**_added(rows))
+            found = row_of(rows.aggregate(rows=rows.count()))["rows"]
+            if found > MOST_CHANGES and found > 10 * row_of(total.aggregate(n=total.count()))["n"]:
+                added = self.make(f"added_{table}", total)
+                self._run(f"DELETE FROM {table}")  # noqa: S608  names are ours
+                self.insert(table, added)
+
+    def grouped(self) -> tuple[Grouped, Values]:
+        """All counts and sums by slot and arm, and what the slots stand for."""
+        if not self.question.dimensions:
+            rows = self.table("sums_0")
+            found = rows_of(rows.group_by("arm").aggregate(**_added(rows)))
+            groups = by_key([row for row in found if row["units"]], ("arm",))
+            return Grouped((groups,), (groups,)), ()
+        both = [self._sliced(self.table(table)) for table, _ in self.groupings()]
+        groups_of = tuple(groups for groups, _ in both)
+        return Grouped(groups_of, groups_of), tuple(values for _, values in both)
+
+    def _sliced(self, rows: ir.Table) -> tuple[Any, Any]:
+        sizes = rows.group_by("value").aggregate(units=rows.units.sum())
+        ranks = ranks_of(sizes.filter(sizes.units > 0))
+        named = ranks.select(slot=ranks["rank"], ranked=ranks.value)
+        both = rows.inner_join(named, rows.value.identical_to(named.ranked))
+        total = both.group_by("slot", "arm").aggregate(**_added(both, leave=("slot", "ranked")))
+        found = [row for row in rows_of(total) if row["units"]]
+        return by_key(found, ("slot", "arm")), values_of(ranks)
+
+    def _make_of(self, create: str, name: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        self.engine.con.register("incoming", rows)
+        self._run(f"{create} {name} AS SELECT * FROM incoming")  # noqa: S608  names are ours
+        self.engine.con.unregister("incoming")
+
+    def _sql(self, expression: ir.Table) -> str:
+        return str(self.engine.compile(expression))
+
+    def _run(self, sql: str) -> None:
+        self.engine.con.execute(sql)
+
+
+def unscaled(question: Question) -> tuple[Layout, ...]:
+    """The columns of each measure, however their numbers are counted."""
+    parts = parts_of(question)
+    return Scales(parts, tuple(scale_of(p, {}, 0.0, BITS) for p in parts), {}).layouts(question)
+
+
+def _added(rows: ir.Table, leave: tuple[str, ...] = ()) -> dict[str, ir.Value]:
+    keys = ("value", "arm", *leave)
+    return {n: rows[n].sum().cast(EXACT) for n in rows.columns if n not in keys}
