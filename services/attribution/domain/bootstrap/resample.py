@@ -1,0 +1,53 @@
+"""Weighted statistics of all replicates, in one pass over the journeys."""
+
+import numpy as np
+from scipy import sparse
+
+from services.attribution.domain.arrays import Floats, Integers
+from services.attribution.domain.bootstrap.weights import (
+    WEIGHTS_PER_WORD,
+    Keys,
+    Resampling,
+    unit_weights,
+)
+from shared.errors import invalid
+
+JOURNEYS_AT_ONCE = 1 << 14
+CELLS_AT_ONCE = 1 << 25
+
+
+def resample(rows: sparse.csr_array, keys: Keys, resampling: Resampling) -> Floats:
+    """Return the weighted column sums of `rows` in each replicate, of shape (replicates, K).
+
+    `rows` has a row a journey (see Tally; tallies may be stacked side by side) and `keys` the key
+    of the unit of each journey. Sums of shards add up to the sums of the whole: of counts exactly,
+    of other amounts but for the last bits. Journeys and columns without an entry cost no time.
+    """
+    if rows.shape[0] != len(keys):
+        raise invalid("bootstrap.keys", len(keys), f"one for each of {rows.shape[0]} journeys")
+    sums = np.zeros((resampling.replicates, rows.shape[1]))
+    used = np.unique(rows.indices.astype(np.int64))
+    if not len(used):
+        return sums
+    filled = np.flatnonzero(np.diff(rows.indptr))
+    keys, compact = keys[filled], _renumbered(rows[filled], used)
+    for begin, end in _chunks(resampling.replicates, len(used)):
+        totals = np.zeros((len(used), end - begin))
+        for first in range(0, len(keys), JOURNEYS_AT_ONCE):
+            part = slice(first, first + JOURNEYS_AT_ONCE)
+            weights = unit_weights(keys[part], resampling.seed, begin, end)
+            totals += compact[part].T @ weights.astype(np.float64)
+        sums[begin:end, used] = totals.T
+    return sums
+
+
+def _renumbered(rows: sparse.csr_array, used: Integers) -> sparse.csr_array:
+    place = np.searchsorted(used, rows.indices)
+    return sparse.csr_array((rows.data, place, rows.indptr), shape=(rows.shape[0], len(used)))
+
+
+def _chunks(replicates: int, columns: int) -> list[tuple[int, int]]:
+    """Cut the replicates so that a chunk of sums stays in memory, at whole words of weights."""
+    words = max(1, CELLS_AT_ONCE // (columns * WEIGHTS_PER_WORD))
+    size = words * WEIGHTS_PER_WORD
+    return [(begin, min(begin + size, replicates)) for begin in range(0, replicates, size)]
