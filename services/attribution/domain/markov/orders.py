@@ -1,7 +1,8 @@
 """How well chains of each order tell journeys that convert, and which order to take.
 
 The penalised area is that of ChannelAttribution (Altomare), 1 - (1 - AUC)(n - 1)/(n - S - 1) for n
-journeys and S states, here on journeys that the chain has not seen.
+journeys and S states, here on journeys that the chain has not seen, and with the states that it
+has (ChannelAttribution penalises by the number of unordered k-tuples of channels instead).
 """
 
 from dataclasses import dataclass
@@ -27,12 +28,13 @@ LEAST_CHANCE = 1e-15
 class Chance(Enum):
     """What a chain says of a journey whose last state is known.
 
-    EVENTUALLY: that a walk from there converts, now or after further touches. AT_END: that a
-    journey which ends there has converted.
+    AT_END: that a journey which ends there has converted; calibrated for journeys that are over,
+    and what ChannelAttribution compares orders by. EVENTUALLY: that a walk from there converts,
+    now or after further touches; for journeys that may go on.
     """
 
-    EVENTUALLY = "eventually"
     AT_END = "at_end"
+    EVENTUALLY = "eventually"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def select_order(
     training: Journeys,
     held_out: Journeys,
     max_order: int,
-    chance: Chance = Chance.EVENTUALLY,
+    chance: Chance = Chance.AT_END,
     prior_journeys: float = 1.0,
 ) -> OrderChoice:
     """Fit chains to `training` and judge them by `held_out`, which must know the same channels.
@@ -105,7 +107,7 @@ def select_order(
 
 
 def last_state_chances(
-    counts: ChainCounts, journeys: Journeys, chance: Chance = Chance.EVENTUALLY
+    counts: ChainCounts, journeys: Journeys, chance: Chance = Chance.AT_END
 ) -> Floats:
     """Return the chance of each journey by its last state; the overall rate if that is unseen."""
     converted = int(counts.converted.sum())
