@@ -1,16 +1,31 @@
 """Which adapters the attribution service runs on."""
 
-from touchstone.attribution.v1 import attribution_service_pb2 as pb
-from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
+import asyncio
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from touchstone.attribution.v1 import (
+    attribution_service_pb2,
+    attribution_service_pb2_grpc,
+    report_service_pb2,
+    report_service_pb2_grpc,
+)
 
 from services.attribution.adapters.lake import LakeJourneyLog
-from services.attribution.api import AttributionServicer
+from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
+from services.attribution.api.attribution import AttributionServicer
+from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.limits import AttributionLimits
 from services.attribution.settings import Settings
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity
 from shared.lake.analyses import Analyses
 from shared.lake.snapshot import EngineLimits, LakeEventTables
+from shared.mutations import Mutations
+from shared.operations.runner import OperationRunner
+from shared.operations.servicer import operations_servicer
+from shared.operations.store import migrate_operations
 from shared.server.platform import open_platform
 from shared.server.run import Application, Servicer
 
@@ -26,25 +41,46 @@ def compose(settings: Settings) -> Application:
         max_wait_s=settings.attribution_max_wait_s,
     )
     platform = open_platform(settings)
-    migrate_identity(platform.database)
+    for migrate in (migrate_identity, migrate_operations, migrate_attribution):
+        migrate(platform.database)
     identities = IdentityReader(SqlPolicySource(platform.database))
     log = LakeJourneyLog(LakeEventTables(settings.lake_path, engine), identities)
     analyses = Analyses(settings.attribution_at_once, settings.attribution_in_line)
+    mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
+    reports = SqlReports(platform.database)
+    run = ReportRun(log, limits, reports, platform.clock)
+    runner = OperationRunner(platform.database, platform.clock, platform.ids, [run.kind()])
+
+    async def start() -> None:
+        await asyncio.to_thread(runner.start)
 
     async def stop() -> None:
+        await asyncio.to_thread(runner.close)
         analyses.close()
 
-    name = pb.DESCRIPTOR.services_by_name["AttributionService"].full_name
     return Application(
         service="attribution",
         settings=settings,
         platform=platform,
         servicers=[
-            Servicer(
-                name,
+            _serving(
+                attribution_service_pb2,
                 AttributionServicer(log, limits, analyses),
-                rpc.add_AttributionServiceServicer_to_server,
-            )
+                attribution_service_pb2_grpc.add_AttributionServiceServicer_to_server,
+            ),
+            _serving(
+                report_service_pb2,
+                ReportServicer(reports, mutations, runner, platform.clock, platform.ids),
+                report_service_pb2_grpc.add_ReportServiceServicer_to_server,
+            ),
+            operations_servicer(platform, mutations, runner),
         ],
+        start=start,
         stop=stop,
     )
+
+
+def _serving(contract: ModuleType, servicer: Any, add: Callable[[Any, Any], None]) -> Servicer:
+    """The one service of a contract."""
+    (service,) = contract.DESCRIPTOR.services_by_name.values()
+    return Servicer(service.full_name, servicer, add)

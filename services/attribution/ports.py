@@ -2,8 +2,10 @@
 
 import datetime as dt
 import enum
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from services.attribution.domain.arrays import Integers
 from services.attribution.domain.events import NO_MILESTONES, Conversions, MilestoneEvents, Touches
@@ -56,7 +58,7 @@ class EventQuery:
     `channels` of the touches are; `faceted` asks for their facets. With `associations`, touches
     and conversions have the same code where every property of one equals that of the other as
     JSON, and NO_MATCH where one is missing or null. `milestones` are conversion events to read
-    beside, whatever the filter.
+    beside, whatever the filter. `as_of` is the watermark of the cut to read; empty is the newest.
     """
 
     project: str
@@ -73,6 +75,7 @@ class EventQuery:
     faceted: bool = False
     associations: tuple[Association, ...] = ()
     milestones: tuple[str, ...] = ()
+    as_of: str = ""
 
 
 class Names(Protocol):
@@ -128,6 +131,56 @@ class JourneyLog(Protocol):
 
         Rows are sorted by unit id (by bytes), then time, then event id; the channel names are
         sorted and each is used. A value that was not sent is 0, a cost that was not sent is NaN.
-        A project without events gives empty columns.
+        A project without events gives empty columns. INVALID_ARGUMENT for a cut of another log,
+        UNAVAILABLE for one that is not there yet; what was erased or removed since is in no cut.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """A report as it is kept: its message, and the message of its paths, encoded."""
+
+    project: str
+    report_id: str
+    create_time: dt.datetime
+    document: bytes
+    paths: bytes
+
+
+class ReportStore(Protocol):
+    """The reports of all projects, inside one transaction. Ids are compared exactly."""
+
+    def get(self, project: str, report_id: str) -> StoredReport | None:
+        """The report, or None."""
+        ...
+
+    def insert(self, report: StoredReport) -> None:
+        """Keep a new report; ALREADY_EXISTS when the id is taken."""
+        ...
+
+    def delete(self, project: str, report_id: str) -> bool:
+        """Forget the report; False when there was none."""
+        ...
+
+    def page(
+        self, project: str, before: tuple[dt.datetime, str] | None, limit: int
+    ) -> Sequence[StoredReport]:
+        """At most `limit` reports older than (time, id), newest first, ties by id descending."""
+        ...
+
+
+class Reports(Protocol):
+    """Opens transactions on the reports."""
+
+    def read(self) -> AbstractContextManager[ReportStore]:
+        """A transaction that sees one moment; UNAVAILABLE when the store is away."""
+        ...
+
+    def begin(self) -> AbstractContextManager[ReportStore]:
+        """A transaction that is kept, all of it or nothing, when its block ends well."""
+        ...
+
+    def within(self, connection: Any) -> ReportStore:
+        """The reports inside the transaction of a mutation."""
         ...

@@ -1,7 +1,6 @@
 """The attribution service over its contract: a real server, real tables, generated clients."""
 
 import datetime as dt
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,13 @@ from touchstone.common.v1 import filter_pb2, identity_pb2
 
 from services.attribution.composition import compose
 from services.attribution.settings import Settings
-from shared.ids import RandomIds
-from shared.lake.rows import table_of
-from shared.lake.writer import LakeWriter
 from shared.security.caller import Role
-from shared.security.keys import SqlKeyStore, make_key
 from shared.server.rules import rule_of
-from shared.server.run import Application, start_server
+from shared.server.run import start_server
 from shared.server.status import from_rpc_error
-from shared.testing.fakes import FixedClock
 from shared.version import VERSION
+from tests.contract.attribution_world import NOW, free_port, key_of, timestamp, write_events
 
-NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 BUY = pb.JourneyDefinition(event_name="buy")
 EVERY_OUTPUT = [
     "first_touch",
@@ -40,68 +34,6 @@ EVERY_OUTPUT = [
     "markov_removal_share",
     "markov_path_credit",
 ]
-
-
-def moment(day: float) -> dt.datetime:
-    return dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=day)
-
-
-def timestamp(day: float) -> Timestamp:
-    result = Timestamp()
-    result.FromDatetime(moment(day))
-    return result
-
-
-def write_events(lake: Path) -> str:
-    def touch(event_id: str, unit: str, day: float, channel: str) -> dict[str, object]:
-        return {
-            "event_id": event_id,
-            "project": "demo",
-            "event_time": moment(day),
-            "unit_id": unit,
-            "channel": channel,
-            "cost": 1.0 if channel == "ads" else None,
-        }
-
-    def bought(event_id: str, unit: str, day: float, value: float) -> dict[str, object]:
-        return {
-            "event_id": event_id,
-            "project": "demo",
-            "event_time": moment(day),
-            "unit_id": unit,
-            "event_name": "buy",
-            "value": value,
-        }
-
-    touches = [
-        touch("t1", "ann", 1, "ads"),
-        touch("t2", "ann", 2, "mail"),
-        touch("t3", "bob", 1, "ads"),
-    ]
-    tables = {
-        "touchpoints": table_of("touchpoints", touches),
-        "conversions": table_of(
-            "conversions", [bought("c1", "ann", 3, 10.0), bought("c2", "dan", 3, 4.0)]
-        ),
-    }
-    return LakeWriter(lake, "journal-a", FixedClock(NOW)).append(tables, 1).token()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def key_of(application: Application, project: str, *roles: Role) -> str:
-    platform = application.platform
-    new = make_key(RandomIds(), project, "test", frozenset(roles), platform.clock.now())
-    with platform.database.begin() as connection:
-        store = SqlKeyStore(connection)
-        if not store.has_project(project):
-            store.add_project(project, platform.clock.now())
-        store.add(new.key)
-    return new.text
 
 
 class Client:

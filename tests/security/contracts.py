@@ -43,6 +43,7 @@ VALUES: dict[str, Any] = {
     "parent": "{p}",
     "experiment_id": "fresh",
     "layer_id": "fresh",
+    "report_id": "fresh",
     "metric_id": "fresh",
     "domain_id": "fresh",
     "holdout_id": "fresh",
@@ -83,6 +84,8 @@ VALUES: dict[str, Any] = {
 COLLECTIONS = {
     "AnalysisPlan": "experiments/exp/analysisPlan",
     "Backup": "backups/bak",
+    "ReportRequest": "attributionReports/rep",
+    "ListPaths": "attributionReports/rep",
     "Experiment": "experiments/exp",
     "VariantWeights": "experiments/exp",
     "Layer": "layers/lay",

@@ -30,6 +30,7 @@ from services.attribution.ports import EventQuery, JourneyEvents
 from shared.identity.events import owned_events
 from shared.identity.ownership import Ownership
 from shared.identity.reader import IdentityReader
+from shared.lake.cut import cut_of
 from shared.lake.snapshot import EventTables
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -62,8 +63,10 @@ class LakeJourneyLog:
     def read(self, query: EventQuery) -> JourneyEvents:
         """See JourneyLog."""
         snapshot = self._tables.snapshot(query.project)
-        with snapshot.read() as tables:
-            identity = self._identities.of(query.project, snapshot.watermark, tables)
+        cut = cut_of(snapshot.watermark, query.as_of)
+        with snapshot.read() as now:
+            tables = cut.tables(now)
+            identity = self._identities.of(query.project, snapshot.watermark, tables, past=cut.past)
             owners = Ownership(query.unit_type, identity, query.stitching, merged=True)
             touched = touch_columns(tables["touchpoints"], query)
             bought = conversion_columns(tables["conversions"], query)
@@ -77,7 +80,6 @@ class LakeJourneyLog:
         units = _sorted_distinct(touches["unit_id"], conversions["unit_id"])
         channels = _sorted_distinct(touches[CREDITED])
         matches = _matches(touches, conversions, query)
-        mark = snapshot.watermark
         return JourneyEvents(
             touches=Touches(
                 channels=tuple(channels.to_pylist()),
@@ -98,8 +100,8 @@ class LakeJourneyLog:
             touch_ids=_names(touches, "event_id", query),
             conversion_ids=_names(conversions, "event_id", query),
             unit_ids=_names(conversions, "unit_id", query),
-            watermark=mark.token() if mark.journal_id else "",
-            watermark_time=mark.commit_time if mark.journal_id else None,
+            watermark=cut.token,
+            watermark_time=snapshot.watermark.commit_time if cut.token and not cut.past else None,
             identity_version=identity.version,
             milestones=_milestones(milestones, units, query),
         )

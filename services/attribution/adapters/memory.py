@@ -107,6 +107,7 @@ class MemoryJourneyLog:
     def read(self, query: EventQuery) -> JourneyEvents:
         """See JourneyLog."""
         size = len(self._touches) + len(self._conversions)
+        _require_covered(query.as_of, size)
         selected = _selector(query)
         named = [_named(row, query) for row in self._touches if selected(row)]
         touches = self._owned([row for row in named if _fulfils(row, query.touch_filter)], query)

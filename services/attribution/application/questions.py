@@ -21,11 +21,15 @@ from shared.errors import limit_exceeded
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A definition, asked of one project's events for these models."""
+    """A definition, asked of one project's events for these models.
+
+    `as_of` is the watermark of the cut to read; empty is the newest.
+    """
 
     project: str
     definition: JourneyDefinition
     models: tuple[Model, ...] = ()
+    as_of: str = ""
 
     @property
     def milestones(self) -> tuple[str, ...]:
@@ -98,4 +102,5 @@ def _query(question: Question, *, identified: bool) -> EventQuery:
         faceted=definition.faceted,
         associations=definition.associations,
         milestones=question.milestones,
+        as_of=question.as_of,
     )

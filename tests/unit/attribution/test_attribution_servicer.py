@@ -12,7 +12,7 @@ from touchstone.attribution.v1 import attribution_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
 
 from services.attribution.adapters.memory import MemoryJourneyLog
-from services.attribution.api import AttributionServicer
+from services.attribution.api.attribution import AttributionServicer
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, JourneyEvents
 from shared.lake.analyses import Analyses

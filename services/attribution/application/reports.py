@@ -1,0 +1,76 @@
+"""Reports: attribution that is computed once and kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.attribution.application.get_attribution import Attribution, attribution_of
+from services.attribution.application.questions import Question, cut_journeys
+from services.attribution.domain.paths.table import PathOrder, TopPaths, top_paths
+from services.attribution.limits import AttributionLimits
+from services.attribution.ports import JourneyLog, ReportStore, StoredReport
+from shared import errors
+from shared.resource_names import resource_name
+
+COLLECTION = "attributionReports"
+MOST_PATHS = 1_000
+MIN_UNITS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What to compute, and the least number of units of a path that is told of."""
+
+    question: Question
+    min_units: int = MIN_UNITS
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a report holds; `credits` counts those of one model."""
+
+    attribution: Attribution
+    paths: TopPaths
+    credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Told before each part of the work: how many models are done. It may end the work by raising.
+
+    `reading` and `paths` are the parts before and after the models.
+    """
+
+    reading: Callable[[], None]
+    model: Callable[[int], None]
+    paths: Callable[[], None]
+
+
+def report_name(project: str, report_id: str) -> str:
+    """The resource name of a report."""
+    return resource_name(project, COLLECTION, report_id)
+
+
+def find_report(project: str, report_id: str, store: ReportStore) -> StoredReport:
+    """The report; NOT_FOUND when the project has none of this id."""
+    found = store.get(project, report_id)
+    if found is None:
+        raise errors.not_found("report", report_name(project, report_id))
+    return found
+
+
+def delete_report(project: str, report_id: str, store: ReportStore) -> None:
+    """Delete the report; NOT_FOUND when the project has none of this id."""
+    if not store.delete(project, report_id):
+        raise errors.not_found("report", report_name(project, report_id))
+
+
+def run_report(
+    command: RunReport, log: JourneyLog, limits: AttributionLimits, progress: Progress
+) -> Found:
+    """Compute what a report holds."""
+    progress.reading()
+    cut = cut_journeys(command.question, log, limits, identified=False)
+    attribution = attribution_of(cut, command.question.models, progress.model)
+    progress.paths()
+    paths = top_paths(cut.journeys, MOST_PATHS, PathOrder.CONVERSIONS, command.min_units)
+    return Found(attribution, paths, len(cut.journeys.converting_codes))

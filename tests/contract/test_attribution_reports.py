@@ -1,0 +1,231 @@
+"""Reports over their contract: a real server, real tables, generated clients."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
+from touchstone.attribution.v1 import attribution_pb2, report_pb2
+from touchstone.attribution.v1 import report_service_pb2 as pb
+from touchstone.attribution.v1 import report_service_pb2_grpc as rpc
+
+from services.attribution.composition import compose
+from services.attribution.settings import Settings
+from shared.lake.rows import table_of
+from shared.lake.writer import LakeWriter
+from shared.security.caller import Role
+from shared.server.run import start_server
+from shared.testing.fakes import FixedClock
+from tests.contract.attribution_world import NOW, free_port, key_of, moment, write_events
+
+BUY = attribution_pb2.JourneyDefinition(event_name="buy")
+REPORTS = "projects/demo/attributionReports"
+
+
+@dataclass
+class World:
+    """The server, its folder, and the key of an experimenter and of another project."""
+
+    lake: Path
+    token: str
+    reports: Any
+    operations: Any
+    keys: dict[str, str]
+
+    def metadata(self, who: str = "demo") -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.keys[who]}"),)
+
+    async def call(self, method: str, request: Any, who: str = "demo") -> Any:
+        return await getattr(self.reports, method)(request, metadata=self.metadata(who))
+
+    async def begin(self, **fields: Any) -> operations_pb2.Operation:
+        asked: dict[str, Any] = {"parent": "projects/demo", "journeys": BUY, "min_units": 1}
+        request = pb.RunAttributionRequest(**asked | fields)
+        answer = await self.call("RunAttribution", request)
+        operation: operations_pb2.Operation = answer.operation
+        return operation
+
+    async def ended(self, name: str) -> operations_pb2.Operation:
+        wait = operations_pb2.WaitOperationRequest(name=name, timeout=Duration(seconds=20))
+        found: operations_pb2.Operation = await self.operations.WaitOperation(
+            wait, metadata=self.metadata()
+        )
+        assert found.done, found
+        return found
+
+    async def run(self, **fields: Any) -> report_pb2.AttributionReport:
+        operation = await self.ended((await self.begin(**fields)).name)
+        assert not operation.HasField("error"), operation.error
+        result = pb.RunAttributionResult()
+        assert operation.response.Unpack(result)
+        return result.report
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    lake = tmp_path / "lake"
+    token = write_events(lake)
+    settings = Settings(data=tmp_path, attribution_address=f"127.0.0.1:{free_port()}")
+    application = compose(settings)
+    running = await start_server(application)
+    async with grpc.aio.insecure_channel(settings.attribution_address) as channel:
+        yield World(
+            lake,
+            token,
+            rpc.ReportServiceStub(channel),
+            operations_pb2_grpc.OperationsStub(channel),
+            {
+                "demo": key_of(application, "demo", Role.VIEWER, Role.EXPERIMENTER, Role.ADMIN),
+                "viewer": key_of(application, "demo", Role.VIEWER),
+                "other": key_of(application, "other", Role.VIEWER, Role.EXPERIMENTER),
+            },
+        )
+    await running.drain()
+
+
+def add_touch(lake: Path) -> None:
+    row = {
+        "event_id": "t9",
+        "project": "demo",
+        "event_time": moment(2.5),
+        "unit_id": "ann",
+        "channel": "late",
+        "position": 2,
+    }
+    LakeWriter(lake, "journal-a", FixedClock(NOW)).append(
+        {"touchpoints": table_of("touchpoints", [row])}, 2
+    )
+
+
+async def code_of(call: Any) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    code: grpc.StatusCode = refused.value.code()
+    return code
+
+
+async def test_a_report_is_computed_and_kept(world: World) -> None:
+    operation = await world.begin(report_id="weekly")
+    progress = pb.RunAttributionProgress()
+    assert operation.metadata.Unpack(progress)
+    assert progress.report == f"{REPORTS}/weekly"
+
+    ended = await world.ended(operation.name)
+    assert ended.metadata.Unpack(progress)
+    assert (progress.stage, progress.models_done) == (pb.RUN_ATTRIBUTION_STAGE_PATHS, 6)
+    result = pb.RunAttributionResult()
+    assert ended.response.Unpack(result)
+    found = await world.call("GetReport", pb.GetReportRequest(name=f"{REPORTS}/weekly"), "viewer")
+    assert found.report == result.report
+    assert found.report.summary.converting_journeys == 1
+    assert [channel.channel for channel in found.report.results[0].channels] == ["ads", "mail"]
+    assert found.report.provenance.watermark == world.token
+    assert found.report.scores == 2
+
+
+async def test_the_same_watermark_gives_the_same_digest_whatever_came_later(world: World) -> None:
+    first = await world.run(report_id="first")
+    again = await world.run(report_id="again")
+    add_touch(world.lake)
+    newest = await world.run(report_id="newest")
+    then = await world.run(report_id="then", as_of=world.token)
+
+    assert first.digest == again.digest == then.digest
+    assert newest.digest != first.digest
+    assert then.results == first.results
+    assert newest.provenance.watermark != then.provenance.watermark
+    assert [c.channel for c in newest.results[0].channels] == ["ads", "late", "mail"]
+
+
+async def test_reports_are_listed_newest_first_and_page_by_page(world: World) -> None:
+    for report_id in ("one", "two", "three"):
+        await world.run(report_id=report_id)
+
+    names, token = [], ""
+    while True:
+        request = pb.ListReportsRequest(parent="projects/demo", page_size=2, page_token=token)
+        page = await world.call("ListReports", request, "viewer")
+        names += [report.name for report in page.reports]
+        assert all(not report.results and report.digest for report in page.reports)
+        token = page.next_page_token
+        if not token:
+            break
+    assert names == [f"{REPORTS}/{report_id}" for report_id in ("three", "two", "one")]
+
+
+async def test_a_report_is_deleted_once(world: World) -> None:
+    await world.run(report_id="gone")
+    request = pb.DeleteReportRequest(name=f"{REPORTS}/gone")
+    await world.call("DeleteReport", request)
+
+    assert await code_of(world.call("DeleteReport", request)) is grpc.StatusCode.NOT_FOUND
+    get = pb.GetReportRequest(name=f"{REPORTS}/gone")
+    assert await code_of(world.call("GetReport", get)) is grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_id_is_taken_once_and_a_request_id_is_answered_once(world: World) -> None:
+    await world.run(report_id="weekly")
+    assert await code_of(world.begin(report_id="weekly")) is grpc.StatusCode.ALREADY_EXISTS
+    one, other = await asyncio.gather(world.begin(request_id="r1"), world.begin(request_id="r1"))
+    assert one.name == other.name
+
+
+async def test_paths_with_too_few_units_are_told_of_together(world: World) -> None:
+    await world.run(report_id="open")
+    await world.run(report_id="closed", min_units=2)
+
+    def ask(report_id: str, **fields: Any) -> Any:
+        return world.call("ListPaths", pb.ListPathsRequest(name=f"{REPORTS}/{report_id}", **fields))
+
+    first = await ask("open", page_size=1)
+    second = await ask("open", page_size=1, page_token=first.next_page_token)
+    rows = [*first.paths, *second.paths]
+    assert [(list(row.channels), row.conversions, row.nulls) for row in rows] == [
+        (["ads", "mail"], 1, 0),
+        (["ads"], 0, 1),
+    ]
+    assert second.next_page_token == ""
+    (row,) = (await ask("closed")).paths
+    assert (row.kind, row.paths, row.units) == (report_pb2.PATH_ROW_KIND_SUPPRESSED, 2, 2)
+    assert list(row.channels) == []
+
+
+async def test_another_project_and_a_viewer_have_no_part_in_it(world: World) -> None:
+    await world.run(report_id="weekly")
+    get = pb.GetReportRequest(name=f"{REPORTS}/weekly")
+    assert await code_of(world.call("GetReport", get, "other")) is grpc.StatusCode.NOT_FOUND
+    listed = await world.call(
+        "ListReports", pb.ListReportsRequest(parent="projects/other"), "other"
+    )
+    assert not listed.reports
+    run = pb.RunAttributionRequest(parent="projects/demo", journeys=BUY)
+    denied = await code_of(world.call("RunAttribution", run, "viewer"))
+    assert denied is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_what_cannot_be_computed_is_refused_before_it_begins(world: World) -> None:
+    window = attribution_pb2.Window(channel="ads", lookback=Duration(seconds=5))
+    twice = attribution_pb2.JourneyDefinition(event_name="buy", windows=[window, window])
+    assert await code_of(world.begin(journeys=twice)) is grpc.StatusCode.INVALID_ARGUMENT
+    operation = await world.ended((await world.begin(as_of="nonsense")).name)
+    assert operation.error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+async def test_a_cancelled_run_keeps_nothing(world: World) -> None:
+    operation = await world.begin(report_id="weekly")
+    await world.operations.CancelOperation(
+        operations_pb2.CancelOperationRequest(name=operation.name), metadata=world.metadata()
+    )
+    ended = await world.ended(operation.name)
+    get = pb.GetReportRequest(name=f"{REPORTS}/weekly")
+    # It may have ended before the cancellation came; then it is there.
+    if ended.HasField("error"):
+        assert ended.error.code == grpc.StatusCode.CANCELLED.value[0]
+        assert await code_of(world.call("GetReport", get)) is grpc.StatusCode.NOT_FOUND
+    else:
+        assert (await world.call("GetReport", get)).report.name == f"{REPORTS}/weekly"
