@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from services.results.domain.analysis_plan import StoredPlan
 from services.results.domain.daily import TimeSeries
-from services.results.domain.look import Look, LookKey
+from services.results.domain.look import Cut, Look, LookKey
 from services.results.domain.measure import Measure
 from services.results.domain.metric import Metric, MetricDefinition
+from services.results.domain.null_experiment import UnitRows
 from services.results.domain.observation import ExperimentPlan, Observation, Question
 from services.results.domain.planning import Past, Population
 from shared.mutations import Mutation
@@ -31,6 +33,48 @@ class ExperimentSource(Protocol):
 
     def require(self, project: str, experiment_id: str) -> None:
         """Return when there is such an experiment, whatever its state; errors as above."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BanditExperiment:
+    """An experiment whose weights follow the evidence, and the variants that are given up."""
+
+    plan: ExperimentPlan
+    etag: str
+    dropped: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """How weights are handed over: only if the experiment still has the etag, once for a request
+    id, or only to be checked.
+    """
+
+    etag: str = ""
+    request_id: str = ""
+    validate_only: bool = False
+
+
+class Bandits(Protocol):
+    """Where bandits are, and where their weights go."""
+
+    def bandit(self, project: str, experiment_id: str) -> BanditExperiment:
+        """The experiment as it is now, read with the rights of the current caller.
+
+        FAILED_PRECONDITION for one whose weights are fixed; otherwise as ExperimentSource.
+        """
+        ...
+
+    def hand_over(
+        self, project: str, experiment_id: str, weights: Mapping[str, int], how: Handover
+    ) -> None:
+        """Set the weight of every variant with the rights of the current caller.
+
+        ABORTED when the experiment has another etag, FAILED_PRECONDITION when it is over,
+        INVALID_ARGUMENT for a request id that was used for something else. A repeated request id
+        changes nothing again. What is done is in the audit log of the assignment service.
+        """
         ...
 
 
@@ -87,6 +131,16 @@ class HistorySource(Protocol):
         self, project: str, plan: ExperimentPlan, measures: Sequence[Measure]
     ) -> Past:
         """The arms of an experiment; INVALID_ARGUMENT when new units came on over 50 days."""
+        ...
+
+    def rows(
+        self, project: str, history: Population | ExperimentPlan, measure: Measure, most: int
+    ) -> UnitRows:
+        """The numbers of single units: of a population, or of the control of an experiment.
+
+        Of more than `most` units that count a sample, the same one for the same cut; not for
+        quantiles.
+        """
         ...
 
 
@@ -167,6 +221,12 @@ class PlanStore(Protocol):
 
     def add_looks(self, taken: Sequence[Look]) -> None:
         """Keep new looks; ABORTED when one with the same key and number is kept already."""
+        ...
+
+    def finished(self, project: str, before: Cut) -> Sequence[Look]:
+        """Of every comparison of every experiment the first look at its planned end, taken at an
+        earlier cut of the same log than `before`; by experiment, metric and variant.
+        """
         ...
 
     def page_of_looks(

@@ -132,6 +132,19 @@ def test_looks_are_paged_by_metric_variant_and_number(store: SqlPlanReader) -> N
     assert found == taken
 
 
+def test_finished_comparisons_have_the_first_look_at_their_end(store: SqlPlanReader) -> None:
+    blue, other = replace(KEY, variant="blue"), replace(KEY, experiment_id="banner")
+    ends = [look(number, key) for key in (other, blue, KEY) for number in (9, 10, 11)]
+    with store.begin() as plans:
+        plans.add_looks(ends)
+    with store.read() as plans:
+        found = plans.finished("acme", Cut("journal", 2**62 + 11))
+        assert found == [look(10, key) for key in (other, blue, KEY)]
+        assert plans.finished("acme", Cut("journal", 2**62 + 10)) == []
+        assert plans.finished("acme", Cut("another", 2**63 - 1)) == []
+        assert plans.finished("other", Cut("journal", 2**63 - 1)) == []
+
+
 def test_who_locks_an_experiment_keeps_others_waiting(store: SqlPlanReader) -> None:
     order: list[str] = []
     locked = threading.Event()

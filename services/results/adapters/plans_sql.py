@@ -169,6 +169,24 @@ class SqlPlanStore:
             name = plan_name(first.key.project, first.key.experiment_id)
             raise errors.stale_etag(name, str(first.number - 1), "a later one") from error
 
+    def finished(self, project: str, before: Cut) -> Sequence[Look]:
+        """See PlanStore."""
+        at_end = (
+            sa.select(looks)
+            .where(
+                looks.c.project == project,
+                looks.c.fraction >= 1.0,
+                looks.c.journal_id == before.journal_id,
+                looks.c.position < before.position,
+            )
+            .order_by(looks.c.experiment_id, *_ORDER)
+        )
+        first: dict[LookKey, Look] = {}
+        for row in self.connection.execute(at_end):
+            look = _look(row)
+            first.setdefault(look.key, look)
+        return list(first.values())
+
     def page_of_looks(
         self, project: str, experiment_id: str, after: tuple[str, str, int], limit: int
     ) -> Sequence[Look]:

@@ -13,6 +13,7 @@ from services.results.domain.look import Cut, Look, LookKey
 from services.results.domain.metric import Metric
 from services.results.domain.observation import ExperimentPlan, Observation, Question
 from services.results.domain.reading.beliefs import Prior
+from services.results.domain.reading.learning import learned
 from services.results.domain.reading.looking import Place
 from services.results.domain.reading.report import Asked, ExperimentReport, Span, measure_of
 from services.results.ports import (
@@ -224,7 +225,19 @@ def _terms(command: GetResults, stored: StoredPlan, base: Observation, sources: 
         time=sources.clock.now(),
     )
     alpha = stored.plan.alpha if command.alpha is None else command.alpha
-    return Terms(alpha, command.others, prior_of(stored, sources), place)
+    prior = prior_of(stored, sources)
+    return Terms(alpha, command.others, prior, place, _learned(stored, prior, place, sources))
+
+
+def _learned(
+    stored: StoredPlan, prior: Prior, place: Place, sources: Sources
+) -> Mapping[str, Prior]:
+    """Priors from experiments that had ended before the cut; none where the plan has its own."""
+    if stored.plan.prior is not None:
+        return {}
+    with sources.plans.read() as store:
+        finished = store.finished(place.project, place.cut)
+    return learned(finished, place.experiment_id, prior)
 
 
 def prior_of(stored: StoredPlan, sources: Sources) -> Prior:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from touchstone_statistics.health import sample_ratio
@@ -59,12 +60,16 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How it is read: error probability, methods beside the plan's, belief, and where looks go."""
+    """How it is read: error probability, methods beside the plan's, belief, and where looks go.
+
+    `learned` has priors of single metrics in place of `prior`.
+    """
 
     alpha: float
     others: tuple[AnalysisMethod, ...]
     prior: Prior
     place: Place
+    learned: Mapping[str, Prior] = MappingProxyType({})
 
 
 def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, ...]]:
@@ -136,7 +141,11 @@ def _how(inputs: Inputs, terms: Terms, asked: Asked) -> How:
             place=replace(terms.place, metric_id=asked.metric.metric_id),
         ),
         others=terms.others,
-        believing=Believing(terms.prior, terms.alpha, analysis.practical_equivalence),
+        believing=Believing(
+            terms.learned.get(asked.metric.metric_id, terms.prior),
+            terms.alpha,
+            analysis.practical_equivalence,
+        ),
     )
 
 
