@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from touchstone_statistics.health import sample_ratio
@@ -69,7 +68,7 @@ class Terms:
     others: tuple[AnalysisMethod, ...]
     prior: Prior
     place: Place
-    learned: Mapping[str, Prior] = MappingProxyType({})
+    learned: Mapping[str, Prior] = field(default_factory=dict)
 
 
 def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, ...]]:

@@ -6,7 +6,7 @@ from touchstone_statistics.decide import Code, Decision, Verdict
 
 from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan
 from services.results.domain.metric import Direction, MetricRole
-from services.results.domain.reading.report import Failure
+from services.results.domain.reading.report import Asked, Failure
 from tests.unit.results.reading import HALVES, Lab, asked, shares
 
 PRIMARY, GUARDRAIL = MetricRole.PRIMARY, MetricRole.GUARDRAIL
@@ -16,10 +16,10 @@ SAME = (500, 500)
 
 
 def decided(
-    plan: AnalysisPlan, converted: list[tuple[int, int]], metrics: list[object], units: int = 5000
+    plan: AnalysisPlan, converted: list[tuple[int, int]], metrics: list[Asked], units: int = 5000
 ) -> Decision:
     columns = [shares((units, units), one) for one in converted]
-    made = Lab(HALVES, plan).read((units, units), columns, metrics)  # type: ignore[arg-type]
+    made = Lab(HALVES, plan).read((units, units), columns, metrics)
     (decision,) = made.decisions
     return decision
 
@@ -109,7 +109,7 @@ def test_without_an_effect_a_treatment_seldom_ships(plan: AnalysisPlan) -> None:
     metrics = [asked("a", role=PRIMARY), asked("b", role=PRIMARY)]
     shipped = sum(
         decided(
-            plan, [tuple(row) for row in rng.binomial(5000, 0.1, (2, 2)).tolist()], metrics
+            plan, [(a, b) for a, b in rng.binomial(5000, 0.1, (2, 2)).tolist()], metrics
         ).verdict
         is Verdict.SHIP
         for _ in range(120)

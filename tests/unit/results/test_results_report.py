@@ -70,6 +70,7 @@ def report(units: tuple[int, ...], converted: tuple[int, ...], **definition: Any
 def test_arms_keep_the_order_of_the_plan() -> None:
     found = report((1000, 500, 1100), (130, 50, 90)).report
     assert PLAN.treatments == (0, 2)
+    assert found.measured.totals is not None
     assert found.measured.totals[0].tolist() == [130.0, 50.0, 90.0]
     assert found.contrast.difference == pytest.approx([0.03, 90 / 1100 - 0.1])
     assert np.argmax(found.beliefs.best.probability) == 0
