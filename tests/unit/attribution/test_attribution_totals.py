@@ -47,13 +47,14 @@ from tests.unit.attribution.journey_cases import (
 )
 
 CHANNELS = ("ads", "mail", "search", "video")
+MODELS = (*EVERY_MODEL, Markov(order=2), Markov(True, 3))
 
 
 def statistics_of(
     touch_rows: list[TouchRow],
     conversion_rows: list[ConversionRow],
     rules: JourneyRules,
-    models: Sequence[Model] = EVERY_MODEL,
+    models: Sequence[Model] = MODELS,
 ) -> JourneyStatistics:
     touches = touches_of(touch_rows, CHANNELS, [1.5] * len(touch_rows))
     journeys = build_journeys(touches, conversions_of(conversion_rows), rules)
@@ -62,7 +63,7 @@ def statistics_of(
 
 def totals_of_paths(
     paths: Paths,
-    models: Sequence[Model] = EVERY_MODEL,
+    models: Sequence[Model] = MODELS,
     channels: Sequence[str] = ("A", "B", "C", "D"),
 ) -> tuple[JourneyStatistics, list[ModelTotals]]:
     touches, _ = events_of_paths(paths, channels)
@@ -86,6 +87,13 @@ def assert_equal_statistics(left: JourneyStatistics, right: JourneyStatistics) -
                 atol=1e-9,
                 err_msg=f"{part}.{field.name}",
             )
+    assert left.chains.keys() == right.chains.keys()
+    for order, chains in left.chains.items():
+        for mine, theirs in zip(chains, right.chains[order], strict=True):
+            for field in fields(mine):
+                np.testing.assert_array_equal(
+                    getattr(mine, field.name), getattr(theirs, field.name), err_msg=field.name
+                )
     assert left.rule_credits.keys() == right.rule_credits.keys()
     for model, credits_ in left.rule_credits.items():
         other = right.rule_credits[model]
@@ -209,7 +217,8 @@ def test_renaming_channels_permutes_totals(paths: Paths) -> None:
 
 
 def test_totals_by_hand() -> None:
-    _, tables = totals_of_paths([("A>B>A", 9.0), ("B", 1.0), ("A", None)], channels=("A", "B"))
+    paths: Paths = [("A>B>A", 9.0), ("B", 1.0), ("A", None)]
+    _, tables = totals_of_paths(paths, EVERY_MODEL, ("A", "B"))
     by_output = {table.output: conversions_by_channel(table) for table in tables}
 
     assert by_output[Output.FIRST_TOUCH] == {"A": 1, "B": 1}
@@ -234,6 +243,14 @@ def test_what_is_not_additive_or_not_credited_says_so() -> None:
     assert same.additive
     assert same.uncredited == 2
     assert conversions_by_channel(same) == {"A": 0, "B": 0}
+
+
+def test_an_order_that_was_not_measured_does_not_merge() -> None:
+    one, _ = totals_of_paths([("A>B", 1.0)], (Markov(order=2),))
+    other, _ = totals_of_paths([("A>B", 1.0)], (Markov(order=3),))
+
+    with pytest.raises(DomainError, match="order"):
+        one + other
 
 
 def test_two_models_of_one_kind_stand_side_by_side() -> None:
