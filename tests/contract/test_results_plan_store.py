@@ -43,7 +43,6 @@ FULL = AnalysisPlan(
     multiple_exposures=MultipleExposures.FIRST,
     metrics=(MetricPlan("spend", MetricRole.GUARDRAIL, 0.02), MetricPlan("visits")),
     practical_equivalence=0.001,
-    cluster_unit_type="shop",
 )
 KEY = LookKey("acme", "checkout", "spend", "green")
 

@@ -84,7 +84,6 @@ class AnalysisPlan:
     multiple_exposures: MultipleExposures = MultipleExposures.EXCLUDE
     metrics: tuple[MetricPlan, ...] = ()
     practical_equivalence: float = 0.0
-    cluster_unit_type: str = ""
 
     def __post_init__(self) -> None:
         _require(self.alpha >= SMALLEST_ALPHA, "alpha", self.alpha, f"{SMALLEST_ALPHA} to 0.5")
@@ -124,7 +123,7 @@ class AnalysisPlan:
 
 FIXED_BY_LOOKS = (
     *("method", "alpha", "spending", "spending_parameter", "planned_units"),
-    *("multiple_exposures", "cluster_unit_type"),
+    "multiple_exposures",
 )
 """The fields on which the cost of a look that was taken depends."""
 

@@ -116,7 +116,6 @@ UPDATABLE: Mapping[str, tuple[str, Callable[[pb.AnalysisPlan], Any]]] = {
         "practical_equivalence",
         lambda plan: plan.practical_equivalence,
     ),
-    "cluster_unit_type": ("cluster_unit_type", lambda plan: plan.cluster_unit_type),
 }
 
 
@@ -166,7 +165,6 @@ def encode_plan(stored: StoredPlan, project: str, experiment_id: str) -> pb.Anal
         multiple_exposures=_number(EXPOSURES, plan.multiple_exposures),
         metrics=[_metric(one, project) for one in plan.metrics],
         practical_equivalence=plan.practical_equivalence,
-        cluster_unit_type=plan.cluster_unit_type,
         version=stored.version,
         etag=stored.etag,
         fixed=stored.looked_at,

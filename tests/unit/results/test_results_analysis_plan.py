@@ -27,7 +27,6 @@ OTHERS: dict[str, Any] = {
     "spending_parameter": 1.0,
     "planned_units": 7,
     "multiple_exposures": MultipleExposures.FIRST,
-    "cluster_unit_type": "shop",
 }
 
 
