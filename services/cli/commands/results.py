@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from touchstone.common.v1 import identity_pb2
 from touchstone.results.v1 import analysis_plan_pb2 as plan_pb
-from touchstone.results.v1 import metric_pb2
+from touchstone.results.v1 import health_pb2, metric_pb2
 from touchstone.results.v1 import results_pb2 as model_pb
 from touchstone.results.v1 import results_service_pb2 as pb
 
@@ -37,6 +37,7 @@ COLUMNS = (
     Column("probability_better", probability, right=True),
     Column("probability_best", probability, right=True),
 )
+CHECKS = (Column("check"), Column("status"), Column("finding"))
 
 
 class Method(enum.StrEnum):
@@ -104,7 +105,60 @@ def show(
     whole = list(rows(results, method))
     heading = title(experiment, results.provenance.alpha)
     write(View(reply, COLUMNS, whole, heading, brief(whole)), output)
+    for line in decisions(results):
+        say(line)
     tell_health(results)
+
+
+@app.command()
+def health(
+    experiment: Annotated[str, typer.Argument(help="Id of the experiment.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Id of a metric. Repeat it. [default: all]")
+    ] = None,
+    dimension: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Check the sample ratio within this, such as properties.country. Repeat it. "
+            "[default: those of the analysis plan]"
+        ),
+    ] = None,
+    *,
+    point_in_time: PointInTime = False,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Say whether what an experiment shows can be trusted, with alerts first."""
+    with open_session(data) as session:
+        reply = session.results.GetHealth(
+            pb.GetHealthRequest(
+                experiment=session.name("experiments", experiment),
+                metrics=[session.name("metrics", name) for name in metric or []],
+                dimensions=dimension or [],
+                stitching=STITCHINGS[point_in_time],
+            )
+        )
+    write(View(reply, CHECKS, list(checks(reply.health)), f"health of {experiment}"), output)
+
+
+def decisions(results: model_pb.Results) -> Iterator[str]:
+    """A line a treatment: what to do, and why."""
+    method = _words(plan_pb.AnalysisMethod.Name(results.method), "ANALYSIS_METHOD_")
+    for decision in results.decisions:
+        verdict = _words(model_pb.Verdict.Name(decision.verdict), "VERDICT_")
+        why = "; ".join(reason.message for reason in decision.reasons) or "nothing was measured"
+        yield f"{decision.variant}: {verdict}, read by the method {method}: {why}"
+
+
+def checks(found: health_pb2.Health) -> Iterator[tuple[Cell, ...]]:
+    """A row a check, as the service orders them."""
+    for check in found.checks:
+        status = _words(health_pb2.HealthStatus.Name(check.status), "HEALTH_STATUS_")
+        yield check.name, status, check.message
+
+
+def _words(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower().replace("_", " ")
 
 
 def title(experiment: str, alpha: float) -> str:
