@@ -1,0 +1,256 @@
+"""Referral campaigns: who shares, whom that brings, how chains grow, and why invitations fail."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from services.attribution.domain.economics import Figure, Undefined
+from shared.errors import invalid
+
+DAY_US = 86_400_000_000
+
+
+class Failure(Enum):
+    """Why an invitation brought nobody new."""
+
+    SELF_INVITATION = "self_invitation"
+    ALREADY_REGISTERED = "already_registered"
+    INVITED_BY_ANOTHER = "invited_by_another"
+    REPEATED = "repeated"
+    CYCLE = "cycle"
+    NOT_REGISTERED = "not_registered"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Invitation:
+    """One invitation that reached a person, at a time in microseconds since 1970-01-01 UTC.
+
+    `reason` is why it failed as far as the events say (an expired link, say), empty otherwise.
+    """
+
+    time_us: int
+    inviter: str
+    invitee: str
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.inviter and self.invitee):
+            raise invalid("invitation", (self.inviter, self.invitee), "an inviter and an invitee")
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What a referral campaign left in the log, all times in microseconds.
+
+    `reached` are the users who were shown it, `shares` how often each shared. `registered` holds
+    when each user registered, and `active` when users were active. Nothing after `watermark_us` is
+    known. An invitation counts for a registration up to `window_us` later.
+    """
+
+    reached: frozenset[str]
+    shares: Mapping[str, int]
+    invitations: Sequence[Invitation]
+    registered: Mapping[str, int]
+    active: Mapping[str, Sequence[int]]
+    watermark_us: int
+    window_us: int = 30 * DAY_US
+
+    def __post_init__(self) -> None:
+        if self.window_us <= 0:
+            raise invalid("window", self.window_us, "a duration above 0")
+        for user, count in self.shares.items():
+            if count < 0:
+                raise invalid(f"shares.{user}", count, "at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """The trees of invitations that led to a registration.
+
+    A chain starts at a user whom nobody brought and has a depth of 1 for those brought directly;
+    its size counts all whom it brought. `by_depth` counts people by their distance from the start,
+    `by_size` chains by their size.
+    """
+
+    chains: int
+    longest: int
+    largest: int
+    by_depth: tuple[tuple[int, int], ...]
+    by_size: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Invitees active on day `day` after registration, of those for whom that day is over."""
+
+    day: int
+    observed: int
+    share: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class ReferralReport:
+    """How a referral campaign did.
+
+    `share_rate` is sharers over reached users, `shares_per_user` shares over sharers,
+    `registration_rate` invitees who registered over all invitees, `growth_factor` registrations
+    that each reached user brought: above 1 a campaign grows on its own. `failures` count
+    invitations, those the events give a reason for by that reason.
+    """
+
+    reached: int
+    sharers: int
+    shares: int
+    invitees: int
+    registrations: int
+    share_rate: Figure
+    shares_per_user: Figure
+    invitees_per_sharer: Figure
+    registration_rate: Figure
+    growth_factor: Figure
+    retention: tuple[Retention, ...]
+    chains: Chains
+    failures: tuple[tuple[str, int], ...]
+    undecided: int
+
+
+def report(campaign: Campaign, retention_days: Sequence[int] = (1, 7, 30)) -> ReferralReport:
+    """Return the figures of a campaign; they do not depend on the order of its rows.
+
+    Invitations are judged in order of time, then of inviter and invitee. A registration belongs to
+    the first invitation that could have brought it. An invitation whose window is still open is
+    `undecided`, not failed. Whoever shared without having been shown the campaign counts as
+    reached.
+    """
+    if any(day < 1 for day in retention_days):
+        raise invalid("retention_days", list(retention_days), "numbers of days above 0")
+    seen = sorted(i for i in campaign.invitations if i.time_us < campaign.watermark_us)
+    brought, failures, undecided = _judge(seen, campaign)
+    sharers = {user for user, count in campaign.shares.items() if count}
+    reached = campaign.reached | sharers
+    shares = sum(campaign.shares.values())
+    invitees = {i.invitee for i in seen if i.invitee != i.inviter}
+    inviters = {i.inviter for i in seen if i.invitee != i.inviter}
+    return ReferralReport(
+        reached=len(reached),
+        sharers=len(sharers),
+        shares=shares,
+        invitees=len(invitees),
+        registrations=len(brought),
+        share_rate=_ratio(len(sharers), len(reached)),
+        shares_per_user=_ratio(shares, len(sharers)),
+        invitees_per_sharer=_ratio(len(invitees), len(sharers | inviters)),
+        registration_rate=_ratio(len(brought), len(invitees)),
+        growth_factor=_ratio(len(brought), len(reached)),
+        retention=tuple(_retention(brought, campaign, day) for day in sorted(set(retention_days))),
+        chains=_chains(brought),
+        failures=tuple(sorted(failures.items())),
+        undecided=undecided,
+    )
+
+
+def _ratio(count: int, of: int) -> Figure:
+    return count / of if of else Undefined.ZERO_DENOMINATOR
+
+
+def _judge(
+    invitations: Sequence[Invitation], campaign: Campaign
+) -> tuple[dict[str, str], Counter[str], int]:
+    """Whom each registered invitee was brought by, the failures, and how many are still open."""
+    brought: dict[str, str] = {}
+    forest = _Forest()
+    failures: Counter[str] = Counter()
+    tried: set[tuple[str, str]] = set()
+    undecided = 0
+    for one in invitations:
+        failure = _failure(one, campaign, brought, forest)
+        again = (one.inviter, one.invitee) in tried
+        tried.add((one.inviter, one.invitee))
+        if failure is None:
+            brought[one.invitee] = one.inviter
+            forest.join(one.invitee, one.inviter)
+        elif failure is Failure.NOT_REGISTERED and _open(one, campaign):
+            undecided += 1
+        elif again and failure in (Failure.NOT_REGISTERED, Failure.INVITED_BY_ANOTHER):
+            failures[Failure.REPEATED.value] += 1
+        else:
+            failures[one.reason or failure.value] += 1
+    return brought, failures, undecided
+
+
+def _open(one: Invitation, campaign: Campaign) -> bool:
+    """Whether the invitee may still register in time; a failure that is told ends the wait."""
+    return not one.reason and one.time_us + campaign.window_us >= campaign.watermark_us
+
+
+def _failure(
+    one: Invitation, campaign: Campaign, brought: Mapping[str, str], forest: "_Forest"
+) -> Failure | None:
+    if one.inviter == one.invitee:
+        return Failure.SELF_INVITATION
+    registered = campaign.registered.get(one.invitee)
+    if registered is not None and registered >= campaign.watermark_us:
+        registered = None
+    if one.invitee in brought:
+        return Failure.INVITED_BY_ANOTHER
+    if registered is not None and registered < one.time_us:
+        return Failure.ALREADY_REGISTERED
+    if registered is None or registered - one.time_us > campaign.window_us:
+        return Failure.NOT_REGISTERED
+    return Failure.CYCLE if forest.start(one.inviter) == one.invitee else None
+
+
+class _Forest:
+    """Who started the chain that a user is in; kept flat, so that long chains stay fast."""
+
+    def __init__(self) -> None:
+        self._above: dict[str, str] = {}
+
+    def start(self, user: str) -> str:
+        path = []
+        while user in self._above:
+            path.append(user)
+            user = self._above[user]
+        for passed in path:
+            self._above[passed] = user
+        return user
+
+    def join(self, invitee: str, inviter: str) -> None:
+        """Put the chain that starts at the invitee under that of the inviter."""
+        self._above[invitee] = self.start(inviter)
+
+
+def _chains(brought: Mapping[str, str]) -> Chains:
+    depth: dict[str, int] = {}
+    starts: dict[str, str] = {}
+    for user in brought:
+        path = []
+        at = user
+        while at in brought and at not in depth:
+            path.append(at)
+            at = brought[at]
+        for passed in reversed(path):
+            above = brought[passed]
+            depth[passed] = depth.get(above, 0) + 1
+            starts[passed] = starts.get(above, above)
+    sizes = Counter(starts.values())
+    return Chains(
+        chains=len(sizes),
+        longest=max(depth.values(), default=0),
+        largest=max(sizes.values(), default=0),
+        by_depth=tuple(sorted(Counter(depth.values()).items())),
+        by_size=tuple(sorted(Counter(sizes.values()).items())),
+    )
+
+
+def _retention(brought: Mapping[str, str], campaign: Campaign, day: int) -> Retention:
+    """Active in [registered + day, registered + day + 1) days, of those whose day is over."""
+    observed = kept = 0
+    for user in brought:
+        begin = campaign.registered[user] + day * DAY_US
+        if begin + DAY_US <= campaign.watermark_us:
+            observed += 1
+            kept += any(begin <= time < begin + DAY_US for time in campaign.active.get(user, ()))
+    missing = Undefined.NOT_OBSERVED
+    return Retention(day, observed, kept / observed if observed else missing)
