@@ -7,6 +7,8 @@ from typing import Any
 from touchstone.results.v1 import (
     analysis_plan_service_pb2,
     analysis_plan_service_pb2_grpc,
+    bandit_service_pb2,
+    bandit_service_pb2_grpc,
     evaluation_service_pb2,
     evaluation_service_pb2_grpc,
     export_service_pb2,
@@ -21,11 +23,13 @@ from touchstone.results.v1 import (
 from touchstone_statistics.bayes import LiftPrior
 
 from services.results.adapters.assignment import GrpcExperimentSource
+from services.results.adapters.bandits import GrpcBandits
 from services.results.adapters.history import LakeHistory
 from services.results.adapters.lake import LakeMoments
 from services.results.adapters.plans_sql import SqlPlanReader, SqlPlanWriter, migrate_plans
 from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
 from services.results.api.analysis_plans import AnalysisPlanServicer, Plans
+from services.results.api.bandits import BanditServicer, Computing
 from services.results.api.evaluations import EvaluationServicer
 from services.results.api.exports import ExportServicer
 from services.results.api.metrics import MetricServicer
@@ -100,6 +104,13 @@ def compose(settings: Settings) -> Application:
                 planning_service_pb2,
                 PlanningServicer(histories, analyses),
                 planning_service_pb2_grpc.add_PlanningServiceServicer_to_server,
+            ),
+            _serving(
+                bandit_service_pb2,
+                BanditServicer(
+                    Computing(sources, GrpcBandits(channel), analyses, settings.results_max_wait_s)
+                ),
+                bandit_service_pb2_grpc.add_BanditServiceServicer_to_server,
             ),
             _serving(
                 evaluation_service_pb2,

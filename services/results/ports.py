@@ -38,9 +38,8 @@ class ExperimentSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BanditExperiment:
-    """An experiment whose weights follow the evidence, and the variants that are given up."""
+    """The state of an experiment whose weights follow the evidence, and what is given up of it."""
 
-    plan: ExperimentPlan
     etag: str
     dropped: frozenset[str]
 

@@ -17,6 +17,8 @@ from touchstone.common.v1.unit_pb2 import UnitId
 from touchstone.results.v1 import (
     analysis_plan_service_pb2,
     analysis_plan_service_pb2_grpc,
+    bandit_service_pb2,
+    bandit_service_pb2_grpc,
     evaluation_service_pb2,
     evaluation_service_pb2_grpc,
     export_service_pb2,
@@ -50,12 +52,13 @@ ARMS = {"control": 400, "green": 410, "blue": 390}
 
 
 class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
-    """Knows one experiment, `more` by name, of one project, and remembers what callers presented."""
+    """Knows one experiment and `more` by name, and remembers what callers presented."""
 
     def __init__(self) -> None:
         self.presented: list[str] = []
         self.hold: asyncio.Event | None = None
         self.forced: list[str] = []
+        self.weighed: list[experiment_service_pb2.SetVariantWeightsRequest] = []
         self.more: dict[str, experiment_pb2.Experiment] = {}
         self.experiment = experiment_pb2.Experiment(
             unit_type="user",
@@ -76,6 +79,13 @@ class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
         if request.name not in every:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such experiment")
         return experiment_service_pb2.GetExperimentResponse(experiment=every[request.name])
+
+    async def SetVariantWeights(self, request: Any, context: Any) -> Any:  # noqa: N802  the same
+        self.presented.append(dict(context.invocation_metadata()).get("authorization", ""))
+        if request.etag != self.experiment.etag:
+            await context.abort(grpc.StatusCode.ABORTED, "it has changed")
+        self.weighed.append(request)
+        return experiment_service_pb2.SetVariantWeightsResponse(experiment=self.experiment)
 
     async def ListForcedVariants(self, request: Any, _context: Any) -> Any:  # noqa: N802  the same
         start = int(request.page_token or 0)
@@ -114,6 +124,7 @@ class Client:
         metric_service_pb2,
         results_service_pb2,
         analysis_plan_service_pb2,
+        bandit_service_pb2,
         evaluation_service_pb2,
         export_service_pb2,
         planning_service_pb2,
@@ -124,6 +135,7 @@ class Client:
             metric_service_pb2_grpc.MetricServiceStub(channel),
             results_service_pb2_grpc.ResultsServiceStub(channel),
             analysis_plan_service_pb2_grpc.AnalysisPlanServiceStub(channel),
+            bandit_service_pb2_grpc.BanditServiceStub(channel),
             evaluation_service_pb2_grpc.EvaluationServiceStub(channel),
             export_service_pb2_grpc.ExportServiceStub(channel),
             planning_service_pb2_grpc.PlanningServiceStub(channel),

@@ -112,6 +112,8 @@ NAMING_EXPERIMENTS = {
     "GetHealthRequest",
     "GetTimeSeriesRequest",
     "ExperimentGroup",
+    "ComputeBanditWeightsRequest",
+    "ApplyBanditWeightsRequest",
     "Prerequisite",
     "SetForcedVariantRequest",
     "ClearForcedVariantRequest",

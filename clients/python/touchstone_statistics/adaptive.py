@@ -32,7 +32,9 @@ def over_periods(periods: Estimate, traffic: FloatArray) -> Estimate:
     inverse = np.sum(quotient(parts, variance, 0.0) ** 2 / periods.dof, axis=0)
     units = np.asarray(np.sum(periods.units, axis=0))
     empty = np.where(np.sum(traffic, axis=0)[..., None] > 0, Gap.NONE, Gap.NO_UNITS)
-    gap = first_gap(_over(periods.gap, used), empty.astype(np.uint8))
+    # Without any period there is nothing that would give the gaps the shape of the arms.
+    nobody = np.broadcast_to(empty.astype(np.uint8), units.shape)
+    gap = first_gap(_over(periods.gap, used), nobody)
     return Estimate(
         value=np.asarray(np.sum(np.where(used, weight * periods.value, 0.0), axis=0)),
         variance=np.asarray(variance),

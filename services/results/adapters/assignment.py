@@ -28,7 +28,7 @@ class GrpcExperimentSource:
 
     def experiment(self, project: str, experiment_id: str) -> ExperimentPlan:
         """See ExperimentSource."""
-        name, metadata = resource_name(project, "experiments", experiment_id), _metadata()
+        name, metadata = resource_name(project, "experiments", experiment_id), caller_metadata()
         stub = rpc.ExperimentServiceStub(self.channel)
         try:
             reply = stub.GetExperiment(
@@ -52,12 +52,13 @@ class GrpcExperimentSource:
         request = pb.GetExperimentRequest(name=resource_name(project, "experiments", experiment_id))
         stub = rpc.ExperimentServiceStub(self.channel)
         try:
-            stub.GetExperiment(request, timeout=self.timeout_s, metadata=_metadata())
+            stub.GetExperiment(request, timeout=self.timeout_s, metadata=caller_metadata())
         except grpc.RpcError as error:
             raise from_rpc_error(cast("grpc.Call", error)) from error
 
 
-def _metadata() -> tuple[tuple[str, str], ...]:
+def caller_metadata() -> tuple[tuple[str, str], ...]:
+    """What another service is told of the caller: the credential, and the id of the request."""
     call = current_call()
     return (("authorization", call.authorization), (REQUEST_ID, call.request_id))
 

@@ -153,7 +153,8 @@ MOST_VALUES = 50
 class Question:
     """The measures that are wanted of an experiment of a project.
 
-    `dimensions` are `source`, `evaluator` or `properties.<key>` of the first exposure of a unit.
+    `dimensions` are `source`, `evaluator`, `config_version` or `properties.<key>` of the first
+    exposure of a unit.
     `as_of` is a token of a past cut: only what was readable then is seen, links included.
     """
 

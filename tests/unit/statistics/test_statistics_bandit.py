@@ -172,6 +172,8 @@ def test_a_period_without_an_arm_leaves_it_without_an_estimate() -> None:
     assert ours.value[0] == pytest.approx((110 * 50 + 70 * 70) / 180)
     nothing = over_periods(periods[2:], np.zeros(1))
     assert list(nothing.gap) == [Gap.NO_UNITS, Gap.NO_UNITS]
+    never = over_periods(periods[:0], np.zeros(0))
+    assert list(never.gap) == list(never.spread_gap) == [Gap.NO_UNITS, Gap.NO_UNITS]
 
 
 def test_the_degrees_of_freedom_of_one_period_are_its_own() -> None:

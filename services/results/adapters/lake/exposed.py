@@ -109,7 +109,7 @@ def arms_in_a_stamp(plan: ExperimentPlan) -> int:
 def _dimension(rows: ir.Table, name: str) -> ir.StringValue:
     """A text as it is; of other properties their JSON, and null for none."""
     if not name.startswith(PROPERTIES):
-        return rows[name]
+        return rows[name].cast("string")
     found = property_of(rows, name.removeprefix(PROPERTIES))
     text = found.cast("string")
     return ibis.coalesce(found.unwrap_as("string"), text.nullif("null"))
