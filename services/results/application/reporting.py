@@ -12,7 +12,7 @@ from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan, 
 from services.results.domain.look import Look, LookKey
 from services.results.domain.measure import Measure
 from services.results.domain.observation import ExperimentPlan, Observation
-from services.results.domain.reading.beliefs import Believing, Prior
+from services.results.domain.reading.beliefs import Believing, Prior, read_all_rates
 from services.results.domain.reading.deciding import Standing, decisions
 from services.results.domain.reading.families import correct
 from services.results.domain.reading.looking import Looking, Place
@@ -77,7 +77,9 @@ def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, 
     analysis = replace(inputs.stored.plan, alpha=terms.alpha)
     # Numbers beyond a double become infinite and are reported as such, not warned about.
     with np.errstate(all="ignore"):
-        found = [_one(inputs, terms, index) for index in range(len(inputs.asked))]
+        found = _with_rates(
+            [_one(inputs, terms, i) for i in range(len(inputs.asked))], inputs, terms
+        )
         metrics = tuple(zip(inputs.asked, _settled(inputs.asked, found, analysis), strict=True))
         check = sample_ratio(np.array(base.units, dtype=np.float64), plan.weights)
         standing = Standing(
@@ -115,6 +117,22 @@ def _one(inputs: Inputs, terms: Terms, index: int) -> MetricReport | Failure:
         _LOG.exception("the metric could not be read", extra={"metric": asked.metric.metric_id})
         message = "the metric could not be read; the log of the service says why"
         return Failure("INTERNAL", "INTERNAL", message)
+
+
+def _with_rates(
+    found: Sequence[MetricReport | Failure], inputs: Inputs, terms: Terms
+) -> list[MetricReport | Failure]:
+    """Every report with what is believed of its rates, which are read together."""
+    read = [one for one in found if isinstance(one, MetricReport)]
+    how = Believing(terms.prior, terms.alpha, inputs.stored.plan.practical_equivalence)
+    shares = [(one.measured, one.asked.increase) for one in read]
+    rates = iter(read_all_rates(shares, inputs.plan, how))
+    return [
+        one
+        if isinstance(one, Failure)
+        else replace(one, beliefs=replace(one.beliefs, rates=next(rates)))
+        for one in found
+    ]
 
 
 def _spans(inputs: Inputs, terms: Terms, index: int) -> tuple[InSpan, ...]:

@@ -1,5 +1,6 @@
 """What priors and the data say together of one metric."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from touchstone_statistics.estimand import Estimate
 from touchstone_statistics.gamma import GammaPosterior
 from touchstone_statistics.gaps import FloatArray, Gap, GapArray
 from touchstone_statistics.interval import Interval
+from touchstone_statistics.rates import RateReading, read_rates
 from touchstone_statistics.versus import (
     Comparison,
     Pairs,
@@ -75,13 +77,15 @@ def believe(
     how: Believing,
     increase: bool,
 ) -> Beliefs:
-    """Everything that is believed of all units; `contrast` has one axis of treatments."""
+    """What is believed of all units, but for rates, which are read for all metrics at once;
+    `contrast` has one axis of treatments.
+    """
     region = Region(-how.equivalence, how.equivalence) if how.equivalence else None
     return Beliefs(
         prior=how.prior,
         normal=Bayes(how.prior.lift, how.alpha, region).read(contrast, increase),
         best=_in_plan_order(found.arms[0], plan.control_index, how.prior.lift, increase),
-        rates=_rates(found, plan, how, increase),
+        rates=None,
         counts=_counts(found, plan, how, increase),
     )
 
@@ -105,15 +109,47 @@ def is_count(found: Measured) -> bool:
     return measure.kind is MetricKind.MEAN and counting and measure.cap is None
 
 
-def _rates(
-    found: Measured, plan: ExperimentPlan, how: Believing, increase: bool
-) -> CountedBelief | None:
-    """Uniform Beta priors on the rate of each arm (Bayes 1763), compared by quadrature."""
-    if not is_share(found):
-        return None
-    counts, units, gap = _totals(found, plan)
-    posterior = BetaPosterior.of(np.minimum(counts, units), units)
-    return _compared(posterior, plan, how, increase, gap)
+def read_all_rates(
+    found: Sequence[tuple[Measured, bool]], plan: ExperimentPlan, how: Believing
+) -> list[CountedBelief | None]:
+    """Uniform Beta priors on the rate of each arm (Bayes 1763), for all metrics at once; None for
+    a metric that is no share of units. Each comes with whether more of it is better.
+    """
+    made: list[CountedBelief | None] = [None] * len(found)
+    control, treatments = [plan.control_index], list(plan.treatments)
+    region = Region(-how.equivalence, how.equivalence) if how.equivalence else None
+    for increase in (True, False):
+        places = [i for i, (one, up) in enumerate(found) if up is increase and is_share(one)]
+        if not places:
+            continue
+        totals = [_totals(found[place][0], plan) for place in places]
+        units = np.stack([part[1] for part in totals])
+        counts = np.minimum(np.stack([part[0] for part in totals]), units)
+        arms = BetaPosterior.of(counts, units)
+        read = read_rates(arms[:, control], arms[:, treatments], how.alpha, increase, region)
+        for row, place in enumerate(places):
+            made[place] = _row(read, row, totals[row][2])
+    return made
+
+
+def _row(read: RateReading, row: int, gap: GapArray) -> CountedBelief:
+    """One metric of many."""
+    comparison, region = read.comparison, read.within_region
+    return CountedBelief(
+        chances=Comparison(
+            comparison.probability_to_beat[row],
+            comparison.expected_loss[row],
+            comparison.loss_of_control[row],
+        ),
+        difference=_interval_row(read.difference, row),
+        lift=_interval_row(read.lift, row),
+        equivalent=None if region is None else region[row],
+        gap=gap,
+    )
+
+
+def _interval_row(interval: Interval, row: int) -> Interval:
+    return Interval(interval.low[row], interval.high[row], interval.shape[row])
 
 
 def _counts(
@@ -136,7 +172,7 @@ def _totals(found: Measured, plan: ExperimentPlan) -> tuple[FloatArray, FloatArr
 
 
 def _compared(
-    posterior: BetaPosterior | GammaPosterior,
+    posterior: GammaPosterior,
     plan: ExperimentPlan,
     how: Believing,
     increase: bool,
