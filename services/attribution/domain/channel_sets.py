@@ -71,10 +71,7 @@ class SetHistogram:
     @property
     def members(self) -> Flags:
         """Whether each set holds each channel, of shape (S, C)."""
-        codes = np.arange(len(self.channels))
-        bits = self.words[:, codes // WORD_BITS] >> (codes % WORD_BITS).astype(np.uint64)
-        flags: Flags = (bits & np.uint64(1)).astype(np.bool_)
-        return flags
+        return members_of(self.words, len(self.channels))
 
     @property
     def sizes(self) -> Integers:
@@ -97,6 +94,14 @@ def index_sets(journeys: Journeys) -> SetIndex:
         _words(journeys.codes, journeys.offsets, len(journeys.channels))
     )
     return SetIndex(words, of_journey)
+
+
+def members_of(words: Words, channels: int) -> Flags:
+    """Return whether each set holds each channel, of shape (S, C)."""
+    codes = np.arange(channels)
+    bits = words[:, codes // WORD_BITS] >> (codes % WORD_BITS).astype(np.uint64)
+    flags: Flags = (bits & np.uint64(1)).astype(np.bool_)
+    return flags
 
 
 def count_sets(journeys: Journeys) -> SetHistogram:

@@ -12,8 +12,6 @@ from services.attribution.domain.bootstrap.resample import resample
 from services.attribution.domain.bootstrap.tallies import tally_credits, tally_sets, tally_steps
 from services.attribution.domain.bootstrap.weights import (
     Resampling,
-    keys_of_names,
-    keys_of_numbers,
     unit_weights,
 )
 from services.attribution.domain.channel_sets import count_sets
@@ -21,6 +19,7 @@ from services.attribution.domain.credits import credits_by_channel
 from services.attribution.domain.journeys import JourneyRules, build_journeys
 from services.attribution.domain.markov import TransitionCounts, count_transitions, removal_effects
 from services.attribution.domain.shapley.additive import simplified, touch_weights
+from services.attribution.domain.unit_keys import keys_of_names, keys_of_numbers
 from shared.errors import DomainError
 from tests.unit.attribution.journey_cases import (
     PATHS,

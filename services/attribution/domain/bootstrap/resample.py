@@ -6,10 +6,10 @@ from scipy import sparse
 from services.attribution.domain.arrays import Floats, Integers
 from services.attribution.domain.bootstrap.weights import (
     WEIGHTS_PER_WORD,
-    Keys,
     Resampling,
     unit_weights,
 )
+from services.attribution.domain.unit_keys import Keys
 from shared.errors import invalid
 
 JOURNEYS_AT_ONCE = 1 << 14

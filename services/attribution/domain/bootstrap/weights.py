@@ -5,24 +5,20 @@ The generator is counter-based (Salmon, Moraes, Dror, Shaw 2011): the finaliser 
 (Steele, Lea, Flood 2014) over unit and counter gives 64 bits, which are four weights of 16 bits.
 """
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.attribution.domain.arrays import Integers
+from services.attribution.domain.unit_keys import GOLDEN, Keys, mixed
 from shared.errors import invalid
 
 MAX_REPLICATES = 10_000
 MAX_SEED = 2**63 - 1
 WEIGHTS_PER_WORD = 4
 
-Keys = NDArray[np.uint64]
 Weights = NDArray[np.uint8]
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # 65,536 times P(X <= k) for X ~ Poisson(1), k = 0, 1, ...: rounded so, the mean is 1 exactly and
 # the variance .99997.
 _AT_MOST = (24_109, 48_219, 60_273, 64_292, 65_296, 65_497, 65_531, 65_535, 65_536)
@@ -45,34 +41,16 @@ class Resampling:
             raise invalid("bootstrap.level", self.level, "a level above 0 and below 1")
 
 
-def keys_of_names(names: Sequence[str]) -> Keys:
-    """Return a key for each unit id: the same wherever and whenever the id is seen."""
-    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
-
-
-def keys_of_numbers(units: Integers) -> Keys:
-    """Return a key for each unit number; shards agree where they number units alike."""
-    return _mixed(units.astype(np.uint64) + _GOLDEN)
-
-
 def unit_weights(keys: Keys, seed: int, begin: int, end: int) -> Weights:
     """Return the weights of replicates [begin, end) of each key, of shape (len(keys), end - begin).
 
     `begin` is a multiple of `WEIGHTS_PER_WORD`.
     """
     counters = np.arange(begin // WEIGHTS_PER_WORD, -(-end // WEIGHTS_PER_WORD), dtype=np.uint64)
-    streams = _mixed((counters + np.uint64(1)) * _GOLDEN ^ _mixed(np.array([seed], np.uint64)))
-    words = _mixed(keys[:, None] ^ streams[None, :]).astype("<u8", copy=False)
+    streams = mixed((counters + np.uint64(1)) * GOLDEN ^ mixed(np.array([seed], np.uint64)))
+    words = mixed(keys[:, None] ^ streams[None, :]).astype("<u8", copy=False)
     weights: Weights = _table()[words.view("<u2")[:, : end - begin]]
     return weights
-
-
-def _mixed(words: Keys) -> Keys:
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Keys = words ^ (words >> np.uint64(31))
-    return mixed
 
 
 def _table() -> Weights:

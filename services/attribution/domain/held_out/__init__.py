@@ -1,0 +1,1 @@
+"""How well models tell who converts, on journeys that they have not seen."""
