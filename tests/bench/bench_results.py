@@ -39,6 +39,7 @@ from shared.lake.snapshot import EngineLimits, LakeEventTables
 from shared.lake.writer import LakeWriter
 from shared.testing.fakes import FixedClock
 from shared.testing.policies import FixedPolicies
+from tests.bench import results_query
 from tests.bench.report import BenchRow, compared, missing, peer_environment
 
 AREA = "results"
@@ -89,7 +90,7 @@ def run() -> list[BenchRow]:
         lake = Path(folder) / "lake"
         write_events(lake)
         rows = [query(lake)]
-    return rows + statistics()
+    return rows + results_query.rows() + statistics()
 
 
 def write_events(lake: Path) -> None:
