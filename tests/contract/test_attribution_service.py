@@ -298,7 +298,7 @@ async def test_a_key_without_the_role_is_denied(clients: Clients) -> None:
             "windows[1]",
         ),
         ({"models": [pb.Model()]}, "models[0]"),
-        ({"models": [pb.Model(markov=pb.Markov(order=2))]}, "order"),
+        ({"models": [pb.Model(markov=pb.Markov(order=11))]}, "order"),
         (
             {"models": [pb.Model(position_based=pb.PositionBased(first=0.7, last=0.6))]},
             "position_based",

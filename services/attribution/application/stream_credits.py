@@ -9,7 +9,8 @@ import numpy as np
 from services.attribution.application.questions import CutJourneys, Question, cut_journeys
 from services.attribution.domain.arrays import Floats, Integers
 from services.attribution.domain.credits import model_weights, touch_values
-from services.attribution.domain.models import Model
+from services.attribution.domain.data_driven import data_weights
+from services.attribution.domain.models import DataModel, Model
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 
@@ -57,7 +58,7 @@ class Credits:
 def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionLimits) -> Credits:
     """Compute every credit now, and spell them out a page at a time as they are taken."""
     cut = cut_journeys(command.question, log, limits, identified=True)
-    weights = model_weights(command.model, cut.journeys, cut.milestones)
+    weights = touch_weights(command.model, cut)
     return Credits(
         pages=_pages(cut, weights, limits.credits_per_message),
         count=len(weights),
@@ -67,6 +68,13 @@ def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionL
         watermark_time=cut.events.watermark_time,
         identity_version=cut.events.identity_version,
     )
+
+
+def touch_weights(model: Model, cut: CutJourneys) -> Floats:
+    """The weight of each touch of the converting journeys under any model that divides them."""
+    if isinstance(model, DataModel):
+        return data_weights(model, cut.journeys)
+    return model_weights(model, cut.journeys, cut.milestones)
 
 
 def _pages(cut: CutJourneys, weights: Floats, size: int) -> Iterator[CreditPage]:

@@ -9,7 +9,7 @@ from services.attribution.domain.arrays import Flags, Floats
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import RemovalEffects
 from services.attribution.domain.milestones import JourneyMilestones
-from services.attribution.domain.models import Markov, Model, RuleModel
+from services.attribution.domain.models import Markov, RuleModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ def rule_weights(
 
 
 def model_weights(
-    model: Model, journeys: Journeys, milestones: JourneyMilestones | None = None
+    model: RuleModel | Markov, journeys: Journeys, milestones: JourneyMilestones | None = None
 ) -> Floats:
-    """Return the weight of each touch of the converting journeys under any model.
+    """Return the weight of each touch of the converting journeys under a rule or Markov model.
 
     A Markov model gives those of MARKOV_PATH_CREDIT, by the removal effects of these journeys.
     """

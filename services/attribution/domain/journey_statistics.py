@@ -217,7 +217,7 @@ def measure(
         rule_credits={
             model: credits_by_channel(rule_weights(model, journeys, milestones), journeys)
             for model in models
-            if not isinstance(model, Markov)
+            if isinstance(model, RuleModel)
         },
         chains={
             order: count_chain(journeys, order)

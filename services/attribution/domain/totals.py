@@ -10,10 +10,14 @@ from services.attribution.domain.credits import (
     path_weights,
     removal_share_credits,
 )
+from services.attribution.domain.data_driven import data_credits
 from services.attribution.domain.journey_statistics import JourneyStatistics
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import RemovalEffects
-from services.attribution.domain.models import Markov, Model, Output, output_of
+from services.attribution.domain.models import DataModel, Markov, Model, Output, output_of
+
+# Elsewhere what is left is the rounding of a sum.
+_LEAVES_SOME = frozenset((Output.SAME_TOUCH, Output.PROBABILISTIC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,15 @@ class ModelTotals:
 def model_totals(
     model: Model, statistics: JourneyStatistics, journeys: Journeys
 ) -> tuple[ModelTotals, ...]:
-    """Return the tables of one model: two for a Markov model, one for a rule.
+    """Return the tables of one model: two for a Markov model, one for any other.
 
     `statistics` must hold the model, and be those of `journeys`.
     """
     if not isinstance(model, Markov):
-        credits_ = statistics.rule_credits[model]
+        if isinstance(model, DataModel):
+            credits_ = data_credits(model, journeys)
+        else:
+            credits_ = statistics.rule_credits[model]
         output = output_of(model)
         unshared = statistics.counts.converting - float(credits_.conversions.sum())
         return (
@@ -69,7 +76,7 @@ def model_totals(
                 model,
                 output,
                 _channels(statistics, credits_),
-                max(0.0, unshared) if output is Output.SAME_TOUCH else 0.0,
+                max(0.0, unshared) if output in _LEAVES_SOME else 0.0,
             ),
         )
     effects = statistics.removal_effects(model)

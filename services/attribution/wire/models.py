@@ -6,11 +6,13 @@ from typing import Any
 from touchstone.attribution.v1 import attribution_pb2 as pb
 
 from services.attribution.domain.models import (
+    BaggedLogistic,
     ByPosition,
     CountFrom,
     Custom,
     DecayAge,
     FirstTouch,
+    Fractribution,
     FullPath,
     LastNonDirect,
     LastTouch,
@@ -22,12 +24,15 @@ from services.attribution.domain.models import (
     Participation,
     Position,
     PositionVariant,
+    Probabilistic,
     RankDecay,
     SameTouch,
+    Shapley,
     TimeDecay,
     TwoTouchRule,
     w_shaped,
 )
+from services.attribution.domain.shapley import Game
 from services.attribution.domain.visibility import DIRECT_CHANNELS
 from services.attribution.wire.times import encode_duration, microseconds
 from shared.errors import invalid
@@ -53,6 +58,12 @@ _AGES = {
 _COUNT_FROM = {
     pb.COUNT_FROM_FIRST: CountFrom.FIRST,
     pb.COUNT_FROM_LAST: CountFrom.LAST,
+}
+
+_GAMES = {
+    pb.SHAPLEY_GAME_SIMPLIFIED: Game.SIMPLIFIED,
+    pb.SHAPLEY_GAME_EXACT_SET_RATE: Game.EXACT_SET_RATE,
+    pb.SHAPLEY_GAME_SUBSET_RATE: Game.SUBSET_RATE,
 }
 
 
@@ -107,6 +118,27 @@ def _full_path(message: pb.FullPath) -> FullPath:
     return FullPath(message.first, milestones, message.last)
 
 
+def _bagged(message: pb.BaggedLogistic) -> BaggedLogistic:
+    default = BaggedLogistic()
+    return BaggedLogistic(
+        row_part=message.row_part or default.row_part,
+        column_part=message.column_part or default.column_part,
+        rounds=message.rounds or default.rounds,
+        ridge=message.ridge or default.ridge,
+        seed=message.seed,
+    )
+
+
+def _encoded_bagged(model: BaggedLogistic) -> pb.BaggedLogistic:
+    return pb.BaggedLogistic(
+        row_part=model.row_part,
+        column_part=model.column_part,
+        rounds=model.rounds,
+        ridge=model.ridge,
+        seed=model.seed,
+    )
+
+
 def _encoded_position(model: Position) -> pb.PositionBased:
     return pb.PositionBased(
         first=model.first,
@@ -148,7 +180,11 @@ _DECODE: Mapping[str, Callable[[Any], Model]] = {
     "linear": lambda m: Linear(_OVER.get(m.over, LinearOver.TOUCHES)),
     "position_based": _position,
     "time_decay": _time_decay,
-    "markov": lambda m: Markov(ignore_non_converting=m.ignore_non_converting),
+    "markov": lambda m: Markov(m.ignore_non_converting, m.order or 1),
+    "shapley": lambda m: Shapley(_GAMES.get(m.game, Game.SIMPLIFIED)),
+    "probabilistic": lambda _: Probabilistic(),
+    "bagged_logistic": _bagged,
+    "fractribution": lambda _: Fractribution(),
     "last_non_direct": lambda m: LastNonDirect(frozenset(m.channels or DIRECT_CHANNELS)),
     "rank_decay": lambda _: RankDecay(),
     "custom": _custom,
@@ -170,8 +206,12 @@ _ENCODE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
     ),
     Markov: (
         "markov",
-        lambda m: pb.Markov(order=1, ignore_non_converting=m.ignore_non_converting),
+        lambda m: pb.Markov(order=m.order, ignore_non_converting=m.ignore_non_converting),
     ),
+    Shapley: ("shapley", lambda m: pb.Shapley(game=_number(_GAMES, m.game))),
+    Probabilistic: ("probabilistic", lambda _: pb.Probabilistic()),
+    BaggedLogistic: ("bagged_logistic", _encoded_bagged),
+    Fractribution: ("fractribution", lambda _: pb.Fractribution()),
     LastNonDirect: ("last_non_direct", lambda m: pb.LastNonDirect(channels=sorted(m.direct))),
     RankDecay: ("rank_decay", lambda _: pb.RankDecay()),
     Custom: ("custom", _encoded_custom),

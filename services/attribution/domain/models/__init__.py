@@ -1,5 +1,12 @@
 """The attribution models, each with its parameters, and the names of their outputs."""
 
+from services.attribution.domain.models.data_driven import (
+    BaggedLogistic,
+    DataModel,
+    Fractribution,
+    Probabilistic,
+    Shapley,
+)
 from services.attribution.domain.models.markov import MAX_ORDER, Markov
 from services.attribution.domain.models.milestones import (
     FullPath,
@@ -43,11 +50,14 @@ __all__ = [
     "EVERY_MODEL",
     "MAX_HALF_LIFE_US",
     "MAX_ORDER",
+    "BaggedLogistic",
     "ByPosition",
     "CountFrom",
     "Custom",
+    "DataModel",
     "DecayAge",
     "FirstTouch",
+    "Fractribution",
     "FullPath",
     "LastNonDirect",
     "LastTouch",
@@ -60,9 +70,11 @@ __all__ = [
     "Participation",
     "Position",
     "PositionVariant",
+    "Probabilistic",
     "RankDecay",
     "RuleModel",
     "SameTouch",
+    "Shapley",
     "TimeDecay",
     "TwoTouchRule",
     "inverse_j_shaped",

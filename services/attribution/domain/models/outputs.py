@@ -2,6 +2,13 @@
 
 from enum import Enum
 
+from services.attribution.domain.models.data_driven import (
+    BaggedLogistic,
+    DataModel,
+    Fractribution,
+    Probabilistic,
+    Shapley,
+)
 from services.attribution.domain.models.markov import Markov
 from services.attribution.domain.models.milestones import FullPath
 from services.attribution.domain.models.position import ByPosition, Custom, Position, RankDecay
@@ -14,6 +21,7 @@ from services.attribution.domain.models.rules import (
     SameTouch,
     TimeDecay,
 )
+from services.attribution.domain.shapley import Game
 
 RuleModel = (
     FirstTouch
@@ -29,7 +37,7 @@ RuleModel = (
     | Participation
     | SameTouch
 )
-Model = RuleModel | Markov
+Model = RuleModel | Markov | DataModel
 
 EVERY_MODEL: tuple[Model, ...] = (
     FirstTouch(),
@@ -45,9 +53,10 @@ EVERY_MODEL: tuple[Model, ...] = (
 class Output(Enum):
     """The tables of credits that models give; a Markov model gives two of them.
 
-    All but MARKOV_REMOVAL_SHARE and PARTICIPATION divide each conversion, so their totals are sums
-    of credits. MARKOV_REMOVAL_SHARE divides only the total, and its channel totals differ from
-    those of MARKOV_PATH_CREDIT: a share of the whole need not be a sum of shares of journeys.
+    All but MARKOV_REMOVAL_SHARE, PROBABILISTIC and PARTICIPATION divide each conversion, so their
+    totals are sums of credits. The first two divide only the total, and the channel totals of
+    MARKOV_REMOVAL_SHARE differ from those of MARKOV_PATH_CREDIT: a share of the whole need not be
+    a sum of shares of journeys.
     PARTICIPATION divides nothing: it counts a conversion for every channel that took part.
     """
 
@@ -65,6 +74,12 @@ class Output(Enum):
     FULL_PATH = "full_path"
     PARTICIPATION = "participation"
     SAME_TOUCH = "same_touch"
+    SHAPLEY_SIMPLIFIED = "shapley_simplified"
+    SHAPLEY_EXACT_SET_RATE = "shapley_exact_set_rate"
+    SHAPLEY_SUBSET_RATE = "shapley_subset_rate"
+    PROBABILISTIC = "probabilistic"
+    BAGGED_LOGISTIC = "bagged_logistic"
+    FRACTRIBUTION = "fractribution"
 
     @property
     def additive(self) -> bool:
@@ -88,6 +103,23 @@ _OUTPUTS: dict[type[RuleModel], Output] = {
 }
 
 
-def output_of(model: RuleModel) -> Output:
-    """The table that a rule model gives."""
-    return _OUTPUTS[type(model)]
+_GAMES = {
+    Game.SIMPLIFIED: Output.SHAPLEY_SIMPLIFIED,
+    Game.EXACT_SET_RATE: Output.SHAPLEY_EXACT_SET_RATE,
+    Game.SUBSET_RATE: Output.SHAPLEY_SUBSET_RATE,
+}
+
+
+def output_of(model: RuleModel | DataModel) -> Output:
+    """The one table that a model gives."""
+    match model:
+        case Shapley(game):
+            return _GAMES[game]
+        case Probabilistic():
+            return Output.PROBABILISTIC
+        case BaggedLogistic():
+            return Output.BAGGED_LOGISTIC
+        case Fractribution():
+            return Output.FRACTRIBUTION
+        case _:
+            return _OUTPUTS[type(model)]

@@ -1,0 +1,71 @@
+"""Credits of the models that learn from all journeys."""
+
+import numpy as np
+
+from services.attribution.domain.arrays import Floats
+from services.attribution.domain.channel_sets import cells_of, count_sets, index_sets
+from services.attribution.domain.credits import ChannelCredits, credits_by_channel
+from services.attribution.domain.fractribution import fractribution_weights
+from services.attribution.domain.journeys import Journeys
+from services.attribution.domain.learned.logistic import Bagging, fit_bagged
+from services.attribution.domain.learned.probabilistic import pair_rates, probabilistic_credits
+from services.attribution.domain.models.data_driven import (
+    BaggedLogistic,
+    DataModel,
+    Fractribution,
+    Probabilistic,
+    Shapley,
+)
+from services.attribution.domain.shapley import Game, additive
+from services.attribution.domain.shapley.rates import rate_game
+from shared.errors import invalid
+
+
+def data_credits(model: DataModel, journeys: Journeys) -> ChannelCredits:
+    """Return the credits by channel. A model that finds no difference at all credits nothing."""
+    if not isinstance(model, Probabilistic):
+        return credits_by_channel(data_weights(model, journeys), journeys)
+    histogram = count_sets(journeys)
+    found = probabilistic_credits(pair_rates(histogram), histogram)
+    nothing = np.zeros(len(journeys.channels))
+    shares = nothing if found.shares is None else found.shares
+    of_value = shares if found.value_shares is None else found.value_shares
+    return ChannelCredits(
+        conversions=shares * journeys.converting, values=of_value * float(journeys.values.sum())
+    )
+
+
+def data_weights(model: DataModel, journeys: Journeys) -> Floats:
+    """Return the weight of each touch of the converting journeys; those of a journey sum to 1.
+
+    A channel's part of a conversion is shared equally by its touches. INVALID_ARGUMENT for a model
+    that divides no single conversion.
+    """
+    match model:
+        case Shapley(Game.SIMPLIFIED):
+            return additive.touch_weights(journeys)
+        case Shapley(game):
+            return _shared(rate_game(game, count_sets(journeys)).set_shares, journeys)
+        case BaggedLogistic():
+            histogram = count_sets(journeys)
+            fitted = fit_bagged(histogram, _bagging(model))
+            return _shared(fitted.set_shares(histogram.members), journeys)
+        case Fractribution():
+            return fractribution_weights(journeys)
+        case Probabilistic():
+            raise invalid(
+                "model", "probabilistic", "a model that divides each conversion; this one does not"
+            )
+
+
+def _bagging(model: BaggedLogistic) -> Bagging:
+    return Bagging(model.row_part, model.column_part, model.rounds, model.ridge, model.seed)
+
+
+def _shared(set_shares: Floats, journeys: Journeys) -> Floats:
+    """Turn the shares of channels in each set (S, C) into the weights of touches."""
+    of_journey = index_sets(journeys).of_journey[: journeys.converting]
+    cells = cells_of(journeys.converting_codes, journeys.converting_offsets, len(journeys.channels))
+    shares = set_shares[of_journey[cells.journeys], cells.channels] / cells.touches
+    weights: Floats = shares[cells.of_touch]
+    return weights

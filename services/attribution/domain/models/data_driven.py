@@ -1,0 +1,59 @@
+"""Models that learn from all journeys, besides the Markov model."""
+
+import math
+from dataclasses import dataclass
+
+from services.attribution.domain.shapley import Game
+from shared.errors import invalid
+
+MAX_ROUNDS = 1_000
+GAMES = (Game.SIMPLIFIED, Game.EXACT_SET_RATE, Game.SUBSET_RATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Shapley:
+    """Shapley values of one of the games; the ordered game sums to the simplified one."""
+
+    game: Game = Game.SIMPLIFIED
+
+    def __post_init__(self) -> None:
+        if self.game not in GAMES:
+            raise invalid("shapley.game", self.game, ", ".join(game.name for game in GAMES))
+
+
+@dataclass(frozen=True, slots=True)
+class Probabilistic:
+    """The second-order model of Shao and Li (2011). It divides totals, and no single conversion."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaggedLogistic:
+    """The bagged logistic regression of Shao and Li (2011).
+
+    Parts of journeys and of channels in a round, the rounds, the ridge, and the seed.
+    """
+
+    row_part: float = 0.5
+    column_part: float = 0.5
+    rounds: int = 100
+    ridge: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("row_part", "column_part"):
+            if not 0 < getattr(self, name) <= 1:
+                raise invalid(f"bagged_logistic.{name}", getattr(self, name), "above 0, up to 1")
+        if not 1 <= self.rounds <= MAX_ROUNDS:
+            raise invalid("bagged_logistic.rounds", self.rounds, f"1 to {MAX_ROUNDS}")
+        if not 0 < self.ridge < math.inf:
+            raise invalid("bagged_logistic.ridge", self.ridge, "a number above 0")
+        if self.seed < 0:
+            raise invalid("bagged_logistic.seed", self.seed, "a whole number of at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Fractribution:
+    """What a path converts less without one of its touches."""
+
+
+DataModel = Shapley | Probabilistic | BaggedLogistic | Fractribution
