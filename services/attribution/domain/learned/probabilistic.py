@@ -44,6 +44,17 @@ class PairRates:
         contributions: Floats = present * (rates + pairs)
         return contributions
 
+    def set_shares(self, members: Flags) -> Floats:
+        """Return how a conversion with each of these sets is divided, (S, C); rows sum to 1 or 0.
+
+        In proportion to C_i inside the journey. Channel totals of such parts differ from the
+        shares of `probabilistic_credits`, in which a journey with large C_i counts for more.
+        """
+        contributions = self.contributions(members)
+        total = contributions.sum(axis=1, keepdims=True)
+        shares: Floats = np.where(total > 0, contributions / np.where(total > 0, total, 1.0), 0.0)
+        return shares
+
     def predict(self, members: Flags) -> Floats:
         """Return the probability of conversion of journeys with these sets; 0 of an empty one."""
         present = members.astype(np.float64)
