@@ -43,7 +43,7 @@ def solve(moves: sparse.csr_array, keep: Flags, rhs: Floats, visits: Floats) -> 
         # A column that breaks down may overflow; its bound is then not better, and is not taken.
         with np.errstate(over="ignore", invalid="ignore"):
             found = values + _correction(moves, keep, residual, (visits, goal))
-            left = rhs - (found - np.where(keep, moves @ found, 0.0))
+            left = rhs - _applied(moves, keep, found)
             bound = visits @ np.abs(left)
         better = bound < errors
         if not better.any():
@@ -68,12 +68,13 @@ def _correction(
     r, shadow, p = rhs.copy(), rhs, rhs.copy()
     rho = _dot(shadow, r)
     for _ in range(STEPS):
-        v = p - np.where(keep, moves @ p, 0.0)
+        v = _applied(moves, keep, p)
         alpha = _ratio(rho, _dot(shadow, v))
         s = r - alpha * v
-        t = s - np.where(keep, moves @ s, 0.0)
+        t = _applied(moves, keep, s)
         omega = _ratio(_dot(t, s), _dot(t, t))
-        x += alpha * p + omega * s
+        x += alpha * p
+        x += omega * s
         r = s - omega * t
         if (visits @ np.abs(r) <= goal).all():
             break
@@ -81,6 +82,13 @@ def _correction(
         beta = _ratio(rho, previous) * _ratio(alpha, omega)
         p = r + beta * (p - omega * v)
     return x
+
+
+def _applied(moves: sparse.csr_array, keep: Flags, values: Floats) -> Floats:
+    """Return values - keep * (moves values), in place of the product."""
+    product: Floats = moves @ values
+    product *= keep
+    return np.subtract(values, product, out=product)
 
 
 def _factorised(moves: sparse.csr_array, keep: Flags, rhs: Floats) -> Floats:

@@ -88,11 +88,17 @@ def _of_channels(
 
 
 def _met(chain: Walks, chances: Floats, hit: Flags) -> tuple[Floats, Floats]:
-    """The chance from the start to meet a state of each column and then convert; its error."""
+    """The chance from the start to meet a state of each column and then convert; its error.
+
+    From a state that no walk leaves nothing is met later, so only the others are solved for.
+    """
     boundary = np.where(hit, chances[:, None], 0.0)
-    rhs = np.where(hit, 0.0, chain.moves @ boundary)
-    solution = solve(chain.moves, ~hit, rhs, chain.visits)
-    met: Floats = chain.start @ (boundary + solution.values)
+    left = np.flatnonzero(np.diff(chain.moves.indptr))
+    leaving = chain.moves[left]
+    keep = ~hit[left]
+    rhs = (leaving @ boundary) * keep
+    solution = solve(leaving[:, left], keep, rhs, chain.visits[left])
+    met: Floats = chain.start @ boundary + chain.start[left] @ solution.values
     return met, solution.errors
 
 
