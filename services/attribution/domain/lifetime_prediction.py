@@ -21,16 +21,19 @@ from shared.errors import invalid
 
 MAX_HORIZON_DAYS = 3660
 DISCOUNT_STEP_DAYS = 30
+MOST_DISCOUNT_STEPS = 24
 LOG_STEP = 1e-4
-_NO_UNITS = (Undefined.NOT_OBSERVED, Undefined.NOT_OBSERVED)
+
+_Figures = list[tuple[Figure, Figure]]
+_NO_UNITS: tuple[Figure, Figure] = (Undefined.NOT_OBSERVED, Undefined.NOT_OBSERVED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Buyers:
     """The units that bought, by position in the cohort, with their history and mean spend.
 
-    Purchases of one day are one purchase. `mean_spend` is over the repeat purchases, as the model
-    of spending wants it, and 0 without one.
+    Purchases of one day are one purchase, and ages are whole days. `mean_spend` is over the
+    repeat purchases, as the model of spending wants it, and 0 without one.
     """
 
     rows: Integers
@@ -53,7 +56,7 @@ def buyers_of(earnings: Earnings, watermark_us: int) -> Buyers:
     distinct, begin, counts = np.unique(unit, return_index=True, return_counts=True)
     repeats = (counts - 1).astype(np.float64)
     total = np.add.reduceat(np.where(day > 0, spent, 0.0), begin) if len(begin) else np.zeros(0)
-    age = (watermark_us - times[starts]) / DAY_US
+    age = ((watermark_us - times[starts]) // DAY_US).astype(np.float64)
     last = day[begin + counts - 1].astype(np.float64) if len(begin) else np.zeros(0)
     return Buyers(
         rows=distinct,
@@ -76,8 +79,9 @@ class Horizon:
             raise invalid("horizon.annual_discount", self.annual_discount, "a rate from 0")
 
     def steps(self) -> list[tuple[float, float]]:
-        """Ends of steps of at most 30 days, each with the discount at its middle."""
-        ends = [*range(DISCOUNT_STEP_DAYS, self.days, DISCOUNT_STEP_DAYS), self.days]
+        """Ends of at most 24 steps of 30 days or longer, each with the discount at its middle."""
+        step = max(DISCOUNT_STEP_DAYS, -(-self.days // MOST_DISCOUNT_STEPS))
+        ends = [*range(step, self.days, step), self.days]
         if not self.annual_discount:
             return [(float(self.days), 1.0)]
         begins = [0, *ends[:-1]]
@@ -131,8 +135,9 @@ def predict_value(
     units, realised = _realised(cohort, earnings, watermark_us)
     codes = cohort.codes[buyers.rows]
     bought = np.bincount(codes, minlength=len(cohort.channels)).tolist()
-    counts = _future(purchases, None, buyers, codes, units, horizon)
-    values = _future(purchases, spending, buyers, codes, units, horizon)
+    worth = _worth(spending, buyers)
+    future = _future(purchases, worth, buyers, codes, units, horizon)
+    counts, values = future[0], _known(future[1], worth)
     rows = zip(cohort.channels, units, bought, realised, counts, values, strict=True)
     return Prediction(
         purchases,
@@ -171,41 +176,48 @@ def _sum(past: Figure, future: Figure) -> Figure:
     return future if isinstance(future, Undefined) else past + future
 
 
+def _known(values: _Figures, worth: Floats | None) -> _Figures:
+    """The values, or that they are not identified because what a purchase is worth is not."""
+    missing = Undefined.NOT_IDENTIFIED
+    if worth is not None:
+        return values
+    return [row if row == _NO_UNITS else (missing, missing) for row in values]
+
+
 def _future(
     purchases: PurchaseModel | Undefined,
-    spending: SpendingModel | Undefined | None,
+    worth: Floats | None,
     buyers: Buyers,
     codes: Codes,
     units: Sequence[int],
     horizon: Horizon,
-) -> list[tuple[Figure, Figure]]:
-    """Expected purchases of a unit by channel, or their value where `spending` is given.
-
-    Each with its standard error by the delta method.
-    """
-    worth = _worth(spending, buyers)
-    if isinstance(purchases, Undefined) or worth is None:
-        missing = Undefined.NOT_IDENTIFIED
-        return [(missing, missing) if n else _NO_UNITS for n in units]
-    steps = horizon.steps() if spending is not None else [(float(horizon.days), 1.0)]
+) -> tuple[_Figures, _Figures]:
+    """Expected purchases of a unit by channel, and their value, each with its standard error."""
+    if isinstance(purchases, Undefined):
+        missing: Figure = Undefined.NOT_IDENTIFIED
+        rows = [(missing, missing) if n else _NO_UNITS for n in units]
+        return rows, rows
+    distinct, place, _ = buyers.history.distinct()
+    steps = horizon.steps()
+    each_worth = np.ones(len(place)) if worth is None else worth
 
     def mean(parameters: Floats) -> Floats:
-        each = worth * _discounted(parameters, buyers.history, steps)
-        sums = np.bincount(codes, each, minlength=len(units))
-        return np.asarray(sums / np.maximum(units, 1), dtype=np.float64)
+        counts, discounted = _discounted(parameters, distinct, steps)
+        weights = (counts[place], each_worth * discounted[place])
+        sums = [np.bincount(codes, each, minlength=len(units)) for each in weights]
+        return np.concatenate(sums) / np.maximum([*units, *units], 1)
 
-    values = mean(purchases.parameters)
+    means = mean(purchases.parameters).tolist()
     errors = _errors(mean, purchases, buyers.history)
-    return [
+    found = [
         (value, error) if n else _NO_UNITS
-        for value, error, n in zip(values.tolist(), errors, units, strict=True)
+        for value, error, n in zip(means, errors, [*units, *units], strict=True)
     ]
+    return found[: len(units)], found[len(units) :]
 
 
-def _worth(spending: SpendingModel | Undefined | None, buyers: Buyers) -> Floats | None:
-    """What a purchase of each buyer is worth: 1 for counts, None where it is not identified."""
-    if spending is None:
-        return np.ones(len(buyers.rows))
+def _worth(spending: SpendingModel | Undefined, buyers: Buyers) -> Floats | None:
+    """What a purchase of each buyer is worth, None where it is not identified."""
     if isinstance(spending, Undefined):
         return None
     # A unit whose repeat purchases were refunded tells nothing about what one is worth.
@@ -216,13 +228,14 @@ def _worth(spending: SpendingModel | Undefined | None, buyers: Buyers) -> Floats
 
 def _discounted(
     parameters: Floats, history: BuyingHistory, steps: Sequence[tuple[float, float]]
-) -> Floats:
+) -> tuple[Floats, Floats]:
+    """Expected purchases to the end of the last step, and the same with each step discounted."""
     total, before = np.zeros(len(history)), np.zeros(len(history))
     for end, factor in steps:
         until = expected_purchases(parameters, history, end)
         total += factor * (until - before)
         before = until
-    return total
+    return before, total
 
 
 def _errors(

@@ -47,6 +47,12 @@ class BuyingHistory:
     def __getitem__(self, rows: Integers) -> "BuyingHistory":
         return BuyingHistory(self.repeats[rows], self.last[rows], self.age[rows])
 
+    def distinct(self) -> tuple["BuyingHistory", Integers, Integers]:
+        """Return the distinct histories in order, where each unit's is, and how often each is."""
+        rows = np.stack([self.repeats, self.last, self.age], axis=1)
+        found, place, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+        return BuyingHistory(*found.T), place.reshape(-1), counts
+
 
 @dataclass(frozen=True, slots=True)
 class PurchaseModel:
@@ -80,10 +86,9 @@ def fit_purchases(history: BuyingHistory) -> PurchaseModel | Undefined:
     """
     if np.count_nonzero(history.repeats) < MIN_REPEATING_UNITS:
         return Undefined.NOT_IDENTIFIED
-    rows = np.stack([history.repeats, history.last, history.age], axis=1)
-    distinct, counts = np.unique(rows, axis=0, return_counts=True)
-    scale = float(distinct[:, 2].max())
-    x, last, age = distinct[:, 0], distinct[:, 1] / scale, distinct[:, 2] / scale
+    distinct, _, counts = history.distinct()
+    scale = float(distinct.age.max())
+    x, last, age = distinct.repeats, distinct.last / scale, distinct.age / scale
     weights = counts / len(history)
 
     def surprise(logs: Floats) -> tuple[float, Floats]:
@@ -131,6 +136,8 @@ def log_likelihood(
     """
     r, alpha, a, b = parameters
     repeated = x > 0
+    # Few counts are distinct, and special functions are most of the work.
+    counts, at = np.unique(x, return_inverse=True)
     before = np.where(repeated, b + x - 1.0, 1.0)
     active = -(r + x) * np.log(alpha + age)
     stopped = np.where(
@@ -139,13 +146,13 @@ def log_likelihood(
     either = np.logaddexp(active, stopped)
     gone = np.exp(stopped - either)
     here = np.exp(active - either)
-    each = special.gammaln(r + x) - special.gammaln(r) + r * np.log(alpha)
-    each = each + special.betaln(a, b + x) - special.betaln(a, b) + either
-    by_r = special.digamma(r + x) - special.digamma(r) + np.log(alpha)
+    known = special.gammaln(r + counts) - special.gammaln(r) + r * np.log(alpha)
+    each = (known + special.betaln(a, b + counts) - special.betaln(a, b))[at] + either
+    by_r = (special.digamma(r + counts) - special.digamma(r))[at] + np.log(alpha)
     by_r = by_r - here * np.log(alpha + age) - gone * np.log(alpha + last)
     by_alpha = r / alpha - (r + x) * (here / (alpha + age) + gone / (alpha + last))
-    both = special.digamma(a + b) - special.digamma(a + b + x)
-    by_b = both + special.digamma(b + x) - special.digamma(b) - gone / before
+    both = (special.digamma(a + b) - special.digamma(a + b + counts))[at]
+    by_b = both + (special.digamma(b + counts) - special.digamma(b))[at] - gone / before
     return each, np.stack([by_r, by_alpha, both + gone / a, by_b])
 
 

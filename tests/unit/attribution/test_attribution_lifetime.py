@@ -96,10 +96,9 @@ def test_buyers_agree_with_a_count_by_hand(rows: list[tuple[int, float, float]])
         assert buyers.mean_spend[position] == pytest.approx(spent / repeats if repeats else 0)
 
 
-def simulated(seed: int) -> tuple[Cohort, Earnings]:
+def simulated(seed: int, units: int = 4000) -> tuple[Cohort, Earnings]:
     """Search acquires units that buy twice as often; all are acquired within 60 days."""
     random = np.random.default_rng(seed)
-    units = 4000
     codes = (np.arange(units) % 2).astype(np.int32)
     acquired = random.integers(0, 60, units) * DAY_US
     rates = random.gamma(1.0, 1 / 40.0, units) * (1 + codes)
@@ -139,7 +138,7 @@ def test_predicted_value_is_what_comes() -> None:
 
 
 def test_later_money_counts_less_and_longer_horizons_bring_more() -> None:
-    cohort, earnings = simulated(4)
+    cohort, earnings = simulated(4, units=800)
 
     def value(horizon: Horizon) -> float:
         found = predict_value(cohort, earnings, horizon, 150 * DAY_US).channels[1].value
