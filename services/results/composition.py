@@ -26,6 +26,7 @@ from services.results.adapters.assignment import GrpcExperimentSource
 from services.results.adapters.bandits import GrpcBandits
 from services.results.adapters.history import LakeHistory
 from services.results.adapters.lake import LakeMoments
+from services.results.adapters.lake.crossed import LakeCrossed
 from services.results.adapters.plans_sql import SqlPlanReader, SqlPlanWriter, migrate_plans
 from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
 from services.results.api.analysis_plans import AnalysisPlanServicer, Plans
@@ -35,6 +36,7 @@ from services.results.api.exports import ExportServicer
 from services.results.api.metrics import MetricServicer
 from services.results.api.planning import PlanningServicer
 from services.results.api.results import ResultsServicer
+from services.results.application.get_interactions import Beside
 from services.results.application.get_results import Sources
 from services.results.application.plan_experiment import Histories
 from services.results.settings import Settings
@@ -78,6 +80,7 @@ def compose(settings: Settings) -> Application:
         prior=LiftPrior(settings.results_prior_mean, settings.results_prior_std_dev),
     )
 
+    beside = Beside(experiments, LakeCrossed(tables, identities))
     histories = Histories(experiments, reader, LakeHistory(tables, identities))
     analyses = Analyses(settings.results_at_once, settings.results_in_line)
 
@@ -114,7 +117,7 @@ def compose(settings: Settings) -> Application:
             ),
             _serving(
                 evaluation_service_pb2,
-                EvaluationServicer(sources, analyses, settings.results_max_wait_s),
+                EvaluationServicer(sources, beside, analyses, settings.results_max_wait_s),
                 evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server,
             ),
             _serving(

@@ -77,6 +77,29 @@ class Bandits(Protocol):
         ...
 
 
+class RunningExperiments(Protocol):
+    """Which experiments run now."""
+
+    def running(self, project: str) -> Sequence[ExperimentPlan]:
+        """The plans of those that are compared, newest first, without forced units.
+
+        Read with the rights of the current caller; UNAVAILABLE when the source does not answer.
+        """
+        ...
+
+
+class CrossedSource(Protocol):
+    """Where units come from by what they saw in several experiments."""
+
+    def observe_crossed(self, question: Question, others: Sequence[ExperimentPlan]) -> Observation:
+        """As MomentsSource.observe of now, with the dimensions given by the other experiments: a
+        slice has as its dimension the id of one and as its value the one variant that a unit saw
+        there, None for no variant, or several. At most 10 others, with at most 40 variants each.
+        Of ids that are linked, that counts which was exposed first.
+        """
+        ...
+
+
 class MomentsSource(Protocol):
     """Where the sums over units come from."""
 

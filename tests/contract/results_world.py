@@ -80,6 +80,11 @@ class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such experiment")
         return experiment_service_pb2.GetExperimentResponse(experiment=every[request.name])
 
+    async def ListExperiments(self, request: Any, _context: Any) -> Any:  # noqa: N802  the same
+        named = {EXPERIMENT: self.experiment} | self.more
+        running = [one for one in named.values() if one.state in request.states]
+        return experiment_service_pb2.ListExperimentsResponse(experiments=running)
+
     async def SetVariantWeights(self, request: Any, context: Any) -> Any:  # noqa: N802  the same
         self.presented.append(dict(context.invocation_metadata()).get("authorization", ""))
         if request.etag != self.experiment.etag:

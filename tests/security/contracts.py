@@ -44,6 +44,8 @@ VALUES: dict[str, Any] = {
     "experiment_id": "fresh",
     "layer_id": "fresh",
     "report_id": "fresh",
+    "report": "{p}/attributionReports/rep",
+    "conversion_id": "e-1",
     "metric_id": "fresh",
     "domain_id": "fresh",
     "holdout_id": "fresh",
@@ -113,6 +115,7 @@ NAMING_EXPERIMENTS = {
     "GetTimeSeriesRequest",
     "ExperimentGroup",
     "ComputeBanditWeightsRequest",
+    "GetInteractionsRequest",
     "ApplyBanditWeightsRequest",
     "Prerequisite",
     "SetForcedVariantRequest",
@@ -126,7 +129,7 @@ SKIPPED = {"linked_units", "start_time", "end_time"}
 # What a metric of this kind does not have.
 OF_OTHER_KINDS = {
     ("Metric", field) for field in ("cap", "delay", "denominator", "retention", "steps")
-}
+} | {("JourneyDefinition", field) for field in ("windows", "associations", "credited")}
 # Where a time is needed that others may leave out, and lies behind.
 NEEDED = {
     ("FindBalancedSaltRequest", "start_time"),

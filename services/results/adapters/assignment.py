@@ -1,7 +1,7 @@
 """Plans of experiments from the assignment service, read with the caller's own credential."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,7 +12,7 @@ from touchstone.assignment.v1 import experiment_service_pb2_grpc as rpc
 
 from services.results.domain.observation import Arm, ExperimentPlan
 from shared.errors import failed_precondition, shown
-from shared.resource_names import resource_name
+from shared.resource_names import project_name, resource_name
 from shared.security.caller import current_call
 from shared.server.status import REQUEST_ID, from_rpc_error
 
@@ -46,6 +46,28 @@ class GrpcExperimentSource:
             # What a blocking client raises is the failed call itself.
             raise from_rpc_error(cast("grpc.Call", error)) from error
         return plan_of(experiment_id, reply.experiment, forced)
+
+    def running(self, project: str) -> Sequence[ExperimentPlan]:
+        """See RunningExperiments."""
+        request = pb.ListExperimentsRequest(
+            parent=project_name(project),
+            page_size=_PAGE,
+            states=[experiment_pb2.Experiment.STATE_RUNNING],
+        )
+        stub = rpc.ExperimentServiceStub(self.channel)
+        found: list[experiment_pb2.Experiment] = []
+        try:
+            while True:
+                page = stub.ListExperiments(
+                    request, timeout=self.timeout_s, metadata=caller_metadata()
+                )
+                found += page.experiments
+                if not page.next_page_token:
+                    break
+                request.page_token = page.next_page_token
+        except grpc.RpcError as error:
+            raise from_rpc_error(cast("grpc.Call", error)) from error
+        return [plan_of(one.name.rsplit("/", 1)[-1], one) for one in found if len(one.variants) > 1]
 
     def require(self, project: str, experiment_id: str) -> None:
         """See ExperimentSource."""

@@ -5,8 +5,10 @@ from touchstone.results.v1 import evaluation_service_pb2 as pb
 from touchstone.results.v1 import evaluation_service_pb2_grpc as rpc
 
 from services.results.application.evaluate_control_group import evaluate_control_group
+from services.results.application.get_interactions import Beside, get_interactions
 from services.results.application.get_results import Sources
 from services.results.wire.evaluations import decode_evaluation, encode_evaluation
+from services.results.wire.interactions import decode_interactions, encode_interactions
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
 from shared.version import VERSION
@@ -20,8 +22,11 @@ class EvaluationServicer(rpc.EvaluationServiceServicer):
     `analyses`.
     """
 
-    def __init__(self, sources: Sources, analyses: Analyses, longest_wait_s: float) -> None:
+    def __init__(
+        self, sources: Sources, beside: Beside, analyses: Analyses, longest_wait_s: float
+    ) -> None:
         self._sources = sources
+        self._beside = beside
         self._analyses = analyses
         self._longest_wait_s = longest_wait_s
 
@@ -35,6 +40,19 @@ class EvaluationServicer(rpc.EvaluationServiceServicer):
         await self._sources.moments.wait_until(request.consistency_token, wait_s)
         found = await self._analyses.run(lambda: evaluate_control_group(command, self._sources))
         return encode_evaluation(found, project, VERSION)
+
+    async def GetInteractions(
+        self, request: pb.GetInteractionsRequest, context: grpc.ServicerContext
+    ) -> pb.GetInteractionsResponse:
+        """Says whether experiments that run at the same time act on each other."""
+        project = current_caller().project
+        command = decode_interactions(request, project)
+        wait_s = self._wait_s(context)
+        await self._sources.moments.wait_until(request.consistency_token, wait_s)
+        found = await self._analyses.run(
+            lambda: get_interactions(command, self._sources, self._beside)
+        )
+        return encode_interactions(found, project, VERSION)
 
     def _wait_s(self, context: grpc.ServicerContext) -> float:
         left_s = context.time_remaining()
