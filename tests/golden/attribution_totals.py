@@ -13,11 +13,23 @@ from services.attribution.domain.journey_statistics import measure
 from services.attribution.domain.journeys import DAY_US, JourneyRules, Repeats, build_journeys
 from services.attribution.domain.models import (
     EVERY_MODEL,
+    ByPosition,
+    CountFrom,
+    Custom,
+    DecayAge,
+    LastNonDirect,
+    Linear,
+    LinearOver,
     Markov,
     Model,
+    Participation,
     Position,
+    PositionVariant,
+    RankDecay,
+    SameTouch,
     TimeDecay,
     TwoTouchRule,
+    j_shaped,
 )
 from services.attribution.domain.totals import model_totals
 
@@ -29,6 +41,18 @@ MODELS: dict[str, Model] = {
     "Position J, split": Position(0.2, 0.6, TwoTouchRule.SPLIT_MIDDLE),
     "TimeDecay 1 day": TimeDecay(DAY_US),
     "Markov, converting": Markov(ignore_non_converting=True),
+    "Markov 2": Markov(order=2),
+    "Markov 3, converting": Markov(ignore_non_converting=True, order=3),
+    "LastNonDirect ads": LastNonDirect(frozenset({"ads"})),
+    "Linear, channels": Linear(LinearOver.CHANNELS),
+    "Linear, runs": Linear(LinearOver.RUNS),
+    "Position J, penultimate": j_shaped(variant=PositionVariant.PENULTIMATE),
+    "TimeDecay, whole days": TimeDecay(DAY_US, DecayAge.WHOLE_FROM_CONVERSION),
+    "RankDecay": RankDecay(),
+    "Custom 30 60 30": Custom(30, 60, 30),
+    "ByPosition from last": ByPosition((2.0, 1.0), CountFrom.LAST),
+    "Participation": Participation(),
+    "SameTouch, a day": SameTouch(DAY_US),
 }
 Totals = dict[str, dict[str, list[float]]]
 
