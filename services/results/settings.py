@@ -1,5 +1,7 @@
 """Settings of the results service."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from shared.settings import ServiceSettings
@@ -29,3 +31,14 @@ class Settings(ServiceSettings):
     results_memory_mb: int = Field(
         2_048, ge=64, description="Memory of the analysis engine before it spills, in megabytes."
     )
+    results_states_mb: int = Field(
+        20_480,
+        ge=0,
+        description="Disk for what is kept so that results follow new events, in megabytes. At 0 "
+        "nothing is kept and every result is computed from all events.",
+    )
+
+    @property
+    def states_path(self) -> Path:
+        """Folder of what is kept so that results follow new events."""
+        return self.data / "results-states"
