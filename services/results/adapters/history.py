@@ -15,6 +15,7 @@ from ibis import ir
 
 from services.results.adapters.lake import LakeMoments
 from services.results.domain.measure import Measure
+from services.results.domain.null_experiment import UnitRows
 from services.results.domain.observation import Arm, ExperimentPlan, Observation, Question
 from services.results.domain.planning import MOST_DAYS, Past, Population
 from shared.errors import invalid
@@ -39,13 +40,7 @@ class LakeHistory:
         self, project: str, population: Population, measures: Sequence[Measure]
     ) -> Past:
         """See HistorySource."""
-        plan = ExperimentPlan(
-            experiment_id=_POPULATION,
-            unit_type=population.unit_type,
-            arms=(Arm(_EVERYBODY, 1),),
-            control=_EVERYBODY,
-            config_version=0,
-        )
+        plan = _plan_of(population)
         seen = self._observe(_Exposing(self.tables, population), project, plan, measures)
         last = (population.end - dt.timedelta(microseconds=1)).date()
         return Past(plan, seen, _by_day(seen, population.start.date(), last))
@@ -67,11 +62,30 @@ class LakeHistory:
             return Past(plan, seen, ())
         return Past(plan, seen, _by_day(seen, min(days), max(days)))
 
+    def rows(
+        self, project: str, history: Population | ExperimentPlan, measure: Measure, most: int
+    ) -> UnitRows:
+        """See HistorySource."""
+        population = history if isinstance(history, Population) else None
+        plan = _plan_of(history) if isinstance(history, Population) else history
+        lake = LakeMoments(_Exposing(self.tables, population), self.identities)
+        return lake.unit_rows(Question(project, plan, (measure,)), most)
+
     def _observe(
         self, tables: EventTables, project: str, plan: ExperimentPlan, measures: Sequence[Measure]
     ) -> Observation:
         question = Question(project, plan, tuple(measures), dimensions=("source",))
         return LakeMoments(tables, self.identities).observe(question)
+
+
+def _plan_of(population: Population) -> ExperimentPlan:
+    return ExperimentPlan(
+        experiment_id=_POPULATION,
+        unit_type=population.unit_type,
+        arms=(Arm(_EVERYBODY, 1),),
+        control=_EVERYBODY,
+        config_version=0,
+    )
 
 
 def _by_day(seen: Observation, first: dt.date, last: dt.date) -> tuple[int, ...]:

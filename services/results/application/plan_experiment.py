@@ -61,7 +61,7 @@ def plan_experiment(command: PlanExperiment, sources: Histories) -> Planned:
 
 
 def _past(command: PlanExperiment, metrics: list[Metric], sources: Histories) -> Past:
-    measures = [_complete(metric.definition.measure) for metric in metrics]
+    measures = [complete(metric.definition.measure) for metric in metrics]
     history = command.history
     if isinstance(history, Population):
         return sources.history.of_population(command.project, history, measures)
@@ -69,5 +69,6 @@ def _past(command: PlanExperiment, metrics: list[Metric], sources: Histories) ->
     return sources.history.of_experiment(command.project, plan, measures)
 
 
-def _complete(measure: Measure) -> Measure:
+def complete(measure: Measure) -> Measure:
+    """The measure of those units only whose window is over."""
     return measure if measure.window is None else replace(measure, complete_only=True)

@@ -31,7 +31,7 @@ def decode_plan(
         raise invalid("days", request.days, "0, because units are given")
     history: Population | str
     if request.HasField("population"):
-        history = _population(request.population)
+        history = decode_population(request.population)
     else:
         history = require_id(request.experiment, project, "experiments")
     return PlanExperiment(
@@ -44,7 +44,8 @@ def decode_plan(
     )
 
 
-def _population(sent: planning_service_pb2.Population) -> Population:
+def decode_population(sent: planning_service_pb2.Population) -> Population:
+    """Which units a history has; every fault of them at once."""
     faults: list[FieldViolation] = []
     path = "population.filter"
     condition = decode_filter(sent.filter, path, faults) if sent.HasField("filter") else None

@@ -23,11 +23,13 @@ from services.results.adapters.lake.groups import (
 from services.results.adapters.lake.parts import Nature, parts_of
 from services.results.adapters.lake.quantiles import Sample, ranked, reads_events_again
 from services.results.adapters.lake.reading import Shown, reading_of, scales_of, since
+from services.results.adapters.lake.rows import Sampling, rows_by_column, sampled_numbers
 from services.results.adapters.lake.seen import Seen, seen_of
 from services.results.adapters.lake.slices import Sliced, sliced
 from services.results.adapters.lake.sums import Key, Row, Wanted, by_key, sums_by
 from services.results.adapters.lake.values import Reading, joined_events, unit_values
 from services.results.domain.daily import TimeSeries
+from services.results.domain.null_experiment import UnitRows
 from services.results.domain.observation import Links, Observation, Question
 from shared.identity.ownership import Ownership
 from shared.identity.reader import IdentityReader
@@ -54,6 +56,11 @@ class LakeMoments:
         """See MomentsSource."""
         with self._asked(question) as asked:
             return _by_day(asked)
+
+    def unit_rows(self, question: Question, most: int) -> UnitRows:
+        """The numbers of at most so many units of the control, of the one measure of a question."""
+        with self._asked(question) as asked:
+            return _unit_rows(asked, most)
 
     @contextmanager
     def _asked(self, question: Question) -> Iterator["_Asked"]:
@@ -133,6 +140,20 @@ def _joined(asked: _Asked, exposed: _Exposed, units: ir.Table) -> tuple[ir.Table
     owned = narrow_events(asked.tables["conversions"], catalogue, begin, asked.ownership)
     reading = reading_of(owned.rows, parts, catalogue)
     return joined_events(owned.rows, units, reading), reading, owned.ambiguous
+
+
+def _unit_rows(asked: _Asked, most: int) -> UnitRows:
+    question, exposed = asked.question, _exposed(asked)
+    (measure,), ages = question.measures, ages_of(question)
+    data_us = (data_time_us(asked.tables) or 0) if ages else 0
+    counts = by_key(rows_of(counts_table(exposed.units, ("arm",), ages, data_us)), ("arm",))
+    joined, reading, _ = _joined(asked, exposed, exposed.units)
+    values = stored("unit_values", unit_values(stored("joined", joined), (), reading))
+    scales = scales_of(values, question, reading, Shown(Grouped((counts,)), data_us))
+    (layout,) = scales.layouts(question)
+    sampling = Sampling(question.plan.control_index, most)
+    numbers, many = sampled_numbers(exposed.units, values, layout, sampling, data_us)
+    return UnitRows(rows_by_column(measure, numbers), many, asked.cut.data_cut(None))
 
 
 def _by_day(asked: _Asked) -> TimeSeries:
