@@ -13,163 +13,25 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from scipy import special
 from touchstone_statistics.bayes import LiftPrior
 from touchstone_statistics.heterogeneity import Effects, Heterogeneity, heterogeneity
-from touchstone_statistics.interval import Fraction, Shape, Side, fieller
 from touchstone_statistics.learned_prior import Learning, PastLift, learn_prior
 
 from services.attribution.domain.economics import Figure, Undefined, cost_per
+from services.attribution.domain.lift import (
+    Estimate,
+    LiftTest,
+    Measured,
+    Target,
+    critical,
+    measure,
+)
 from shared.errors import invalid
 
 PRIOR_STD_DEV = 0.5
 """Before any test kappa lies between 0 and 2 with a probability of 95 %."""
 
 MIN_TARGETS_TO_LEARN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number with its standard error, in the same units."""
-
-    value: float
-    std_err: float
-
-    def __post_init__(self) -> None:
-        if not np.isfinite(self.value):
-            raise invalid("estimate.value", self.value, "a finite number")
-        if not 0 <= self.std_err < np.inf:
-            raise invalid("estimate.std_err", self.std_err, "a finite number of at least 0")
-
-    def times(self, factor: float) -> "Estimate":
-        """Return the estimate of `factor` times the quantity."""
-        return Estimate(self.value * factor, self.std_err * abs(factor))
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is calibrated: a channel, or one campaign of it."""
-
-    channel: str
-    campaign: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.channel:
-            raise invalid("target.channel", self.channel, "the name of a channel")
-
-    def sort_key(self) -> tuple[str, str]:
-        return (self.channel, self.campaign)
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """Which units in which time: [start_us, end_us) in microseconds since 1970-01-01 UTC."""
-
-    start_us: int
-    end_us: int
-    units: int
-
-    def __post_init__(self) -> None:
-        if not self.start_us < self.end_us:
-            raise invalid("cell", f"{self.start_us}..{self.end_us}", "a start before its end")
-        if self.units < 1:
-            raise invalid("cell.units", self.units, "at least 1")
-
-    def shared_us(self, other: "Cell") -> int:
-        """Return how long both last together, in microseconds."""
-        return max(min(self.end_us, other.end_us) - max(self.start_us, other.start_us), 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One outcome (conversions, or value) of a test: its effect and the credit beside it.
-
-    `difference` is what one exposed unit converted more than a held-out one, from the experiment's
-    reading; `attributed` what the model credits to the target over the exposed units of the cell.
-    The two are taken as independent; a `std_err` of 0 takes the credit as it is.
-    """
-
-    difference: Estimate
-    attributed: Estimate
-
-    def incremental(self, units: int) -> Estimate:
-        """Return what the channel caused among `units` exposed units."""
-        return self.difference.times(units)
-
-
-@dataclass(frozen=True, slots=True)
-class LiftTest:
-    """One experiment or holdout on a target: `tested` by it, and `credited` by attribution."""
-
-    experiment: str
-    target: Target
-    tested: Cell
-    credited: Cell
-    outcome: Outcome
-
-    def __post_init__(self) -> None:
-        if not self.experiment:
-            raise invalid("lift_test.experiment", self.experiment, "the name of an experiment")
-
-    @property
-    def comparable(self) -> bool:
-        """Whether test and credit share time; without any the ratio means nothing."""
-        return self.tested.shared_us(self.credited) > 0
-
-    @property
-    def incremental(self) -> Estimate:
-        """What the target caused among the exposed units of the test."""
-        return self.outcome.incremental(self.tested.units)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Kappa of one test, or of tests that share time and are not independent.
-
-    `low` and `high` are Fieller's interval; None is an end without bound, which is so where the
-    attributed number is not distinguishable from zero.
-    """
-
-    experiments: tuple[str, ...]
-    kappa: Estimate
-    low: float | None
-    high: float | None
-
-
-def measure(test: LiftTest, alpha: float = 0.05) -> Measured | Undefined:
-    """Return kappa of one test; undefined where nothing was attributed or no time is shared.
-
-    The standard error is that of the delta method: var = (s_i^2 + kappa^2 s_a^2) / a^2 for
-    incremental i and attributed a.
-    """
-    attributed = test.outcome.attributed
-    if not test.comparable:
-        return Undefined.NOT_OBSERVED
-    if attributed.value <= 0:
-        return Undefined.ZERO_DENOMINATOR
-    incremental = test.incremental
-    kappa = incremental.value / attributed.value
-    std_err = np.hypot(incremental.std_err, kappa * attributed.std_err) / attributed.value
-    if not std_err > 0:
-        return Undefined.NOT_OBSERVED
-    interval = fieller(
-        Fraction(
-            np.array(incremental.value),
-            np.array(attributed.value),
-            np.array(incremental.std_err**2),
-            np.array(attributed.std_err**2),
-            np.array(0.0),
-        ),
-        np.array(_critical(alpha)),
-        Side.TWO_SIDED,
-    )
-    bounded = interval.shape == Shape.BETWEEN
-    return Measured(
-        experiments=(test.experiment,),
-        kappa=Estimate(kappa, float(std_err)),
-        low=float(interval.low) if bounded else None,
-        high=float(interval.high) if bounded else None,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +104,7 @@ class Calibration:
         if whole is None:
             return _believed(target, (), self.prior, self.alpha)
         std_dev = float(np.hypot(whole.std_dev, self.prior.std_dev))
-        reach = _critical(self.alpha) * std_dev
+        reach = critical(self.alpha) * std_dev
         low, high = whole.mean - reach, whole.mean + reach
         return replace(whole, target=target, std_dev=std_dev, low=low, high=high)
 
@@ -283,9 +145,6 @@ def _refuse_twice(tests: Sequence[LiftTest]) -> None:
             raise invalid("lift_tests", one, "one test of a target by each experiment")
 
 
-_Groups = dict[Target, tuple[tuple[Measured, ...], "Pooled | None"]]
-
-
 @dataclass(frozen=True, slots=True)
 class Pooled:
     """Kappa of one target over its tests; `spread` is between tests."""
@@ -293,6 +152,9 @@ class Pooled:
     kappa: Estimate
     spread: float
     p_value: float | None
+
+
+_Groups = dict[Target, tuple[tuple[Measured, ...], Pooled | None]]
 
 
 def _apart(tests: Sequence[LiftTest], alpha: float) -> tuple[Measured, ...]:
@@ -320,7 +182,7 @@ def _together(group: Sequence[Measured], alpha: float) -> Measured:
     errors = np.array([each.kappa.std_err for each in group])
     weights = errors**-2 / np.sum(errors**-2)
     kappa = Estimate(float(weights @ values), float(weights @ errors))
-    reach = _critical(alpha) * kappa.std_err
+    reach = critical(alpha) * kappa.std_err
     names = tuple(name for each in group for name in each.experiments)
     return Measured(names, kappa, kappa.value - reach, kappa.value + reach)
 
@@ -344,7 +206,7 @@ def _between(values: np.ndarray, variances: np.ndarray) -> Heterogeneity:
     return heterogeneity(Effects(values, variances, np.zeros(values.shape, dtype=np.uint8)))
 
 
-def learn(by_target: "_Groups") -> Prior:
+def learn(by_target: _Groups) -> Prior:
     """Return the prior that the tested targets show, or the default for fewer than five.
 
     The spread of true kappas around 1 is the most likely one, kept away from zero where the
@@ -381,7 +243,7 @@ def _believed(
         mean = 1.0 + weight * (own.value - 1.0)
         variance = weight * own.std_err**2 + spread**2
     std_dev = float(np.sqrt(variance))
-    reach = _critical(alpha) * std_dev
+    reach = critical(alpha) * std_dev
     p_value = None if pooled is None else pooled.p_value
     return Kappa(
         target, mean, std_dev, mean - reach, mean + reach, own, measured, p_value, spread, weight
@@ -412,7 +274,7 @@ def incremental(
 ) -> Incremental:
     """Return the incremental conversions (or value) of a target beside the attributed ones."""
     caused = calibration.of(target).incremental(attributed)
-    reach = _critical(calibration.alpha) * caused.std_err
+    reach = critical(calibration.alpha) * caused.std_err
     low, high = caused.value - reach, caused.value + reach
     nothing = Undefined.NOTHING_INCREMENTAL
     return Incremental(
@@ -426,7 +288,3 @@ def incremental(
         cost_low=cost_per(cost, high, nothing),
         cost_high=cost_per(cost, low, nothing),
     )
-
-
-def _critical(alpha: float) -> float:
-    return float(-special.ndtri(alpha / 2.0))

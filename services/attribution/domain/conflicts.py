@@ -8,15 +8,8 @@ from itertools import combinations
 import numpy as np
 from scipy import special
 
-from services.attribution.domain.calibration import (
-    Calibration,
-    Cell,
-    Estimate,
-    Incremental,
-    Kappa,
-    LiftTest,
-    Target,
-)
+from services.attribution.domain.calibration import Calibration, Incremental, Kappa
+from services.attribution.domain.lift import Cell, Estimate, LiftTest, Target
 
 HETEROGENEOUS_P = 0.05
 UNITS_TOLERANCE = 0.05

@@ -44,9 +44,6 @@ class BuyingHistory:
     def __len__(self) -> int:
         return len(self.repeats)
 
-    def __getitem__(self, rows: Integers) -> "BuyingHistory":
-        return BuyingHistory(self.repeats[rows], self.last[rows], self.age[rows])
-
     def distinct(self) -> tuple["BuyingHistory", Integers, Integers]:
         """Return the distinct histories in order, where each unit's is, and how often each is."""
         rows = np.stack([self.repeats, self.last, self.age], axis=1)

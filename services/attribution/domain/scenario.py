@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from services.attribution.domain.calibration import Estimate
 from services.attribution.domain.economics import Undefined
+from services.attribution.domain.lift import Estimate
 from shared.errors import invalid
 
 COARSE = 0.05

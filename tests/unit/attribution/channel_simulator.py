@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.attribution.domain.calibration import Cell, Estimate, LiftTest, Outcome, Target
 from services.attribution.domain.credits import credits_by_channel, path_weights, rule_weights
 from services.attribution.domain.events import Conversions, Touches
 from services.attribution.domain.journeys import DAY_US, JourneyRules, Journeys, build_journeys
+from services.attribution.domain.lift import Cell, Estimate, LiftTest, Outcome, Target
 from services.attribution.domain.markov import count_transitions, removal_effects
 from services.attribution.domain.models import LastTouch, Linear
 

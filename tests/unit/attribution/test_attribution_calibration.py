@@ -9,17 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.attribution.domain.calibration import (
-    Cell,
-    Estimate,
-    LiftTest,
-    Outcome,
-    Prior,
-    Target,
-    calibrate,
-    incremental,
-    measure,
-)
+from services.attribution.domain.calibration import Prior, calibrate, incremental
 from services.attribution.domain.conflicts import (
     Conflict,
     JointLift,
@@ -29,6 +19,7 @@ from services.attribution.domain.conflicts import (
 )
 from services.attribution.domain.economics import Undefined
 from services.attribution.domain.journeys import DAY_US
+from services.attribution.domain.lift import Cell, Estimate, LiftTest, Outcome, Target, measure
 from shared.errors import DomainError
 from tests.unit.attribution.channel_simulator import (
     CHANNELS,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
-from services.attribution.domain.calibration import Estimate
 from services.attribution.domain.economics import Undefined
+from services.attribution.domain.lift import Estimate
 from services.attribution.domain.scenario import (
     Agreement,
     Product,
