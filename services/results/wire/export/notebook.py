@@ -6,6 +6,7 @@ most metrics are. It names the others.
 
 import datetime as dt
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,20 +27,22 @@ MICROSECOND = dt.timedelta(microseconds=1)
 def encode_notebook(report: ExperimentReport, project: str) -> bytes:
     """The notebook, in the format of nbformat 4.5."""
     asked = _asked(report, project)
-    left_out = [
-        one.metric.metric_id
-        for one, found in report.metrics
-        if not (isinstance(found, Settled) and covered(_measure(found)))
-    ]
+    again = {metric["metric"] for metric in asked["metrics"]}
+    ids = [one.metric.metric_id for one, _ in report.metrics]
+    left_out = [one for one in ids if one not in again]
     words = (
         f"# {report.plan.experiment_id}\n\n"
         "The numbers of these results, computed again from the event tables of the cut "
         f"`{report.observation.cut.token}`. Run it where the lake can be read, with "
         "`TOUCHSTONE_LAKE` as its folder, and with the packages duckdb, deltalake and "
-        "touchstone_statistics.\n\n"
-        "Units and events count by the ids that they were logged under: links between ids are not "
-        "followed."
+        "touchstone_statistics. Rows that came after the cut are not read, whatever version of the "
+        "tables is there."
     )
+    if report.observation.links.version:
+        words += (
+            "\n\nThe project links ids to one another. This notebook knows units and events by the "
+            "ids that they were logged under only, so it computes nothing again."
+        )
     if left_out:
         words += "\n\nNot computed again: " + ", ".join(f"`{one}`" for one in left_out) + "."
     settings = SETTINGS.replace("ASKED_JSON", repr(json.dumps(asked, sort_keys=True)))
@@ -81,12 +84,17 @@ def _asked(report: ExperimentReport, project: str) -> dict[str, Any]:
         "exposures": report.analysis.plan.multiple_exposures.value,
         "alpha": report.alpha,
         "units": list(report.observation.units),
-        "metrics": [
-            _metric(report, found)
-            for _, found in report.metrics
-            if isinstance(found, Settled) and covered(_measure(found))
-        ],
+        "metrics": [_metric(report, found) for found in _again(report)],
     }
+
+
+def _again(report: ExperimentReport) -> Iterator[Settled]:
+    """The metrics that are computed again: none where events are found through links."""
+    if report.observation.links.version:
+        return
+    for _, found in report.metrics:
+        if isinstance(found, Settled) and covered(_measure(found)):
+            yield found
 
 
 def _measure(found: Settled) -> Measure:
