@@ -10,12 +10,16 @@ from touchstone.attribution.v1 import (
     attribution_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
+    score_service_pb2,
+    score_service_pb2_grpc,
 )
 
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
+from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
+from services.attribution.api.scores import ScoreFiles, ScoreServicer
 from services.attribution.limits import AttributionLimits
 from services.attribution.settings import Settings
 from shared.identity.reader import IdentityReader
@@ -72,6 +76,11 @@ def compose(settings: Settings) -> Application:
                 report_service_pb2,
                 ReportServicer(reports, mutations, runner, platform.clock, platform.ids),
                 report_service_pb2_grpc.add_ReportServiceServicer_to_server,
+            ),
+            _serving(
+                score_service_pb2,
+                ScoreServicer(reports, log, limits, analyses, ScoreFiles(parquet_file, csv_file)),
+                score_service_pb2_grpc.add_ScoreServiceServicer_to_server,
             ),
             operations_servicer(platform, mutations, runner),
         ],

@@ -1,16 +1,27 @@
 """Reports over their contract: a real server, real tables, generated clients."""
 
 import asyncio
+import base64
+import csv
+import hashlib
+import io
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pyarrow.parquet as pq
 import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
-from touchstone.attribution.v1 import attribution_pb2, report_pb2
+from touchstone.attribution.v1 import (
+    attribution_pb2,
+    report_pb2,
+    score_service_pb2,
+    score_service_pb2_grpc,
+)
 from touchstone.attribution.v1 import report_service_pb2 as pb
 from touchstone.attribution.v1 import report_service_pb2_grpc as rpc
 
@@ -34,6 +45,7 @@ class World:
     lake: Path
     token: str
     reports: Any
+    scores: Any
     operations: Any
     keys: dict[str, str]
 
@@ -42,6 +54,10 @@ class World:
 
     async def call(self, method: str, request: Any, who: str = "demo") -> Any:
         return await getattr(self.reports, method)(request, metadata=self.metadata(who))
+
+    async def stream(self, method: str, request: Any) -> list[Any]:
+        call = getattr(self.scores, method)(request, metadata=self.metadata())
+        return [reply async for reply in call]
 
     async def begin(self, **fields: Any) -> operations_pb2.Operation:
         asked: dict[str, Any] = {"parent": "projects/demo", "journeys": BUY, "min_units": 1}
@@ -78,6 +94,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             lake,
             token,
             rpc.ReportServiceStub(channel),
+            score_service_pb2_grpc.ScoreServiceStub(channel),
             operations_pb2_grpc.OperationsStub(channel),
             {
                 "demo": key_of(application, "demo", Role.VIEWER, Role.EXPERIMENTER, Role.ADMIN),
@@ -229,3 +246,94 @@ async def test_a_cancelled_run_keeps_nothing(world: World) -> None:
         assert await code_of(world.call("GetReport", get)) is grpc.StatusCode.NOT_FOUND
     else:
         assert (await world.call("GetReport", get)).report.name == f"{REPORTS}/weekly"
+
+
+LINEAR, WEEKLY = attribution_pb2.Model(linear=attribution_pb2.Linear()), f"{REPORTS}/weekly"
+
+
+async def streamed(world: World, token: str = "") -> list[score_service_pb2.StreamScoresResponse]:
+    request = score_service_pb2.StreamScoresRequest(report=WEEKLY, resume_token=token)
+    return await world.stream("StreamScores", request)
+
+
+async def test_scores_are_those_of_the_cut_and_go_on_behind_a_token(world: World) -> None:
+    await world.run(report_id="weekly", models=[LINEAR])
+    add_touch(world.lake)
+
+    first, last = await streamed(world)
+
+    assert [(c.conversion_id, c.touch_id, c.weight) for c in first.credits] == [
+        ("c1", "t1", 0.5),
+        ("c1", "t2", 0.5),
+    ]
+    assert (first.complete, last.complete) == (False, True)
+    assert [reply.complete for reply in await streamed(world, first.resume_token)] == [True]
+    foreign = pb.GetReportRequest(name=WEEKLY)
+    digest = (await world.call("GetReport", foreign)).report.digest
+    begun = base64.urlsafe_b64encode(json.dumps([digest, 0, 1]).encode()).decode()
+    (rest, _) = await streamed(world, begun)
+    assert [credit.touch_id for credit in rest.credits] == ["t2"]
+    assert await code_of(streamed(world, "nonsense")) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_scores_of_events_that_are_gone_are_refused(world: World) -> None:
+    await world.run(report_id="weekly", models=[LINEAR])
+    for file in (world.lake / "touchpoints").rglob("*.parquet"):
+        table = pq.read_table(file, partitioning=None)
+        pq.write_table(table.slice(0, 0), file)
+    assert await code_of(streamed(world)) in (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.UNAVAILABLE,
+    )
+
+
+async def test_scores_are_exported_with_their_digest(world: World) -> None:
+    await world.run(report_id="weekly", models=[LINEAR])
+    files = {}
+    for kind in (score_service_pb2.SCORE_FORMAT_PARQUET, score_service_pb2.SCORE_FORMAT_CSV):
+        request = score_service_pb2.ExportScoresRequest(report=WEEKLY, format=kind)
+        parts = await world.stream("ExportScores", request)
+        files[kind] = b"".join(part.data for part in parts)
+        assert hashlib.sha256(files[kind]).hexdigest() == parts[-1].sha256
+        assert all(not part.sha256 for part in parts[:-1])
+
+    table = pq.read_table(io.BytesIO(files[score_service_pb2.SCORE_FORMAT_PARQUET]))
+    rows = list(csv.DictReader(io.StringIO(files[score_service_pb2.SCORE_FORMAT_CSV].decode())))
+    assert table["touch_id"].to_pylist() == [row["touch_id"] for row in rows] == ["t1", "t2"]
+    assert table["weight"].to_pylist() == [float(row["weight"]) for row in rows] == [0.5, 0.5]
+
+
+async def test_a_conversion_is_explained(world: World) -> None:
+    window = attribution_pb2.Window(channel="ads", lookback=Duration(seconds=86_400))
+    asked = attribution_pb2.JourneyDefinition(event_name="buy", windows=[window])
+    markov = attribution_pb2.Model(markov=attribution_pb2.Markov())
+    await world.run(report_id="weekly", journeys=asked, models=[LINEAR, markov])
+
+    async def ask(conversion_id: str) -> score_service_pb2.GetConversionCreditsResponse:
+        request = score_service_pb2.GetConversionCreditsRequest(
+            report=WEEKLY, conversion_id=conversion_id
+        )
+        answer: score_service_pb2.GetConversionCreditsResponse = (
+            await world.scores.GetConversionCredits(request, metadata=world.metadata())
+        )
+        return answer
+
+    found = await ask("c1")
+    assert found.outcome == score_service_pb2.CONVERSION_OUTCOME_CREDITED
+    assert list(found.model_names) == ["linear", "markov_path_credit"]
+    assert [
+        (t.touch_id, t.lookback.seconds, t.verdict, list(t.weights)) for t in found.touches
+    ] == [
+        ("t1", 86_400, score_service_pb2.TOUCH_VERDICT_OUTSIDE_WINDOW, []),
+        ("t2", 30 * 86_400, score_service_pb2.TOUCH_VERDICT_COUNTS, [1.0, 1.0]),
+    ]
+    alone = await ask("c2")
+    assert alone.outcome == score_service_pb2.CONVERSION_OUTCOME_WITHOUT_TOUCH
+    assert (alone.unit.id, alone.value, list(alone.touches)) == ("dan", 4.0, [])
+    assert await code_of(ask("nobody")) is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_result_that_divides_totals_alone_has_no_scores(world: World) -> None:
+    markov = attribution_pb2.Model(markov=attribution_pb2.Markov())
+    await world.run(report_id="weekly", models=[markov])
+    assert await code_of(streamed(world)) is grpc.StatusCode.INVALID_ARGUMENT

@@ -17,9 +17,13 @@ from services.attribution.ports import JourneyLog
 
 @dataclass(frozen=True, slots=True)
 class StreamCredits:
-    """A question to answer by its one model; a Markov model gives its path credits."""
+    """A question to answer by its one model; a Markov model gives its path credits.
+
+    The first `skip` credits are left out of the pages.
+    """
 
     question: Question
+    skip: int = 0
 
     @property
     def model(self) -> Model:
@@ -60,7 +64,7 @@ def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionL
     cut = cut_journeys(command.question, log, limits, identified=True)
     weights = touch_weights(command.model, cut)
     return Credits(
-        pages=_pages(cut, weights, limits.credits_per_message),
+        pages=_pages(cut, weights, limits.credits_per_message, command.skip),
         count=len(weights),
         conversions=cut.journeys.converting,
         value=float(cut.journeys.values.sum()),
@@ -77,11 +81,11 @@ def touch_weights(model: Model, cut: CutJourneys) -> Floats:
     return model_weights(model, cut.journeys, cut.milestones)
 
 
-def _pages(cut: CutJourneys, weights: Floats, size: int) -> Iterator[CreditPage]:
+def _pages(cut: CutJourneys, weights: Floats, size: int, skip: int) -> Iterator[CreditPage]:
     lengths = np.diff(cut.journeys.converting_offsets)
     journey_of_touch = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     values = touch_values(weights, cut.journeys)
-    for begin in range(0, len(weights), size):
+    for begin in range(skip, len(weights), size):
         part = slice(begin, min(begin + size, len(weights)))
         yield _page(cut, part, journey_of_touch[part], (weights[part], values[part]))
 

@@ -49,7 +49,7 @@ def encode_credits(
     for page in credits_.pages:
         yield service_pb.StreamCreditsResponse(
             credits=[
-                _credit(page, row, definition.unit_type, credits_.identity_version)
+                encode_credit(page, row, definition.unit_type, credits_.identity_version)
                 for row in range(len(page.weights))
             ]
         )
@@ -129,7 +129,8 @@ def _warning(warning: DataWarning) -> pb.Warning:
     )
 
 
-def _credit(page: CreditPage, row: int, unit_type: str, identity_version: str) -> pb.Credit:
+def encode_credit(page: CreditPage, row: int, unit_type: str, identity_version: str) -> pb.Credit:
+    """The credit in a row of the page."""
     return pb.Credit(
         conversion_id=page.conversion_ids[row],
         touch_id=page.touch_ids[row],
