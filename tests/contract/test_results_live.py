@@ -210,6 +210,7 @@ def test_new_links_begin_anew(live: Live) -> None:
 
 def test_compaction_changes_nothing_and_reads_nothing_again(live: Live) -> None:
     asked = question()
+    add(live.log, [("conversions", conversion("u1", "buy", 50, 1.0))])
     for n in range(40):
         add(live.log, [("exposures", exposure(f"u{n}", "ab"[n % 2], n))])
     live.check(asked)
@@ -231,13 +232,12 @@ def test_what_is_erased_leaves_the_states_too(live: Live) -> None:
     add(live.log, [("exposures", exposure("u9", "a", 9))])
     live.check(asked)
     assert live.tables.all_rows == 2
-    (file,) = live.files()
-    before = file.stat().st_ino
+    assert len(live.files()) == 1
     (live.folder / "lake" / "_erasures.json").write_text('{"erasures": ["e1"]}')
     live.shelf.forget_removed()
     assert live.files() == []
     live.check(asked)
-    assert live.files()[0].stat().st_ino != before
+    assert live.tables.all_rows == 3
 
 
 async def test_what_is_erased_leaves_the_states_while_nobody_asks(live: Live) -> None:
@@ -275,6 +275,7 @@ def test_a_damaged_state_is_made_anew(live: Live) -> None:
     (file,) = live.files()
     file.write_bytes(b"nonsense" * 1000)
     live.check(asked)
+    assert live.files() == []
     live.check(asked)
     assert len(live.files()) == 1
 

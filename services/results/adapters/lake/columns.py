@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import ibis
 from ibis import ir
@@ -27,6 +28,8 @@ EXACT_BITS = 126
 WORD_BITS = 62
 COARSE_BITS = 20
 SMALLEST_EXPONENT = -1000
+Instant: TypeAlias = "int | ir.IntegerScalar"
+"""Microseconds since 1970, known now or when the query runs."""
 CAPPED = {
     ColumnRole.CAPPED_VALUE: ColumnRole.VALUE,
     ColumnRole.CAPPED_DENOMINATOR: ColumnRole.DENOMINATOR,
@@ -105,7 +108,7 @@ class Layout:
     columns: tuple[Whole, ...]
     needed_age: int | None
 
-    def of(self, values: ir.Table, data_us: int) -> list[ir.IntegerColumn]:
+    def of(self, values: ir.Table, data_us: Instant) -> list[ir.IntegerColumn]:
         """Every column; 0 where the unit is not old enough."""
         numbers = [column.of(values) for column in self.columns]
         if self.needed_age is None:

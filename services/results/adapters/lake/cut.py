@@ -64,11 +64,14 @@ def data_time_us(tables: Mapping[str, ir.Table]) -> int | None:
 
     It is a function of the cut, as the clock is not, and so is whether a unit is old enough.
     """
-    found = [
-        row_of(tables[name].aggregate(last=epoch_us(tables[name].receive_time).max()))["last"]
-        for name in ("exposures", "conversions")
-    ]
+    names = ("exposures", "conversions")
+    found = [row_of(received_table(tables[name]))["last"] for name in names]
     return max((one for one in found if one is not None), default=None)
+
+
+def received_table(table: ir.Table) -> ir.Table:
+    """How many rows there are, and when the last of them was received."""
+    return table.aggregate(rows=table.count(), last=epoch_us(table.receive_time).max())
 
 
 class _Until(Mapping[str, ir.Table]):

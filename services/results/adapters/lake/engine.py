@@ -15,6 +15,11 @@ def epoch_us(time: ir.TimestampValue) -> ir.IntegerValue:
     """Microseconds since 1970 UTC. Whole numbers are compared many times as fast as instants."""
 
 
+@ibis.udf.scalar.builtin(signature=(("string",), "int64"))  # type: ignore[untyped-decorator]
+def getvariable(variable: ir.StringValue) -> ir.IntegerValue:
+    """A number that the connection was told: a query that names it serves for any value."""
+
+
 def rows_of(expression: ir.Table) -> list[dict[str, Any]]:
     """The rows of a small answer."""
     return expression.to_pyarrow().to_pylist()  # type: ignore[no-any-return]

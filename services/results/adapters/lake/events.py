@@ -1,13 +1,14 @@
 """The measured events of a question as few narrow columns: whose, when, which, how much."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ibis
 from ibis import ir
 
-from services.results.adapters.lake.engine import epoch_us
+from services.results.adapters.lake.engine import epoch_us, rows_of
 from services.results.adapters.lake.parts import Nature, Part
 from services.results.domain.measure import Source
 from shared.filters.filter import Filter
@@ -86,9 +87,16 @@ def narrow_events(
 
 def peaks(narrow: ir.Table, catalogue: Catalogue) -> Mapping[str, float]:
     """For each event with values that are needed the largest of them in size."""
-    if not catalogue.amounts:
-        return {}
+    return peaks_in(rows_of(peaks_table(narrow, catalogue)), catalogue)
+
+
+def peaks_table(narrow: ir.Table, catalogue: Catalogue) -> ir.Table:
+    """By number of the event the largest value in size."""
     numbers = [catalogue.names.index(name) for name in sorted(catalogue.amounts)]
     of_amounts = narrow.filter(narrow.name.isin(numbers)).group_by("name")
-    found = of_amounts.aggregate(peak=narrow.value.abs().max()).to_pyarrow().to_pylist()
-    return {catalogue.names[row["name"]]: row["peak"] or 0.0 for row in found}
+    return of_amounts.aggregate(peak=narrow.value.abs().max())
+
+
+def peaks_in(rows: Sequence[Mapping[str, Any]], catalogue: Catalogue) -> Mapping[str, float]:
+    """The rows of `peaks_table` by event."""
+    return {catalogue.names[row["name"]]: row["peak"] or 0.0 for row in rows}

@@ -7,7 +7,7 @@ from typing import Any
 
 from ibis import ir
 
-from services.results.adapters.lake.columns import Layout
+from services.results.adapters.lake.columns import Instant, Layout
 from services.results.adapters.lake.parts import needed_age
 from services.results.adapters.lake.slices import Value
 from services.results.adapters.lake.sums import Key, Row, cell_of
@@ -56,7 +56,7 @@ def ages_of(question: Question) -> tuple[int, ...]:
 
 
 def counts_table(
-    units: ir.Table, keys: Sequence[str], ages: Sequence[int], data_us: int
+    units: ir.Table, keys: Sequence[str], ages: Sequence[int], data_us: Instant
 ) -> ir.Table:
     """One row for each combination of the keys: the units in arms, and those of each age."""
     counted = units.filter(units.arm.notnull())

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ibis import ir
 
@@ -49,10 +50,19 @@ class Shown:
     data_us: int
 
 
-def scales_of(values: ir.Table, question: Question, reading: Reading, shown: Shown) -> Scales:
-    """How the numbers of the units are counted, and the most that each may count."""
+def scales_of(
+    values: ir.Table,
+    question: Question,
+    reading: Reading,
+    shown: Shown,
+    sizes: Mapping[str, Any] | None = None,
+) -> Scales:
+    """How the numbers of the units are counted, and the most that each may count. `sizes` is the
+    row of `sizes_table`, where it is known.
+    """
     everybody = added_up(shown.grouped.everybody(of_sums=False))
-    scales = _scales(values, reading, bits_for(int(everybody.get("units", 0))))
+    found = row_of(sizes_table(values, reading)) if sizes is None else sizes
+    scales = _scales(found, reading, bits_for(int(everybody.get("units", 0))))
     counts = tuple(counted(everybody or None, measure) for measure in question.measures)
     caps = caps_of(values, question.measures, reading, counts, shown.data_us)
     return Scales(reading.parts, scales, caps)
@@ -72,16 +82,23 @@ def bits_for(units: int) -> int:
     return min(BITS, (EXACT_BITS - units.bit_length()) // 2)
 
 
-def _scales(values: ir.Table, reading: Reading, bits: int) -> tuple[Scale, ...]:
+def sizes_table(values: ir.Table, reading: Reading) -> ir.Table:
+    """The largest number in size of each part that has no bound."""
     measured = {
         f"x_{n}": values[f"x_{n}"].abs().max()
         for n, part in enumerate(reading.parts)
         if part.nature in {Nature.AMOUNT, Nature.COUNT}
     }
-    found = dict(row_of(values.aggregate(**measured))) if measured else {}
-    for n, part in enumerate(reading.parts):
-        if part.nature is Nature.SAVED and part.span.high is not None:
-            found[f"x_{n}"] = part.span.high * SECOND_STEPS
+    return values.aggregate(rows=values.count(), **measured)
+
+
+def _scales(sizes: Mapping[str, Any], reading: Reading, bits: int) -> tuple[Scale, ...]:
+    bounded = {
+        f"x_{n}": part.span.high * SECOND_STEPS
+        for n, part in enumerate(reading.parts)
+        if part.nature is Nature.SAVED and part.span.high is not None
+    }
+    found = {**sizes, **bounded}
     return tuple(
         scale_of(part, reading.exponents, float(found.get(f"x_{n}") or 0), bits)
         for n, part in enumerate(reading.parts)

@@ -1,6 +1,9 @@
 """Dimensions cut into slices: the largest values each, and all others together."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
 
 import ibis
 from ibis import ir
@@ -44,7 +47,7 @@ def sliced(units: ir.Table, question: Question) -> Sliced:
         counted = units.filter(units.arm.notnull())
         sizes = counted.group_by(value=counted[column]).aggregate(units=counted.count())
         ranks = stored("ranks", ranks_of(sizes))
-        found.append(values_of(ranks))
+        found.append(values_in(rows_of(slots_table(ranks))))
         slot = {f"slot_{n}": ranks["rank"].cast("int16")}
         named = ranks.select(**slot, **{f"ranked_{n}": ranks.value})
         match = with_slots[column].identical_to(named[f"ranked_{n}"])
@@ -59,10 +62,18 @@ def ranks_of(values: ir.Table) -> ir.Table:
     return values.select("value", rank=ibis.least(rank, MOST_VALUES))
 
 
-def values_of(ranks: ir.Table) -> tuple[Value, ...]:
-    """What the slots of a dimension stand for."""
-    alone = ranks.filter(ranks["rank"] < MOST_VALUES).order_by("rank")
-    found = [Value(row["rank"], row["value"]) for row in rows_of(alone)]
-    others = ranks.filter(ranks["rank"] == MOST_VALUES)
-    ((count,),) = [row.values() for row in rows_of(others.aggregate(count=others.count()))]
-    return (*found, *((Value(MOST_VALUES, None, count),) if count else ()))
+def slots_table(ranks: ir.Table) -> ir.Table:
+    """By rank the value, and how many have that rank."""
+    return ranks.group_by(slot=ranks["rank"]).aggregate(
+        value=ranks.value.max(), values=ranks.count()
+    )
+
+
+def values_in(rows: Sequence[Mapping[str, Any]]) -> tuple[Value, ...]:
+    """What the slots of a dimension stand for, by the rows of `slots_table`."""
+    return tuple(
+        Value(row["slot"], row["value"])
+        if row["slot"] < MOST_VALUES
+        else Value(row["slot"], None, row["values"])
+        for row in sorted(rows, key=itemgetter("slot"))
+    )

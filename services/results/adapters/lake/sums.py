@@ -7,7 +7,7 @@ from typing import Any
 
 from ibis import ir
 
-from services.results.adapters.lake.columns import COARSE_BITS, WORD_BITS, Layout, Whole
+from services.results.adapters.lake.columns import COARSE_BITS, WORD_BITS, Instant, Layout, Whole
 from services.results.adapters.lake.engine import rows_of
 from services.results.domain.exact import Cell, Coarse
 from services.results.domain.measure import ColumnRole, Measure
@@ -22,7 +22,7 @@ class Wanted:
     """The sums of the layouts, by the number of the measure, of units of an age at a moment."""
 
     layouts: Mapping[int, Layout]
-    data_us: int
+    data_us: Instant
 
 
 def sums_by(values: ir.Table, keys: Sequence[str], wanted: Wanted) -> dict[Key, Row]:

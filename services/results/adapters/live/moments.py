@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import duckdb
 import ibis
@@ -17,11 +17,12 @@ from services.results.adapters.lake.moments import LakeMoments
 from services.results.adapters.lake.parts import parts_of
 from services.results.adapters.live.facts import Stand
 from services.results.adapters.live.rebuild import rebuild
-from services.results.adapters.live.refresh import new_of, refresh
+from services.results.adapters.live.refresh import READ, refresh
 from services.results.adapters.live.shelf import Shelf
 from services.results.adapters.live.state import State
 from services.results.domain.daily import TimeSeries
 from services.results.domain.observation import Observation, Question
+from shared.identity.few import Few
 from shared.identity.identity import Identity
 from shared.identity.ownership import Ownership
 from shared.lake.interruption import interruptible
@@ -31,7 +32,8 @@ from shared.lake.snapshot import Snapshot
 _LOG = logging.getLogger(__name__)
 FORMAT = "1"
 """Changes when states that were kept before must not be read any more."""
-READ = ("exposures", "conversions")
+MOST_PLANS = 200
+"""Questions whose queries are kept as texts, of some hundred kilobytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class LiveMoments:
 
     lake: LakeMoments
     shelf: Shelf
+    _plans: Few[str, dict[str, str]] = field(default_factory=lambda: Few(MOST_PLANS))
 
     async def wait_until(self, at_least: str, timeout_s: float) -> None:
         """See MomentsSource."""
@@ -59,9 +62,13 @@ class LiveMoments:
             return self.lake.observe(question)
         try:
             seen = self._observe(of_state)
-        except duckdb.Error:
-            # A file that another process has open, or that is damaged: it is a cache.
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:
+            # A file that another process has open stays its; a damaged one is made anew next time.
             _LOG.warning("a state of results cannot be used", exc_info=True)
+            if "lock" not in str(error):
+                self.shelf.drop(name_of(of_state))
             return self.lake.observe(question)
         if len(kept) == len(question.measures):
             return seen
@@ -75,7 +82,8 @@ class LiveMoments:
         snapshot = self.lake.tables.snapshot(question.project)
         name = name_of(question)
         with self.shelf.use(name) as connection, interruptible(connection.interrupt):
-            state = State(ibis.duckdb.from_connection(connection), question)
+            plans = self._plans.of(name, dict)
+            state = State(ibis.duckdb.from_connection(connection), question, plans)
             connection.begin()
             try:
                 self._bring_up(state, snapshot)
@@ -102,10 +110,8 @@ class LiveMoments:
             known = facts is not None and facts.stand.journal_id == stand.journal_id
             if facts is not None and known and facts.stand.identity == stand.identity:
                 with snapshot.read(after=facts.stand.position) as after:
-                    new = new_of(after, state, facts, ownership)
-                whole = all(stand.rows[t] - new.rows[t] == facts.stand.rows[t] for t in READ)
-                if whole and refresh(state, facts, new, stand):
-                    return
+                    if refresh(state, facts, after, ownership, stand):
+                        return
             rebuild(state, now, ownership, stand)
 
 

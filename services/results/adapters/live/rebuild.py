@@ -1,12 +1,13 @@
 """Make a state out of the event tables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from ibis import ir
 
 from services.results.adapters.lake.columns import Scales
 from services.results.adapters.lake.cut import data_time_us
-from services.results.adapters.lake.engine import batches_of
+from services.results.adapters.lake.engine import batches_of, stored
 from services.results.adapters.lake.events import Catalogue, narrow_events, peaks
 from services.results.adapters.lake.exposed import (
     dimension_columns,
@@ -16,12 +17,12 @@ from services.results.adapters.lake.exposed import (
 )
 from services.results.adapters.lake.groups import ages_of, counts_table
 from services.results.adapters.lake.parts import Nature, parts_of
-from services.results.adapters.lake.reading import Shown, scales_of, since
+from services.results.adapters.lake.reading import Shown, scales_of, since, sizes_table
 from services.results.adapters.lake.seen import seen_of
 from services.results.adapters.lake.sums import Wanted, sums_table
 from services.results.adapters.lake.values import Reading, joined_events, unit_values
 from services.results.adapters.live.facts import Facts, Stand, exponents
-from services.results.adapters.live.state import State
+from services.results.adapters.live.state import AFTER, State
 from shared.identity.ownership import Ownership
 
 
@@ -43,9 +44,11 @@ def rebuild(
     units = units_of(state.table("units"), question)
     state.keep("unit_values", numbers_of(state, state.table("events"), units, reading))
     state.make_sums()
-    count(state, units, data_us)
+    state.moments(data_us, data_us)
+    count(state, "all", lambda: units, 1)
     scales = current_scales(state, reading, data_us)
-    sum_up(state, Wanted(dict(enumerate(scales.layouts(question))), data_us))
+    layouts = dict(enumerate(scales.layouts(question)))
+    sum_up(state, "unit_values", Wanted(layouts, AFTER), 1)
     state.write_facts(
         Facts(stand, seen, exposed.ambiguous, owned.ambiguous, data_us, largest, scales)
     )
@@ -54,26 +57,42 @@ def rebuild(
 def numbers_of(state: State, events: ir.Table, units: ir.Table, reading: Reading) -> ir.Table:
     """The numbers of units out of their events."""
     joined = joined_events(events, units, reading)
-    if any(part.nature is Nature.DEPTH for part in reading.parts):
-        joined = state.make("joined", joined)
+    if is_deep(reading):
+        joined = stored("joined", joined)
     dimensions = tuple(dimension_columns(state.question).values())
     return unit_values(joined, dimensions, reading)
 
 
-def count(state: State, units: ir.Table, data_us: int, sign: int = 1) -> None:
+def is_deep(reading: Reading) -> bool:
+    """Whether events are read several times, for the steps of a funnel."""
+    return any(part.nature is Nature.DEPTH for part in reading.parts)
+
+
+def count(state: State, step: str, units: Callable[[], ir.Table], sign: int) -> None:
     """Add units to the counts, or take them away."""
+    ages = ages_of(state.question)
     for table, keys in state.groupings():
-        state.change(table, counts_table(units, keys, ages_of(state.question), data_us), sign)
+        build = partial(_counted, units, keys, ages)
+        state.change(table, f"count {step}", build, sign)
 
 
-def sum_up(state: State, wanted: Wanted, rows: ir.Table | None = None, sign: int = 1) -> None:
-    """Add the numbers of units, of all without any given, to the sums, or take them away."""
-    values = state.table("unit_values") if rows is None else rows
+def _counted(units: Callable[[], ir.Table], keys: tuple[str, ...], ages: Sequence[int]) -> ir.Table:
+    return counts_table(units(), keys, ages, AFTER)
+
+
+def sum_up(state: State, rows: str, wanted: Wanted, sign: int, moment: str = "after") -> None:
+    """Add the numbers of units in a table to the sums, or take them away."""
     for table, keys in state.groupings():
-        state.change(table, sums_table(values, keys, wanted), sign)
+        step = f"sum {rows} {moment} {sorted(wanted.layouts.items())}"
+        state.change(table, step, partial(_summed, state, rows, keys, wanted), sign)
+
+
+def _summed(state: State, rows: str, keys: tuple[str, ...], wanted: Wanted) -> ir.Table | None:
+    return sums_table(state.table(rows), keys, wanted)
 
 
 def current_scales(state: State, reading: Reading, data_us: int) -> Scales:
     """How the numbers of the units are to be counted, as they are now."""
     shown = Shown(state.grouped()[0], data_us)
-    return scales_of(state.table("unit_values"), state.question, reading, shown)
+    (sizes,) = state.rows("sizes", lambda: sizes_table(state.table("unit_values"), reading))
+    return scales_of(state.table("unit_values"), state.question, reading, shown, sizes)

@@ -15,6 +15,7 @@ from shared.lake.removal import MARKER
 from shared.lake.snapshot import EngineLimits
 
 _LOG = logging.getLogger(__name__)
+LOG = ".duckdb.wal"
 MARK = "removals"
 """The file that says which erasures the states reflect."""
 
@@ -62,11 +63,16 @@ class Shelf:
                 connection.close()
         self._make_room(name)
 
-    def drop(self, name: str) -> None:
-        """Remove a state; one that is in use goes when it is free."""
+    def drop(self, name: str, *, wait: bool = True) -> bool:
+        """Remove a state; one that is in use goes when it is free, or stays without waiting."""
         held = self._take(name)
-        with held.lock:
+        if not held.lock.acquire(blocking=wait):
+            return False
+        try:
             self._remove(name, held)
+        finally:
+            held.lock.release()
+        return True
 
     def forget_removed(self) -> None:
         """Remove every state when something was erased from the event tables since they were made:
@@ -86,10 +92,10 @@ class Shelf:
     def close(self) -> None:
         """Close every state."""
         with self._lock:
-            names = list(self._held.items())
-        for name, held in names:
+            every = list(self._held.values())
+        for held in every:
             with held.lock:
-                self._shut(name, held)
+                self._shut(held)
 
     def _take(self, name: str) -> _Held:
         with self._lock:
@@ -113,32 +119,44 @@ class Shelf:
     def _make_room(self, used: str) -> None:
         """Close what is open beyond the limit, and remove what was used longest ago."""
         with self._lock:
-            others = [(n, held) for n, held in self._held.items() if n != used]
-        for name, held in others[: max(0, len(others) + 1 - self._limits.most_open)]:
+            open_ = [held for held in self._held.values() if held.database is not None]
+            others = [held for held in open_ if held is not self._held.get(used)]
+        for held in others[: max(0, len(open_) - self._limits.most_open)]:
             if held.lock.acquire(blocking=False):
                 try:
-                    self._shut(name, held)
+                    self._shut(held)
                 finally:
                     held.lock.release()
-        files = sorted(self._folder.glob("*.duckdb"), key=lambda path: path.stat().st_mtime)
-        total = sum(path.stat().st_size for path in files)
-        for path in files:
+        states = sorted((self._used_at(path), path) for path in self._folder.glob("*.duckdb"))
+        total = sum(self._size(path) for _, path in states)
+        for _, path in states:
             if total <= self._limits.most_bytes:
                 break
-            total -= path.stat().st_size
-            _LOG.info("removing a state of results to make room")
-            self.drop(path.stem)
+            size = self._size(path)
+            if self.drop(path.stem, wait=False):
+                _LOG.info("removed a state of results to make room")
+                total -= size
 
-    def _shut(self, name: str, held: _Held) -> None:
+    @staticmethod
+    def _used_at(path: Path) -> float:
+        # Another thread may remove it meanwhile.
+        return path.stat().st_mtime if path.exists() else 0.0
+
+    @staticmethod
+    def _size(path: Path) -> int:
+        """Of a state with its log of changes."""
+        both = (path, path.with_suffix(LOG))
+        return sum(one.stat().st_size for one in both if one.exists())
+
+    @staticmethod
+    def _shut(held: _Held) -> None:
         if held.database is not None:
             held.database.close()
             held.database = None
-        with self._lock:
-            self._held.pop(name, None)
 
     def _remove(self, name: str, held: _Held) -> None:
-        self._shut(name, held)
-        for path in (self._path(name), self._path(name).with_suffix(".duckdb.wal")):
+        self._shut(held)
+        for path in (self._path(name), self._path(name).with_suffix(LOG)):
             path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
