@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,13 @@ def mam(folder: Path) -> dict[str, Any]:
     return {
         "prepare_s": prepare_s,
         "rules_s": rules_s,
-        "markov_s": markov_s,
         "totals": totals,
-        "effects": effects,
+        "orders": {"1": {"markov_s": markov_s, "effects": effects}},
     }
 
 
 def channel_attribution(folder: Path) -> dict[str, Any]:
-    """ChannelAttribution: first, last, linear; then order-1 Markov by simulation."""
+    """ChannelAttribution: first, last, linear; then Markov of orders 1 to 3 by simulation."""
     peer = importlib.import_module("ChannelAttribution")
     pd = importlib.import_module("pandas")
 
@@ -61,21 +61,25 @@ def channel_attribution(folder: Path) -> dict[str, Any]:
     rules_s, _ = timed(
         lambda: peer.heuristic_models(paths, "path", "conversions", sep=">", flg_pro=False)
     )
-    markov_s, result = timed(
-        lambda: peer.markov_model(
+    orders = {}
+    for order in (1, 2, 3):
+        model = partial(
+            peer.markov_model,
             paths,
             "path",
             "conversions",
             var_null="nulls",
+            order=order,
             out_more=True,
             seed=1,
             verbose=False,
             flg_pro=False,
         )
-    )
-    table = result["removal_effects"]
-    effects = dict(zip(table[table.columns[0]], table[table.columns[1]], strict=True))
-    return {"rules_s": rules_s, "markov_s": markov_s, "effects": effects}
+        markov_s, result = timed(model)
+        table = result["removal_effects"]
+        effects = dict(zip(table[table.columns[0]], table[table.columns[1]], strict=True))
+        orders[str(order)] = {"markov_s": markov_s, "effects": effects}
+    return {"rules_s": rules_s, "orders": orders}
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,8 @@ from services.attribution.domain.events import Conversions, Touches
 from services.attribution.domain.journey_statistics import JourneyStatistics, measure
 from services.attribution.domain.journeys import JourneyRules, Journeys, build_journeys
 from services.attribution.domain.markov import (
-    TransitionCounts,
+    chain_removal_effects,
+    count_chain,
     count_transitions,
     removal_effects,
 )
@@ -53,7 +55,11 @@ RULES: dict[str, RuleModel] = {
     "time_decay": TimeDecay(),
 }
 PEER_GOAL = "<= 0.1"
+ORDER_GOALS = {1: "<= 0.05", 2: "<= 0.2", 3: "<= 0.2"}
+"""The journeys are codes already, as they are when they come from the event log."""
 EXACT = 1e-9
+
+Effects = np.ndarray[Any, np.dtype[np.float64]]
 
 T = TypeVar("T")
 
@@ -71,6 +77,7 @@ class Peer:
     requirements: tuple[str, ...]
     simulated_conversions: int
     rules: str
+    orders: tuple[int, ...]
 
 
 PEERS = (
@@ -80,6 +87,7 @@ PEERS = (
         ("marketing-attribution-models==2.1.1",),
         0,
         "first, last, linear, position, time decay",
+        (1,),
     ),
     Peer(
         "ChannelAttribution 2.2.5",
@@ -87,6 +95,7 @@ PEERS = (
         ("ChannelAttribution==2.2.5", "matplotlib", "pyarrow"),
         500,  # it returns one fold of 10,000 walks, of which one in twenty converts
         "first, last, linear",
+        (1, 2, 3),
     ),
 )
 
@@ -97,9 +106,9 @@ class Ours:
 
     cut_s: float
     rules_s: float
-    markov_s: float
     statistics: JourneyStatistics
-    effects: np.ndarray[Any, np.dtype[np.float64]]
+    markov_s: dict[int, float]
+    effects: dict[int, Effects]
 
 
 def run() -> list[BenchRow]:
@@ -110,15 +119,21 @@ def run() -> list[BenchRow]:
     rules_s, statistics = fastest(
         lambda: measure(touches, journeys, [*RULES.values()], rules.start_us)
     )
-    markov_s, effects = fastest(lambda: removal_effects(sum_of_steps(journeys)))
+    markov = {order: fastest(partial(effects_of, journeys, order)) for order in ORDER_GOALS}
     every_s, _ = fastest(lambda: answer(touches, journeys, EVERY_MODEL))
     pass_s, _ = fastest(lambda: np.bincount(journeys.codes, minlength=len(CHANNELS)))
     rows = [
         against_one_pass("cut 1M journeys out of 4M sorted touches", cut_s, pass_s, "<= 60"),
         against_one_pass("every model, totals, 1M journeys", every_s, pass_s, "<= 60"),
-        against_one_pass("order-1 Markov, 1M journeys", markov_s, pass_s, "<= 20"),
+        against_one_pass("order-1 Markov, 1M journeys", markov[1][0], pass_s, "<= 20"),
     ]
-    ours = Ours(cut_s, rules_s, markov_s, statistics, effects.effects)
+    ours = Ours(
+        cut_s,
+        rules_s,
+        statistics,
+        {order: seconds for order, (seconds, _) in markov.items()},
+        {order: effects for order, (_, effects) in markov.items()},
+    )
     with tempfile.TemporaryDirectory() as folder:
         write_for_peers(Path(folder), journeys)
         for peer in PEERS:
@@ -152,10 +167,13 @@ def answer(touches: Touches, journeys: Journeys, models: Sequence[Model]) -> int
     return sum(len(model_totals(model, statistics, journeys)) for model in models)
 
 
-def sum_of_steps(journeys: Journeys) -> TransitionCounts:
-    """The steps of all journeys."""
-    converting, others = count_transitions(journeys)
-    return converting + others
+def effects_of(journeys: Journeys, order: int) -> Effects:
+    """The removal effects of all journeys, from their codes on."""
+    if order == 1:
+        first, rest = count_transitions(journeys)
+        return removal_effects(first + rest).effects
+    converting, others = count_chain(journeys, order)
+    return chain_removal_effects(converting + others).effects
 
 
 def fastest(work: Callable[[], T], repeats: int = 3) -> tuple[float, T]:
@@ -183,8 +201,14 @@ def against_one_pass(name: str, ours_s: float, pass_s: float, goal: str) -> Benc
 
 def beside(peer: Peer, ours: Ours, folder: Path) -> list[BenchRow]:
     """The rows of one peer, missing where it cannot be had."""
-    names = (f"rules ({peer.rules}), 1M journeys", "order-1 Markov, 1M journeys")
-    seconds = (ours.rules_s, ours.markov_s)
+    rules = f"rules ({peer.rules}), 1M journeys"
+    lines = [
+        (rules, ours.rules_s, PEER_GOAL),
+        *(
+            (f"order-{order} Markov, 1M journeys", ours.markov_s[order], ORDER_GOALS[order])
+            for order in peer.orders
+        ),
+    ]
     python, reason = peer_environment(peer.command, peer.requirements)
     theirs = None
     if python is not None:
@@ -197,23 +221,24 @@ def beside(peer: Peer, ours: Ours, folder: Path) -> list[BenchRow]:
                 ours=ours_s,
                 reference_name=peer.name,
                 unit="s",
-                goal=PEER_GOAL,
+                goal=goal,
                 reason=reason,
             )
-            for name, ours_s in zip(names, seconds, strict=True)
+            for name, ours_s, goal in lines
         ]
     require_agreement(peer, ours, theirs)
+    their_s = [theirs["rules_s"], *(theirs["orders"][str(o)]["markov_s"] for o in peer.orders)]
     return [
         compared(
             AREA,
             name,
             ours=ours_s,
-            reference=theirs[key],
+            reference=seconds,
             reference_name=peer.name,
             unit="s",
-            goal=PEER_GOAL,
+            goal=goal,
         )
-        for name, ours_s, key in zip(names, seconds, ("rules_s", "markov_s"), strict=True)
+        for (name, ours_s, goal), seconds in zip(lines, their_s, strict=True)
     ]
 
 
@@ -233,12 +258,14 @@ def ask(peer: Peer, python: Path, folder: Path) -> tuple[dict[str, Any] | None, 
 
 def require_agreement(peer: Peer, ours: Ours, theirs: dict[str, Any]) -> None:
     """Raise unless the peer found what we found: a time for another answer compares nothing."""
-    for channel, effect in zip(CHANNELS, ours.effects.tolist(), strict=True):
-        allowed = EXACT
-        if peer.simulated_conversions:
-            # Five standard errors of a share among that many conversions.
-            allowed = 5 * math.sqrt(effect * (1 - effect) / peer.simulated_conversions)
-        require_close(f"{peer.name}: {channel}", theirs["effects"][channel], effect, allowed)
+    for order in peer.orders:
+        found = theirs["orders"][str(order)]["effects"]
+        for channel, effect in zip(CHANNELS, ours.effects[order].tolist(), strict=True):
+            allowed = EXACT
+            if peer.simulated_conversions:
+                # Five standard errors of a share among that many conversions.
+                allowed = 5 * math.sqrt(effect * (1 - effect) / peer.simulated_conversions)
+            require_close(f"{peer.name}: {order}, {channel}", found[channel], effect, allowed)
     for rule, totals in theirs.get("totals", {}).items():
         mine = ours.statistics.rule_credits[RULES[rule]].conversions.tolist()
         for channel, total in zip(CHANNELS, mine, strict=True):
