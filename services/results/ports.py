@@ -77,14 +77,18 @@ class Bandits(Protocol):
         ...
 
 
-class RunningExperiments(Protocol):
-    """Which experiments run now."""
+class ExperimentCatalogue(Protocol):
+    """Which experiments there are."""
 
     def running(self, project: str) -> Sequence[ExperimentPlan]:
-        """The plans of those that are compared, newest first, without forced units.
+        """The plans of those that run and compare something, newest first, without forced units.
 
         Read with the rights of the current caller; UNAVAILABLE when the source does not answer.
         """
+        ...
+
+    def finished(self, project: str) -> Sequence[ExperimentPlan]:
+        """Likewise those that were stopped, archived or not."""
         ...
 
 

@@ -67,6 +67,9 @@ def test_the_first_tenant_sees_what_the_second_must_not(suite):
     unseen.pop("/touchstone.events.v1.RetentionService/GetRetention")
     # What is listed is fingerprints, by a name that another tenant cannot use.
     unseen.pop("/touchstone.assignment.v1.AssignmentService/GetIdList")
+    # No other experiment runs beside it that could be named, and none is over.
+    unseen.pop("/touchstone.results.v1.EvaluationService/GetInteractions")
+    unseen.pop("/touchstone.results.v1.EvaluationService/GetProgramEffect")
     # It says the project and the version, no more.
     unseen.pop("/flagd.sync.v1.FlagSyncService/GetMetadata")
     unseen.pop("/google.longrunning.Operations/GetOperation")

@@ -48,11 +48,19 @@ class GrpcExperimentSource:
         return plan_of(experiment_id, reply.experiment, forced)
 
     def running(self, project: str) -> Sequence[ExperimentPlan]:
-        """See RunningExperiments."""
+        """See ExperimentCatalogue."""
+        return self._in_states(project, (experiment_pb2.Experiment.STATE_RUNNING,))
+
+    def finished(self, project: str) -> Sequence[ExperimentPlan]:
+        """See ExperimentCatalogue."""
+        over = (experiment_pb2.Experiment.STATE_STOPPED, experiment_pb2.Experiment.STATE_ARCHIVED)
+        return self._in_states(project, over)
+
+    def _in_states(
+        self, project: str, states: Iterable[experiment_pb2.Experiment.State.ValueType]
+    ) -> Sequence[ExperimentPlan]:
         request = pb.ListExperimentsRequest(
-            parent=project_name(project),
-            page_size=_PAGE,
-            states=[experiment_pb2.Experiment.STATE_RUNNING],
+            parent=project_name(project), page_size=_PAGE, states=states
         )
         stub = rpc.ExperimentServiceStub(self.channel)
         found: list[experiment_pb2.Experiment] = []

@@ -6,9 +6,11 @@ from touchstone.results.v1 import evaluation_service_pb2_grpc as rpc
 
 from services.results.application.evaluate_control_group import evaluate_control_group
 from services.results.application.get_interactions import Beside, get_interactions
+from services.results.application.get_program_effect import get_program_effect
 from services.results.application.get_results import Sources
 from services.results.wire.evaluations import decode_evaluation, encode_evaluation
 from services.results.wire.interactions import decode_interactions, encode_interactions
+from services.results.wire.program import decode_program, encode_program
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
 from shared.version import VERSION
@@ -53,6 +55,19 @@ class EvaluationServicer(rpc.EvaluationServiceServicer):
             lambda: get_interactions(command, self._sources, self._beside)
         )
         return encode_interactions(found, project, VERSION)
+
+    async def GetProgramEffect(
+        self, request: pb.GetProgramEffectRequest, context: grpc.ServicerContext
+    ) -> pb.GetProgramEffectResponse:
+        """Says what the finished experiments of a project gained together."""
+        project = current_caller().project
+        command = decode_program(request, project)
+        wait_s = self._wait_s(context)
+        await self._sources.moments.wait_until(request.consistency_token, wait_s)
+        found = await self._analyses.run(
+            lambda: get_program_effect(command, self._sources, self._beside.catalogue)
+        )
+        return encode_program(found, project, VERSION)
 
     def _wait_s(self, context: grpc.ServicerContext) -> float:
         left_s = context.time_remaining()

@@ -11,7 +11,7 @@ from services.results.application.get_results import Sources
 from services.results.domain.metric import Metric
 from services.results.domain.observation import DataCut, ExperimentPlan, Question
 from services.results.domain.reading.crossing import Crossing, adjusted, cross
-from services.results.ports import CrossedSource, RunningExperiments
+from services.results.ports import CrossedSource, ExperimentCatalogue
 from shared import errors
 from shared.identity.belonging import Stitching
 
@@ -36,7 +36,7 @@ class GetInteractions:
 class Beside:
     """Where other experiments and the units of both come from."""
 
-    running: RunningExperiments
+    catalogue: ExperimentCatalogue
     crossed: CrossedSource
 
 
@@ -65,7 +65,7 @@ def get_interactions(command: GetInteractions, sources: Sources, beside: Beside)
         if metric.definition.measure.quantile is not None:
             raise errors.invalid(f"metrics[{place}]", metric.metric_id, "any but a quantile")
     plan = sources.experiments.experiment(command.project, command.experiment_id)
-    every = _comparable(beside.running.running(command.project), plan)
+    every = _comparable(beside.catalogue.running(command.project), plan)
     others = [one for one in every if len(one.arms) <= MOST_VARIANTS][:MOST_OTHERS]
     measures = tuple(
         replace(one.definition.measure, lookback=None, covariates=()) for one in metrics
