@@ -17,6 +17,7 @@ from shared.errors import invalid
 Words = NDArray[np.uint64]
 
 WORD_BITS = 64
+SMALL_TABLE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def _words(codes: Codes, offsets: Integers, channels: int) -> Words:
     words = np.zeros((len(offsets) - 1, count), dtype=np.uint64)
     if not len(codes):
         return words
-    bits = np.left_shift(np.uint64(1), (codes % WORD_BITS).astype(np.uint64))
+    bits = np.left_shift(np.uint64(1), np.arange(WORD_BITS, dtype=np.uint64))[codes % WORD_BITS]
     for word in range(count):
         own = bits if count == 1 else np.where(codes // WORD_BITS == word, bits, np.uint64(0))
         words[:, word] = np.bitwise_or.reduceat(own, offsets[:-1])
@@ -143,6 +144,9 @@ def _words(codes: Codes, offsets: Integers, channels: int) -> Words:
 
 def _distinct_rows(words: Words) -> tuple[Words, Integers]:
     """Return the distinct rows, ordered by their first word first, and the place of each row."""
+    largest = int(words.max(initial=0))
+    if words.shape[1] == 1 and largest < SMALL_TABLE:
+        return _distinct_small(words[:, 0].astype(np.int64), largest)
     place = np.zeros(len(words), dtype=np.int64)
     for column in words.T:
         distinct, rank = np.unique(column, return_inverse=True)
@@ -150,3 +154,12 @@ def _distinct_rows(words: Words) -> tuple[Words, Integers]:
     first = np.zeros(int(place.max(initial=-1)) + 1, dtype=np.int64)
     first[place] = np.arange(len(words), dtype=np.int64)
     return words[first], place
+
+
+def _distinct_small(words: Integers, largest: int) -> tuple[Words, Integers]:
+    """Find the distinct words by a table of all, which is several times faster than a sort."""
+    seen = np.zeros(largest + 1, dtype=np.bool_)
+    seen[words] = True
+    rank = np.cumsum(seen) - 1
+    distinct = np.flatnonzero(seen) if len(words) else np.zeros(0, dtype=np.int64)
+    return distinct.astype(np.uint64)[:, None], rank[words]

@@ -46,8 +46,12 @@ def values_within(game: Floats, sets: Integers) -> Floats:
     dividends = moebius(game) / np.maximum(np.bitwise_count(everyone), 1)
     values = np.zeros((len(sets), players))
     for player in range(players):
-        own = np.where(everyone >> player & 1, dividends, 0.0)
-        values[:, player] = np.where(sets >> player & 1, zeta(own)[sets], 0.0)
+        # Only sets with the player count, so the lattice of the other players is enough.
+        own = dividends.reshape(-1, 2, 1 << player)[:, 1].ravel()
+        holding = np.flatnonzero(sets >> player & 1)
+        low = sets[holding] & ((1 << player) - 1)
+        high = sets[holding] >> (player + 1) << player
+        values[holding, player] = zeta(own)[high | low]
     return values
 
 
