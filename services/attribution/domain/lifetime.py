@@ -58,8 +58,15 @@ class Earnings:
 
     def sorted(self) -> "Earnings":
         """By unit, time and amount: sums over these do not depend on the order of arrival."""
+        if self._in_order():
+            return self
         order = np.lexsort((self.amounts, self.times, self.units))
         return Earnings(self.units[order], self.times[order], self.amounts[order])
+
+    def _in_order(self) -> bool:
+        units, times, amounts = np.diff(self.units), np.diff(self.times), np.diff(self.amounts)
+        later = (times > 0) | ((times == 0) & (amounts >= 0))
+        return bool(((units > 0) | ((units == 0) & later)).all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,7 @@ def predict_value(
     Channels differ by what their units did, not by models of their own: those would be fitted to
     too few. A model that is not identified leaves every figure that needs it undefined.
     """
+    earnings = earnings.sorted()
     buyers = buyers_of(earnings, watermark_us)
     purchases = fit_purchases(buyers.history)
     spending = fit_spending(buyers.history.repeats, buyers.mean_spend)
