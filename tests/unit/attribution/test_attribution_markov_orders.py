@@ -301,10 +301,10 @@ def test_paths_of_ten_thousand_touches(order: int) -> None:
 
 def test_one_conversion_among_five_hundred_channels_is_not_lost() -> None:
     generator = np.random.default_rng(4)
-    lengths = 1 + generator.poisson(2, 20_000)
+    lengths = 1 + generator.poisson(2, 5_000)
     codes = generator.integers(0, 499, lengths.sum())
     codes[0] = 499  # a channel in one journey alone, which converts
-    bought = np.concatenate([[0], 1 + np.flatnonzero(generator.random(19_999) < 0.05)])
+    bought = np.concatenate([[0], 1 + np.flatnonzero(generator.random(4_999) < 0.05)])
     journeys = journeys_of_codes(codes, lengths, bought, 500)
 
     first, rest = count_transitions(journeys)
@@ -313,7 +313,7 @@ def test_one_conversion_among_five_hundred_channels_is_not_lost() -> None:
         converting, others = count_chain(journeys, order)
         found = chain_removal_effects(converting + others)
         assert found.error_bound < 1e-9
-        # A walk meets it once in 20,000, and converts from there about as often as from others.
-        assert 0.2 / 20_000 < found.effects[499] < 20 / 20_000
+        # A walk meets it once in 5,000, and converts from there with a chance of at most 1.
+        assert 0.2 / 5_000 < found.effects[499] <= (1 + 1e-9) / len(bought)
         if order == 1:
             np.testing.assert_allclose(found.effects, closed, rtol=1e-9)

@@ -30,10 +30,19 @@ class Solution:
     errors: Floats
 
 
-def solve(moves: sparse.csr_array, keep: Flags, rhs: Floats, visits: Floats) -> Solution:
-    """Solve X = keep * (moves X) + rhs for X of shape (S, B); rhs is 0 where keep is False."""
+def solve(
+    moves: sparse.csr_array,
+    keep: Flags,
+    rhs: Floats,
+    visits: Floats,
+    relative_error: float = RELATIVE_ERROR,
+) -> Solution:
+    """Solve X = keep * (moves X) + rhs for X of shape (S, B); rhs is 0 where keep is False.
+
+    Stops at `relative_error`, or where rounding lets it come no closer.
+    """
     scale = visits @ np.abs(rhs)
-    goal = RELATIVE_ERROR * scale
+    goal = relative_error * scale
     values = np.zeros_like(rhs)
     residual = rhs
     errors = scale

@@ -22,6 +22,8 @@ from services.attribution.domain.markov.effects import RemovalEffects
 from services.attribution.domain.markov.walks import Walks, walks
 
 CELLS_AT_ONCE = 1 << 21
+CHANCES_ERROR = 1e-15
+"""Tight, since it stands beside the effect of the rarest channel."""
 
 
 def chain_removal_effects(counts: ChainCounts) -> RemovalEffects:
@@ -60,7 +62,7 @@ def joint_removal_effect(counts: ChainCounts, removed: Iterable[int]) -> float:
 def chances_of(chain: Walks, ends: Floats) -> tuple[Floats, float]:
     """Return what a walk from each state ends up with, and the error that the start sees."""
     keep = np.ones((len(ends), 1), dtype=np.bool_)
-    solution = solve(chain.moves, keep, ends[:, None], chain.visits)
+    solution = solve(chain.moves, keep, ends[:, None], chain.visits, CHANCES_ERROR)
     return solution.values[:, 0], float(solution.errors[0])
 
 
@@ -83,7 +85,9 @@ def _of_channels(
         effects[block] = met / whole
         seen = met > 0
         if seen.any():
-            relative = max(relative, float((errors[seen] / met[seen]).max()) + error / whole)
+            # What the start sees of the error of the chances bounds what the first hit sees.
+            bounds = (errors[seen] + error) / met[seen] + error / whole
+            relative = max(relative, float(bounds.max()))
     return np.clip(effects, 0.0, 1.0), relative
 
 
