@@ -14,6 +14,7 @@ from touchstone.attribution.v1 import attribution_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
 from touchstone.common.v1 import filter_pb2, identity_pb2
+from touchstone.events.v1 import event_pb2
 
 from services.attribution.composition import compose
 from services.attribution.settings import Settings
@@ -46,6 +47,10 @@ class Client:
     async def get(self, **fields: Any) -> service_pb.GetAttributionResponse:
         request = service_pb.GetAttributionRequest(**{"journeys": BUY} | fields)
         return await self._stub.GetAttribution(request, metadata=self._metadata)
+
+    async def test_grouping(self, **fields: Any) -> service_pb.TestChannelGroupingResponse:
+        request = service_pb.TestChannelGroupingRequest(**fields)
+        return await self._stub.TestChannelGrouping(request, metadata=self._metadata)
 
     async def stream(self, **fields: Any) -> list[service_pb.StreamCreditsResponse]:
         request = service_pb.StreamCreditsRequest(**{"journeys": BUY} | fields)
@@ -190,6 +195,45 @@ async def test_filters_windows_and_what_is_credited_are_obeyed(clients: Clients)
     assert (channel.channel, channel.conversions) == ("(not set)", 1.0)
     assert answer.provenance.journeys.conversion_filter == definition.conversion_filter
     assert answer.provenance.journeys.windows == definition.windows
+
+
+def rule(field: str, text: str, channel: str) -> pb.ChannelRule:
+    compare = filter_pb2.FieldComparison(
+        field=field,
+        operator=filter_pb2.FILTER_OPERATOR_EQUAL,
+        values=[struct_pb2.Value(string_value=text)],
+    )
+    return pb.ChannelRule(filter=filter_pb2.Filter(compare=compare), channel=channel)
+
+
+GROUPING = pb.ChannelGrouping(
+    rules=[rule("channel", "ads", "Paid"), rule("properties.via", "qr", "Field")], otherwise="Rest"
+)
+
+
+async def test_channels_are_grouped_by_rules(clients: Clients) -> None:
+    definition = pb.JourneyDefinition(event_name="buy", channel_grouping=GROUPING)
+    answer = await clients.demo.get(journeys=definition, models=[pb.Model(linear=pb.Linear())])
+
+    found = {each.channel: each.conversions for each in answer.results[0].channels}
+    assert found == {"Paid": 0.5, "Rest": 0.5}
+    assert answer.provenance.journeys.channel_grouping == GROUPING
+
+
+async def test_a_grouping_is_tried_on_touches(clients: Clients) -> None:
+    qr = struct_pb2.Struct()
+    qr.update({"via": "qr"})
+    answer = await clients.demo.test_grouping(
+        grouping=GROUPING,
+        touches=[
+            service_pb.SampleTouch(touchpoint=event_pb2.Touchpoint(channel="ads"), properties=qr),
+            service_pb.SampleTouch(touchpoint=event_pb2.Touchpoint(channel="x"), properties=qr),
+            service_pb.SampleTouch(touchpoint=event_pb2.Touchpoint(channel="x")),
+        ],
+    )
+
+    told = [(t.channel, t.rule if t.HasField("rule") else None) for t in answer.touches]
+    assert told == [("Paid", 0), ("Field", 1), ("Rest", None)]
 
 
 async def test_credits_are_streamed_with_a_summary(clients: Clients) -> None:

@@ -16,6 +16,7 @@ from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 from services.attribution.wire.answers import encode_attribution, encode_credits
 from services.attribution.wire.definition import decode_definition
+from services.attribution.wire.grouping import grouped_touches
 from services.attribution.wire.models import decode_model, decode_models
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
@@ -49,6 +50,12 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         await self._wait(request, context)
         answer = await self._compute(get_attribution, command)
         return encode_attribution(question.definition, answer)
+
+    async def TestChannelGrouping(
+        self, request: pb.TestChannelGroupingRequest, context: grpc.ServicerContext
+    ) -> pb.TestChannelGroupingResponse:
+        """Says which channel a grouping gives to touches."""
+        return grouped_touches(request)
 
     async def StreamCredits(
         self, request: pb.StreamCreditsRequest, context: grpc.ServicerContext

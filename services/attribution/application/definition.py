@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.attribution.domain.grouping import AS_SENT, ChannelGrouping
 from services.attribution.domain.journeys import DAY_US, Repeats
 from services.attribution.domain.visibility import DIRECT_CHANNELS, Direct, Window
 from services.attribution.ports import Association, CreditKey, TouchField
@@ -47,6 +48,7 @@ class JourneyDefinition:
     direct: DirectRule = KEEP_DIRECT
     credited: CreditKey = TouchField.CHANNEL
     max_touches: int = 0
+    grouping: ChannelGrouping = AS_SENT
 
     def __post_init__(self) -> None:
         for name, time_us in (("start_time", self.start_us), ("end_time", self.end_us)):

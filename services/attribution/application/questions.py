@@ -103,4 +103,5 @@ def _query(question: Question, *, identified: bool) -> EventQuery:
         associations=definition.associations,
         milestones=question.milestones,
         as_of=question.as_of,
+        grouping=definition.grouping,
     )

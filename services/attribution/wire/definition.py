@@ -7,9 +7,11 @@ from touchstone.attribution.v1 import attribution_pb2 as pb
 from touchstone.common.v1 import filter_pb2
 
 from services.attribution.application.definition import DirectRule, JourneyDefinition
+from services.attribution.domain.grouping import AS_SENT
 from services.attribution.domain.journeys import Repeats
 from services.attribution.domain.visibility import DIRECT_CHANNELS, Direct, Window
 from services.attribution.ports import Association, CreditKey, TouchField, TouchProperty
+from services.attribution.wire.grouping import decode_grouping, encode_grouping
 from services.attribution.wire.times import encode_duration, encode_time, microseconds
 from shared.errors import FieldViolation, invalid_fields
 from shared.filters.filter import Filter
@@ -74,6 +76,7 @@ def decode_definition(message: pb.JourneyDefinition) -> JourneyDefinition:
         direct=_direct(message.direct),
         credited=_credited(message.credited),
         max_touches=message.max_touches,
+        grouping=decode_grouping(message.channel_grouping, "journeys.channel_grouping"),
     )
 
 
@@ -105,6 +108,8 @@ def encode_definition(definition: JourneyDefinition) -> pb.JourneyDefinition:
         credited=_encoded_key(definition.credited),
         max_touches=definition.max_touches,
     )
+    if definition.grouping != AS_SENT:
+        message.channel_grouping.CopyFrom(encode_grouping(definition.grouping))
     for name, time_us in (("start_time", definition.start_us), ("end_time", definition.end_us)):
         if time_us is not None:
             getattr(message, name).CopyFrom(encode_time(time_us))
