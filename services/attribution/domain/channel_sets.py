@@ -135,9 +135,14 @@ def _words(codes: Codes, offsets: Integers, channels: int) -> Words:
     words = np.zeros((len(offsets) - 1, count), dtype=np.uint64)
     if not len(codes):
         return words
-    bits = np.left_shift(np.uint64(1), np.arange(WORD_BITS, dtype=np.uint64))[codes % WORD_BITS]
+    bits = np.left_shift(np.uint64(1), np.arange(WORD_BITS, dtype=np.uint64))[
+        codes & (WORD_BITS - 1)
+    ]
+    if count == 1:
+        words[:, 0] = np.bitwise_or.reduceat(bits, offsets[:-1])
+        return words
     for word in range(count):
-        own = bits if count == 1 else np.where(codes // WORD_BITS == word, bits, np.uint64(0))
+        own = np.where(codes // WORD_BITS == word, bits, np.uint64(0))
         words[:, word] = np.bitwise_or.reduceat(own, offsets[:-1])
     return words
 
