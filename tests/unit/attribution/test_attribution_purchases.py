@@ -27,7 +27,7 @@ PUBLISHED_SPENDING = (6.25, 3.74, 15.44)
 
 
 @cache
-def shop(units: int = 10_000) -> np.ndarray:
+def shop(units: int = 20_000) -> np.ndarray:
     """Customers of a shop with the published parameters of CDNOW, who first bought in the first 12
     of 39 weeks: repeat purchases, weeks to the last, weeks to the end, mean spend.
     """
