@@ -212,6 +212,27 @@ async def test_paths_with_too_few_units_are_told_of_together(world: World) -> No
     assert list(row.channels) == []
 
 
+async def test_models_are_compared_in_pairs(world: World) -> None:
+    kinds = ("first_touch", "last_touch", "linear", "participation")
+    models = [attribution_pb2.Model() for _ in kinds]
+    for model, kind in zip(models, kinds, strict=True):
+        getattr(model, kind).SetInParent()
+    await world.run(report_id="weekly", models=models)
+
+    request = pb.CompareModelsRequest(name=f"{REPORTS}/weekly")
+    pairs = (await world.call("CompareModels", request, "viewer")).pairs
+
+    # ads and then mail: all to one, all to the other, or half to each. Participation is no share.
+    assert [(pair.left, pair.right, pair.total_variation) for pair in pairs] == [
+        ("first_touch", "last_touch", 1.0),
+        ("first_touch", "linear", 0.5),
+        ("last_touch", "linear", 0.5),
+    ]
+    assert pairs[0].rank_correlation == -1
+    assert not pairs[1].HasField("rank_correlation")
+    assert (pairs[0].channels[0].channel, pairs[0].channels[0].left) == ("ads", 1.0)
+
+
 async def test_another_project_and_a_viewer_have_no_part_in_it(world: World) -> None:
     await world.run(report_id="weekly")
     get = pb.GetReportRequest(name=f"{REPORTS}/weekly")

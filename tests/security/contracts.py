@@ -88,6 +88,7 @@ COLLECTIONS = {
     "Backup": "backups/bak",
     "ReportRequest": "attributionReports/rep",
     "ListPaths": "attributionReports/rep",
+    "CompareModels": "attributionReports/rep",
     "Experiment": "experiments/exp",
     "VariantWeights": "experiments/exp",
     "Layer": "layers/lay",

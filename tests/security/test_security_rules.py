@@ -54,6 +54,7 @@ def test_rpc_that_changes_state_says_so_and_can_be_repeated(method):
         "Wait",
         "Test",
         "Check",
+        "Compare",
         "Plan",
         "Simulate",
         "Evaluate",

@@ -20,6 +20,7 @@ from services.attribution.application.reports import (
 from services.attribution.domain.models import EVERY_MODEL
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog, Reports, StoredReport
+from services.attribution.wire.comparison import compared_models
 from services.attribution.wire.reports import (
     decode_place,
     decode_run,
@@ -114,6 +115,12 @@ class ReportServicer(rpc.ReportServiceServicer):
             return pb.DeleteReportResponse()
 
         return await asyncio.to_thread(self.mutations.run, mutation, work)
+
+    async def CompareModels(
+        self, request: pb.CompareModelsRequest, _context: Any
+    ) -> pb.CompareModelsResponse:
+        """Says how far the results of a report differ."""
+        return compared_models(await asyncio.to_thread(self._find, request.name))
 
     async def ListPaths(self, request: pb.ListPathsRequest, _context: Any) -> pb.ListPathsResponse:
         """Lists the paths of a report."""
