@@ -34,7 +34,7 @@ from tests.bench.report import BenchRow, compared, missing, peer_environment
 
 AREA = "attribution"
 CHANNELS = tuple(f"c{number:02d}" for number in range(15))
-SMALL, LARGE = 100_000, 1_000_000
+JOURNEYS = 1_000_000
 AGREEMENT = 1e-9
 
 
@@ -72,11 +72,11 @@ PEERS = (
 
 def run() -> list[BenchRow]:
     """Our Shapley beside each peer, and 200 replicates beside one pass of the statistics."""
-    journeys = generate(SMALL)
+    journeys = generate(JOURNEYS)
     with tempfile.TemporaryDirectory() as folder:
         write(journeys, Path(folder))
         rows = [beside(peer, journeys, Path(folder)) for peer in PEERS]
-    return [*rows, *replicates(generate(LARGE))]
+    return [*rows, *replicates(journeys)]
 
 
 def generate(count: int) -> Journeys:
@@ -118,7 +118,7 @@ def write(journeys: Journeys, folder: Path) -> None:
 def beside(peer: Peer, journeys: Journeys, folder: Path) -> BenchRow:
     """The row of one peer, missing where it cannot be had."""
     ours_s, found = fastest(lambda: peer.ours(journeys))
-    name = f"Shapley ({peer.game}), 100,000 journeys"
+    name = f"Shapley ({peer.game}), 1M journeys"
     python, reason = peer_environment(peer.command, peer.requirements)
     theirs = None
     if python is not None:
