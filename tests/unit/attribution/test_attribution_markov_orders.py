@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.attribution.domain.credits import model_weights
@@ -29,6 +29,8 @@ from shared.errors import DomainError
 from tests.unit.attribution.journey_cases import PATHS, Paths, journeys_of_paths
 
 NAMES = "ABCD"
+UNTIMED = settings(deadline=None)
+"""How long one example takes says how busy the machine is."""
 ORDERS = st.integers(1, 4)
 State = tuple[str, ...]
 
@@ -78,6 +80,7 @@ def lost(
     return 1 - expected(gone) / everything if everything else 0.0
 
 
+@UNTIMED
 @given(PATHS, ORDERS)
 def test_effects_equal_removal_by_force(paths: Paths, order: int) -> None:
     found = chain_removal_effects(chain_of(paths, order))
@@ -90,6 +93,7 @@ def test_effects_equal_removal_by_force(paths: Paths, order: int) -> None:
         np.testing.assert_allclose(found.value_effects, values, atol=1e-11)
 
 
+@UNTIMED
 @given(PATHS)
 def test_order_one_equals_the_closed_form(paths: Paths) -> None:
     converting, others = count_transitions(journeys_of_paths(paths, NAMES))
@@ -104,6 +108,7 @@ def test_order_one_equals_the_closed_form(paths: Paths) -> None:
         assert solved.unreachable.tolist() == closed.unreachable.tolist()
 
 
+@UNTIMED
 @given(PATHS)
 def test_an_order_as_long_as_the_longest_path_gives_the_share_of_conversions(paths: Paths) -> None:
     bought = [path for path, value in paths if value is not None]
@@ -114,6 +119,7 @@ def test_an_order_as_long_as_the_longest_path_gives_the_share_of_conversions(pat
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@UNTIMED
 @given(PATHS, ORDERS)
 def test_repeating_every_journey_leaves_effects(paths: Paths, order: int) -> None:
     once = chain_removal_effects(chain_of(paths, order))
@@ -122,6 +128,7 @@ def test_repeating_every_journey_leaves_effects(paths: Paths, order: int) -> Non
     np.testing.assert_allclose(once.effects, thrice.effects, atol=1e-12)
 
 
+@UNTIMED
 @given(PATHS, ORDERS)
 def test_renaming_channels_permutes_effects(paths: Paths, order: int) -> None:
     swapped = [(path.translate(str.maketrans("ABCD", "DCBA")), value) for path, value in paths]
@@ -132,6 +139,7 @@ def test_renaming_channels_permutes_effects(paths: Paths, order: int) -> None:
     np.testing.assert_allclose(forward, backward[::-1], atol=1e-12)
 
 
+@UNTIMED
 @given(PATHS, ORDERS)
 def test_an_unused_channel_changes_nothing(paths: Paths, order: int) -> None:
     beside = chain_removal_effects(chain_of(paths, order, [*NAMES, "unused"]))
@@ -142,6 +150,7 @@ def test_an_unused_channel_changes_nothing(paths: Paths, order: int) -> None:
     assert beside.unreachable[4]
 
 
+@UNTIMED
 @given(PATHS, PATHS, ORDERS)
 def test_shards_merge_and_expire(left: Paths, right: Paths, order: int) -> None:
     one, other, both = chain_of(left, order), chain_of(right, order), chain_of(left + right, order)
@@ -158,6 +167,7 @@ def test_counts_of_other_orders_do_not_add() -> None:
         chain_of([("A", 1.0)], 2) + chain_of([("A", 1.0)], 1)
 
 
+@UNTIMED
 @given(PATHS, ORDERS)
 def test_path_credits_sum_to_one_at_every_order(paths: Paths, order: int) -> None:
     journeys = journeys_of_paths(paths, NAMES)
@@ -178,6 +188,7 @@ def test_order_two_by_hand() -> None:
     assert chain_removal_effects(chain_of(paths, 3)).effects[:3] == pytest.approx([1, 1, 1])
 
 
+@UNTIMED
 @given(PATHS, ORDERS, st.sampled_from(NAMES))
 def test_a_sequence_of_one_channel_is_the_channel(paths: Paths, order: int, channel: str) -> None:
     counts, code = chain_of(paths, order), NAMES.index(channel)
@@ -188,6 +199,7 @@ def test_a_sequence_of_one_channel_is_the_channel(paths: Paths, order: int, chan
     assert joint_removal_effect(counts, [code]) == pytest.approx(found, abs=1e-12)
 
 
+@UNTIMED
 @given(PATHS, st.lists(st.sampled_from(NAMES), min_size=1, max_size=4))
 def test_a_sequence_at_the_longest_order_is_the_share_of_paths_that_hold_it(
     paths: Paths, sequence: list[str]
@@ -200,6 +212,7 @@ def test_a_sequence_at_the_longest_order_is_the_share_of_paths_that_hold_it(
     assert found == pytest.approx(holding / max(len(bought), 1), abs=1e-12)
 
 
+@UNTIMED
 @given(PATHS, st.integers(2, 4), st.lists(st.sampled_from(NAMES), min_size=2, max_size=2))
 def test_a_sequence_within_the_order_equals_removal_by_force(
     paths: Paths, order: int, pair: list[str]
@@ -250,6 +263,7 @@ def test_the_transition_matrix_with_and_without_self_loops() -> None:
     assert kept.visits.tolist() == [3, 1]
 
 
+@UNTIMED
 @given(PATHS, ORDERS, st.booleans())
 def test_the_rows_of_the_transition_matrix_sum_to_one(
     paths: Paths, order: int, self_loops: bool

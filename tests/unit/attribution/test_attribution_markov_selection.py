@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.attribution.domain.journeys import Journeys
@@ -18,8 +18,11 @@ from shared.errors import DomainError
 from tests.unit.attribution.journey_cases import PATHS, Paths, journeys_of_paths
 
 NAMES = "ABCD"
+UNTIMED = settings(deadline=None)
+"""How long one example takes says how busy the machine is."""
 
 
+@UNTIMED
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=25))
 def test_the_area_is_the_share_of_pairs_in_order(scored: list[tuple[int, bool]]) -> None:
     chances = np.array([score / 4 for score, _ in scored])
@@ -52,6 +55,7 @@ def test_chances_of_the_last_state_by_hand() -> None:
     assert eventually == pytest.approx([2 / 3, 1, 2 / 3])
 
 
+@UNTIMED
 @given(PATHS, st.integers(1, 4))
 def test_chances_at_the_end_are_calibrated_on_their_own_journeys(paths: Paths, order: int) -> None:
     journeys = journeys_of_paths(paths, NAMES)
