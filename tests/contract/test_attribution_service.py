@@ -48,6 +48,10 @@ class Client:
         request = service_pb.GetAttributionRequest(**{"journeys": BUY} | fields)
         return await self._stub.GetAttribution(request, metadata=self._metadata)
 
+    async def evaluate(self, **fields: Any) -> service_pb.EvaluatePathsResponse:
+        request = service_pb.EvaluatePathsRequest(**fields)
+        return await self._stub.EvaluatePaths(request, metadata=self._metadata)
+
     async def test_grouping(self, **fields: Any) -> service_pb.TestChannelGroupingResponse:
         request = service_pb.TestChannelGroupingRequest(**fields)
         return await self._stub.TestChannelGrouping(request, metadata=self._metadata)
@@ -234,6 +238,33 @@ async def test_a_grouping_is_tried_on_touches(clients: Clients) -> None:
 
     told = [(t.channel, t.rule if t.HasField("rule") else None) for t in answer.touches]
     assert told == [("Paid", 0), ("Field", 1), ("Rest", None)]
+
+
+async def test_aggregated_paths_are_credited(clients: Clients) -> None:
+    paths = [
+        service_pb.PathCounts(path="ads > mail", conversions=3, value=30, nulls=1),
+        service_pb.PathCounts(path="mail", conversions=1, value=2),
+    ]
+    models = [pb.Model(linear=pb.Linear()), pb.Model(shapley=pb.Shapley())]
+    answer = await clients.demo.evaluate(paths=paths, models=models)
+
+    for result in answer.results:
+        told = {c.channel: (c.conversions, c.value) for c in result.channels}
+        assert told == {"ads": (1.5, 15.0), "mail": (2.5, 17.0)}
+    summary = answer.summary
+    assert (summary.converting_journeys, summary.non_converting_journeys) == (4, 1)
+    every = await clients.demo.evaluate(paths=paths)
+    assert "time_decay" not in {result.model_name for result in every.results}
+
+
+async def test_paths_tell_no_times(clients: Clients) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await clients.demo.evaluate(
+            paths=[service_pb.PathCounts(path="ads", conversions=1)],
+            models=[pb.Model(time_decay=pb.TimeDecay())],
+        )
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "models[0]" in from_rpc_error(refused.value).message
 
 
 async def test_credits_are_streamed_with_a_summary(clients: Clients) -> None:

@@ -8,13 +8,15 @@ import grpc
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
 
+from services.attribution.application.evaluate_paths import EvaluatePaths, evaluate_paths
 from services.attribution.application.get_attribution import GetAttribution, get_attribution
 from services.attribution.application.questions import Question
 from services.attribution.application.stream_credits import StreamCredits, stream_credits
 from services.attribution.domain.models import Model
+from services.attribution.domain.paths.aggregated import PathColumns
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
-from services.attribution.wire.answers import encode_attribution, encode_credits
+from services.attribution.wire.answers import encode_attribution, encode_credits, encode_evaluation
 from services.attribution.wire.definition import decode_definition
 from services.attribution.wire.grouping import grouped_touches
 from services.attribution.wire.models import decode_model, decode_models
@@ -50,6 +52,21 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         await self._wait(request, context)
         answer = await self._compute(get_attribution, command)
         return encode_attribution(question.definition, answer)
+
+    async def EvaluatePaths(
+        self, request: pb.EvaluatePathsRequest, context: grpc.ServicerContext
+    ) -> pb.EvaluatePathsResponse:
+        """Credits channels over aggregated paths."""
+        columns = PathColumns(
+            paths=[row.path for row in request.paths],
+            conversions=[row.conversions for row in request.paths],
+            values=[row.value for row in request.paths],
+            nulls=[row.nulls for row in request.paths],
+        )
+        models = decode_models(request.models)
+        command = EvaluatePaths(columns, request.separator or ">", models)
+        answer = await self._analyses.run(lambda: evaluate_paths(command, self._limits))
+        return encode_evaluation(answer)
 
     async def TestChannelGrouping(
         self, request: pb.TestChannelGroupingRequest, context: grpc.ServicerContext

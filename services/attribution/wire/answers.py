@@ -42,6 +42,16 @@ def encode_attribution(
     )
 
 
+def encode_evaluation(answer: Attribution) -> service_pb.EvaluatePathsResponse:
+    """The reply to EvaluatePaths."""
+    return service_pb.EvaluatePathsResponse(
+        summary=_summary(answer.statistics),
+        activity=_activity(answer.statistics),
+        results=[_result(table) for table in answer.tables],
+        warnings=[_warning(warning) for warning in answer.warnings],
+    )
+
+
 def encode_credits(
     definition: JourneyDefinition, credits_: Credits
 ) -> Iterator[service_pb.StreamCreditsResponse]:

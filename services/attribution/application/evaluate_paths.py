@@ -1,0 +1,57 @@
+"""Credit channels over journeys that are given as aggregated paths."""
+
+from dataclasses import dataclass
+
+from services.attribution.application.get_attribution import Attribution
+from services.attribution.domain.journey_statistics import measure
+from services.attribution.domain.journeys import BEGINNING_OF_TIME_US
+from services.attribution.domain.models import (
+    EVERY_MODEL,
+    FullPath,
+    Model,
+    SameTouch,
+    TimeDecay,
+)
+from services.attribution.domain.paths.aggregated import PathColumns, read_paths
+from services.attribution.domain.sufficiency import data_warnings
+from services.attribution.domain.totals import model_totals
+from services.attribution.limits import AttributionLimits
+from shared.errors import invalid, limit_exceeded
+
+# What paths do not tell: when touches happened, and what happened between them.
+_UNTOLD = (TimeDecay, SameTouch, FullPath)
+MOST_TOUCHES = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatePaths:
+    """The paths, what stands between their channels, and the models; none means every one."""
+
+    columns: PathColumns
+    separator: str = ">"
+    models: tuple[Model, ...] = ()
+
+
+def evaluate_paths(command: EvaluatePaths, limits: AttributionLimits) -> Attribution:
+    """Answer by every model asked for; INVALID_ARGUMENT for one that needs more than paths."""
+    asked = command.models or tuple(m for m in EVERY_MODEL if not isinstance(m, _UNTOLD))
+    for number, model in enumerate(asked):
+        if isinstance(model, _UNTOLD):
+            allowed = "a model without times or milestones: paths do not tell them"
+            raise invalid(f"models[{number}]", type(model).__name__, allowed)
+    models = tuple(dict.fromkeys(asked))
+    read = read_paths(command.columns, command.separator, MOST_TOUCHES)
+    if len(read.journeys.channels) > limits.max_channels:
+        found = len(read.journeys.channels)
+        raise limit_exceeded("distinct channels", found, limits.max_channels)
+    statistics = measure(read.touches, read.journeys, models, BEGINNING_OF_TIME_US)
+    return Attribution(
+        statistics=statistics,
+        tables=tuple(
+            table for model in models for table in model_totals(model, statistics, read.journeys)
+        ),
+        warnings=data_warnings(statistics),
+        watermark="",
+        watermark_time=None,
+        identity_version="",
+    )
