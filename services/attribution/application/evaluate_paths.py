@@ -7,6 +7,7 @@ from services.attribution.domain.journey_statistics import measure
 from services.attribution.domain.journeys import BEGINNING_OF_TIME_US
 from services.attribution.domain.models import (
     EVERY_MODEL,
+    AdditiveHazard,
     FullPath,
     Model,
     SameTouch,
@@ -19,7 +20,7 @@ from services.attribution.limits import AttributionLimits
 from shared.errors import invalid, limit_exceeded
 
 # What paths do not tell: when touches happened, and what happened between them.
-_UNTOLD = (TimeDecay, SameTouch, FullPath)
+_UNTOLD = (TimeDecay, SameTouch, FullPath, AdditiveHazard)
 MOST_TOUCHES = 2_000_000
 
 

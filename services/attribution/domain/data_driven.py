@@ -7,9 +7,11 @@ from services.attribution.domain.channel_sets import cells_of, count_sets, index
 from services.attribution.domain.credits import ChannelCredits, credits_by_channel
 from services.attribution.domain.fractribution import fractribution_weights
 from services.attribution.domain.journeys import Journeys
+from services.attribution.domain.learned.hazard import Stopping, fit_hazard
 from services.attribution.domain.learned.logistic import Bagging, fit_bagged
 from services.attribution.domain.learned.probabilistic import pair_rates, probabilistic_credits
 from services.attribution.domain.models.data_driven import (
+    AdditiveHazard,
     BaggedLogistic,
     DataModel,
     Fractribution,
@@ -50,12 +52,19 @@ def data_weights(model: DataModel, journeys: Journeys) -> Floats:
             histogram = count_sets(journeys)
             fitted = fit_bagged(histogram, _bagging(model))
             return _shared(fitted.set_shares(histogram.members), journeys)
+        case AdditiveHazard():
+            return fit_hazard(journeys, _newest(journeys), Stopping()).touch_weights(journeys)
         case Fractribution():
             return fractribution_weights(journeys)
         case Probabilistic():
             raise invalid(
                 "model", "probabilistic", "a model that divides each conversion; this one does not"
             )
+
+
+def _newest(journeys: Journeys) -> int:
+    """The time of the newest touch or conversion, in microseconds."""
+    return int(np.concatenate([[0], journeys.times, journeys.conversion_times]).max())
 
 
 def _bagging(model: BaggedLogistic) -> Bagging:

@@ -6,6 +6,7 @@ from typing import Any
 from touchstone.attribution.v1 import attribution_pb2 as pb
 
 from services.attribution.domain.models import (
+    AdditiveHazard,
     BaggedLogistic,
     ByPosition,
     CountFrom,
@@ -185,6 +186,7 @@ _DECODE: Mapping[str, Callable[[Any], Model]] = {
     "probabilistic": lambda _: Probabilistic(),
     "bagged_logistic": _bagged,
     "fractribution": lambda _: Fractribution(),
+    "additive_hazard": lambda _: AdditiveHazard(),
     "last_non_direct": lambda m: LastNonDirect(frozenset(m.channels or DIRECT_CHANNELS)),
     "rank_decay": lambda _: RankDecay(),
     "custom": _custom,
@@ -212,6 +214,7 @@ _ENCODE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
     Probabilistic: ("probabilistic", lambda _: pb.Probabilistic()),
     BaggedLogistic: ("bagged_logistic", _encoded_bagged),
     Fractribution: ("fractribution", lambda _: pb.Fractribution()),
+    AdditiveHazard: ("additive_hazard", lambda _: pb.AdditiveHazard()),
     LastNonDirect: ("last_non_direct", lambda m: pb.LastNonDirect(channels=sorted(m.direct))),
     RankDecay: ("rank_decay", lambda _: pb.RankDecay()),
     Custom: ("custom", _encoded_custom),

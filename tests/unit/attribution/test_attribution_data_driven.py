@@ -9,6 +9,7 @@ from services.attribution.domain.data_driven import data_credits, data_weights
 from services.attribution.domain.journey_statistics import measure
 from services.attribution.domain.journeys import JourneyRules, build_journeys
 from services.attribution.domain.models import (
+    AdditiveHazard,
     BaggedLogistic,
     DataModel,
     Fractribution,
@@ -35,6 +36,7 @@ DIVIDING: list[DataModel] = [
     Shapley(Game.SUBSET_RATE),
     BaggedLogistic(rounds=5),
     Fractribution(),
+    AdditiveHazard(),
 ]
 EVERY = [*DIVIDING, Probabilistic()]
 

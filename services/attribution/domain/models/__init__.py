@@ -1,6 +1,7 @@
 """The attribution models, each with its parameters, and the names of their outputs."""
 
 from services.attribution.domain.models.data_driven import (
+    AdditiveHazard,
     BaggedLogistic,
     DataModel,
     Fractribution,
@@ -50,6 +51,7 @@ __all__ = [
     "EVERY_MODEL",
     "MAX_HALF_LIFE_US",
     "MAX_ORDER",
+    "AdditiveHazard",
     "BaggedLogistic",
     "ByPosition",
     "CountFrom",

@@ -56,4 +56,12 @@ class Fractribution:
     """What a path converts less without one of its touches."""
 
 
-DataModel = Shapley | Probabilistic | BaggedLogistic | Fractribution
+@dataclass(frozen=True, slots=True)
+class AdditiveHazard:
+    """The additive hazard of Zhang, Wei and Ren (2014); see `learned.hazard`.
+
+    Journeys without conversion count as observed until the newest touch or conversion of all.
+    """
+
+
+DataModel = Shapley | Probabilistic | BaggedLogistic | Fractribution | AdditiveHazard

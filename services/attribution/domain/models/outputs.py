@@ -3,6 +3,7 @@
 from enum import Enum
 
 from services.attribution.domain.models.data_driven import (
+    AdditiveHazard,
     BaggedLogistic,
     DataModel,
     Fractribution,
@@ -80,6 +81,7 @@ class Output(Enum):
     PROBABILISTIC = "probabilistic"
     BAGGED_LOGISTIC = "bagged_logistic"
     FRACTRIBUTION = "fractribution"
+    ADDITIVE_HAZARD = "additive_hazard"
 
     @property
     def additive(self) -> bool:
@@ -121,5 +123,7 @@ def output_of(model: RuleModel | DataModel) -> Output:
             return Output.BAGGED_LOGISTIC
         case Fractribution():
             return Output.FRACTRIBUTION
+        case AdditiveHazard():
+            return Output.ADDITIVE_HAZARD
         case _:
             return _OUTPUTS[type(model)]
