@@ -44,6 +44,7 @@ VALUES: dict[str, Any] = {
     "experiment_id": "fresh",
     "layer_id": "fresh",
     "report_id": "fresh",
+    "path": "ads > mail",
     "report": "{p}/attributionReports/rep",
     "conversion_id": "e-1",
     "metric_id": "fresh",
@@ -130,7 +131,13 @@ SKIPPED = {"linked_units", "start_time", "end_time"}
 # What a metric of this kind does not have.
 OF_OTHER_KINDS = {
     ("Metric", field) for field in ("cap", "delay", "denominator", "retention", "steps")
-} | {("JourneyDefinition", field) for field in ("windows", "associations", "credited")}
+} | {
+    *(
+        ("JourneyDefinition", field)
+        for field in ("windows", "associations", "credited", "channel_grouping")
+    ),
+    ("PathCounts", "conversions"),
+}
 # Where a time is needed that others may leave out, and lies behind.
 NEEDED = {
     ("FindBalancedSaltRequest", "start_time"),
