@@ -38,6 +38,9 @@ IN_WORDS: Mapping[str, Words] = MappingProxyType(
             f"source, evaluator or properties. and {_ATTRIBUTE}", "properties.platform"
         ),
         r"^[a-z][a-z0-9_-]{0,62}$": Words(_LOWER.format(62, ", _ and -"), "order-value"),
+        r"^([a-z][a-z0-9_-]{0,62})?$": Words(
+            _LOWER.format(62, ", _ and -") + _EMPTY, "autumn-report"
+        ),
         r"^[a-z][a-z0-9-]{0,62}$": Words(_ID, "checkout-button"),
         r"^([a-z0-9][a-z0-9-]{0,62})?$": Words(
             "a lower case letter or digit, then at most 62 of a to z, 0 to 9 and -" + _EMPTY,

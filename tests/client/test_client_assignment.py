@@ -465,7 +465,7 @@ def test_windows_of_time_decide_here_too_also_through_what_is_needed(running):
     )
     with running.local() as local:
         assert local.wait_ready(20)
-        seen = set()
+        seen: set[str | None] = set()
         end = time.monotonic() + 60
         while len(seen) < 2 and time.monotonic() < end:
             window = local.decide("windows", {"user": "u1"})

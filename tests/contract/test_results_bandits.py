@@ -134,7 +134,7 @@ async def test_weights_are_held_and_not_handed_over(
 
 async def test_a_period_that_has_just_begun_does_not_count_yet(world: World) -> None:
     begun = {(15, "control"): np.array([1e6]), (15, "blue"): np.array([0.0])}
-    world.write(log(two_periods() | begun))
+    world.write(log({**two_periods(), **begun}))
     found = await weights(world)
     assert [(p.config_version, p.counts) for p in found.periods] == [
         (9, True),

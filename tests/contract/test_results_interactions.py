@@ -62,12 +62,10 @@ def log(values: dict[tuple[str, str], np.ndarray]) -> dict[str, list[dict[str, A
             bought = {"event_name": "purchase", "value": float(amount)}
             tables["conversions"].append(unit | bought)
     for number in range(30):
-        unit = {"unit_id": f"alone-{number}"}
-        tables["exposures"].append(unit | {"experiment": "checkout", "variant": "green"})
-        both = [unit | {"unit_id": f"both-{number}", "experiment": "banner", "variant": its}
-                for its in ITS]  # fmt: skip
-        own = {"unit_id": f"both-{number}", "experiment": "checkout", "variant": "green"}
-        tables["exposures"] += [*both, own]
+        alone = {"unit_id": f"alone-{number}", "experiment": "checkout", "variant": "green"}
+        both = {"unit_id": f"both-{number}", "experiment": "checkout", "variant": "green"}
+        others = [both | {"experiment": "banner", "variant": its} for its in ITS]
+        tables["exposures"] += [alone, *others, both]
     return tables
 
 
