@@ -21,6 +21,7 @@ from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
 from services.attribution.limits import AttributionLimits
+from services.attribution.ports import JourneyLog
 from services.attribution.settings import Settings
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity
@@ -32,28 +33,22 @@ from shared.operations.servicer import operations_servicer
 from shared.operations.store import migrate_operations
 from shared.server.platform import open_platform
 from shared.server.run import Application, Servicer
+from shared.state.database import Database
 
 
 def compose(settings: Settings) -> Application:
     """The attribution service over the event tables of the settings."""
-    engine = EngineLimits(
-        threads=settings.attribution_threads, memory_limit_mb=settings.attribution_memory_mb
-    )
-    limits = AttributionLimits(
-        max_channels=settings.attribution_max_channels,
-        max_touches_per_journey=settings.attribution_max_touches_per_journey,
-        max_wait_s=settings.attribution_max_wait_s,
-    )
+    limits = _limits(settings)
     platform = open_platform(settings)
     for migrate in (migrate_identity, migrate_operations, migrate_attribution):
         migrate(platform.database)
-    identities = IdentityReader(SqlPolicySource(platform.database))
-    log = LakeJourneyLog(LakeEventTables(settings.lake_path, engine), identities)
+    log = _log(settings, platform.database)
     analyses = Analyses(settings.attribution_at_once, settings.attribution_in_line)
     mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
     reports = SqlReports(platform.database)
     run = ReportRun(log, limits, reports, platform.clock)
     runner = OperationRunner(platform.database, platform.clock, platform.ids, [run.kind()])
+    kept = ReportServicer(reports, mutations, runner, platform.clock, platform.ids)
 
     async def start() -> None:
         await asyncio.to_thread(runner.start)
@@ -67,26 +62,51 @@ def compose(settings: Settings) -> Application:
         settings=settings,
         platform=platform,
         servicers=[
-            _serving(
-                attribution_service_pb2,
-                AttributionServicer(log, limits, analyses),
-                attribution_service_pb2_grpc.add_AttributionServiceServicer_to_server,
-            ),
-            _serving(
-                report_service_pb2,
-                ReportServicer(reports, mutations, runner, platform.clock, platform.ids),
-                report_service_pb2_grpc.add_ReportServiceServicer_to_server,
-            ),
-            _serving(
-                score_service_pb2,
-                ScoreServicer(reports, log, limits, analyses, ScoreFiles(parquet_file, csv_file)),
-                score_service_pb2_grpc.add_ScoreServiceServicer_to_server,
-            ),
+            *_servicers(log, limits, analyses, kept),
             operations_servicer(platform, mutations, runner),
         ],
         start=start,
         stop=stop,
     )
+
+
+def _limits(settings: Settings) -> AttributionLimits:
+    return AttributionLimits(
+        max_channels=settings.attribution_max_channels,
+        max_touches_per_journey=settings.attribution_max_touches_per_journey,
+        max_wait_s=settings.attribution_max_wait_s,
+    )
+
+
+def _log(settings: Settings, database: Database) -> LakeJourneyLog:
+    engine = EngineLimits(
+        threads=settings.attribution_threads, memory_limit_mb=settings.attribution_memory_mb
+    )
+    identities = IdentityReader(SqlPolicySource(database))
+    return LakeJourneyLog(LakeEventTables(settings.lake_path, engine), identities)
+
+
+def _servicers(
+    log: JourneyLog, limits: AttributionLimits, analyses: Analyses, kept: ReportServicer
+) -> list[Servicer]:
+    """The services of the contract."""
+    return [
+        _serving(
+            attribution_service_pb2,
+            AttributionServicer(log, limits, analyses),
+            attribution_service_pb2_grpc.add_AttributionServiceServicer_to_server,
+        ),
+        _serving(
+            report_service_pb2,
+            kept,
+            report_service_pb2_grpc.add_ReportServiceServicer_to_server,
+        ),
+        _serving(
+            score_service_pb2,
+            ScoreServicer(kept.reports, log, limits, analyses, ScoreFiles(parquet_file, csv_file)),
+            score_service_pb2_grpc.add_ScoreServiceServicer_to_server,
+        ),
+    ]
 
 
 def _serving(contract: ModuleType, servicer: Any, add: Callable[[Any, Any], None]) -> Servicer:

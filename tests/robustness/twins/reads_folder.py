@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shared.lake.held import HeldFile
 from shared.lake.snapshot import LakeEventTables, LakeSnapshot
 from tests.robustness.twins.replaced import serve
 
@@ -11,9 +12,9 @@ from tests.robustness.twins.replaced import serve
 class FolderSnapshot(LakeSnapshot):
     """Reads whatever lies there."""
 
-    def _files(self, name: str) -> list[str]:
+    def _files(self, name: str) -> list[HeldFile]:
         folder: Path = self.lake / name / f"project={self.project}"
-        return [str(file) for file in folder.rglob("*.parquet")]
+        return [HeldFile(file, 1, 2**63 - 1) for file in folder.rglob("*.parquet")]
 
 
 class FolderTables(LakeEventTables):
