@@ -242,7 +242,7 @@ _ENDING = {"Condition": condition, "Filter": event_filter}
 
 def fill(descriptor: Descriptor, project: str) -> Message:
     """A message with every field that is known by its name or holds a message of ours."""
-    message = message_factory.GetMessageClass(descriptor)()
+    message: Any = message_factory.GetMessageClass(descriptor)()
     for field in descriptor.fields:
         oneof = field.containing_oneof
         skipped = field.name in SKIPPED and (descriptor.name, field.name) not in NEEDED
@@ -255,7 +255,8 @@ def fill(descriptor: Descriptor, project: str) -> Message:
             _set_value(message, field, project)
     if descriptor.name == "EvaluateControlGroupRequest":
         message.waves[0].variant = "geheim-b"  # the control is no wave
-    return message
+    made: Message = message
+    return made
 
 
 def _set_message(message: Message, field: FieldDescriptor, inner: Descriptor, project: str) -> None:
