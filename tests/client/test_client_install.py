@@ -166,6 +166,7 @@ def test_the_wheel_holds_the_client_its_contract_and_nothing_else(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {
         "touchstone_events",
         "touchstone_assignment",
+        "touchstone_statistics",
     }
 
 
