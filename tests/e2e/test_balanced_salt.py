@@ -18,11 +18,11 @@ WAIT_S = 90.0
 
 
 def log_purchases(suite: Suite) -> None:
-    """One of another value for each unit."""
+    """One of another value for each unit, at a time of which no other test tells."""
     events = []
     for n in range(UNITS):
         event = event_pb2.Event(event_id=f"salt-{n}", unit=unit_pb2.UnitId(type="user", id=f"s{n}"))
-        event.event_time.FromDatetime(dt.datetime(2026, 2, 1, tzinfo=dt.UTC))
+        event.event_time.FromDatetime(dt.datetime(2019, 2, 1, tzinfo=dt.UTC))
         event.conversion.event_name = "purchase"
         event.conversion.value = float(n % 17)
         events.append(event)
@@ -36,7 +36,7 @@ def test_a_draft_gets_the_salt_that_was_found(suite: Suite) -> None:
     suite.run("experiment", "create", "balanced", "--variant", "a", "--variant", "b")
     search = [
         *("experiment", "find-balanced-salt", "balanced", "--conversion", "purchase"),
-        *("--start", "2026-01-01", "--end", "2026-03-01", "--candidates", "50", "--wait"),
+        *("--start", "2019-01-01", "--end", "2019-03-01", "--candidates", "50", "--wait"),
         *("--output", "json"),
     ]
     end = time.monotonic() + WAIT_S
