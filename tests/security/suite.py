@@ -307,7 +307,7 @@ def _events(now):
         }
         for minute, (kind, payload) in enumerate(payloads.items()):
             event = event_pb2.Event(
-                event_id=f"geheim-{kind}-{number}", unit=unit, **{kind: payload}
+                event_id=f"geheim-{kind}-{number}", unit=unit, source="shop", **{kind: payload}
             )
             event.event_time.FromDatetime(now - dt.timedelta(minutes=10 - minute))
             yield event

@@ -74,6 +74,11 @@ def test_the_first_tenant_sees_what_the_second_must_not(suite):
     unseen.pop("/flagd.sync.v1.FlagSyncService/GetMetadata")
     unseen.pop("/google.longrunning.Operations/GetOperation")
     unseen.pop("/google.longrunning.Operations/ListOperations")
+    # A report is made by an operation, and none was: a name of one is tried below.
+    reports = ("ReportService/GetReport", "ReportService/ListPaths", "ReportService/ListReports")
+    scores = ("ScoreService/GetConversionCredits", "ScoreService/StreamScores")
+    for name in (*reports, *scores):
+        unseen.pop(f"/touchstone.attribution.v1.{name}")
     while unseen and time.monotonic() < until:
         for path, method in list(unseen.items()):
             if SECRET in suite.call(method, method.request("alpha"), suite.alpha).text:
