@@ -48,7 +48,7 @@ def cut_of(watermark: Watermark, as_of: str) -> Cut:
         raise unavailable(
             "NOT_YET_FRESH",
             f"as_of names position {token.position}; the tables stand at position "
-            f"{watermark.position}: call again later",
+            f"{watermark.position}: pass it as consistency_token to wait for it",
         )
     return Cut(watermark, token.position, past=token.position < watermark.position)
 

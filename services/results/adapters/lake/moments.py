@@ -8,7 +8,7 @@ from ibis import ir
 
 from services.results.adapters.lake.answer import Known, Summed, answer
 from services.results.adapters.lake.columns import Layout
-from services.results.adapters.lake.cut import Cut, cut_of, data_time_us
+from services.results.adapters.lake.cut import data_cut, data_time_us
 from services.results.adapters.lake.days import additive, changes_of, days_of, new_units, unit_days
 from services.results.adapters.lake.engine import rows_of, stored
 from services.results.adapters.lake.events import Catalogue, narrow_events
@@ -33,6 +33,7 @@ from services.results.domain.null_experiment import UnitRows
 from services.results.domain.observation import Links, Observation, Question
 from shared.identity.ownership import Ownership
 from shared.identity.reader import IdentityReader
+from shared.lake.cut import Cut, cut_of
 from shared.lake.snapshot import EventTables
 
 
@@ -105,7 +106,7 @@ def _observed(asked: _Asked) -> Observation:
         asked.ownership.identity.version, question.stitching, exposed.ambiguous, ambiguous
     )
     known = Known(exposed.seen, links)
-    return answer(question, summed, known, asked.cut.data_cut(data_us))
+    return answer(question, summed, known, data_cut(asked.cut, data_us))
 
 
 def _exposed(asked: _Asked) -> _Exposed:
@@ -153,7 +154,7 @@ def _unit_rows(asked: _Asked, most: int) -> UnitRows:
     (layout,) = scales.layouts(question)
     sampling = Sampling(question.plan.control_index, most)
     numbers, many = sampled_numbers(exposed.units, values, layout, sampling, data_us)
-    return UnitRows(rows_by_column(measure, numbers), many, asked.cut.data_cut(None))
+    return UnitRows(rows_by_column(measure, numbers), many, data_cut(asked.cut, None))
 
 
 def _by_day(asked: _Asked) -> TimeSeries:
@@ -170,4 +171,4 @@ def _by_day(asked: _Asked) -> TimeSeries:
         scales = scales_of(rows, asked.question, reading, Shown(Grouped((everybody,)), 0))
         layouts = scales.layouts(asked.question)
         changes = changes_of(rows, Wanted(dict(enumerate(layouts)), 0))
-    return TimeSeries(tuple(days_of(units, changes, question, layouts)), asked.cut.data_cut(None))
+    return TimeSeries(tuple(days_of(units, changes, question, layouts)), data_cut(asked.cut, None))

@@ -11,7 +11,7 @@ import ibis
 from ibis import ir
 
 from services.results.adapters.lake.answer import Summed, answer
-from services.results.adapters.lake.cut import cut_of
+from services.results.adapters.lake.cut import data_cut
 from services.results.adapters.lake.groups import ages_of
 from services.results.adapters.lake.moments import LakeMoments
 from services.results.adapters.lake.parts import parts_of
@@ -25,6 +25,7 @@ from services.results.domain.observation import Observation, Question
 from shared.identity.few import Few
 from shared.identity.identity import Identity
 from shared.identity.ownership import Ownership
+from shared.lake.cut import cut_of
 from shared.lake.interruption import interruptible
 from shared.lake.layout import TABLES
 from shared.lake.snapshot import Snapshot
@@ -123,7 +124,7 @@ def _answered(state: State, snapshot: Snapshot) -> Observation:
     summed = Summed(grouped, values, facts.scales.layouts(question), nothing)
     cut = cut_of(snapshot.watermark, "")
     data_us = facts.data_us if ages_of(question) and facts.data_us else None
-    return answer(question, summed, facts.known(question), cut.data_cut(data_us))
+    return answer(question, summed, facts.known(question), data_cut(cut, data_us))
 
 
 def _stand(snapshot: Snapshot, identity: Identity) -> Stand:
