@@ -22,9 +22,7 @@ from services.attribution.wire.grouping import grouped_touches
 from services.attribution.wire.models import decode_model, decode_models
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
-
-# The rest of the time is for the answer itself.
-_WAITING_PART_OF_DEADLINE = 0.8
+from shared.server.waiting import waiting_time_s
 
 C = TypeVar("C")
 A = TypeVar("A")
@@ -92,10 +90,8 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         return await self._analyses.run(lambda: use_case(command, self._log, self._limits))
 
     async def _wait(self, request: _Request, context: grpc.ServicerContext) -> None:
-        left_s, longest_s = context.time_remaining(), self._limits.max_wait_s
-        if left_s is not None:
-            longest_s = min(longest_s, left_s * _WAITING_PART_OF_DEADLINE)
-        await self._log.wait_until(request.consistency_token, longest_s)
+        wait_s = waiting_time_s(context, self._limits.max_wait_s)
+        await self._log.wait_until(request.consistency_token, wait_s)
 
 
 def _question(request: _Request, models: tuple[Model, ...]) -> Question:

@@ -26,12 +26,11 @@ from shared.lake.snapshot import EventTables
 from shared.mutations import Mutation, Mutations
 from shared.resource_names import OtherTenantError, require_parent
 from shared.security.caller import current_caller
+from shared.server.waiting import waiting_time_s
 from shared.state.database import Database
 from shared.state.paging import read_page
 
 LONGEST_WAIT_S = 20.0
-# The rest of the time is for the answer itself.
-_WAITING_PART_OF_DEADLINE = 0.8
 
 _Reading: TypeAlias = (
     pb.ResolveIdentityRequest | pb.BatchResolveIdentitiesRequest | pb.ListIdentityEdgesRequest
@@ -137,10 +136,8 @@ class IdentityServicer(rpc.IdentityServiceServicer):
     async def _identity(self, request: _Reading, context: grpc.ServicerContext) -> Identity:
         project, links = current_caller().project, self._links
         require_parent(request.parent, project)
-        left_s, longest_s = context.time_remaining(), LONGEST_WAIT_S
-        if left_s is not None:
-            longest_s = min(longest_s, left_s * _WAITING_PART_OF_DEADLINE)
-        await links.tables.wait_until(request.consistency_token, longest_s)
+        wait_s = waiting_time_s(context, LONGEST_WAIT_S)
+        await links.tables.wait_until(request.consistency_token, wait_s)
 
         def read() -> Identity:
             snapshot = links.tables.snapshot(project)

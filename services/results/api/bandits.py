@@ -12,10 +12,8 @@ from services.results.ports import Bandits
 from services.results.wire.bandits import decode_handover, decode_weights, encode_weights
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
+from shared.server.waiting import waiting_time_s
 from shared.version import VERSION
-
-# The rest of the time is for the answer itself.
-_WAITING_PART_OF_DEADLINE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +38,7 @@ class BanditServicer(rpc.BanditServiceServicer):
         """Says which weights the evidence asks for."""
         project, own = current_caller().project, self._computing
         command = decode_weights(request, project)
-        left_s, wait_s = context.time_remaining(), own.longest_wait_s
-        if left_s is not None:
-            wait_s = min(wait_s, left_s * _WAITING_PART_OF_DEADLINE)
+        wait_s = waiting_time_s(context, own.longest_wait_s)
         await own.sources.moments.wait_until(request.consistency_token, wait_s)
         found = await own.analyses.run(lambda: compute_weights(command, own.sources, own.bandits))
         return pb.ComputeBanditWeightsResponse(weights=encode_weights(found, project, VERSION))

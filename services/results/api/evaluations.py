@@ -13,10 +13,8 @@ from services.results.wire.interactions import decode_interactions, encode_inter
 from services.results.wire.program import decode_program, encode_program
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
+from shared.server.waiting import waiting_time_s
 from shared.version import VERSION
-
-# The rest of the time is for the answer itself.
-_WAITING_PART_OF_DEADLINE = 0.8
 
 
 class EvaluationServicer(rpc.EvaluationServiceServicer):
@@ -38,7 +36,7 @@ class EvaluationServicer(rpc.EvaluationServiceServicer):
         """Compares many treated groups with one control group."""
         project = current_caller().project
         command = decode_evaluation(request, project)
-        wait_s = self._wait_s(context)
+        wait_s = waiting_time_s(context, self._longest_wait_s)
         await self._sources.moments.wait_until(request.consistency_token, wait_s)
         found = await self._analyses.run(lambda: evaluate_control_group(command, self._sources))
         return encode_evaluation(found, project, VERSION)
@@ -49,7 +47,7 @@ class EvaluationServicer(rpc.EvaluationServiceServicer):
         """Says whether experiments that run at the same time act on each other."""
         project = current_caller().project
         command = decode_interactions(request, project)
-        wait_s = self._wait_s(context)
+        wait_s = waiting_time_s(context, self._longest_wait_s)
         await self._sources.moments.wait_until(request.consistency_token, wait_s)
         found = await self._analyses.run(
             lambda: get_interactions(command, self._sources, self._beside)
@@ -62,14 +60,9 @@ class EvaluationServicer(rpc.EvaluationServiceServicer):
         """Says what the finished experiments of a project gained together."""
         project = current_caller().project
         command = decode_program(request, project)
-        wait_s = self._wait_s(context)
+        wait_s = waiting_time_s(context, self._longest_wait_s)
         await self._sources.moments.wait_until(request.consistency_token, wait_s)
         found = await self._analyses.run(
             lambda: get_program_effect(command, self._sources, self._beside.catalogue)
         )
         return encode_program(found, project, VERSION)
-
-    def _wait_s(self, context: grpc.ServicerContext) -> float:
-        left_s = context.time_remaining()
-        longest_s = self._longest_wait_s
-        return longest_s if left_s is None else min(longest_s, left_s * _WAITING_PART_OF_DEADLINE)

@@ -11,10 +11,8 @@ from services.results.wire.export.files import encode_file
 from services.results.wire.results_decode import decode_get_results
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
+from shared.server.waiting import waiting_time_s
 from shared.version import VERSION
-
-# The rest of the time is for the file itself.
-_WAITING_PART_OF_DEADLINE = 0.8
 
 
 class ExportServicer(rpc.ExportServiceServicer):
@@ -31,9 +29,7 @@ class ExportServicer(rpc.ExportServiceServicer):
         """Computes results and sends them as a file, in parts."""
         project = current_caller().project
         command = decode_get_results(request.results, project)
-        wait_s, left_s = self._longest_wait_s, context.time_remaining()
-        if left_s is not None:
-            wait_s = min(wait_s, left_s * _WAITING_PART_OF_DEADLINE)
+        wait_s = waiting_time_s(context, self._longest_wait_s)
         await self._sources.moments.wait_until(request.results.consistency_token, wait_s)
 
         def work() -> list[pb.ExportResultsResponse]:

@@ -21,10 +21,9 @@ from services.results.wire.results_encode import encode_results, encode_told
 from services.results.wire.time_series import encode_time_series
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
+from shared.server.waiting import waiting_time_s
 from shared.version import VERSION
 
-# The rest of the time is for the answer itself.
-_WAITING_PART_OF_DEADLINE = 0.8
 WATCH_INTERVAL_S = 10.0
 
 
@@ -45,7 +44,7 @@ class ResultsServicer(rpc.ResultsServiceServicer):
         """Computes the results of an experiment from the event log as it is now."""
         project = current_caller().project
         command = decode_get_results(request, project)
-        wait_s = self._wait_s(context)
+        wait_s = waiting_time_s(context, self._longest_wait_s)
         await self._sources.moments.wait_until(request.consistency_token, wait_s)
         report = await self._analyses.run(lambda: get_results(command, self._sources))
         return pb.GetResultsResponse(results=encode_results(report, project, VERSION))
@@ -56,7 +55,7 @@ class ResultsServicer(rpc.ResultsServiceServicer):
         """Checks whether the results of an experiment can be trusted."""
         project = current_caller().project
         command = decode_get_health(request, project)
-        wait_s = self._wait_s(context)
+        wait_s = waiting_time_s(context, self._longest_wait_s)
         await self._sources.moments.wait_until(request.consistency_token, wait_s)
         checked = await self._analyses.run(lambda: get_health(command, self._sources))
         return pb.GetHealthResponse(health=encode_health(checked, project, VERSION))
@@ -67,7 +66,7 @@ class ResultsServicer(rpc.ResultsServiceServicer):
         """Computes how an experiment stood at the end of each day."""
         project = current_caller().project
         command = decode_get_time_series(request, project)
-        wait_s = self._wait_s(context)
+        wait_s = waiting_time_s(context, self._longest_wait_s)
         await self._sources.moments.wait_until(request.consistency_token, wait_s)
         found = await self._analyses.run(lambda: get_time_series(command, self._sources))
         return pb.GetTimeSeriesResponse(time_series=encode_time_series(found, project))
@@ -84,8 +83,3 @@ class ResultsServicer(rpc.ResultsServiceServicer):
         told = watch_results(command, self._sources, self._analyses.run, interval_s)
         async for one in told:
             yield encode_told(one, project, VERSION)
-
-    def _wait_s(self, context: grpc.ServicerContext) -> float:
-        left_s = context.time_remaining()
-        longest_s = self._longest_wait_s
-        return longest_s if left_s is None else min(longest_s, left_s * _WAITING_PART_OF_DEADLINE)
