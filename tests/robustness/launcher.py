@@ -117,6 +117,7 @@ def _obey(channel: socket.socket) -> None:
                 channel.close()
                 _become(command)
             running.add(answer)
+            ended.pop(answer, None)  # the system gives the ids of ended processes out again
         stream.write(json.dumps(answer) + "\n")
         stream.flush()
     for process_id in running - ended.keys():
