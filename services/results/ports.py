@@ -199,6 +199,12 @@ class MetricStore(Protocol):
         """The definition as it was at a version, or None where there was no such version."""
         ...
 
+    def versions(
+        self, project: str, metric_id: str, before: int, limit: int
+    ) -> Sequence[tuple[int, MetricDefinition]]:
+        """At most `limit` versions below `before` with their numbers, newest first."""
+        ...
+
 
 class MetricReader(Protocol):
     """Opens read transactions."""

@@ -115,6 +115,27 @@ def test_what_was_inserted_comes_back_equal(store: Database) -> None:
         assert get(store, "acme", one.metric_id) == one
 
 
+def test_versions_come_newest_first_below_a_number(store: Database) -> None:
+    made = metric()
+    insert(store, made)
+    insert(store, metric("other"))
+    for version in (2, 3):
+        changed = replace(
+            made,
+            version=version,
+            definition=replace(FULL, display_name=f"version {version}"),
+        )
+        swap(store, made, changed)
+        made = changed
+    found = read(store, lambda s: s.versions("acme", "revenue", 10, 2))
+    assert [(number, one.display_name) for number, one in found] == [
+        (3, "version 3"),
+        (2, "version 2"),
+    ]
+    assert read(store, lambda s: s.versions("acme", "revenue", 2, 2)) == [(1, FULL)]
+    assert read(store, lambda s: s.versions("acme", "none", 10, 2)) == []
+
+
 def test_constants_keep_their_type(store: Database) -> None:
     mixed = Comparison("properties.x", Operator.IN, (True, 1.0, "1", False, 0.0))
     measure = Measure(MetricKind.PROPORTION, "visit", filter=mixed)

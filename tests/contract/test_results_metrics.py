@@ -121,6 +121,28 @@ async def test_every_version_can_be_read(world: World) -> None:
     assert foreign.code is Code.NOT_FOUND
 
 
+async def test_versions_are_listed_newest_first_in_pages(world: World) -> None:
+    first = await world.owner.define("it", message("MEAN"))
+    for currency in ("USD", "CHF"):
+        sent = pb.Metric(name=first.name, kind=first.kind, currency=currency)
+        paths = FieldMask(paths=["currency"])
+        await world.owner.call("UpdateMetric", metric=sent, update_mask=paths)
+    page = await world.viewer.call("ListMetricVersions", name=first.name, page_size=2)
+    assert [(one.version, one.currency, one.etag) for one in page.metrics] == [
+        (3, "CHF", ""),
+        (2, "USD", ""),
+    ]
+    rest = await world.viewer.call(
+        "ListMetricVersions", name=first.name, page_size=2, page_token=page.next_page_token
+    )
+    assert [stated(one) for one in rest.metrics] == [stated(first)]
+    assert rest.next_page_token == ""
+    foreign = await world.other.refused("ListMetricVersions", name=first.name)
+    assert foreign.code is Code.NOT_FOUND
+    bad = await world.viewer.refused("ListMetricVersions", name=first.name, page_token="x")
+    assert bad.reason == "INVALID_PAGE_TOKEN"
+
+
 async def test_every_fault_is_told_at_once_and_nothing_is_kept(world: World) -> None:
     wrong = message("TIME_TO_EVENT")
     wrong.cap.absolute = 1

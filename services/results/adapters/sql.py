@@ -146,6 +146,18 @@ class SqlMetricStore:
         row = self.connection.execute(query).one_or_none()
         return None if row is None else _definition(row)
 
+    def versions(
+        self, project: str, metric_id: str, before: int, limit: int
+    ) -> Sequence[tuple[int, MetricDefinition]]:
+        """See MetricStore."""
+        query = sa.select(versions).where(
+            versions.c.project == project,
+            versions.c.metric_id == metric_id,
+            versions.c.version < before,
+        )
+        rows = self.connection.execute(query.order_by(versions.c.version.desc()).limit(limit))
+        return [(row.version, _definition(row)) for row in rows]
+
     def _keep_version(self, metric: Metric) -> None:
         definition, measure = metric.definition, metric.definition.measure
         window = measure.window

@@ -8,11 +8,17 @@ from touchstone.results.v1 import metric_service_pb2_grpc as rpc
 
 from services.results.application.change_metric import archive_metric, update_metric
 from services.results.application.create_metric import create_metric
-from services.results.application.find_metric import get_definition, get_metric, list_metrics
+from services.results.application.find_metric import (
+    get_definition,
+    get_metric,
+    list_metric_versions,
+    list_metrics,
+)
 from services.results.ports import MetricReader, MetricWriter
 from services.results.wire.metric_decode import (
     decode_create,
     decode_list,
+    decode_list_versions,
     decode_patch,
     decode_target,
 )
@@ -75,6 +81,25 @@ class MetricServicer(rpc.MetricServiceServicer):
                 page = list_metrics(command, store)
             return pb.ListMetricsResponse(
                 metrics=[encode_metric(metric) for metric in page.metrics],
+                next_page_token=page.next_page_token,
+            )
+
+        return await asyncio.to_thread(answer)
+
+    async def ListMetricVersions(
+        self, request: pb.ListMetricVersionsRequest, context: grpc.ServicerContext
+    ) -> pb.ListMetricVersionsResponse:
+        """Lists the versions of a metric, newest first."""
+        command = decode_list_versions(request, current_caller().project)
+
+        def answer() -> pb.ListMetricVersionsResponse:
+            with self._reader.read() as store:
+                page = list_metric_versions(command, store)
+            return pb.ListMetricVersionsResponse(
+                metrics=[
+                    encode_version(command.project, command.metric_id, number, definition)
+                    for number, definition in page.versions
+                ],
                 next_page_token=page.next_page_token,
             )
 

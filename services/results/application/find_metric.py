@@ -28,6 +28,47 @@ def get_definition(
     return definition
 
 
+KEY_FORM = r"([0-9]{1,18})"
+NEWEST = 2**62
+"""Above every version."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListMetricVersions:
+    """Which page of the versions of which metric; those below `before`."""
+
+    project: str
+    metric_id: str
+    page: Page
+    before: int
+
+    @classmethod
+    def of(cls, project: str, metric_id: str, page: Page) -> "ListMetricVersions":
+        """INVALID_ARGUMENT for a token that names no place in such a list."""
+        place = page.place(KEY_FORM)
+        return cls(project, metric_id, page, int(place[0]) if place else NEWEST)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """Versions with their numbers, newest first, and the token of the next page (empty on the
+    last one).
+    """
+
+    versions: tuple[tuple[int, MetricDefinition], ...]
+    next_page_token: str
+
+
+def list_metric_versions(command: ListMetricVersions, store: MetricStore) -> VersionPage:
+    """A page of what the metric was and is; NOT_FOUND when the project has no such metric."""
+    get_metric(command.project, command.metric_id, store)
+    page = command.page
+    found = store.versions(command.project, command.metric_id, command.before, page.size + 1)
+    versions = tuple(found[: page.size])
+    more = len(found) > page.size
+    return VersionPage(versions, page.token(str(versions[-1][0])) if more else "")
+
+
 @dataclass(frozen=True, slots=True)
 class ListMetrics:
     """Which page of which project."""

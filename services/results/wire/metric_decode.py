@@ -4,7 +4,7 @@ from touchstone.results.v1 import metric_pb2, metric_service_pb2
 
 from services.results.application.change_metric import MetricToChange, Patch
 from services.results.application.create_metric import CreateMetric
-from services.results.application.find_metric import ListMetrics
+from services.results.application.find_metric import ListMetrics, ListMetricVersions
 from services.results.domain.metric import MetricDefinition
 from services.results.wire.definition_decode import decode_definition
 from services.results.wire.metric_encode import encode_definition
@@ -54,6 +54,14 @@ def decode_create(request: metric_service_pb2.CreateMetricRequest, project: str)
 def decode_target(name: str, etag: str, project: str) -> MetricToChange:
     """Which metric a change is about."""
     return MetricToChange(project, require_id(name, project, "metrics"), etag)
+
+
+def decode_list_versions(
+    request: metric_service_pb2.ListMetricVersionsRequest, project: str
+) -> ListMetricVersions:
+    """Which page ListMetricVersions asks for."""
+    metric_id = require_id(request.name, project, "metrics")
+    return ListMetricVersions.of(project, metric_id, read_page(request, project))
 
 
 def decode_list(request: metric_service_pb2.ListMetricsRequest, project: str) -> ListMetrics:
