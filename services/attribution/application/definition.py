@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from services.attribution.domain.grouping import AS_SENT, ChannelGrouping
 from services.attribution.domain.journeys import DAY_US, Repeats
+from services.attribution.domain.paths.transforms import TransformStep
 from services.attribution.domain.visibility import DIRECT_CHANNELS, Direct, Window
 from services.attribution.ports import Association, CreditKey, TouchField
 from shared.errors import invalid
@@ -32,6 +33,7 @@ class JourneyDefinition:
     `start_us` (inclusive) and `end_us` (exclusive) bound the conversions, in microseconds since
     1970-01-01 UTC; None is unbounded. `stitching` says from when on a link between ids counts.
     `windows` have a lookback of their own. `max_touches` 0 is as many as the server allows.
+    `transforms` are applied to the journeys in their order.
     """
 
     event_name: str
@@ -49,6 +51,7 @@ class JourneyDefinition:
     credited: CreditKey = TouchField.CHANNEL
     max_touches: int = 0
     grouping: ChannelGrouping = AS_SENT
+    transforms: tuple[TransformStep, ...] = ()
 
     def __post_init__(self) -> None:
         for name, time_us in (("start_time", self.start_us), ("end_time", self.end_us)):

@@ -39,6 +39,7 @@ class Verdict(enum.Enum):
     DIRECT = "direct"
     BEFORE_PREVIOUS_CONVERSION = "before_previous_conversion"
     TOO_MANY = "too_many"
+    TRANSFORMED = "transformed"
     CONVERSION_LEFT_OUT = "conversion_left_out"
 
 
@@ -114,6 +115,9 @@ class _Judge:
         begin, end = journeys.offsets[found[0] : found[0] + 2] if len(found) else (0, 0)
         self.places = slice(int(begin), int(end))
         self._counted = {int(touch): n for n, touch in enumerate(journeys.touch_rows[self.places])}
+        whole = cut.paths.whole
+        begin, end = whole.offsets[found[0] : found[0] + 2] if len(found) else (0, 0)
+        self._whole = frozenset(whole.touch_rows[begin:end].tolist())
 
     def touches(self, weights: list[Floats]) -> Iterator[Judged]:
         """The unit's touches within the longest lookback, the oldest first."""
@@ -131,13 +135,18 @@ class _Judge:
                 channel=touched.channels[touched.codes[row]],
                 time_us=int(touched.times[row]),
                 lookback_us=self._reach(row),
-                verdict=Verdict.COUNTS if place is not None else self._why_not(row),
+                verdict=self._verdict(row),
                 weights=() if place is None else tuple(float(each[place]) for each in weights),
             )
 
     def _reach(self, row: int) -> int:
         reaches = self._visibility.reaches
         return self._definition.lookback_us if reaches is None else int(reaches[row])
+
+    def _verdict(self, row: int) -> Verdict:
+        if row in self._counted:
+            return Verdict.COUNTS
+        return Verdict.TRANSFORMED if row in self._whole else self._why_not(row)
 
     def _why_not(self, row: int) -> Verdict:
         bought, touched = self._cut.events.conversions, self._cut.events.touches

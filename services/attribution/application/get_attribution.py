@@ -46,7 +46,9 @@ def attribution_of(
     """What the models say of the journeys; `tell` hears before each how many are done."""
     models = tuple(dict.fromkeys(asked or EVERY_MODEL))
     tell(0)
-    statistics = measure(cut.events.touches, cut.journeys, models, cut.start_us, cut.milestones)
+    statistics = measure(
+        cut.paths.touches, cut.journeys, models, cut.start_us, cut.milestones, cut.paths.whole
+    )
     tables: list[ModelTotals] = []
     for done, model in enumerate(models):
         tell(done)

@@ -12,6 +12,7 @@ from services.attribution.domain.journeys import (
 )
 from services.attribution.domain.milestones import JourneyMilestones
 from services.attribution.domain.models import FullPath, Model
+from services.attribution.domain.paths.transforms import Transformed, transformed
 from services.attribution.domain.reached import journey_milestones
 from services.attribution.domain.visibility import Visibility, direct_of, reaches_of
 from services.attribution.limits import AttributionLimits
@@ -40,12 +41,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class CutJourneys:
-    """The events read and the journeys cut out of them."""
+    """The events read and the journeys cut out of them, before and after path transforms."""
 
     events: JourneyEvents
-    journeys: Journeys
+    paths: Transformed
     start_us: int
     milestones: JourneyMilestones
+
+    @property
+    def journeys(self) -> Journeys:
+        """The journeys that are credited and counted."""
+        return self.paths.journeys
 
 
 def cut_journeys(
@@ -65,12 +71,18 @@ def cut_journeys(
         max_touches=min(definition.max_touches or most, most),
     )
     events = log.read(_query(question, identified=identified))
-    if len(events.touches.channels) > limits.max_channels:
-        raise limit_exceeded("distinct channels", len(events.touches.channels), limits.max_channels)
+    _require_few(events.touches, limits)
     visibility = visibility_of(definition, events.touches)
     journeys = build_journeys(events.touches, events.conversions, rules, visibility)
-    milestones = journey_milestones(journeys, events.milestones, rules.lookback_us)
-    return CutJourneys(events, journeys, rules.start_us, milestones)
+    paths = transformed(events.touches, journeys, definition.transforms)
+    _require_few(paths.touches, limits)
+    milestones = journey_milestones(paths.journeys, events.milestones, rules.lookback_us)
+    return CutJourneys(events, paths, rules.start_us, milestones)
+
+
+def _require_few(touches: Touches, limits: AttributionLimits) -> None:
+    if len(touches.channels) > limits.max_channels:
+        raise limit_exceeded("distinct channels", len(touches.channels), limits.max_channels)
 
 
 def visibility_of(definition: JourneyDefinition, touches: Touches) -> Visibility:

@@ -201,17 +201,19 @@ def measure(
     models: Collection[Model],
     start_us: int,
     milestones: JourneyMilestones | None = None,
+    whole: Journeys | None = None,
 ) -> JourneyStatistics:
     """Gather the statistics of `journeys`, which were cut from `touches`.
 
     Touches before `start_us` belong to journeys, but not to the touches and costs of the report.
-    A model of milestones needs `milestones`.
+    A model of milestones needs `milestones`. Where touches left their journeys, `whole` holds them
+    all: they were made and paid for.
     """
     converting_steps, other_steps = count_transitions(journeys)
     return JourneyStatistics(
         channels=journeys.channels,
         counts=_count_journeys(journeys),
-        by_channel=_count_channels(touches, journeys, start_us),
+        by_channel=_count_channels(touches, journeys, start_us, whole or journeys),
         converting_steps=converting_steps,
         other_steps=other_steps,
         rule_credits={
@@ -254,10 +256,12 @@ def _distinct_in_order(units: Integers) -> Integers:
     return distinct
 
 
-def _count_channels(touches: Touches, journeys: Journeys, start_us: int) -> ChannelCounts:
+def _count_channels(
+    touches: Touches, journeys: Journeys, start_us: int, whole: Journeys
+) -> ChannelCounts:
     channels = len(journeys.channels)
     reported = np.zeros(len(touches), dtype=np.bool_)
-    reported[journeys.touch_rows] = True
+    reported[whole.touch_rows] = True
     reported &= touches.times >= start_us
     codes, costs = touches.codes[reported], touches.costs[reported]
     known = ~np.isnan(costs)

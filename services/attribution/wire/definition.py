@@ -9,6 +9,7 @@ from touchstone.common.v1 import filter_pb2
 from services.attribution.application.definition import DirectRule, JourneyDefinition
 from services.attribution.domain.grouping import AS_SENT
 from services.attribution.domain.journeys import Repeats
+from services.attribution.domain.paths.transforms import PathTransform, TransformStep
 from services.attribution.domain.visibility import DIRECT_CHANNELS, Direct, Window
 from services.attribution.ports import Association, CreditKey, TouchField, TouchProperty
 from services.attribution.wire.grouping import decode_grouping, encode_grouping
@@ -36,6 +37,16 @@ _FIELDS = {
     pb.TOUCH_FIELD_INTERACTION: TouchField.INTERACTION,
     pb.TOUCH_FIELD_CONTENT: TouchField.CONTENT,
 }
+_TRANSFORMS = {
+    pb.PATH_TRANSFORM_KIND_UNIQUE: PathTransform.UNIQUE,
+    pb.PATH_TRANSFORM_KIND_EXPOSURE: PathTransform.EXPOSURE,
+    pb.PATH_TRANSFORM_KIND_EXPOSURE_LAST: PathTransform.EXPOSURE_LAST,
+    pb.PATH_TRANSFORM_KIND_FIRST: PathTransform.FIRST,
+    pb.PATH_TRANSFORM_KIND_LAST: PathTransform.LAST,
+    pb.PATH_TRANSFORM_KIND_FREQUENCY: PathTransform.FREQUENCY,
+    pb.PATH_TRANSFORM_KIND_REMOVE_IF_NOT_ALL: PathTransform.REMOVE_IF_NOT_ALL,
+    pb.PATH_TRANSFORM_KIND_REMOVE_IF_LAST_AND_NOT_ALL: PathTransform.REMOVE_IF_LAST_AND_NOT_ALL,
+}
 
 
 def _inverse(names: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -43,6 +54,7 @@ def _inverse(names: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 _REPEATS_OF, _DIRECT_OF, _FIELDS_OF = _inverse(_REPEATS), _inverse(_DIRECT), _inverse(_FIELDS)
+_TRANSFORMS_OF = _inverse(_TRANSFORMS)
 
 
 def decode_definition(message: pb.JourneyDefinition) -> JourneyDefinition:
@@ -77,6 +89,10 @@ def decode_definition(message: pb.JourneyDefinition) -> JourneyDefinition:
         credited=_credited(message.credited),
         max_touches=message.max_touches,
         grouping=decode_grouping(message.channel_grouping, "journeys.channel_grouping"),
+        transforms=tuple(
+            TransformStep(_TRANSFORMS[step.kind], tuple(sorted(step.channels)))
+            for step in message.path_transforms
+        ),
     )
 
 
@@ -107,6 +123,10 @@ def encode_definition(definition: JourneyDefinition) -> pb.JourneyDefinition:
         ),
         credited=_encoded_key(definition.credited),
         max_touches=definition.max_touches,
+        path_transforms=[
+            pb.PathTransform(kind=_TRANSFORMS_OF[step.transform], channels=step.channels)
+            for step in definition.transforms
+        ],
     )
     if definition.grouping != AS_SENT:
         message.channel_grouping.CopyFrom(encode_grouping(definition.grouping))

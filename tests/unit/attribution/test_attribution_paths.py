@@ -9,18 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.attribution.domain.events import Conversions
+from services.attribution.domain.journey_statistics import measure
 from services.attribution.domain.journeys import DAY_US, JourneyRules, Journeys, build_journeys
+from services.attribution.domain.models import Linear
 from services.attribution.domain.paths.funnel import FunnelStep, funnel
 from services.attribution.domain.paths.lengths import channel_lengths, time_lags, touch_lengths
 from services.attribution.domain.paths.steps import count_steps
 from services.attribution.domain.paths.suppression import count_units
 from services.attribution.domain.paths.table import PathOrder, PathTotals, tabulate_paths, top_paths
-from services.attribution.domain.paths.transforms import PathTransform, transform_paths
+from services.attribution.domain.paths.transforms import (
+    PathTransform,
+    TransformStep,
+    transform_paths,
+    transformed,
+)
 from shared.errors import DomainError
 from tests.unit.attribution.journey_cases import (
     PATHS,
     Paths,
     conversions_of,
+    events_of_paths,
     journeys_of_paths,
     touches_of,
 )
@@ -105,7 +113,9 @@ def test_no_reported_cell_and_no_remainder_has_few_units(
     [
         (PathTransform.UNIQUE, ["A>A>B>A", "B>B"]),
         (PathTransform.EXPOSURE, ["A>B>A", "B"]),
+        (PathTransform.EXPOSURE_LAST, ["A>B>A", "B"]),
         (PathTransform.FIRST, ["A>B", "B"]),
+        (PathTransform.LAST, ["B>A", "B"]),
         (PathTransform.FREQUENCY, ["A(3)>B(1)", "B(2)"]),
     ],
 )
@@ -116,6 +126,72 @@ def test_transforms(transform: PathTransform, expected: list[str]) -> None:
     assert spelled(found) == expected
     assert list(found.channels) == sorted(found.channels)
     assert found.values.tolist() == [1.0]
+
+
+def test_the_last_of_a_run_is_the_later_touch() -> None:
+    journeys = journeys_of_paths([("A>A>B", 1.0)])
+
+    first = transform_paths(journeys, PathTransform.EXPOSURE)
+    last = transform_paths(journeys, PathTransform.EXPOSURE_LAST)
+    assert (first.touch_rows.tolist(), last.touch_rows.tolist()) == ([0, 2], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        (PathTransform.REMOVE_IF_NOT_ALL, ["A>B", "D>D", "A", "B>A"]),
+        (PathTransform.REMOVE_IF_LAST_AND_NOT_ALL, ["A>D>B", "D>D", "D>A", "B>A"]),
+    ],
+)
+def test_channels_leave_journeys_that_hold_others(
+    transform: PathTransform, expected: list[str]
+) -> None:
+    paths: Paths = [("A>D>B>D>D", 1.0), ("D>D", 1.0), ("D>A>D", None), ("B>A", None)]
+
+    assert spelled(transform_paths(journeys_of_paths(paths), transform, ["D", "X"])) == expected
+
+
+def test_costs_stay_with_the_channel_of_touches_that_left() -> None:
+    touches = touches_of(
+        [(1, 0, "A"), (1, 1, "A"), (1, 2, "B"), (1, 3, "D"), (2, 0, "A")], costs=[1, 2, 4, 8, 16]
+    )
+    journeys = build_journeys(touches, conversions_of([(1, 9, 5.0)]), JourneyRules())
+    steps = [
+        TransformStep(PathTransform.REMOVE_IF_NOT_ALL, ("D",)),
+        TransformStep(PathTransform.FREQUENCY),
+    ]
+
+    found = transformed(touches, journeys, steps)
+    measured = measure(
+        found.touches, found.journeys, [Linear()], JourneyRules().start_us, None, found.whole
+    )
+
+    assert spelled(found.journeys) == ["A(2)>B(1)", "A(1)"]
+    assert measured.channels == ("A(1)", "A(2)", "B(1)", "D(0)")
+    assert measured.by_channel.costs.tolist() == [16, 3, 4, 8]
+    assert measured.by_channel.touches.tolist() == [1, 2, 1, 1]
+    assert measured.by_channel.journeys.tolist() == [1, 1, 1, 0]
+
+
+@given(PATHS, st.lists(st.sampled_from(PathTransform), max_size=3))
+def test_transforms_keep_journeys_and_every_touch_that_was_made(
+    paths: Paths, transforms: list[PathTransform]
+) -> None:
+    touches, conversions = events_of_paths(paths)
+    journeys = build_journeys(touches, conversions, JourneyRules())
+    steps = [TransformStep(one, ("A", "B") if one.removes else ()) for one in transforms]
+
+    found = transformed(touches, journeys, steps)
+
+    assert found.journeys.units.tolist() == journeys.units.tolist()
+    assert found.whole.touch_rows.tolist() == journeys.touch_rows.tolist()
+    assert found.journeys.channels == found.touches.channels == found.whole.channels
+    # What stayed is named alike in the journeys, before the transforms, and as a touch.
+    of_touch = dict(zip(found.whole.touch_rows.tolist(), found.whole.codes.tolist(), strict=True))
+    assert [of_touch[row] for row in found.journeys.touch_rows.tolist()] == (
+        found.journeys.codes.tolist()
+    )
+    assert found.touches.codes[journeys.touch_rows].tolist() == found.whole.codes.tolist()
 
 
 @given(PATHS, st.sampled_from(PathTransform))
