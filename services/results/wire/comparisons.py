@@ -3,6 +3,7 @@
 from touchstone.results.v1 import results_pb2 as pb
 from touchstone_statistics.gaps import Gap, NotEstimable
 from touchstone_statistics.inference import Reading
+from touchstone_statistics.selected import corrected as corrected_for_choice
 
 from services.results.domain.analysis_plan import AnalysisMethod
 from services.results.domain.reading.beliefs import Beliefs, CountedBelief
@@ -56,7 +57,26 @@ def encode_comparison(report: ExperimentReport, metric: Settled, index: int) -> 
         message.unadjusted.CopyFrom(encode_beside(found.unadjusted, index, level))
     if found.uncapped is not None:
         message.uncapped.CopyFrom(encode_beside(found.uncapped, index, level))
+    if metric.corrected.rejected[index]:
+        message.selected.CopyFrom(_selected(metric, index, report.alpha))
     return message
+
+
+def _selected(metric: Settled, index: int, alpha: float) -> pb.SelectedEffect:
+    """Of the data of the look, beyond the critical value that the correction asks for."""
+    looked, critical = metric.report.looked, metric.adjusted.critical
+    assert critical is not None, "every rule of record has one"
+    found = corrected_for_choice(looked.contrast, critical, alpha)
+    return pb.SelectedEffect(
+        method=pb.SELECTION_METHOD_CONDITIONAL,
+        threshold=float(critical[index]),
+        difference=encode_number(found.difference, found.gap, index),
+        difference_interval=encode_difference(
+            found.difference_interval, found.gap, index, 1.0 - alpha
+        ),
+        lift=encode_number(found.lift, found.lift_gap, index),
+        lift_interval=encode_interval(found.lift_interval, found.lift_gap, index, 1.0 - alpha),
+    )
 
 
 def encode_beside(one: Beside, index: int, level: float) -> pb.MethodReading:

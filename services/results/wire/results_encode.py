@@ -107,6 +107,7 @@ def encode_told(told: Told, project: str, engine_version: str) -> service_pb.Wat
         for metric in results.metrics:
             for comparison in metric.comparisons:
                 comparison.ClearField("adjusted")
+                comparison.ClearField("selected")
     return service_pb.WatchResultsResponse(results=results, complete=told.complete)
 
 
