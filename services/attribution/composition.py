@@ -10,6 +10,8 @@ from touchstone.attribution.v1 import (
     attribution_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
+    scenario_service_pb2,
+    scenario_service_pb2_grpc,
     score_service_pb2,
     score_service_pb2_grpc,
 )
@@ -19,6 +21,7 @@ from services.attribution.adapters.reports_sql import SqlReports, migrate_attrib
 from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
+from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
@@ -105,6 +108,11 @@ def _servicers(
             score_service_pb2,
             ScoreServicer(kept.reports, log, limits, analyses, ScoreFiles(parquet_file, csv_file)),
             score_service_pb2_grpc.add_ScoreServiceServicer_to_server,
+        ),
+        _serving(
+            scenario_service_pb2,
+            ScenarioServicer(),
+            scenario_service_pb2_grpc.add_ScenarioServiceServicer_to_server,
         ),
     ]
 

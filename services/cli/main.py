@@ -34,6 +34,7 @@ from services.cli.commands import (
     results,
     results_export,
     retention,
+    scenario,
     suite,
     tutorial,
 )
@@ -101,6 +102,7 @@ app.add_typer(flags.app, name="flags")
 app.add_typer(metric.app, name="metric")
 results.app.command()(results_export.export)
 app.add_typer(results.app, name="results")
+attribution.app.command()(scenario.scenario)
 app.add_typer(attribution.app, name="attribution")
 app.add_typer(identity.app, name="identity")
 app.add_typer(rejected.app, name="rejected")

@@ -19,6 +19,7 @@ from touchstone.assignment.v1 import layer_service_pb2_grpc as layer_grpc
 from touchstone.assignment.v1 import schema_service_pb2_grpc as schema_grpc
 from touchstone.assignment.v1 import unit_service_pb2_grpc as unit_grpc
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
+from touchstone.attribution.v1 import scenario_service_pb2_grpc as scenario_grpc
 from touchstone.common.v1 import access_service_pb2 as access_pb
 from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
 from touchstone.events.v1 import backup_service_pb2_grpc as backup_grpc
@@ -239,6 +240,11 @@ class Session:
     def attribution(self) -> attribution_grpc.AttributionServiceStub:
         """Credits."""
         return self._stub("attribution", attribution_grpc.AttributionServiceStub)
+
+    @property
+    def scenarios(self) -> scenario_grpc.ScenarioServiceStub:
+        """Values of scenes."""
+        return self._stub("attribution", scenario_grpc.ScenarioServiceStub)
 
     @cached_property
     def project(self) -> str:

@@ -21,6 +21,7 @@ _EMPTY = ", or empty"
 
 IN_WORDS: Mapping[str, Words] = MappingProxyType(
     {
+        r"^[A-Z]{3}$": Words("three capital letters", "EUR"),
         r"^([A-Z]{3})?$": Words("three capital letters" + _EMPTY, "EUR"),
         r"^[^\x00-\x1f\x7f]+$": Words("one character or more, and no control characters", "4711"),
         r"^[a-z][a-z0-9_]{0,31}$": Words(_TYPE, "customer"),

@@ -81,6 +81,8 @@ VALUES: dict[str, Any] = {
     "kind": 1,
     "format": 1,
     "paths": ["display_name"],
+    "product": "loan",
+    "quantity": 3,
     "reason": "geheim",
 }
 # What a `name` is of, by the message that it stands in.
@@ -137,6 +139,7 @@ OF_OTHER_KINDS = {
         for field in ("windows", "associations", "credited", "channel_grouping")
     ),
     ("PathCounts", "conversions"),
+    ("ScenarioProduct", "fixed"),
 }
 # Where a time is needed that others may leave out, and lies behind.
 NEEDED = {

@@ -63,6 +63,9 @@ def test_rpc_that_changes_state_says_so_and_can_be_repeated(method):
         "EventStream",
         "Sync",
         "Fetch",
+        "Value",
+        "Predict",
+        "Allocate",
     )
     reads = verb.startswith(verbs)
     assert method.rule.mutation is not reads

@@ -16,6 +16,7 @@ from services.attribution.domain.lift import Estimate
 from shared.errors import invalid
 
 COARSE = 0.05
+SMALLEST_UNIT = 1e-9
 
 
 class Source(Enum):
@@ -149,8 +150,10 @@ class Stated:
             raise invalid("stated.quantity", self.quantity, "a result of the whole scenario")
         if not 0 <= self.decimals <= 9:
             raise invalid("stated.decimals", self.decimals, "0 to 9")
-        if not (math.isfinite(self.value) and math.isfinite(self.unit) and self.unit > 0):
-            raise invalid("stated", (self.value, self.unit), "finite numbers, a unit above 0")
+        if not (math.isfinite(self.value) and SMALLEST_UNIT <= self.unit < math.inf):
+            raise invalid(
+                "stated", (self.value, self.unit), f"finite numbers, a unit from {SMALLEST_UNIT}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,11 +327,13 @@ def _compared(quantity: Quantity, product: str, stated: float, derived: float) -
 
 
 def _printed(stated: Stated, value: ScenarioValue) -> Check | None:
-    """Compare a printed figure at its own number of decimals; None where nothing is derived."""
+    """Compare a printed figure at its own number of decimals; None where no number is derived."""
     derived = getattr(value, stated.quantity.value)
     if isinstance(derived, Undefined):
         return None
     number = (derived.value if isinstance(derived, Estimate) else derived) / stated.unit
+    if not math.isfinite(number):
+        return None
     step = 10.0**-stated.decimals
     # A rounding of the computation must not decide about a figure that ends in a five.
     slack = 1e-12 * max(abs(number), step)
