@@ -8,6 +8,8 @@ from typing import Any
 from touchstone.attribution.v1 import (
     attribution_service_pb2,
     attribution_service_pb2_grpc,
+    grouping_service_pb2,
+    grouping_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
     scenario_service_pb2,
@@ -16,10 +18,12 @@ from touchstone.attribution.v1 import (
     score_service_pb2_grpc,
 )
 
+from services.attribution.adapters.groupings_sql import SqlGroupings, migrate_groupings
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
 from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.api.attribution import AttributionServicer
+from services.attribution.api.channel_groupings import ChannelGroupingServicer, KeptGroupings
 from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
@@ -43,7 +47,12 @@ def compose(settings: Settings) -> Application:
     """The attribution service over the event tables of the settings."""
     limits = _limits(settings)
     platform = open_platform(settings)
-    for migrate in (migrate_identity, migrate_operations, migrate_attribution):
+    for migrate in (
+        migrate_identity,
+        migrate_operations,
+        migrate_attribution,
+        migrate_groupings,
+    ):
         migrate(platform.database)
     log = _log(settings, platform.database)
     analyses = Analyses(settings.attribution_at_once, settings.attribution_in_line)
@@ -51,7 +60,10 @@ def compose(settings: Settings) -> Application:
     reports = SqlReports(platform.database)
     run = ReportRun(log, limits, reports, platform.clock)
     runner = OperationRunner(platform.database, platform.clock, platform.ids, [run.kind()])
-    kept = ReportServicer(reports, mutations, runner, platform.clock, platform.ids)
+    groupings = SqlGroupings(platform.database)
+    kept = ReportServicer(
+        reports, mutations, runner, platform.clock, platform.ids, KeptGroupings(groupings)
+    )
 
     async def start() -> None:
         await asyncio.to_thread(runner.start)
@@ -66,6 +78,11 @@ def compose(settings: Settings) -> Application:
         platform=platform,
         servicers=[
             *_servicers(log, limits, analyses, kept),
+            _serving(
+                grouping_service_pb2,
+                ChannelGroupingServicer(groupings, mutations, platform.clock),
+                grouping_service_pb2_grpc.add_ChannelGroupingServiceServicer_to_server,
+            ),
             operations_servicer(platform, mutations, runner),
         ],
         start=start,
@@ -96,7 +113,7 @@ def _servicers(
     return [
         _serving(
             attribution_service_pb2,
-            AttributionServicer(log, limits, analyses),
+            AttributionServicer(log, limits, analyses, kept.groupings),
             attribution_service_pb2_grpc.add_AttributionServiceServicer_to_server,
         ),
         _serving(

@@ -184,3 +184,71 @@ class Reports(Protocol):
     def within(self, connection: Any) -> ReportStore:
         """The reports inside the transaction of a mutation."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGrouping:
+    """A channel grouping at one version: what its owner decides is the message, encoded."""
+
+    project: str
+    grouping_id: str
+    version: int
+    create_time: dt.datetime
+    update_time: dt.datetime
+    document: bytes
+
+    @property
+    def etag(self) -> str:
+        """Differs between any two states of the grouping, also of one that was made anew."""
+        return str(self.version)
+
+
+class GroupingStore(Protocol):
+    """The channel groupings of all projects, inside one transaction. Ids are compared exactly."""
+
+    def get(self, project: str, grouping_id: str, version: int = 0) -> StoredGrouping | None:
+        """The grouping as it was at the version (0: as it is), or None. Deleted ones are none."""
+        ...
+
+    def insert(
+        self, project: str, grouping_id: str, document: bytes, now: dt.datetime
+    ) -> StoredGrouping:
+        """Keep a new grouping; ALREADY_EXISTS when the id is taken.
+
+        Its version is 1, or follows the last one of a deleted grouping of this id: no version of
+        an id ever means two things.
+        """
+        ...
+
+    def replace(self, old: StoredGrouping, document: bytes, now: dt.datetime) -> StoredGrouping:
+        """Keep the next version; ABORTED when another one than `old` is the newest."""
+        ...
+
+    def delete(self, old: StoredGrouping, now: dt.datetime) -> None:
+        """Delete it with its versions; ABORTED when another one than `old` is the newest."""
+        ...
+
+    def page(self, project: str, after: str, limit: int) -> Sequence[StoredGrouping]:
+        """At most `limit` groupings whose id is above `after`, by id, as they are."""
+        ...
+
+    def versions(
+        self, project: str, grouping_id: str, before: int | None, limit: int
+    ) -> Sequence[StoredGrouping]:
+        """At most `limit` versions below `before` (None: from the newest), newest first.
+
+        Only those since the grouping was last made anew; none of a deleted one.
+        """
+        ...
+
+
+class Groupings(Protocol):
+    """Opens transactions on the channel groupings."""
+
+    def read(self) -> AbstractContextManager[GroupingStore]:
+        """A transaction that sees one moment; UNAVAILABLE when the store is away."""
+        ...
+
+    def within(self, connection: Any) -> GroupingStore:
+        """The groupings inside the transaction of a mutation."""
+        ...

@@ -28,6 +28,7 @@ from touchstone.assignment.v1 import (
     schema_service_pb2,
 )
 from touchstone.assignment.v1 import layer_service_pb2 as layer_service
+from touchstone.attribution.v1 import attribution_pb2, grouping_service_pb2
 from touchstone.common.v1 import filter_pb2, unit_pb2
 from touchstone.events.v1 import (
     erasure_service_pb2,
@@ -247,6 +248,13 @@ def populate(suite: Suite) -> None:
                         values=[Value(string_value="geheim")],
                     )
                 ),
+            ),
+        ),
+        "CreateChannelGrouping": grouping_service_pb2.CreateChannelGroupingRequest(
+            parent=parent,
+            channel_grouping_id="gro",
+            channel_grouping=attribution_pb2.ChannelGrouping(
+                display_name="geheim", otherwise="geheim"
             ),
         ),
         "UpdateAnalysisPlan": analysis_plan_service_pb2.UpdateAnalysisPlanRequest(

@@ -8,6 +8,7 @@ import grpc
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
 
+from services.attribution.api.channel_groupings import KeptGroupings
 from services.attribution.application.evaluate_paths import EvaluatePaths, evaluate_paths
 from services.attribution.application.get_attribution import GetAttribution, get_attribution
 from services.attribution.application.questions import Question
@@ -36,8 +37,15 @@ class AttributionServicer(rpc.AttributionServiceServicer):
     at once, also when callers give up on some, and a few more wait in line.
     """
 
-    def __init__(self, log: JourneyLog, limits: AttributionLimits, analyses: Analyses) -> None:
+    def __init__(
+        self,
+        log: JourneyLog,
+        limits: AttributionLimits,
+        analyses: Analyses,
+        groupings: KeptGroupings,
+    ) -> None:
         self._log = log
+        self._groupings = groupings
         self._limits = limits
         self._analyses = analyses
 
@@ -45,7 +53,7 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         self, request: pb.GetAttributionRequest, context: grpc.ServicerContext
     ) -> pb.GetAttributionResponse:
         """Credits channels by one or several models over the same journeys."""
-        question = _question(request, decode_models(request.models))
+        question = await self._question(request, decode_models(request.models))
         command = GetAttribution(question)
         await self._wait(request, context)
         answer = await self._compute(get_attribution, command)
@@ -70,13 +78,13 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         self, request: pb.TestChannelGroupingRequest, context: grpc.ServicerContext
     ) -> pb.TestChannelGroupingResponse:
         """Says which channel a grouping gives to touches."""
-        return grouped_touches(request)
+        return grouped_touches(request, await self._groupings.kept(request.grouping))
 
     async def StreamCredits(
         self, request: pb.StreamCreditsRequest, context: grpc.ServicerContext
     ) -> AsyncIterator[pb.StreamCreditsResponse]:
         """Streams the credit of every touch of every conversion by one model."""
-        question = _question(request, (decode_model(request.model),))
+        question = await self._question(request, (decode_model(request.model),))
         command = StreamCredits(question)
         await self._wait(request, context)
         credits_ = await self._compute(stream_credits, command)
@@ -93,6 +101,6 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         wait_s = waiting_time_s(context, self._limits.max_wait_s)
         await self._log.wait_until(request.consistency_token, wait_s)
 
-
-def _question(request: _Request, models: tuple[Model, ...]) -> Question:
-    return Question(current_caller().project, decode_definition(request.journeys), models)
+    async def _question(self, request: _Request, models: tuple[Model, ...]) -> Question:
+        definition = decode_definition(await self._groupings.resolved(request.journeys))
+        return Question(current_caller().project, definition, models)

@@ -9,6 +9,7 @@ from touchstone.attribution.v1 import report_pb2
 from touchstone.attribution.v1 import report_service_pb2 as pb
 from touchstone.attribution.v1 import report_service_pb2_grpc as rpc
 
+from services.attribution.api.channel_groupings import KeptGroupings
 from services.attribution.application.reports import (
     COLLECTION,
     Progress,
@@ -52,6 +53,7 @@ class ReportServicer(rpc.ReportServiceServicer):
     runner: OperationRunner
     clock: Clock
     ids: IdGenerator
+    groupings: KeptGroupings
 
     async def RunAttribution(
         self, request: pb.RunAttributionRequest, _context: Any
@@ -59,7 +61,10 @@ class ReportServicer(rpc.ReportServiceServicer):
         """Begins a report."""
         project = current_caller().project
         require_parent(request.parent, project)
-        models = decode_run(request, project).question.models or EVERY_MODEL
+        asked = pb.RunAttributionRequest()
+        asked.CopyFrom(request)
+        asked.journeys.CopyFrom(await self.groupings.resolved(request.journeys))
+        models = decode_run(asked, project).question.models or EVERY_MODEL
         report_id = request.report_id or f"r{self.ids.new(_ID_CHARACTERS)}"
         name = report_name(project, report_id)
         progress = pb.RunAttributionProgress(report=name, models=len(models))
@@ -67,7 +72,7 @@ class ReportServicer(rpc.ReportServiceServicer):
         def begin(connection: sa.Connection) -> pb.RunAttributionResponse:
             if self.reports.within(connection).get(project, report_id) is not None:
                 raise already_exists("report", name)
-            begun = Begin(project, KIND, request, progress)
+            begun = Begin(project, KIND, asked, progress)
             return pb.RunAttributionResponse(operation=self.runner.begin(connection, begun))
 
         mutation = Mutation(request, name, request.request_id)

@@ -16,10 +16,15 @@ class ChannelRule:
 
 @dataclass(frozen=True, slots=True)
 class ChannelGrouping:
-    """Rules in order, and the channel of touches that fulfil none (empty: the one sent)."""
+    """Rules in order, and the channel of touches that fulfil none (empty: the one sent).
+
+    `name` and `version` say which kept grouping they were taken from; empty and 0: none.
+    """
 
     rules: tuple[ChannelRule, ...] = ()
     otherwise: str = ""
+    name: str = ""
+    version: int = 0
 
 
 AS_SENT = ChannelGrouping()
