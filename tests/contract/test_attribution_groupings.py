@@ -64,7 +64,7 @@ class World:
         return await getattr(stub, verb)(request, metadata=self.metadata(who))
 
     async def create(self, **fields: Any) -> attribution_pb2.ChannelGrouping:
-        asked = {"channel_grouping_id": "main", "channel_grouping": PAID} | fields
+        asked: dict[str, Any] = {"channel_grouping_id": "main", "channel_grouping": PAID} | fields
         reply = await self.call("CreateChannelGrouping", parent="projects/demo", **asked)
         found: attribution_pb2.ChannelGrouping = reply.channel_grouping
         return found
