@@ -63,6 +63,22 @@ def ends(message: pb.Interval, show: Callable[[float], str] = repr) -> tuple[Cel
     return low, high
 
 
+def span(low: Cell, high: Cell, show: Callable[[Cell], str]) -> Cell:
+    """Both ends of an interval in one cell: `[a, b]`, or what stands there in their place."""
+    if low is None or low == high:
+        return low
+    low_text, high_text = (
+        show(end) if isinstance(end, int | float) else str(end) for end in (low, high)
+    )
+    return f"[{low_text}, {high_text}]"
+
+
+def plain(cell: Cell) -> str:
+    """A number with six digits."""
+    assert isinstance(cell, int | float)
+    return f"{cell:.6g}"
+
+
 def percent(cell: Cell) -> str:
     """A fraction as a percentage with its sign."""
     assert isinstance(cell, int | float)

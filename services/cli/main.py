@@ -16,6 +16,7 @@ from services.cli.commands import (
     audit,
     backup,
     balanced_salt,
+    bandit,
     check,
     control,
     doctor,
@@ -33,6 +34,10 @@ from services.cli.commands import (
     rejected,
     results,
     results_export,
+    results_looks,
+    results_time_series,
+    results_together,
+    results_watch,
     retention,
     scenario,
     suite,
@@ -100,8 +105,19 @@ app.add_typer(audience.app, name="audience")
 app.add_typer(check.app, name="check")
 app.add_typer(flags.app, name="flags")
 app.add_typer(metric.app, name="metric")
+results.app.command()(results_watch.watch)
+results.app.command("time-series")(results_time_series.time_series)
 results.app.command()(results_export.export)
+results.app.command()(results_looks.looks)
+for of_several in (
+    results_together.evaluate,
+    results_together.interactions,
+    results_together.program,
+):
+    results.app.command()(of_several)
 app.add_typer(results.app, name="results")
+attribution.app.command()(scenario.scenario)
+app.add_typer(bandit.app, name="bandit")
 attribution.app.command()(scenario.scenario)
 app.add_typer(attribution.app, name="attribution")
 app.add_typer(identity.app, name="identity")

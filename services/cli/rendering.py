@@ -59,34 +59,35 @@ def columns(*names: str) -> tuple[Column, ...]:
     return tuple(Column(name) for name in names)
 
 
-def write(view: View, form: Format, out: TextIO | None = None) -> None:
-    """Writes the answer to standard output, or to `out`."""
+def write(view: View, form: Format, out: TextIO | None = None, *, header: bool = True) -> None:
+    """Writes the answer to standard output, or to `out`; more of the same CSV has no header."""
     if out is None:
         with standard_output() as stream:
-            write(view, form, stream)
+            write(view, form, stream, header=header)
         return
     stream = out
     if form is Format.JSON:
         stream.write(json_text(view.document) + "\n")
     elif form is Format.CSV:
-        _write_csv(view, stream)
+        _write_csv(view, stream, header)
     else:
         print_table(view, stream)
     stream.flush()
 
 
-def json_text(document: Message | Mapping[str, object]) -> str:
+def json_text(document: Message | Mapping[str, object], indent: int | None = 2) -> str:
     """JSON that stays the same from version to version: a message by the protobuf mapping with
-    the field names of the contract, every field present; ASCII, so that it shows as it is.
+    the field names of the contract, every field present; ASCII, so that it shows as it is. Without
+    an indent it is one line.
     """
     if not isinstance(document, Message):
-        return json.dumps(document, indent=2, allow_nan=False)
+        return json.dumps(document, indent=indent, allow_nan=False)
     return json_format.MessageToJson(
         document,
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
         ensure_ascii=True,
-        indent=2,
+        indent=indent,
     )
 
 
@@ -125,9 +126,10 @@ def print_table(view: View, stream: TextIO) -> None:
     console.print(table)
 
 
-def _write_csv(view: View, stream: TextIO) -> None:
+def _write_csv(view: View, stream: TextIO, header: bool) -> None:
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([column.name for column in view.columns])
+    if header:
+        writer.writerow([column.name for column in view.columns])
     writer.writerows([neutral(cell) for cell in row] for row in view.rows)
 
 

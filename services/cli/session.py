@@ -29,6 +29,9 @@ from touchstone.events.v1 import identity_service_pb2_grpc as identity_grpc
 from touchstone.events.v1 import rejected_events_service_pb2_grpc as rejected_grpc
 from touchstone.events.v1 import retention_service_pb2_grpc as retention_grpc
 from touchstone.events.v1.events_service_pb2 import LogEventsResponse
+from touchstone.results.v1 import analysis_plan_service_pb2_grpc as plan_grpc
+from touchstone.results.v1 import bandit_service_pb2_grpc as bandit_grpc
+from touchstone.results.v1 import evaluation_service_pb2_grpc as evaluation_grpc
 from touchstone.results.v1 import export_service_pb2_grpc as export_grpc
 from touchstone.results.v1 import metric_service_pb2_grpc as metric_grpc
 from touchstone.results.v1 import planning_service_pb2_grpc as planning_grpc
@@ -230,6 +233,21 @@ class Session:
     def results(self) -> results_grpc.ResultsServiceStub:
         """Results."""
         return self._stub("results", results_grpc.ResultsServiceStub)
+
+    @property
+    def plans(self) -> plan_grpc.AnalysisPlanServiceStub:
+        """Analysis plans, and the looks that were taken."""
+        return self._stub("results", plan_grpc.AnalysisPlanServiceStub)
+
+    @property
+    def evaluations(self) -> evaluation_grpc.EvaluationServiceStub:
+        """What several experiments show together."""
+        return self._stub("results", evaluation_grpc.EvaluationServiceStub)
+
+    @property
+    def bandits(self) -> bandit_grpc.BanditServiceStub:
+        """Weights that follow the evidence."""
+        return self._stub("results", bandit_grpc.BanditServiceStub)
 
     @property
     def exports(self) -> export_grpc.ExportServiceStub:

@@ -28,6 +28,7 @@ _COLUMNS = (
     Column("version", right=True),
     *columns("archive_time", "etag"),
 )
+_VERSIONS = (*_COLUMNS[7:8], *_COLUMNS[1:7], *columns("title"))
 
 
 class Kind(enum.StrEnum):
@@ -35,6 +36,24 @@ class Kind(enum.StrEnum):
 
     PROPORTION = "proportion"
     MEAN = "mean"
+    RATIO = "ratio"
+    QUANTILE = "quantile"
+    FUNNEL = "funnel"
+    RETENTION = "retention"
+    TIME_TO_EVENT = "time-to-event"
+
+
+class Aggregation(enum.StrEnum):
+    """How the events of one unit become its number."""
+
+    SUM = "sum"
+    COUNT = "count"
+    MEAN = "mean"
+    MIN = "min"
+    MAX = "max"
+    FIRST = "first"
+    LAST = "last"
+    DISTINCT_DAYS = "distinct-days"
 
 
 class Direction(enum.StrEnum):
@@ -56,7 +75,7 @@ class Role(enum.StrEnum):
 def create(
     metric: Name,
     *,
-    kind: Annotated[Kind, typer.Option(help="Share of units with an event, or mean of the sums.")],
+    kind: Annotated[Kind, typer.Option(help="How a unit's events become its number.")],
     event_name: Annotated[str, typer.Option(help="Conversion events. [default: the id]")] = "",
     direction: Annotated[Direction, typer.Option(help="Which way is better.")] = Direction.INCREASE,
     role: Annotated[Role, typer.Option(help="What it is for.")] = Role.SECONDARY,
@@ -64,12 +83,39 @@ def create(
         float, typer.Option(help="Days after the first exposure; 0: no end.")
     ] = 0,
     currency: Annotated[str, typer.Option(help="ISO 4217 code, when the value is money.")] = "",
+    aggregation: Annotated[
+        Aggregation | None,
+        typer.Option(help="Of a mean, a ratio or a quantile: what a unit has. [default: sum]"),
+    ] = None,
+    denominator: Annotated[
+        str, typer.Option(help="EVENT or EVENT=AGGREGATION that a ratio is divided by.")
+    ] = "",
+    quantile: Annotated[float, typer.Option(help="Which one a quantile is, such as 0.95.")] = 0,
+    of_events: Annotated[
+        bool, typer.Option("--of-events", help="The quantile is one over events, not over units.")
+    ] = False,
+    step: Annotated[
+        list[str] | None, typer.Option(help="Event of a step of a funnel. Repeat it in order.")
+    ] = None,
+    days: Annotated[
+        str, typer.Option(help="FIRST-LAST day of a retention, such as 1-1 or 7-13.")
+    ] = "",
+    cap: Annotated[float, typer.Option(help="The most that one unit may count; 0: no cap.")] = 0,
+    cap_percentile: Annotated[
+        float, typer.Option(help="Or this percentile of the units, such as 0.999.")
+    ] = 0,
+    margin: Annotated[
+        float, typer.Option(help="Share of the control by which a guardrail may be worse.")
+    ] = 0,
+    minimum_effect: Annotated[
+        float, typer.Option(help="Smallest relative effect worth detecting; 0: none stated.")
+    ] = 0,
     title: Annotated[str, typer.Option(help="A title for people.")] = "",
     dry_run: DryRun = False,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Define a proportion or a mean. For every other kind, write a file: touchstone metric apply.
+    """Define a metric. Filters, covariates and delays are for files: touchstone metric apply.
 
     Example: touchstone metric create revenue --kind mean --event-name purchase --currency EUR
     """
@@ -77,15 +123,23 @@ def create(
     if event_name:
         require_event_name(event_name)
     require_currency(currency)
-    window = parse_days(window_days, "--window-days") if window_days else None
     wanted = model_pb.Metric(
         display_name=title,
         kind=model_pb.MetricKind.Value(f"METRIC_KIND_{kind.name}"),
-        event_name=event_name or metric,
+        event_name=event_name or ("" if kind is Kind.FUNNEL else metric),
         direction=model_pb.Direction.Value(f"DIRECTION_{direction.name}"),
         role=model_pb.MetricRole.Value(f"METRIC_ROLE_{role.name}"),
-        conversion_window=window,
+        conversion_window=parse_days(window_days, "--window-days") if window_days else None,
         currency=currency,
+        aggregation=_aggregation(aggregation),
+        denominator=_denominator(denominator),
+        steps=[model_pb.Source(event_name=name) for name in step or []],
+        retention=_retention(days),
+        quantile=quantile,
+        of_events=of_events,
+        cap=_cap(cap, cap_percentile),
+        margin=margin,
+        minimum_effect=minimum_effect,
     )
     with open_session(data) as session:
         reply = session.metrics.CreateMetric(
@@ -94,6 +148,46 @@ def create(
             )
         )
     _show_one(reply, output)
+
+
+def _aggregation(named: Aggregation | None) -> model_pb.Aggregation.ValueType:
+    if named is None:
+        return model_pb.AGGREGATION_UNSPECIFIED
+    return model_pb.Aggregation.Value(f"AGGREGATION_{named.name}")
+
+
+def _denominator(text: str) -> model_pb.Source | None:
+    """EVENT, or EVENT=AGGREGATION."""
+    if not text:
+        return None
+    event_name, _, named = text.partition("=")
+    require_event_name(event_name)
+    try:
+        aggregation = Aggregation(named) if named else None
+    except ValueError as error:
+        allowed = ", ".join(Aggregation)
+        raise typer.BadParameter(
+            f"--denominator is {text!r}; allowed: EVENT or EVENT=AGGREGATION, one of {allowed}"
+        ) from error
+    return model_pb.Source(event_name=event_name, aggregation=_aggregation(aggregation))
+
+
+def _retention(text: str) -> model_pb.Retention | None:
+    """FIRST-LAST, or one day."""
+    if not text:
+        return None
+    first, _, last = text.partition("-")
+    if not first.isdecimal() or not (last or first).isdecimal():
+        raise typer.BadParameter(f"--days is {text!r}; allowed: FIRST-LAST, such as 7-13")
+    return model_pb.Retention(first_day=int(first), last_day=int(last or first))
+
+
+def _cap(absolute: float, percentile: float) -> model_pb.Cap | None:
+    if absolute and percentile:
+        raise typer.BadParameter("--cap and --cap-percentile; allowed: one of the two")
+    if absolute:
+        return model_pb.Cap(absolute=absolute)
+    return model_pb.Cap(percentile=percentile) if percentile else None
 
 
 @app.command(name="list")
@@ -126,6 +220,17 @@ def get(
 
 
 @app.command()
+def versions(
+    metric: Name, limit: Limit = 1000, data: Data = None, output: Output = Format.TABLE
+) -> None:
+    """List what a metric was and is, newest first. Results name the version that they used."""
+    with open_session(data) as session:
+        request = pb.ListMetricVersionsRequest(name=session.name("metrics", metric))
+        reply = collect(session.metrics.ListMetricVersions, request, "metrics", limit)
+    write(View(reply, _VERSIONS, [_version_row(one) for one in reply.metrics]), output)
+
+
+@app.command()
 def archive(
     metric: Name,
     etag: Etag = "",
@@ -155,6 +260,11 @@ def _row(metric: model_pb.Metric) -> tuple[Cell, ...]:
         time_text(metric, "archive_time"),
         metric.etag,
     )
+
+
+def _version_row(metric: model_pb.Metric) -> tuple[Cell, ...]:
+    row = _row(metric)
+    return *row[7:8], *row[1:7], metric.display_name
 
 
 def _show_one(reply: Any, output: Format) -> None:

@@ -13,7 +13,16 @@ from touchstone.results.v1 import health_pb2, metric_pb2
 from touchstone.results.v1 import results_pb2 as model_pb
 from touchstone.results.v1 import results_service_pb2 as pb
 
-from services.cli.figures import count, ends, estimate, last_part, p_value, percent, probability
+from services.cli.figures import (
+    count,
+    ends,
+    estimate,
+    last_part,
+    p_value,
+    percent,
+    probability,
+    span,
+)
 from services.cli.options import Data, Output, PointInTime
 from services.cli.rendering import Cell, Column, Format, View, write
 from services.cli.session import open_session
@@ -195,20 +204,13 @@ def brief(whole: Sequence[Sequence[Cell]]) -> tuple[Sequence[Column], list[tuple
     found = []
     for row in whole:
         cells = [row[place] for place in places]
-        cells.insert(at, _interval(row[low], row[high]))
+        cells.insert(at, span(row[low], row[high], percent))
         found.append(tuple(cells))
     return kept, found
 
 
 def _place(name: str) -> int:
     return [column.name for column in COLUMNS].index(name)
-
-
-def _interval(low: Cell, high: Cell) -> Cell:
-    if low is None or low == high:
-        return low
-    ends_shown = (percent(end) if isinstance(end, float) else str(end) for end in (low, high))
-    return "[{}, {}]".format(*ends_shown)
 
 
 def comparison_cells(

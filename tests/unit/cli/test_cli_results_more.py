@@ -1,0 +1,160 @@
+"""`touchstone results` and `bandit`: each answer as rows, and what is wrong usage."""
+
+import io
+import json
+
+import pytest
+from touchstone.results.v1 import bandit_service_pb2 as bandit_pb
+from touchstone.results.v1 import evaluation_service_pb2 as evaluation_pb
+from touchstone.results.v1 import results_pb2 as pb
+from touchstone.results.v1 import results_service_pb2 as service_pb
+from touchstone.results.v1 import time_series_pb2
+from typer.testing import CliRunner
+
+from services.cli.commands import bandit, results_time_series, results_together, results_watch
+from services.cli.main import app
+from services.cli.rendering import Format
+
+E = pb.Estimate
+
+
+def named(columns: object, row: object) -> dict[str, object]:
+    pairs = zip(columns, row, strict=True)  # type: ignore[call-overload]
+    return {column.name: cell for column, cell in pairs if cell is not None}
+
+
+def told(position: int, *, complete: bool) -> service_pb.WatchResultsResponse:
+    results = pb.Results(experiment="projects/p/experiments/e")
+    results.provenance.watermark = f"cut-{position}"
+    results.arms.add(variant="control", units=3, control=True)
+    metric = results.metrics.add(metric="projects/p/metrics/visit")
+    metric.arms.add(variant="control", mean=E(value=0.5))
+    return service_pb.WatchResultsResponse(results=results, complete=complete)
+
+
+STREAM = [told(1, complete=False), told(1, complete=True), told(2, complete=True)]
+
+
+def test_a_watch_ends_after_so_many_complete_results() -> None:
+    assert list(results_watch.up_to(STREAM, 1)) == STREAM[:2]
+    assert list(results_watch.up_to(STREAM, 0)) == STREAM
+
+
+def test_a_watch_is_one_object_a_line() -> None:
+    out = io.StringIO()
+    results_watch.show_each(STREAM, None, Format.JSON, out)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["complete"] for line in lines] == [False, True, True]
+
+
+def test_a_watch_is_one_sheet_with_one_header() -> None:
+    out = io.StringIO()
+    results_watch.show_each(STREAM, None, Format.CSV, out)
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("watermark,metric,variant,")
+    assert [line.split(",")[:3] for line in lines[1:]] == [
+        ["cut-1", "visit", "control"],
+        ["cut-2", "visit", "control"],
+    ]
+
+
+def test_a_watch_as_tables_says_what_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    out = io.StringIO()
+    results_watch.show_each(STREAM[:2], None, Format.TABLE, out)
+    assert "visit is ready" in capsys.readouterr().err
+    assert out.getvalue().count("visit") == 1
+
+
+def test_a_day_has_a_row_for_each_arm() -> None:
+    series = time_series_pb2.TimeSeries(variants=["control", "green"])
+    day = series.metrics.add(metric="projects/p/metrics/visit").days.add(day="2026-01-31")
+    day.arms.add(units=5, new_units=2, mean=E(value=0.4), added=E(value=1))
+    day.arms.add(units=6, new_units=3, mean=E(value=0.5), added=E(value=2))
+    reading = day.comparisons.add(variant="green").reading
+    reading.difference.value, reading.p_value.value = 0.1, 0.3
+    reading.difference_interval.low, reading.difference_interval.high = -0.1, 0.3
+    control, green = (
+        named(results_time_series.COLUMNS, row) for row in results_time_series.rows(series)
+    )
+    assert (control["units"], "p_value" in control) == (5, False)
+    assert (green["day"], green["new_units"], green["p_value"]) == ("2026-01-31", 3, 0.3)
+    assert (green["difference_low"], green["difference_high"]) == (-0.1, 0.3)
+
+
+def test_an_evaluation_has_rows_for_control_waves_and_all_of_them() -> None:
+    reply = evaluation_pb.EvaluateControlGroupResponse()
+    for variant in ("out", "coupon", "call"):
+        group = reply.groups.add(units=9).group
+        group.experiment, group.variant = "projects/p/experiments/journey", variant
+    metric = reply.metrics.add(metric="projects/p/metrics/paid")
+    metric.control.units, metric.control.mean.value = 9, 0.1
+    for ratio in (1.96, 1.5):
+        metric.waves.add(ratio=E(value=ratio), gained=E(value=7))
+    metric.pooled.ratio.value = 1.7
+    failed = reply.metrics.add(metric="projects/p/metrics/gone")
+    failed.error.message = "it is away"
+    rows = [named(results_together.EVALUATED, row) for row in results_together.evaluated(reply)]
+    assert [(row["group"], row.get("ratio")) for row in rows] == [
+        ("journey=out", None),
+        ("journey=coupon", 1.96),
+        ("journey=call", 1.5),
+        ("all waves", 1.7),
+    ]
+
+
+def test_an_interaction_is_a_row_for_each_pair() -> None:
+    reply = evaluation_pb.GetInteractionsResponse()
+    other = reply.experiments.add(experiment="projects/p/experiments/b", dependence_alert=True)
+    other.dependence_p_value.value = 0.001
+    metric = other.metrics.add(metric="projects/p/metrics/paid", p_value=E(value=0.2))
+    metric.pairs.add(variant="green", other_variant="new", p_value=E(value=0.1))
+    (row,) = results_together.crossed(reply)
+    found = named(results_together.CROSSED, row)
+    assert (found["other"], found["pair_p_value"], found["p_value"]) == ("b", 0.1, 0.2)
+    assert (found["dependence_p_value"], found["dependence_alert"]) == (0.001, True)
+
+
+def test_the_sums_of_a_program_are_said() -> None:
+    reply = evaluation_pb.GetProgramEffectResponse(shipped=1, left_out=2)
+    reply.experiments.add()
+    reply.naive.value, reply.flattery.value, reply.corrected.value = 0.05, 0.02, 0.03
+    reply.corrected_interval.low, reply.corrected_interval.high = 0.01, 0.05
+    reply.borrowed.not_estimable = pb.NOT_ESTIMABLE_NOT_APPLICABLE
+    reply.borrowed_interval.not_estimable = pb.NOT_ESTIMABLE_NOT_APPLICABLE
+    lines = list(results_together.sums(reply))
+    assert "1 of 1 experiments passed the test" in lines
+    assert "without it: +3.00%, [+1.00%, +5.00%]" in lines
+    assert "if true effects are normal: not applicable, not applicable" in lines
+    assert lines[-1] == "2 older experiments are left out"
+
+
+def test_weights_that_are_held_say_why(capsys: pytest.CaptureFixture[str]) -> None:
+    reply = bandit_pb.ComputeBanditWeightsResponse()
+    reply.weights.hold = bandit_pb.BANDIT_HOLD_TOO_FEW_UNITS
+    reply.weights.arms.add(variant="a", units=5, weight=5000, current_weight=6000)
+    bandit.show(reply, Format.CSV)
+    said = capsys.readouterr()
+    assert "the weights are held: too few units" in said.err
+    assert said.out.splitlines()[1].startswith("a,5,")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["results", "evaluate", "--control", "journey", "--wave", "a=b", "--metric", "m"],
+            "journey",
+        ),
+        (["metric", "create", "m", "--kind", "ratio", "--denominator", "a=most"], "most"),
+        (["metric", "create", "m", "--kind", "retention", "--days", "one"], "one"),
+        (
+            ["metric", "create", "m", "--kind", "mean", "--cap", "1", "--cap-percentile", "0.9"],
+            "one of",
+        ),
+    ],
+)
+def test_wrong_usage_is_named(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert said in done.output
+    assert "allowed: " in done.output
