@@ -118,7 +118,6 @@ for of_several in (
 app.add_typer(results.app, name="results")
 attribution.app.command()(scenario.scenario)
 app.add_typer(bandit.app, name="bandit")
-attribution.app.command()(scenario.scenario)
 app.add_typer(attribution.app, name="attribution")
 app.add_typer(identity.app, name="identity")
 app.add_typer(rejected.app, name="rejected")
