@@ -92,7 +92,8 @@ class JourneyEvents:
 
     `currencies` are the distinct ones of known costs and values, in order. The ids belong to the
     rows of touches and conversions and may be read only when the query asked for them; `unit_ids`
-    are those of conversions. `watermark` is the consistency token of the cut, and
+    are those of conversions. `units` are always there: the id of each unit, by its number in
+    both. `watermark` is the consistency token of the cut, and
     `watermark_time` is None when nothing was logged yet. `identity_version` names the policy and
     the links that were used; it is empty where there are no links.
     """
@@ -103,6 +104,7 @@ class JourneyEvents:
     touch_ids: Names
     conversion_ids: Names
     unit_ids: Names
+    units: Names
     watermark: str
     watermark_time: dt.datetime | None
     identity_version: str = ""

@@ -163,6 +163,7 @@ def test_rows_are_sorted_by_unit_then_time_then_event_id(make: MakeLog) -> None:
     # Units are numbered over both tables: 0, B, a, b, é.
     assert events.touches.units.tolist() == [1, 2, 3, 3, 3, 4]
     assert events.conversions.units.tolist() == [0, 3, 3]
+    assert events.units.at(all_rows(5)) == ["0", "B", "a", "b", "é"]
 
 
 def test_times_are_microseconds_and_names_are_taken_in_any_order(make: MakeLog) -> None:

@@ -100,6 +100,7 @@ class LakeJourneyLog:
             touch_ids=_names(touches, "event_id", query),
             conversion_ids=_names(conversions, "event_id", query),
             unit_ids=_names(conversions, "unit_id", query),
+            units=ArrowNames(pa.chunked_array([units])),
             watermark=cut.token,
             watermark_time=snapshot.watermark.commit_time if cut.token and not cut.past else None,
             identity_version=identity.version,

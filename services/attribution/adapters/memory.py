@@ -134,6 +134,7 @@ class MemoryJourneyLog:
             touch_ids=ListedNames([row.event_id for row in touches]),
             conversion_ids=ListedNames([row.event_id for row in conversions]),
             unit_ids=ListedNames([row.unit_id for row in conversions]),
+            units=ListedNames(list(units)),
             watermark=f"{_LOG}:{size}" if size else "",
             watermark_time=self._commit_time if size else None,
             identity_version=self._identity.version,

@@ -108,6 +108,30 @@ class Calibration:
         low, high = whole.mean - reach, whole.mean + reach
         return replace(whole, target=target, std_dev=std_dev, low=low, high=high)
 
+    def expected(self, target: Target) -> Kappa | None:
+        """Return what the tests of other targets lead to expect of one without any.
+
+        Kappas of targets are taken as draws around a common mean, which is 1 give or take the
+        prior; they differ from each other by as much. The mean then is the precision-weighted one
+        of the tested targets and of 1, and one more draw away from it is the target. None without
+        any usable test.
+        """
+        own = [kappa for kappa in self.kappas if kappa.pooled is not None]
+        if not own:
+            return None
+        apart = self.prior.std_dev**2
+        pooled = [(kappa.pooled.value, kappa.pooled.std_err) for kappa in own if kappa.pooled]
+        precisions = [1.0 / (std_err**2 + apart) for _, std_err in pooled]
+        total = sum(precisions) + 1.0 / apart
+        parts = [weight * value for weight, (value, _) in zip(precisions, pooled, strict=True)]
+        mean, std_dev = (sum(parts) + 1.0 / apart) / total, float(np.sqrt(1.0 / total + apart))
+        reach = critical(self.alpha) * std_dev
+        measured = tuple(each for kappa in own for each in kappa.measured)
+        weight = sum(precisions) / total
+        return Kappa(
+            target, mean, std_dev, mean - reach, mean + reach, None, measured, None, 0.0, weight
+        )
+
 
 def calibrate(
     tests: Sequence[LiftTest],
@@ -273,12 +297,17 @@ def incremental(
     target: Target, attributed: Estimate, cost: Figure, calibration: Calibration
 ) -> Incremental:
     """Return the incremental conversions (or value) of a target beside the attributed ones."""
-    caused = calibration.of(target).incremental(attributed)
-    reach = critical(calibration.alpha) * caused.std_err
+    return incremental_by(calibration.of(target), attributed, cost, calibration.alpha)
+
+
+def incremental_by(kappa: Kappa, attributed: Estimate, cost: Figure, alpha: float) -> Incremental:
+    """Return what a target caused by a kappa of its own choice; `alpha` is that of the interval."""
+    caused = kappa.incremental(attributed)
+    reach = critical(alpha) * caused.std_err
     low, high = caused.value - reach, caused.value + reach
     nothing = Undefined.NOTHING_INCREMENTAL
     return Incremental(
-        target=target,
+        target=kappa.target,
         attributed=attributed,
         incremental=caused,
         low=low,

@@ -32,6 +32,18 @@ class Conflict(Enum):
     HARMFUL = "harmful"
     SUM_ABOVE_LIFT = "sum_above_lift"
     ABOVE_ALL_CONVERSIONS = "above_all_conversions"
+    OTHER_EVENT = "other_event"
+    OTHER_KIND = "other_kind"
+    OTHER_FILTER = "other_filter"
+    OTHER_CREDIT_KEY = "other_credit_key"
+    UNKNOWN_CHANNEL = "unknown_channel"
+    NO_SHARED_UNITS = "no_shared_units"
+    NO_RESULTS = "no_results"
+    UNTRUSTED_RESULTS = "untrusted_results"
+    COUNTED_ONCE = "counted_once"
+    CAPPED = "capped"
+    CREDITED_WHERE_OFF = "credited_where_off"
+    COST_INCOMPLETE = "cost_incomplete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +82,8 @@ def _alone(test: LiftTest, report: Cell) -> list[Finding]:
         why = f"test and attribution share {shared / longest:.0%} of their time; attribute the cell"
         found.append(_about(Conflict.PARTLY_SHARED_WINDOW, test, f"{why} that was tested"))
     if abs(credited.units - tested.units) > UNITS_TOLERANCE * tested.units:
-        why = f"{tested.units} units were exposed by the test and {credited.units} attributed"
-        found.append(_about(Conflict.DIFFERENT_UNITS, test, f"{why}; kappa is off by their ratio"))
+        why = f"{tested.units} units count for the results and {credited.units} for credit"
+        found.append(_about(Conflict.DIFFERENT_UNITS, test, f"{why}; both are taken for each unit"))
     if shared and test.outcome.attributed.value <= 0:
         why = "nothing was attributed in the tested cell: its lift stands alone, without a kappa"
         found.append(_about(Conflict.NOTHING_ATTRIBUTED, test, why, left_out=True))

@@ -67,8 +67,11 @@ class Outcome:
     """One outcome (conversions, or value) of a test: its effect and the credit beside it.
 
     `difference` is what one exposed unit converted more than a held-out one, from the experiment's
-    reading; `attributed` what the model credits to the target over the exposed units of the cell.
-    The two are taken as independent; a `std_err` of 0 takes the credit as it is.
+    reading; `attributed` what the model credits to the target over the exposed units of the cell,
+    less what it credits to it over as many held-out units: touches from before the exposure, and
+    those of a channel that was not switched off completely, are no part of the difference either
+    (the ratio of two differences is that of Wald 1940). The two are taken as independent; a
+    `std_err` of 0 takes the credit as it is.
     """
 
     difference: Estimate

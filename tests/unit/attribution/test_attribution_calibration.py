@@ -85,6 +85,26 @@ def test_an_untested_channel_has_the_prior_and_a_wide_interval() -> None:
     assert found(kappa_findings(known)) == [Conflict.NOT_TESTED]
 
 
+def test_what_tests_of_others_lead_to_expect_is_shrunk_and_keeps_the_spread_between_channels() -> (
+    None
+):
+    tau = 0.5
+    one = calibrate([lift_test(0.3, 0.1)], prior=Prior(tau)).expected(Target("mail"))
+    tests = [lift_test(0.3, 0.1, f"e{n}", Target(f"c{n}")) for n in range(50)]
+    many = calibrate(tests, prior=Prior(tau)).expected(Target("mail"))
+
+    assert one is not None
+    assert many is not None
+    # Precisions 1/(0.1^2 + 0.5^2) of the test and 1/0.5^2 of the prior.
+    tested, prior = 1 / 0.26, 1 / 0.25
+    assert one.mean == pytest.approx((tested * 0.3 + prior) / (tested + prior))
+    assert one.std_dev == pytest.approx(math.sqrt(1 / (tested + prior) + tau**2))
+    assert (one.pooled, one.weight) == (None, pytest.approx(tested / (tested + prior)))
+    assert many.mean == pytest.approx(0.3, abs=0.02)
+    assert many.std_dev > tau
+    assert calibrate([]).expected(Target("mail")) is None
+
+
 def test_a_campaign_without_a_test_is_like_its_channel_but_less_certain() -> None:
     known = calibrate(
         [lift_test(0.3, 0.05), lift_test(0.9, 0.05, "e2", Target("search", "spring"))]
