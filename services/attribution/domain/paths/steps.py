@@ -5,6 +5,7 @@ merge consecutive touches of one channel, so their matrix is the one without sel
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
@@ -13,15 +14,25 @@ from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.paths.suppression import count_units
 from services.attribution.domain.paths.transforms import PathTransform, transform_paths
 
-START, CONVERSION, NULL = "(start)", "(conversion)", "(null)"
+
+class Mark(Enum):
+    """A state that is no channel: where journeys begin, and how they end."""
+
+    START = "start"
+    CONVERSION = "conversion"
+    NULL = "null"
+
+
+State = str | Mark
+"""A channel, or a mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """How often `target` came next after `source`, and its part of all steps from `source`."""
 
-    source: str
-    target: str
+    source: State
+    target: State
     units: int
     count: int
     probability: float
@@ -31,8 +42,9 @@ class Step:
 class Steps:
     """The steps that occurred, those of one source together, its most frequent target first.
 
-    A step with fewer units than the minimum is left out; `suppressed_steps` counts such kinds of
-    steps, and `suppressed_count` how often they occurred: None where that may not be said.
+    A step with fewer units than the minimum is left out, and so are others where it would follow
+    from all steps from, or to, a state. `suppressed_steps` counts such kinds of steps, and
+    `suppressed_count` how often they occurred: None where that may not be said.
     """
 
     steps: tuple[Step, ...]
@@ -44,11 +56,12 @@ def count_steps(journeys: Journeys, *, self_loops: bool, min_units: int = 1) -> 
     """Count the steps of all journeys."""
     if not self_loops:
         journeys = transform_paths(journeys, PathTransform.EXPOSURE)
-    states = (START, *journeys.channels, CONVERSION, NULL)
+    states: tuple[State, ...] = (Mark.START, *journeys.channels, Mark.CONVERSION, Mark.NULL)
     keys, units = _keys(journeys, len(states))
     kinds, counts = np.unique(keys, return_counts=True)
-    held = count_units(np.searchsorted(kinds, keys), units, len(kinds), min_units)
     sources, targets = np.divmod(kinds, len(states))
+    lines = (sources, targets)
+    held = count_units(np.searchsorted(kinds, keys), units, len(kinds), min_units, lines)
     leaving = np.bincount(sources, weights=counts, minlength=len(states))
     order = np.lexsort((targets, -counts, sources))
     few = held.suppressed

@@ -3,8 +3,12 @@
 A cell with fewer distinct units is not reported alone: such cells are summed in one row. Where that
 row would itself hold too few units, the smallest reported cell joins it, so that no cell can be
 found by subtracting the others from the total. Fifty units is what Ads Data Hub asks for.
+
+A table with more totals than one, such as those of its rows and of its columns, has a line of cells
+for each: then this holds within every line.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +16,7 @@ import numpy as np
 from services.attribution.domain.arrays import Flags, Integers
 from shared.errors import invalid
 
+MIN_UNITS = 50
 MAX_MIN_UNITS = 1_000_000
 _MAX_PAIRS = 2**62
 
@@ -36,23 +41,49 @@ class CellUnits:
         return flags
 
 
-def count_units(cells: Integers, units: Integers, count: int, min_units: int) -> CellUnits:
-    """Count the distinct units of each of `count` cells; `cells` and `units` have a row each."""
+def count_units(
+    cells: Integers,
+    units: Integers,
+    count: int,
+    min_units: int,
+    lines: Sequence[Integers] = (),
+) -> CellUnits:
+    """Count the distinct units of each of `count` cells; `cells` and `units` have a row each.
+
+    Each of `lines` (K,) says which line a cell is in; all cells together are a line too.
+    """
     if not 1 <= min_units <= MAX_MIN_UNITS:
         raise invalid("min_units", min_units, f"1 to {MAX_MIN_UNITS}")
     dense, width = _dense(units, count)
     pairs = _distinct(cells * width + dense)
-    of_pair = pairs // width
+    of_pair, unit_of_pair = pairs // width, pairs % width
     per_cell = np.bincount(of_pair, minlength=count)
     reported = per_cell >= min_units
-    few = ~reported & (per_cell > 0)
-    together = len(_distinct(pairs[few[of_pair]] % width))
-    if 0 < together < min_units and reported.any():
-        smallest = np.flatnonzero(reported)[np.argmin(per_cell[reported])]
-        reported[smallest] = False
-        few[smallest] = True
-        together = len(_distinct(pairs[few[of_pair]] % width))
-    return CellUnits(per_cell, reported, together, 0 < together < min_units)
+    everything = np.zeros(count, dtype=np.int64)
+    changed = True
+    while changed:
+        changed = False
+        for line in (*lines, everything):
+            held = (~reported & (per_cell > 0))[of_pair]
+            keys = _distinct(line[of_pair[held]] * width + unit_of_pair[held])
+            together = np.bincount(keys // width, minlength=int(line.max(initial=0)) + 1)
+            thin = (together > 0) & (together < min_units)
+            joining = _smallest(per_cell, line, reported & thin[line])
+            reported[joining] = False
+            changed = changed or len(joining) > 0
+    held = (~reported & (per_cell > 0))[of_pair]
+    suppressed = len(_distinct(unit_of_pair[held]))
+    return CellUnits(per_cell, reported, suppressed, 0 < suppressed < min_units)
+
+
+def _smallest(per_cell: Integers, line: Integers, candidates: Flags) -> Integers:
+    """Return the candidate with the fewest units of each line that has one."""
+    cells = np.flatnonzero(candidates)
+    cells = cells[np.lexsort((cells, per_cell[cells], line[cells]))]
+    first = np.ones(len(cells), dtype=np.bool_)
+    first[1:] = line[cells[1:]] != line[cells[:-1]]
+    smallest: Integers = cells[first]
+    return smallest
 
 
 def _distinct(numbers: Integers) -> Integers:
