@@ -16,17 +16,21 @@ from touchstone.attribution.v1 import (
     scenario_service_pb2_grpc,
     score_service_pb2,
     score_service_pb2_grpc,
+    spend_service_pb2,
+    spend_service_pb2_grpc,
 )
 
 from services.attribution.adapters.groupings_sql import SqlGroupings, migrate_groupings
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
 from services.attribution.adapters.score_files import csv_file, parquet_file
+from services.attribution.adapters.spend_sql import SqlLedger, migrate_spend
 from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.channel_groupings import ChannelGroupingServicer, KeptGroupings
 from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
+from services.attribution.api.spend import SpendServicer
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 from services.attribution.settings import Settings
@@ -83,6 +87,7 @@ def compose(settings: Settings) -> Application:
                 ChannelGroupingServicer(groupings, mutations, platform.clock),
                 grouping_service_pb2_grpc.add_ChannelGroupingServiceServicer_to_server,
             ),
+            *_money(platform.database, mutations),
             operations_servicer(platform, mutations, runner),
         ],
         start=start,
@@ -130,6 +135,19 @@ def _servicers(
             scenario_service_pb2,
             ScenarioServicer(),
             scenario_service_pb2_grpc.add_ScenarioServiceServicer_to_server,
+        ),
+    ]
+
+
+def _money(database: Database, mutations: Mutations) -> list[Servicer]:
+    """The services that set money against credit."""
+    migrate_spend(database)
+    ledger = SqlLedger(database)
+    return [
+        _serving(
+            spend_service_pb2,
+            SpendServicer(ledger, mutations),
+            spend_service_pb2_grpc.add_SpendServiceServicer_to_server,
         ),
     ]
 

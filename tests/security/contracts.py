@@ -84,6 +84,8 @@ VALUES: dict[str, Any] = {
     "paths": ["display_name"],
     "product": "loan",
     "quantity": 3,
+    "source": "books",
+    "day": "2026-01-31",
     "reason": "geheim",
 }
 # What a `name` is of, by the message that it stands in.
@@ -302,6 +304,8 @@ def _value(field: FieldDescriptor) -> Any:
         return "{p}/experiments/exp" if owner in NAMING_EXPERIMENTS else "exp"
     if owner == "ExposureWindow":
         return 1
+    if owner == "Spend" and field.name == "currency":
+        return "CNY"
     if owner == "Parameter" and field.name == "key":
         return "geheim_a"
     if field.name == "name":

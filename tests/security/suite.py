@@ -28,7 +28,7 @@ from touchstone.assignment.v1 import (
     schema_service_pb2,
 )
 from touchstone.assignment.v1 import layer_service_pb2 as layer_service
-from touchstone.attribution.v1 import attribution_pb2, grouping_service_pb2
+from touchstone.attribution.v1 import attribution_pb2, grouping_service_pb2, spend_service_pb2
 from touchstone.common.v1 import filter_pb2, unit_pb2
 from touchstone.events.v1 import (
     erasure_service_pb2,
@@ -270,6 +270,19 @@ def populate(suite: Suite) -> None:
             update_mask=field_mask_pb2.FieldMask(paths=["blocked_ids"]),
         ),
         "LogEvents": events_service_pb2.LogEventsRequest(events=list(_events(now))),
+        "ImportSpend": spend_service_pb2.ImportSpendRequest(
+            parent=parent,
+            rows=[
+                spend_service_pb2.Spend(
+                    source="books",
+                    channel="geheim-mail",
+                    campaign="geheim",
+                    day="2026-01-31",
+                    amount=1,
+                    currency="CNY",
+                )
+            ],
+        ),
         "EraseUnit": erasure_service_pb2.EraseUnitRequest(
             parent=parent, unit=unit_pb2.UnitId(type="user", id="nobody"), reason="geheim"
         ),
