@@ -86,6 +86,7 @@ experiment.app.command()(planning.plan)
 for of_metrics in (
     metric_files.validate,
     metric_files.diff,
+experiment.app.command("simulate-null")(planning.simulate_null)
     metric_files.apply,
     metric_files.export,
 ):

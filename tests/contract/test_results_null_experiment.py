@@ -18,6 +18,8 @@ from tests.contract.results_world import EXPERIMENT, PROJECT, START, World, open
 from tests.contract.test_results_planning import BOUGHT, SLOW, SPEND, Past, population, time
 
 ANYTIME = analysis_plan_pb2.ANALYSIS_METHOD_ANYTIME
+SEQUENTIAL = analysis_plan_pb2.ANALYSIS_METHOD_GROUP_SEQUENTIAL
+HYBRID = analysis_plan_pb2.ANALYSIS_METHOD_HYBRID
 
 
 @pytest.fixture
@@ -98,6 +100,19 @@ async def test_looking_at_any_time_is_wrong_far_less_often_at_one_look(world: Wo
     assert found.uniformity_p_value.not_estimable
 
 
+async def test_looks_towards_an_end_keep_their_promise_and_peeking_does_not(world: World) -> None:
+    await defined(world)
+    spending = await simulate(world, "bought", method=SEQUENTIAL, repetitions=2000, seed=3)
+    assert (spending.looks, spending.calibrated) == (28, True)
+    assert spending.rejection_interval.low < 0.05 < spending.rejection_interval.high
+    assert spending.uniformity_p_value.not_estimable
+    hybrid = await simulate(world, "bought", method=HYBRID, looks=7, repetitions=2000, seed=3)
+    assert (hybrid.looks, hybrid.calibrated) == (7, True)
+    peeking = await simulate(world, "bought", looks=28, repetitions=2000, seed=3)
+    assert not peeking.calibrated
+    assert peeking.rejection_interval.low > 0.15
+
+
 async def test_the_control_of_an_experiment_can_be_split(world: World) -> None:
     exposures = [
         {"unit_id": f"{variant}-{n}", "experiment": "checkout", "variant": variant}
@@ -126,7 +141,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "seed"),
     ({"treated_share": 1.0}, "treated_share"),
     ({"alpha": 1e-12}, "alpha"),
-    ({"method": analysis_plan_pb2.ANALYSIS_METHOD_HYBRID}, "method"),
+    ({"method": 9}, "method"),
+    ({"looks": 51}, "looks"),
     ({"metric": f"{PROJECT}/metrics/slow"}, "metric"),
     ({"population": population(end_time=time(0))}, "population.end_time"),
 ]

@@ -1,8 +1,9 @@
 """A/A simulation on a project's own units: is the inference as often wrong as it says?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -82,35 +83,69 @@ def simulate_aa(
     and Xu (2020), "Trustworthy online controlled experiments", chapter 19. The splits share
     their units, so this checks the inference on this population and not a new one each time.
     """
+    return simulate_aa_looks(units, (inference,), splits, estimand, alpha, covariates)
+
+
+def simulate_aa_looks(
+    units: ArrayLike,
+    looks: Sequence[Inference],
+    splits: Splits = Splits(),  # frozen
+    estimand: Estimand = Mean(0),  # noqa: B008  # frozen
+    alpha: float = 0.05,
+    covariates: Sequence[Estimand] = (),
+) -> AASimulation:
+    """As `simulate_aa`, with a look at each equal share of the units, read by its own inference.
+
+    The units come in an order that is drawn once, from the same seed, and that no split depends
+    on; number k of K looks sees the first k/K of them. The p-value of a split is the smallest of
+    all its looks: what somebody acts on who stops at the first that is small enough. A look
+    without a p-value rejects nothing; a split counts as skipped when no look had one. Source:
+    Armitage, McPherson and Rowe (1969), "Repeated significance tests on accumulating data".
+    """
     rows = np.asarray(units, dtype=np.float64)
     rows = rows[:, None] if rows.ndim == 1 else rows
     if not np.isfinite(rows).all():
         raise ValueError("units hold a value that is not finite; all must be numbers")
-    arms = _arms(rows, splits)
-    if covariates:
-        contrast = adjust(arms, estimand, covariates).joint.contrast(0)
-    else:
-        contrast = Contrast(estimate(arms[:, :1], estimand), estimate(arms[:, 1:], estimand))
-    reading = inference.read(contrast)
-    p_values = reading.p_value[reading.gap == Gap.NONE]
-    return _summary(p_values, splits.repetitions, alpha)
+    if not looks:
+        raise ValueError("looks is empty; it must hold at least one inference")
+    smallest = np.full(splits.repetitions, np.nan)
+    for part, look, arms in _arms(rows, splits, len(looks)):
+        if covariates:
+            contrast = adjust(arms, estimand, covariates).joint.contrast(0)
+        else:
+            contrast = Contrast(estimate(arms[:, :1], estimand), estimate(arms[:, 1:], estimand))
+        reading = looks[look].read(contrast)
+        found = np.where(reading.gap == Gap.NONE, reading.p_value, np.nan)
+        smallest[part] = np.fmin(smallest[part], found.reshape(-1))
+    return _summary(smallest[~np.isnan(smallest)], splits.repetitions, alpha)
 
 
-def _arms(rows: FloatArray, splits: Splits) -> Moments:
-    """Control and treatment of all splits, in chunks of bounded memory: repetitions x arms."""
+def _arms(rows: FloatArray, splits: Splits, looks: int) -> Iterator[tuple[slice, int, Moments]]:
+    """Control and treatment of some splits at each look, in chunks of bounded memory: which
+    splits, which look, and their moments, splits x arms.
+    """
     centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
     centred = rows - centre
     columns = rows.shape[1]
     products = (centred[:, :, None] * centred[:, None, :]).reshape(len(rows), columns**2)
     features = np.column_stack([np.ones(len(rows)), centred, products])
+    order = np.arange(len(rows))
+    if looks > 1:
+        order = np.random.default_rng([splits.seed, looks]).permutation(order)
+    ends = [len(rows) * look // looks for look in range(looks + 1)]
+    arriving = [order[start:end] for start, end in pairwise(ends)]
     generator = np.random.default_rng(splits.seed)
     chunk = max(CELLS_AT_ONCE // max(len(rows), 1), 1)
-    sums = np.empty((splits.repetitions, features.shape[1]))
     for start in range(0, splits.repetitions, chunk):
         many = min(chunk, splits.repetitions - start)
         drawn = generator.random((many, len(rows)), dtype=np.float32) < splits.treated_share
-        sums[start : start + many] = drawn.astype(np.float64) @ features
-    return _moments(np.stack([features.sum(axis=0) - sums, sums], axis=1), centre)
+        all_units, treated = np.zeros(features.shape[1]), np.zeros((many, features.shape[1]))
+        for look, new in enumerate(arriving):
+            own, in_treatment = (features, drawn) if looks == 1 else (features[new], drawn[:, new])
+            all_units += own.sum(axis=0)
+            treated += in_treatment.astype(np.float64) @ own
+            arms = np.stack([all_units - treated, treated], axis=1)
+            yield slice(start, start + many), look, _moments(arms, centre)
 
 
 def _moments(sums: FloatArray, centre: FloatArray) -> Moments:

@@ -1,4 +1,6 @@
-"""touchstone experiment plan: how large and how long an experiment has to be."""
+"""touchstone experiment plan, simulate-null: how large and how long an experiment has to be, and
+whether its method keeps its promise.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,20 @@ import typer
 from touchstone.results.v1 import planning_service_pb2 as pb
 
 from services.cli.commands.results import METHODS, Method
-from services.cli.figures import count, enum_text, estimate, last_part, percent, share
+from services.cli.figures import (
+    count,
+    ends,
+    enum_text,
+    estimate,
+    last_part,
+    p_value,
+    percent,
+    share,
+)
 from services.cli.options import Data, Output, parse_time
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
-from services.cli.terminal import say
+from services.cli.terminal import say, warn
 
 COLUMNS = (
     *columns("metric", "role"),
@@ -25,6 +36,20 @@ COLUMNS = (
     Column("found_with", count, right=True),
     Column("finds", percent, right=True),
     *columns("obstacle"),
+)
+SIMULATED = (
+    *columns("metric", "method"),
+    Column("looks", right=True),
+    Column("units", count, right=True),
+    Column("repetitions", count, right=True),
+    Column("skipped", count, right=True),
+    Column("alpha", right=True),
+    Column("rejections", count, right=True),
+    Column("rate", share, right=True),
+    Column("rate_low", share, right=True),
+    Column("rate_high", share, right=True),
+    *columns("calibrated"),
+    Column("uniformity_p_value", p_value, right=True),
 )
 
 
@@ -76,10 +101,7 @@ def plan(
         if like:
             request.experiment = session.name("experiments", like)
         else:
-            request.population.event_name = event_name
-            request.population.unit_type = unit_type
-            request.population.start_time.CopyFrom(parse_time(since, "--since"))
-            request.population.end_time.CopyFrom(parse_time(until, "--until"))
+            request.population.CopyFrom(_population(event_name, unit_type, since, until))
         reply = session.planning.PlanExperiment(request)
     write(View(reply, COLUMNS, [row(one) for one in reply.metrics]), output)
     if output is Format.TABLE:
@@ -88,6 +110,92 @@ def plan(
             f"{sum(reply.units_per_day):,} units came on {days_seen} days; afterwards "
             f"{reply.later_units_per_day:,.1f} a day are expected"
         )
+
+
+def simulate_null(
+    metric: Annotated[str, typer.Argument(help="Id of the metric.")],
+    *,
+    event_name: Annotated[
+        str, typer.Option(help="History: units with such an event, from --since to --until.")
+    ] = "",
+    unit_type: Annotated[str, typer.Option(help="Type of these units.")] = "user",
+    since: Annotated[str, typer.Option(help="Start of the history, such as 2026-03-02.")] = "",
+    until: Annotated[str, typer.Option(help="End of the history, left out.")] = "",
+    like: Annotated[str, typer.Option(help="Or: the control of this experiment.")] = "",
+    method: Annotated[Method, typer.Option(help="How each split is read.")] = Method.FIXED,
+    looks: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=50,
+            help="How often. [default: 1; 28 for group-sequential and hybrid]",
+            show_default=False,
+        ),
+    ] = 0,
+    alpha: Annotated[
+        float, typer.Option(min=1e-9, max=0.5, help="Error probability that is promised.")
+    ] = 0.05,
+    repetitions: Annotated[int, typer.Option(min=1, max=10_000, help="How many splits.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Another one splits otherwise.")] = 1,
+    treated_share: Annotated[float, typer.Option(help="Share of the treatment.")] = 0.5,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Split units of the past at random, again and again, and say how often a difference is found.
+
+    Nothing was done to them, so this is the error probability that a method really has with a
+    metric (an A/A test). Several looks with the method fixed show what peeking does.
+
+    Example: touchstone experiment simulate-null revenue --like checkout --method group-sequential
+    """
+    if bool(event_name) == bool(like):
+        raise typer.BadParameter("the history is --event-name or --like; allowed: one of the two")
+    with open_session(data) as session:
+        request = pb.SimulateNullExperimentRequest(
+            parent=session.parent,
+            metric=session.name("metrics", metric),
+            method=METHODS[method],
+            alpha=alpha,
+            repetitions=repetitions,
+            seed=seed,
+            treated_share=treated_share,
+            looks=looks,
+        )
+        if like:
+            request.experiment = session.name("experiments", like)
+        else:
+            request.population.CopyFrom(_population(event_name, unit_type, since, until))
+        reply = session.planning.SimulateNullExperiment(request)
+    write(View(reply, SIMULATED, [simulated(reply, method)]), output)
+    if not reply.calibrated and reply.rejection_rate.WhichOneof("result") == "value":
+        warn(f"the method {method} does not keep its promise with {metric} at {reply.looks} looks")
+
+
+def simulated(reply: pb.SimulateNullExperimentResponse, method: Method) -> tuple[Cell, ...]:
+    """One simulation in a row."""
+    return (
+        last_part(reply.metric),
+        method.value,
+        reply.looks,
+        reply.units,
+        reply.repetitions,
+        reply.skipped,
+        reply.alpha,
+        reply.rejections,
+        estimate(reply.rejection_rate),
+        *ends(reply.rejection_interval, share),
+        reply.calibrated,
+        estimate(reply.uniformity_p_value),
+    )
+
+
+def _population(event_name: str, unit_type: str, since: str, until: str) -> pb.Population:
+    return pb.Population(
+        event_name=event_name,
+        unit_type=unit_type,
+        start_time=parse_time(since, "--since"),
+        end_time=parse_time(until, "--until"),
+    )
 
 
 def row(one: pb.MetricForecast) -> tuple[Cell, ...]:

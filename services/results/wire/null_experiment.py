@@ -21,7 +21,9 @@ LEVEL = 0.99
 _METHODS = {
     analysis_plan_pb2.ANALYSIS_METHOD_UNSPECIFIED: AnalysisMethod.FIXED,
     analysis_plan_pb2.ANALYSIS_METHOD_FIXED: AnalysisMethod.FIXED,
+    analysis_plan_pb2.ANALYSIS_METHOD_GROUP_SEQUENTIAL: AnalysisMethod.GROUP_SEQUENTIAL,
     analysis_plan_pb2.ANALYSIS_METHOD_ANYTIME: AnalysisMethod.ANYTIME,
+    analysis_plan_pb2.ANALYSIS_METHOD_HYBRID: AnalysisMethod.HYBRID,
 }
 
 
@@ -49,7 +51,7 @@ def decode_null_experiment(
         project=project,
         metric_id=require_id(request.metric, project, "metrics"),
         history=history,
-        experiment=NullExperiment(splits, _METHODS[request.method], alpha),
+        experiment=NullExperiment(splits, _METHODS[request.method], alpha, request.looks),
     )
 
 
@@ -61,7 +63,7 @@ def encode_simulated(
     read = len(found.p_values) > 0
     nothing = NotEstimable(Gap.TOO_FEW_UNITS)
     uniformity: float | NotEstimable | None = found.uniformity_p if read else nothing
-    if experiment.method is not AnalysisMethod.FIXED:
+    if experiment.method is not AnalysisMethod.FIXED or experiment.looks_taken > 1:
         uniformity = None
     return pb.SimulateNullExperimentResponse(
         metric=resource_name(metric.project, "metrics", metric.metric_id),
@@ -77,6 +79,7 @@ def encode_simulated(
         calibrated=simulated.calibrated,
         uniformity_p_value=encode_scalar(uniformity),
         watermark=simulated.units.cut.token,
+        looks=experiment.looks_taken,
     )
 
 

@@ -7,10 +7,12 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
-from touchstone_statistics.aa import Splits, binomial_interval, simulate_aa
+from touchstone_statistics.aa import Splits, binomial_interval, simulate_aa, simulate_aa_looks
+from touchstone_statistics.boundaries import Ledger, Plan, advance
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Mean, Ratio
 from touchstone_statistics.inference import Fixed, Reading
+from touchstone_statistics.sequential import GroupSequential
 
 
 def revenue(units: int, seed: int) -> np.ndarray:
@@ -100,3 +102,42 @@ def test_senseless_input_is_refused() -> None:
         Splits(0)
     with pytest.raises(ValueError, match="treated_share is 1"):
         Splits(treated_share=1.0)
+
+
+def test_one_look_is_the_simulation_without_looks() -> None:
+    rows = revenue(1500, 6)
+    once = simulate_aa(rows, Fixed(), Splits(400, 9))
+    assert np.array_equal(
+        once.p_values, simulate_aa_looks(rows, [Fixed()], Splits(400, 9)).p_values
+    )
+
+
+def test_peeking_at_a_fixed_test_errs_as_often_as_armitage_says() -> None:
+    """Armitage, McPherson and Rowe (1969), table 2: 5 looks at 5% err 14.2% of the time."""
+    rng = np.random.default_rng(8)
+    found = simulate_aa_looks(rng.normal(size=2000), [Fixed()] * 5, Splits(4000, 10))
+    assert abs(found.rejection_rate - 0.142) < 0.02
+
+
+def test_boundaries_of_five_looks_keep_the_level() -> None:
+    rng = np.random.default_rng(9)
+    plan, ledger, looks = Plan(2000.0), Ledger(), []
+    for look in range(1, 6):
+        ledger = advance(plan, ledger, 400.0 * look)
+        looks.append(GroupSequential(plan, ledger))
+    found = simulate_aa_looks(rng.normal(size=2000), looks, Splits(4000, 11))
+    assert found.calibrated
+
+
+def test_looks_see_shares_of_the_same_units() -> None:
+    rows, seen = np.arange(100.0), []
+
+    class Counting:
+        def read(self, contrast: Contrast) -> Reading:
+            seen.append(contrast.control.units + contrast.treatment.units)
+            return Fixed().read(contrast)
+
+    simulate_aa_looks(rows, [Counting()] * 3, Splits(5, 1))
+    assert [sorted(set(np.ravel(units))) for units in seen] == [[33.0], [66.0], [100.0]]
+    with pytest.raises(ValueError, match="looks is empty"):
+        simulate_aa_looks(rows, [])
