@@ -12,6 +12,9 @@ from services.cli.commands import (
     ascode,
     assign,
     attribution,
+    attribution_grouping,
+    attribution_report,
+    attribution_scores,
     audience,
     audit,
     backup,
@@ -119,6 +122,10 @@ for of_several in (
 app.add_typer(results.app, name="results")
 attribution.app.command()(scenario.scenario)
 app.add_typer(bandit.app, name="bandit")
+attribution_report.app.command("credits")(attribution_scores.list_credits)
+attribution_report.app.command()(attribution_scores.export)
+attribution.app.add_typer(attribution_report.app, name="report")
+attribution.app.add_typer(attribution_grouping.app, name="grouping")
 app.add_typer(attribution.app, name="attribution")
 app.add_typer(identity.app, name="identity")
 app.add_typer(rejected.app, name="rejected")

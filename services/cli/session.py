@@ -19,7 +19,10 @@ from touchstone.assignment.v1 import layer_service_pb2_grpc as layer_grpc
 from touchstone.assignment.v1 import schema_service_pb2_grpc as schema_grpc
 from touchstone.assignment.v1 import unit_service_pb2_grpc as unit_grpc
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
+from touchstone.attribution.v1 import grouping_service_pb2_grpc as grouping_grpc
+from touchstone.attribution.v1 import report_service_pb2_grpc as report_grpc
 from touchstone.attribution.v1 import scenario_service_pb2_grpc as scenario_grpc
+from touchstone.attribution.v1 import score_service_pb2_grpc as score_grpc
 from touchstone.common.v1 import access_service_pb2 as access_pb
 from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
 from touchstone.events.v1 import backup_service_pb2_grpc as backup_grpc
@@ -258,6 +261,26 @@ class Session:
     def attribution(self) -> attribution_grpc.AttributionServiceStub:
         """Credits."""
         return self._stub("attribution", attribution_grpc.AttributionServiceStub)
+
+    @property
+    def groupings(self) -> grouping_grpc.ChannelGroupingServiceStub:
+        """Channel groupings."""
+        return self._stub("attribution", grouping_grpc.ChannelGroupingServiceStub)
+
+    @property
+    def reports(self) -> report_grpc.ReportServiceStub:
+        """Attribution that is kept."""
+        return self._stub("attribution", report_grpc.ReportServiceStub)
+
+    @property
+    def scores(self) -> score_grpc.ScoreServiceStub:
+        """The credits behind reports."""
+        return self._stub("attribution", score_grpc.ScoreServiceStub)
+
+    @property
+    def report_operations(self) -> operations_grpc.OperationsStub:
+        """The long-running operations of the attribution service."""
+        return self._stub("attribution", operations_grpc.OperationsStub)
 
     @property
     def scenarios(self) -> scenario_grpc.ScenarioServiceStub:

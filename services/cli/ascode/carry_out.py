@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.cli.ascode.kinds import METRICS
+from services.cli.ascode.kinds import GROUPINGS, METRICS
 from services.cli.ascode.plan import Plan, Step, in_phases
 from services.cli.ascode.present import CALLS
 from services.cli.session import Session
@@ -37,8 +37,8 @@ def check(plan: Plan, session: Session) -> None:
     What needs something that is not there yet can only be checked when that is made.
     """
     for step, verb in in_phases(plan):
-        # A metric needs nothing that has to be there first.
-        checkable = step.old is not None or step.kind.name in METRICS
+        # A metric or a grouping needs nothing that has to be there first.
+        checkable = step.old is not None or step.kind.name in (*METRICS, *GROUPINGS)
         if checkable and (verb != "Start" or not step.fields):
             _call(step, verb, session, {}, validate_only=True)
 

@@ -15,6 +15,7 @@ from touchstone.assignment.v1 import (
     layer_pb2,
     schema_pb2,
 )
+from touchstone.attribution.v1 import attribution_pb2
 from touchstone.common.v1 import filter_pb2
 from touchstone.results.v1 import metric_pb2
 
@@ -82,14 +83,20 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                   fixed="unit_type assignment_source layer salt hash_version allocation"),
             _kind("Holdout", "holdouts", domain_pb2.Holdout.DESCRIPTOR,
                   left_out="ended", fixed="unit_type slots salt hash_version"),
+            _kind("ChannelGrouping", "channelGroupings",
+                  attribution_pb2.ChannelGrouping.DESCRIPTOR,
+                  left_out="version", id_rule="^[a-z][a-z0-9_-]{0,62}$"),
         )
     }
 )  # fmt: skip
 """By their names in files, in an order in which each needs only those before, as a rule."""
 
 METRICS = ("Metric",)
-ASSIGNED = tuple(name for name in KINDS if name not in METRICS)
-"""Kinds that the assignment service keeps; the results service keeps metrics."""
+GROUPINGS = ("ChannelGrouping",)
+ASSIGNED = tuple(name for name in KINDS if name not in (*METRICS, *GROUPINGS))
+"""Kinds that the assignment service keeps; the results service keeps metrics, and the attribution
+service channel groupings.
+"""
 
 REFERENCES: Mapping[str, str] = MappingProxyType(
     {

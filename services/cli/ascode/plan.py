@@ -32,6 +32,7 @@ _PRUNED = {
     "Metric": "Archive",
     "Experiment": "Archive",
     "Holdout": "End",
+    "ChannelGrouping": "Delete",
 }
 _LASTING = (pb.Experiment.STATE_RUNNING, pb.Experiment.STATE_PAUSED)
 

@@ -14,6 +14,7 @@ from touchstone.assignment.v1 import (
     schema_service_pb2,
 )
 from touchstone.assignment.v1 import experiment_pb2 as pb
+from touchstone.attribution.v1 import grouping_service_pb2
 from touchstone.results.v1 import metric_service_pb2
 
 from services.cli.ascode.kinds import ASSIGNED, KINDS, Kind
@@ -52,6 +53,7 @@ CALLS: Mapping[str, Calls] = {
     "Metric": Calls("metrics", metric_service_pb2, "metric"),
     "Experiment": Calls("experiments", experiment_service_pb2, "experiment"),
     "Holdout": Calls("domains", domain_service_pb2, "holdout"),
+    "ChannelGrouping": Calls("groupings", grouping_service_pb2, "channel_grouping"),
 }
 
 

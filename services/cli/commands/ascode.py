@@ -12,7 +12,7 @@ from services.cli.ascode.build import ANY_PROJECT
 from services.cli.ascode.carry_out import carry_out, check
 from services.cli.ascode.export import exported, joined
 from services.cli.ascode.faults import FaultyError
-from services.cli.ascode.kinds import ASSIGNED, METRICS
+from services.cli.ascode.kinds import ASSIGNED, GROUPINGS, METRICS
 from services.cli.ascode.plan import Plan, make_plan
 from services.cli.ascode.present import present
 from services.cli.ascode.resources import Declared, load
@@ -91,7 +91,9 @@ def export(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Which files, and what of them: without `kinds` all, metrics where the files have any."""
+    """Which files, and what of them: without `kinds` all, those of other services where the files
+    have any.
+    """
 
     paths: list[Path]
     prune: bool = False
@@ -147,8 +149,9 @@ def write_files(kinds: tuple[str, ...], folder: Path | None, data: Path | None) 
 def _shown(job: Job, session: Session, output: Format) -> Plan:
     declared = loaded(job.paths, session.project)
     kinds = job.kinds or ASSIGNED
-    if not job.kinds and any(each.kind.name in METRICS for each in declared):
-        kinds += METRICS
+    for others in (METRICS, GROUPINGS):
+        if not job.kinds and any(each.kind.name in others for each in declared):
+            kinds += others
     wanted = [each for each in declared if each.kind.name in kinds]
     plan = make_plan(wanted, present(session, kinds), prune=job.prune)
     if plan.differs or output is not Format.TABLE:

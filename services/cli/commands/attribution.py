@@ -12,6 +12,7 @@ import typer
 from google.protobuf import json_format
 from touchstone.attribution.v1 import attribution_pb2 as model_pb
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
+from touchstone.attribution.v1 import report_pb2
 from touchstone.common.v1 import identity_pb2
 
 from services.cli.figures import count, share, time_text
@@ -90,7 +91,7 @@ def show(
 
     Example: touchstone attribution show --event-name purchase --model linear --model markov
     """
-    definition = _definition(event_name, unit_type, lookback_days, (since, until), repeats)
+    definition = journey_definition(event_name, unit_type, lookback_days, (since, until), repeats)
     if point_in_time:
         definition.stitching = identity_pb2.STITCHING_POINT_IN_TIME
     request = pb.GetAttributionRequest(
@@ -117,7 +118,7 @@ def list_credits(
     output: Output = Format.CSV,
 ) -> None:
     """Print the credit of every touch of every conversion; JSON is one object a line."""
-    definition = _definition(event_name, unit_type, lookback_days, (since, until), repeats)
+    definition = journey_definition(event_name, unit_type, lookback_days, (since, until), repeats)
     if point_in_time:
         definition.stitching = identity_pb2.STITCHING_POINT_IN_TIME
     request = pb.StreamCreditsRequest(journeys=definition, model=model_message(model))
@@ -135,7 +136,9 @@ def model_message(name: ModelName) -> model_pb.Model:
     return model
 
 
-def rows(reply: pb.GetAttributionResponse) -> Iterator[tuple[Cell, ...]]:
+def rows(
+    reply: pb.GetAttributionResponse | report_pb2.AttributionReport,
+) -> Iterator[tuple[Cell, ...]]:
     """A row for each model and channel."""
     for result in reply.results:
         for channel in result.channels:
@@ -151,7 +154,7 @@ def rows(reply: pb.GetAttributionResponse) -> Iterator[tuple[Cell, ...]]:
             )
 
 
-def tell_summary(reply: pb.GetAttributionResponse) -> None:
+def tell_summary(reply: pb.GetAttributionResponse | report_pb2.AttributionReport) -> None:
     """Says on standard error what the journeys are, and every warning."""
     found = reply.summary
     say(
@@ -163,9 +166,10 @@ def tell_summary(reply: pb.GetAttributionResponse) -> None:
         warn(f"{warning.channel}: {warning.message}" if warning.channel else warning.message)
 
 
-def _definition(
+def journey_definition(
     event_name: str, unit_type: str, lookback_days: float, between: tuple[str, str], repeats: str
 ) -> model_pb.JourneyDefinition:
+    """The definition that the options of a command give."""
     require_event_name(event_name)
     require_unit_type(unit_type)
     try:

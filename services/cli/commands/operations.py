@@ -10,6 +10,7 @@ from google.rpc import code_pb2
 
 # What an operation holds can be shown only where its types are known.
 from touchstone.assignment.v1 import check_service_pb2  # noqa: F401  see above
+from touchstone.attribution.v1 import report_service_pb2  # noqa: F401  see above
 from touchstone.events.v1 import backup_service_pb2, erasure_service_pb2  # noqa: F401  see above
 
 from services.cli.failures import from_operation
@@ -78,6 +79,8 @@ def cancel(operation: Name, data: Data = None) -> None:
         calls = session.event_operations
         if "/touchstone.assignment." in found.metadata.type_url:
             calls = session.check_operations
+        if "/touchstone.attribution." in found.metadata.type_url:
+            calls = session.report_operations
         calls.CancelOperation(pb.CancelOperationRequest(name=name))
     say("it was asked to end; `touchstone operations show` says when it has")
 
