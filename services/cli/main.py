@@ -43,6 +43,7 @@ from services.cli.commands import (
     results_watch,
     retention,
     scenario,
+    spend,
     suite,
     tutorial,
 )
@@ -127,6 +128,7 @@ attribution_report.app.command()(attribution_scores.export)
 attribution.app.add_typer(attribution_report.app, name="report")
 attribution.app.add_typer(attribution_grouping.app, name="grouping")
 app.add_typer(attribution.app, name="attribution")
+app.add_typer(spend.app, name="spend")
 app.add_typer(identity.app, name="identity")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(retention.app, name="retention")

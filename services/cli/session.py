@@ -22,6 +22,7 @@ from touchstone.attribution.v1 import attribution_service_pb2_grpc as attributio
 from touchstone.attribution.v1 import grouping_service_pb2_grpc as grouping_grpc
 from touchstone.attribution.v1 import report_service_pb2_grpc as report_grpc
 from touchstone.attribution.v1 import scenario_service_pb2_grpc as scenario_grpc
+from touchstone.attribution.v1 import spend_service_pb2_grpc as spend_grpc
 from touchstone.attribution.v1 import score_service_pb2_grpc as score_grpc
 from touchstone.common.v1 import access_service_pb2 as access_pb
 from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
@@ -281,6 +282,11 @@ class Session:
     def report_operations(self) -> operations_grpc.OperationsStub:
         """The long-running operations of the attribution service."""
         return self._stub("attribution", operations_grpc.OperationsStub)
+
+    @property
+    def spend(self) -> spend_grpc.SpendServiceStub:
+        """What was paid for channels."""
+        return self._stub("attribution", spend_grpc.SpendServiceStub)
 
     @property
     def scenarios(self) -> scenario_grpc.ScenarioServiceStub:
