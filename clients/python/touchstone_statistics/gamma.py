@@ -18,6 +18,7 @@ from touchstone_statistics.belief import (
     reach,
     stirling_rest,
 )
+from touchstone_statistics.cumulants import of_gamma, of_log, of_log_moments
 from touchstone_statistics.gaps import BoolArray, FloatArray
 from touchstone_statistics.interval import Interval
 from touchstone_statistics.versus import check_level
@@ -72,6 +73,23 @@ class GammaPosterior(Cells):
     @property
     def has_edge(self) -> BoolArray:
         return np.asarray(self.events < SMOOTH_SHAPE)
+
+    @property
+    def least(self) -> FloatArray:
+        """The events."""
+        return self.events
+
+    @property
+    def log_moments(self) -> tuple[FloatArray, FloatArray]:
+        """Mean and variance of the logarithm of the rate, of counts from 100 on."""
+        mean, variance = of_log_moments(self.events, None)
+        return mean + np.log(self.mean), variance
+
+    def terms(self, std_dev: FloatArray, highest: int) -> FloatArray:
+        return of_gamma(self.events, self.exposure, std_dev, highest)
+
+    def log_terms(self, std_dev: FloatArray, highest: int) -> FloatArray:
+        return of_log(self.events, None, std_dev, highest)
 
     def nodes(self) -> tuple[FloatArray, FloatArray]:
         """The trapezoidal rule over the logarithm of the rate, as for `BetaPosterior`."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from touchstone_statistics.bayes import Region
 from touchstone_statistics.beta import BetaPosterior
-from touchstone_statistics.rates import RESOLVED, RateReading, nodes_needed, read_rates
+from touchstone_statistics.rates import ORDERS, RateReading, orders_needed, read_rates
 from touchstone_statistics.versus import (
     Pairs,
     credible_difference,
@@ -27,8 +27,8 @@ def random_pairs(count: int, seed: int) -> tuple[BetaPosterior, BetaPosterior]:
 @pytest.mark.parametrize("increase", [True, False])
 def test_series_and_quadrature_agree(increase: bool) -> None:
     control, treatment = random_pairs(150, seed=1)
-    needed = nodes_needed(control, treatment)
-    assert set(needed.tolist()) == {0, *(count for count, _ in RESOLVED)}
+    needed = orders_needed(control, treatment)
+    assert set(needed.tolist()) == {0, *(highest for _, highest in ORDERS)}
     ours = read_rates(control, treatment, 0.1, increase)
     pairs = Pairs.of(control, treatment)
     expected = pairs.compare(increase)
