@@ -87,10 +87,10 @@ app.add_typer(imports.app, name="import")
 for as_code in (ascode.validate, ascode.diff, ascode.apply, ascode.export):
     experiment.app.command(as_code.__name__)(as_code)
 experiment.app.command()(planning.plan)
+experiment.app.command("simulate-null")(planning.simulate_null)
 for of_metrics in (
     metric_files.validate,
     metric_files.diff,
-experiment.app.command("simulate-null")(planning.simulate_null)
     metric_files.apply,
     metric_files.export,
 ):

@@ -22,8 +22,8 @@ from touchstone.attribution.v1 import attribution_service_pb2_grpc as attributio
 from touchstone.attribution.v1 import grouping_service_pb2_grpc as grouping_grpc
 from touchstone.attribution.v1 import report_service_pb2_grpc as report_grpc
 from touchstone.attribution.v1 import scenario_service_pb2_grpc as scenario_grpc
-from touchstone.attribution.v1 import spend_service_pb2_grpc as spend_grpc
 from touchstone.attribution.v1 import score_service_pb2_grpc as score_grpc
+from touchstone.attribution.v1 import spend_service_pb2_grpc as spend_grpc
 from touchstone.common.v1 import access_service_pb2 as access_pb
 from touchstone.common.v1 import access_service_pb2_grpc as access_grpc
 from touchstone.events.v1 import backup_service_pb2_grpc as backup_grpc
