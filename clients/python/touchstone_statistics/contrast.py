@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from touchstone_statistics.gaps import FloatArray, Gap, GapArray, first_gap, quo
 RESOLUTION = 64 * float(np.finfo(np.float64).eps)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Contrast:
     """A treatment set against the declared control; arrays broadcast over treatments.
 
@@ -23,6 +24,9 @@ class Contrast:
     margin of M. It makes the hypothesis a linear contrast of the two means, whose test needs no
     division by the control mean. `covariance` is that of the two estimates, zero for independent
     arms, and `freedom` the degrees of freedom of the difference where they are not Welch's.
+
+    Every method reads the same few numbers of a contrast: they are computed once, which is why it
+    has no slots.
     """
 
     control: Estimate
@@ -35,7 +39,7 @@ class Contrast:
         if not np.all(np.asarray(self.null_lift) > -1.0):
             raise ValueError(f"null_lift is {self.null_lift}; it must be above -1")
 
-    @property
+    @cached_property
     def control_factor(self) -> FloatArray:
         """What the control mean is multiplied by: 1 + null lift, or 1 - null lift if negative.
 
@@ -43,7 +47,7 @@ class Contrast:
         """
         return np.asarray(1.0 + np.where(self.control.value < 0, -1.0, 1.0) * self.null_lift)
 
-    @property
+    @cached_property
     def difference(self) -> FloatArray:
         """Mean of the treatment minus `control_factor` times that of the control.
 
@@ -51,12 +55,12 @@ class Contrast:
         """
         return np.asarray(self.treatment.value - self.control_factor * self.control.value)
 
-    @property
+    @cached_property
     def control_covariance(self) -> FloatArray:
         """Covariance of the difference with the mean of the control."""
         return np.asarray(self.covariance - self.control_factor * self.control.variance)
 
-    @property
+    @cached_property
     def variance(self) -> FloatArray:
         """Sampling variance of the difference."""
         treated, controlled = self._parts()
@@ -72,7 +76,7 @@ class Contrast:
         shared = factor * self.covariance
         return self.treatment.variance - shared, factor**2 * self.control.variance - shared
 
-    @property
+    @cached_property
     def std_err(self) -> FloatArray:
         return np.asarray(np.sqrt(self.variance))
 
@@ -86,7 +90,7 @@ class Contrast:
         apart = self.treatment.value - self.control.value
         return quotient(np.asarray(apart), np.abs(self.control.value), 0.0)
 
-    @property
+    @cached_property
     def dof(self) -> FloatArray:
         """Degrees of freedom of the difference.
 
@@ -101,24 +105,24 @@ class Contrast:
         inverse = share**2 / self.treatment.dof + (1.0 - share) ** 2 / self.control.dof
         return np.asarray(1.0 / inverse)
 
-    @property
+    @cached_property
     def gap(self) -> GapArray:
         """Why the difference is missing."""
         return first_gap(self.control.gap, self.treatment.gap)
 
-    @property
+    @cached_property
     def spread_gap(self) -> GapArray:
         """Why the uncertainty of the difference is missing."""
         flat = np.where(self.variance <= 0, Gap.ZERO_VARIANCE, Gap.NONE).astype(np.uint8)
         return first_gap(self.control.spread_gap, self.treatment.spread_gap, flat)
 
-    @property
+    @cached_property
     def lift_gap(self) -> GapArray:
         """Why the lift is missing."""
         zero = np.where(self.control.value == 0, Gap.ZERO_CONTROL_MEAN, Gap.NONE)
         return first_gap(self.gap, zero.astype(np.uint8))
 
-    @property
+    @cached_property
     def lift_spread_gap(self) -> GapArray:
         """Why the uncertainty of the lift is missing."""
         return first_gap(self.lift_gap, self.spread_gap)
