@@ -115,75 +115,129 @@ class ExchangeRates:
         return None if rate is None else amount * rate
 
 
+class SourceRule(Enum):
+    """Within what only one source is counted.
+
+    CHANNEL_DAY: a channel and a day, so that one source's total is never added to the campaigns of
+    another. CAMPAIGN_DAY: a campaign and a day, where sources tell of campaigns of their own.
+    """
+
+    CHANNEL_DAY = "channel_day"
+    CAMPAIGN_DAY = "campaign_day"
+
+
+@dataclass(frozen=True, slots=True)
+class CostRules:
+    """How costs are chosen. `precedence` ranks sources; those not in it follow, by name."""
+
+    basis: CostBasis = CostBasis.IMPORTED_ELSE_TOUCHES
+    precedence: tuple[str, ...] = ()
+    one_source: SourceRule = SourceRule.CHANNEL_DAY
+
+    def rank(self, row: Spend) -> tuple[int, str]:
+        """The place of the row's source: the least is counted."""
+        source = row.key.source
+        known = source in self.precedence
+        return self.precedence.index(source) if known else len(self.precedence), source
+
+    def cell(self, row: Spend) -> tuple[str, dt.date]:
+        """Within what one source is counted, of one channel."""
+        whole = self.one_source is SourceRule.CHANNEL_DAY
+        return "" if whole else row.key.campaign, row.key.day
+
+
+BY_DEFAULT = CostRules()
+
+
+@dataclass(frozen=True, slots=True)
+class CostConflict:
+    """Costs that were not added because `counted` tells of the same.
+
+    `left_out` is the spend; None stands for the costs of touches of the channel, whose `amount` is
+    in the currency of the report.
+    """
+
+    channel: str
+    counted: str
+    amount: float
+    left_out: Spend | None
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelCost:
     """The cost of one channel, where it came from, and what was not added to it.
 
-    `left_out` is what other sources report for the same campaigns and days, and what touches cost
-    beside imported spend: adding it would count money twice. `sources` are those counted.
+    `sources` are those counted. `conflicts` are what other sources report for the same days, and
+    what touches cost beside imported spend: adding it would count money twice.
     """
 
     channel: str
     cost: Figure
     sources: tuple[str, ...]
     from_touches: bool
-    left_out: float
+    conflicts: tuple[CostConflict, ...] = ()
 
 
 def channel_costs(
     spend: Sequence[Spend],
-    touch_costs: Mapping[str, float | None],
+    touch_costs: Mapping[str, Figure],
     money: ExchangeRates,
-    basis: CostBasis = CostBasis.IMPORTED_ELSE_TOUCHES,
-    precedence: Sequence[str] = (),
+    rules: CostRules = BY_DEFAULT,
 ) -> tuple[ChannelCost, ...]:
     """Return the cost of every channel named by spend or touches, in the order of names.
 
-    `spend` holds each key once, as `replace_spend` leaves it. Where several sources report one
-    channel, campaign and day only one counts: the first in `precedence`, then by name.
-    `touch_costs` are in the currency of the report; None is unknown. Sums are exact before they
-    are rounded, so no order of rows changes a digit.
+    `spend` holds each key once, as `replace_spend` leaves it. `touch_costs` are in the currency of
+    the report. Sums are exact before they are rounded, so no order of rows changes a digit.
     """
     by_channel: dict[str, list[Spend]] = defaultdict(list)
-    for row in spend if basis is not CostBasis.TOUCHES else ():
+    for row in spend if rules.basis is not CostBasis.TOUCHES else ():
         by_channel[row.key.channel].append(row)
     names = sorted({*by_channel, *touch_costs})
+    unknown = Undefined.COST_UNKNOWN
     return tuple(
-        _imported(name, by_channel[name], touch_costs.get(name), money, precedence)
+        _imported(name, by_channel[name], touch_costs.get(name, unknown), money, rules)
         if by_channel.get(name)
-        else _from_touches(name, touch_costs.get(name), basis)
+        else _from_touches(name, touch_costs.get(name, unknown), rules.basis)
         for name in names
     )
 
 
-def _from_touches(channel: str, cost: float | None, basis: CostBasis) -> ChannelCost:
-    if basis is CostBasis.IMPORTED or cost is None:
-        return ChannelCost(channel, Undefined.COST_UNKNOWN, (), False, cost or 0.0)
-    return ChannelCost(channel, cost, (), True, 0.0)
+def _from_touches(channel: str, cost: Figure, basis: CostBasis) -> ChannelCost:
+    if isinstance(cost, Undefined):
+        return ChannelCost(channel, cost, (), False)
+    if basis is CostBasis.IMPORTED:
+        conflicts = (CostConflict(channel, "", cost, None),) if cost else ()
+        return ChannelCost(channel, Undefined.COST_UNKNOWN, (), False, conflicts)
+    return ChannelCost(channel, cost, (), True)
 
 
 def _imported(
-    channel: str,
-    rows: Sequence[Spend],
-    touch_cost: float | None,
-    money: ExchangeRates,
-    precedence: Sequence[str],
+    channel: str, rows: Sequence[Spend], touch_cost: Figure, money: ExchangeRates, rules: CostRules
 ) -> ChannelCost:
-    rank = {source: position for position, source in enumerate(precedence)}
-    order = sorted(rows, key=lambda row: (rank.get(row.key.source, len(rank)), row.key.sort_key()))
-    counted: dict[tuple[str, dt.date], Spend] = {}
-    others = [
-        row for row in order if counted.setdefault((row.key.campaign, row.key.day), row) is not row
-    ]
-    amounts = [money.convert(row.amount, row.currency) for row in counted.values()]
-    left_out = [money.convert(row.amount, row.currency) or 0.0 for row in others]
+    order = sorted(rows, key=lambda row: row.key.sort_key())
+    first: dict[tuple[str, dt.date], Spend] = {}
+    for row in order:
+        other = first.setdefault(rules.cell(row), row)
+        if rules.rank(row) < rules.rank(other):
+            first[rules.cell(row)] = row
+    chosen = {cell: row.key.source for cell, row in first.items()}
+    counted = [row for row in order if chosen[rules.cell(row)] == row.key.source]
+    sources = tuple(sorted({row.key.source for row in counted}))
+    amounts = [money.convert(row.amount, row.currency) for row in counted]
     known = [amount for amount in amounts if amount is not None]
+    conflicts = [
+        CostConflict(channel, chosen[rules.cell(row)], row.amount, row)
+        for row in order
+        if chosen[rules.cell(row)] != row.key.source
+    ]
+    if not isinstance(touch_cost, Undefined) and touch_cost:
+        conflicts.append(CostConflict(channel, ", ".join(sources), touch_cost, None))
     return ChannelCost(
         channel=channel,
         cost=math.fsum(known) if len(known) == len(amounts) else Undefined.MIXED_CURRENCIES,
-        sources=tuple(sorted({row.key.source for row in counted.values()})),
+        sources=sources,
         from_touches=False,
-        left_out=math.fsum([*left_out, touch_cost or 0.0]),
+        conflicts=tuple(conflicts),
     )
 
 
@@ -203,15 +257,16 @@ class ChannelEconomics:
 
 
 def channel_economics(
-    channel: str, conversions: float, value: float, cost: Figure, margin_rate: float = 1.0
+    channel: str, conversions: float, value: Figure, cost: Figure, margin_rate: float = 1.0
 ) -> ChannelEconomics:
     """Return the ratios of a channel. A free channel has none: it is not infinitely good.
 
-    `margin_rate` is the part of value that is left before the cost of the channel, 0 to 1.
+    `margin_rate` is the part of value that is left before the cost of the channel, 0 to 1. Margin
+    and its ratio are undefined where value or cost is.
     """
     if not 0 <= margin_rate <= 1:
         raise invalid("margin_rate", margin_rate, "a share between 0 and 1")
-    margin: Figure = cost if isinstance(cost, Undefined) else margin_rate * value - cost
+    margin = _less_cost(value, cost, margin_rate)
     return ChannelEconomics(
         channel=channel,
         cost=cost,
@@ -220,6 +275,12 @@ def channel_economics(
         margin=margin,
         return_on_investment=over_cost(margin, cost),
     )
+
+
+def _less_cost(value: Figure, cost: Figure, margin_rate: float) -> Figure:
+    if isinstance(cost, Undefined):
+        return cost
+    return value if isinstance(value, Undefined) else margin_rate * value - cost
 
 
 def cost_per(cost: Figure, count: float, none_left: Undefined = Undefined.NO_CONVERSIONS) -> Figure:

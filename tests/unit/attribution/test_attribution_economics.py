@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from services.attribution.domain.economics import (
     CostBasis,
+    CostConflict,
+    CostRules,
     ExchangeRates,
     Figure,
+    SourceRule,
     Spend,
     SpendKey,
     Undefined,
@@ -56,21 +59,73 @@ def test_one_day_is_charged_by_one_source_only() -> None:
     rows = [spent(100), spent(103, source="invoice"), spent(50, campaign="autumn")]
 
     by_name = channel_costs(rows, {}, CNY)[0]
-    by_rank = channel_costs(rows, {}, CNY, precedence=["invoice"])[0]
+    by_rank = channel_costs(rows, {}, CNY, CostRules(precedence=("invoice",)))[0]
 
-    assert (by_name.cost, by_name.left_out, by_name.sources) == (150, 103, ("ads",))
-    assert (by_rank.cost, by_rank.left_out, by_rank.sources) == (153, 100, ("ads", "invoice"))
+    assert (by_name.cost, by_name.sources) == (150, ("ads",))
+    assert by_name.conflicts == (CostConflict("search", "ads", 103, rows[1]),)
+    assert (by_rank.cost, by_rank.sources) == (103, ("invoice",))
+    assert {conflict.amount for conflict in by_rank.conflicts} == {100, 50}
+
+
+def test_sources_that_tell_of_campaigns_of_their_own_are_both_counted() -> None:
+    rows = [spent(100), spent(103, source="invoice"), spent(50, campaign="autumn")]
+    rules = CostRules(precedence=("invoice",), one_source=SourceRule.CAMPAIGN_DAY)
+
+    (found,) = channel_costs(rows, {}, CNY, rules)
+
+    assert (found.cost, found.sources) == (153, ("ads", "invoice"))
+    assert found.conflicts == (CostConflict("search", "invoice", 100, rows[0]),)
+
+
+@given(
+    st.lists(
+        st.builds(
+            spent,
+            st.integers(0, 100).map(float),
+            campaign=st.sampled_from(("", "a", "b")),
+            source=st.sampled_from(("x", "y", "z")),
+            day=st.sampled_from((MONDAY, MONDAY + dt.timedelta(days=1))),
+        ),
+        min_size=1,
+        unique_by=lambda row: row.key,
+    ),
+    st.sampled_from(SourceRule),
+    st.permutations(("x", "y", "z")),
+)
+def test_every_row_is_counted_or_left_out_and_never_both(
+    rows: list[Spend], one_source: SourceRule, precedence: list[str]
+) -> None:
+    rules = CostRules(precedence=tuple(precedence), one_source=one_source)
+
+    (found,) = channel_costs(rows, {}, CNY, rules)
+
+    left = [conflict.left_out for conflict in found.conflicts]
+    counted = [row for row in rows if row not in left]
+    assert found.cost == math.fsum(row.amount for row in counted)
+    per_cell: dict[object, set[str]] = {}
+    for row in counted:
+        per_cell.setdefault(rules.cell(row), set()).add(row.key.source)
+    assert all(len(sources) == 1 for sources in per_cell.values())
 
 
 def test_touch_costs_and_imported_spend_are_never_added() -> None:
     rows = [spent(100)]
-    touches = {"search": 80.0, "mail": 5.0, "video": None}
+    touches: dict[str, Figure] = {
+        "search": 80.0,
+        "mail": 5.0,
+        "video": Undefined.COST_UNKNOWN,
+    }
 
     either = {c.channel: c for c in channel_costs(rows, touches, CNY)}
-    imported = {c.channel: c.cost for c in channel_costs(rows, touches, CNY, CostBasis.IMPORTED)}
-    logged = {c.channel: c.cost for c in channel_costs(rows, touches, CNY, CostBasis.TOUCHES)}
+    imported = {
+        c.channel: c.cost for c in channel_costs(rows, touches, CNY, CostRules(CostBasis.IMPORTED))
+    }
+    logged = {
+        c.channel: c.cost for c in channel_costs(rows, touches, CNY, CostRules(CostBasis.TOUCHES))
+    }
 
-    assert (either["search"].cost, either["search"].left_out) == (100, 80)
+    assert either["search"].cost == 100
+    assert either["search"].conflicts == (CostConflict("search", "ads", 80.0, None),)
     assert (either["mail"].cost, either["mail"].from_touches) == (5, True)
     assert either["video"].cost is Undefined.COST_UNKNOWN
     unknown = Undefined.COST_UNKNOWN
