@@ -10,6 +10,8 @@ from touchstone.attribution.v1 import (
     attribution_service_pb2_grpc,
     grouping_service_pb2,
     grouping_service_pb2_grpc,
+    path_service_pb2,
+    path_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
     scenario_service_pb2,
@@ -27,6 +29,7 @@ from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.adapters.spend_sql import SqlLedger, migrate_spend
 from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.channel_groupings import ChannelGroupingServicer, KeptGroupings
+from services.attribution.api.paths import PathServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
@@ -120,6 +123,11 @@ def _servicers(
             attribution_service_pb2,
             AttributionServicer(log, limits, analyses, kept.groupings),
             attribution_service_pb2_grpc.add_AttributionServiceServicer_to_server,
+        ),
+        _serving(
+            path_service_pb2,
+            PathServicer(log, limits, analyses, kept.groupings),
+            path_service_pb2_grpc.add_PathServiceServicer_to_server,
         ),
         _serving(
             report_service_pb2,

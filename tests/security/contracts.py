@@ -45,6 +45,8 @@ VALUES: dict[str, Any] = {
     "layer_id": "fresh",
     "report_id": "fresh",
     "path": "ads > mail",
+    "sequence": ["mail"],
+    "min_units": 1,
     "report": "{p}/attributionReports/rep",
     "conversion_id": "e-1",
     "metric_id": "fresh",

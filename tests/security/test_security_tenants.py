@@ -77,7 +77,9 @@ def test_the_first_tenant_sees_what_the_second_must_not(suite):
     # A report is made by an operation, and none was: a name of one is tried below.
     reports = ("ReportService/GetReport", "ReportService/ListPaths", "ReportService/ListReports")
     scores = ("ScoreService/GetConversionCredits", "ScoreService/StreamScores")
-    for name in (*reports, *scores):
+    # These are figures without a name.
+    paths = ("GetPathLengths", "GetTimeLags", "GetSequenceEffect")
+    for name in (*reports, *scores, *(f"PathService/{name}" for name in paths)):
         unseen.pop(f"/touchstone.attribution.v1.{name}")
     while unseen and time.monotonic() < until:
         for path, method in list(unseen.items()):

@@ -24,19 +24,21 @@ from shared.errors import limit_exceeded
 class Question:
     """A definition, asked of one project's events for these models.
 
-    `as_of` is the watermark of the cut to read; empty is the newest.
+    `as_of` is the watermark of the cut to read; empty is the newest. `events` are conversion events
+    to read besides.
     """
 
     project: str
     definition: JourneyDefinition
     models: tuple[Model, ...] = ()
     as_of: str = ""
+    events: tuple[str, ...] = ()
 
     @property
     def milestones(self) -> tuple[str, ...]:
-        """The milestones of the models, in the order of names."""
+        """The milestones of the models and the other events, in the order of names."""
         asked = (model.names for model in self.models if isinstance(model, FullPath))
-        return tuple(sorted({name for names in asked for name in names}))
+        return tuple(sorted({*self.events, *(name for names in asked for name in names)}))
 
 
 @dataclass(frozen=True, slots=True)

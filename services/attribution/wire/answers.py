@@ -1,6 +1,8 @@
 """From answers to replies."""
 
+import datetime as dt
 from collections.abc import Iterator
+from typing import Protocol
 
 from touchstone.attribution.v1 import attribution_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
@@ -38,7 +40,7 @@ def encode_attribution(
         activity=_activity(answer.statistics),
         results=[_result(table) for table in answer.tables],
         warnings=[_warning(warning) for warning in answer.warnings],
-        provenance=_provenance(definition, answer),
+        provenance=encode_provenance(definition, answer),
     )
 
 
@@ -68,7 +70,7 @@ def encode_credits(
             credits=credits_.count,
             conversions=credits_.conversions,
             value=credits_.value,
-            provenance=_provenance(definition, credits_),
+            provenance=encode_provenance(definition, credits_),
         )
     )
 
@@ -154,9 +156,24 @@ def encode_credit(page: CreditPage, row: int, unit_type: str, identity_version: 
     )
 
 
-def _provenance(
-    definition: JourneyDefinition, answer: Attribution | Credits
-) -> service_pb.Provenance:
+class OfCut(Protocol):
+    """What was computed from one cut of the event log."""
+
+    @property
+    def watermark(self) -> str:
+        """The cut."""
+
+    @property
+    def watermark_time(self) -> dt.datetime | None:
+        """When it was committed, as far as that is known."""
+
+    @property
+    def identity_version(self) -> str:
+        """The policy and the links between ids that were used."""
+
+
+def encode_provenance(definition: JourneyDefinition, answer: OfCut) -> service_pb.Provenance:
+    """What an answer is a function of."""
     return service_pb.Provenance(
         journeys=encode_definition(definition),
         watermark=answer.watermark,
