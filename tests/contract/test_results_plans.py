@@ -1,6 +1,7 @@
 """Analysis plans over the contract: defaults, changes, refusals, and who may do what."""
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from touchstone.results.v1 import analysis_plan_pb2 as pb
-from touchstone.results.v1 import metric_pb2
+from touchstone.results.v1 import metric_pb2, results_pb2
 
 from shared.errors import Code
-from tests.contract.results_world import EXPERIMENT, PROJECT, World, events, open_world
+from tests.contract.results_world import EXPERIMENT, NOW, PROJECT, World, events, open_world
 
 NAME = f"{EXPERIMENT}/analysisPlan"
 
@@ -39,10 +40,31 @@ async def update(world: World, *paths: str, **fields: Any) -> pb.AnalysisPlan:
     return changed
 
 
+async def test_a_scheduled_stop_makes_an_end_and_the_reply_says_so(world: World) -> None:
+    """Fifteen of thirty days have passed; what came by then comes again."""
+    await world.owner.define(
+        "visits", metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")
+    )
+    schedule = world.played.experiment
+    schedule.start_time.FromDatetime(NOW - dt.timedelta(days=15))
+    schedule.schedule.stop_time.FromDatetime(NOW + dt.timedelta(days=15))
+    world.write(events({variant: np.ones(300) for variant in ("control", "green", "blue")}))
+    results = await world.owner.results()
+    choice = results.method_choice
+    assert results.method == pb.ANALYSIS_METHOD_GROUP_SEQUENTIAL
+    assert choice.reason == results_pb2.METHOD_REASON_FORECAST
+    assert choice.planned_units == 2 * sum(arm.units for arm in results.arms)
+    assert choice.planned_end_time == schedule.schedule.stop_time
+    again = await world.viewer.results(as_of=results.provenance.watermark)
+    assert again.method_choice == choice
+    looks = (await world.viewer.call("ListLooks", experiment=EXPERIMENT)).looks
+    assert all(0 < look.information_fraction < 1 for look in looks)
+
+
 async def test_the_default_plan_says_what_holds(world: World) -> None:
     found = await plan(world)
     assert (found.name, found.version, found.alpha, found.power) == (NAME, 0, 0.05, 0.8)
-    assert found.method == pb.ANALYSIS_METHOD_ANYTIME
+    assert found.method == pb.ANALYSIS_METHOD_UNSPECIFIED
     assert found.primary_correction == pb.CORRECTION_HOLM
     assert not found.HasField("create_time")
     assert not found.fixed

@@ -114,6 +114,7 @@ def show(
     whole = list(rows(results, method))
     heading = title(experiment, results.provenance.alpha)
     write(View(reply, COLUMNS, whole, heading, brief(whole)), output)
+    tell_method(results)
     for line in decisions(results):
         say(line)
     tell_health(results)
@@ -157,6 +158,13 @@ def decisions(results: model_pb.Results) -> Iterator[str]:
         verdict = _words(model_pb.Verdict.Name(decision.verdict), "VERDICT_")
         why = "; ".join(reason.message for reason in decision.reasons) or "nothing was measured"
         yield f"{decision.variant}: {verdict}, read by the method {method}: {why}"
+
+
+def tell_method(results: model_pb.Results) -> None:
+    """Says on standard error why the results are read by their method."""
+    if results.method_choice.message:
+        method = _words(plan_pb.AnalysisMethod.Name(results.method), "ANALYSIS_METHOD_")
+        say(f"method {method}: {results.method_choice.message}")
 
 
 def checks(found: health_pb2.Health) -> Iterator[tuple[Cell, ...]]:

@@ -17,6 +17,7 @@ from services.cli.commands.results import (
     decisions,
     rows,
     tell_health,
+    tell_method,
     title,
 )
 from services.cli.figures import last_part
@@ -106,6 +107,7 @@ def _show_table(told: pb.WatchResultsResponse, method: Method | None, out: TextI
     whole = list(rows(results, method))
     heading = title(last_part(results.experiment), results.provenance.alpha)
     write(View(told, COLUMNS, whole, heading, brief(whole)), Format.TABLE, out)
+    tell_method(results)
     for line in decisions(results):
         say(line)
     tell_health(results)

@@ -35,7 +35,7 @@ def get_health(command: GetResults, sources: Sources) -> Checked:
     report, _ = prepared.report(command, sources)
     seen, plan = prepared.inputs.observed.base, prepared.inputs.plan
     traffic = _traffic(prepared, sources)
-    analysis = prepared.inputs.stored.plan
+    analysis = prepared.inputs.choice.plan
     metrics, failed = [], {}
     for (asked, found), place in zip(report.metrics, prepared.inputs.observed.of, strict=True):
         if isinstance(found, Failure) or isinstance(place, Failure):

@@ -9,6 +9,7 @@ from touchstone_statistics.health import sample_ratio
 
 from services.results.application.observing import Observed
 from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan, StoredPlan
+from services.results.domain.choice import Choice, Reason, Traffic, choose
 from services.results.domain.look import Look, LookKey
 from services.results.domain.measure import Measure
 from services.results.domain.observation import ExperimentPlan, Observation
@@ -31,6 +32,7 @@ from services.results.domain.reading.rules import Rule
 from services.results.domain.reading.single import report_metric
 from services.results.domain.reading.single_look import at_any_look
 from shared.errors import DomainError
+from shared.lake.watermark import ConsistencyToken
 
 _LOG = logging.getLogger("touchstone.results")
 
@@ -55,6 +57,18 @@ class Inputs:
     observed: Observed
     kept: Mapping[LookKey, Sequence[Look]]
     spans: tuple[InSpanOf, ...] = ()
+    choice: Choice = field(init=False)
+    """The rule of record, which follows from the rest."""
+
+    def __post_init__(self) -> None:
+        base = self.observed.base
+        read = ConsistencyToken.decode(base.cut.token).position if base.cut.token else 0
+        taken = [
+            look for looks in self.kept.values() for look in looks if look.cut.position <= read
+        ]
+        traffic = Traffic(sum(base.units), base.cut.data_time or base.cut.commit_time)
+        found = choose(self.stored.plan, self.plan, taken, traffic)
+        object.__setattr__(self, "choice", found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,8 @@ class Terms:
 def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, ...]]:
     """The report, and the looks that have to be kept before it is shown."""
     plan, base = inputs.plan, inputs.observed.base
-    analysis = replace(inputs.stored.plan, alpha=terms.alpha)
+    choice = inputs.choice
+    analysis = replace(choice.plan, alpha=terms.alpha)
     # Numbers beyond a double become infinite and are reported as such, not warned about.
     with np.errstate(all="ignore"):
         found = _with_rates(
@@ -87,10 +102,12 @@ def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, 
             data_time=base.cut.data_time or base.cut.commit_time,
             planned_end=plan.planned_end,
             sample_ratio_alert=check.alert,
+            forecast=choice.reason is Reason.FORECAST,
         )
         whole = ExperimentReport(
             plan=plan,
-            analysis=inputs.stored,
+            analysis=replace(inputs.stored, plan=choice.plan),
+            choice=choice,
             alpha=terms.alpha,
             observation=base,
             metrics=metrics,
@@ -150,10 +167,12 @@ def _spans(inputs: Inputs, terms: Terms, index: int) -> tuple[InSpan, ...]:
 
 
 def _how(inputs: Inputs, terms: Terms, asked: Asked) -> How:
-    analysis = inputs.stored.plan
+    choice = inputs.choice
+    analysis = choice.plan
+    rule = rule_of(inputs.plan, analysis)
     return How(
         looking=Looking(
-            rule=rule_of(inputs.plan, analysis),
+            rule=replace(rule, early=choice.early, over=choice.over),
             alpha=terms.alpha,
             place=replace(terms.place, metric_id=asked.metric.metric_id),
         ),

@@ -151,7 +151,9 @@ def encode_plan(stored: StoredPlan, project: str, experiment_id: str) -> pb.Anal
     plan = stored.plan
     message = pb.AnalysisPlan(
         name=plan_name(project, experiment_id),
-        method=_number(METHODS, plan.rule),
+        method=_number(METHODS, plan.rule)
+        if plan.method or plan.planned_units
+        else pb.ANALYSIS_METHOD_UNSPECIFIED,
         alpha=plan.alpha,
         power=plan.power,
         spending=_number(SPENDINGS, plan.spending),

@@ -14,6 +14,7 @@ from services.results.domain.analysis_plan import AnalysisMethod
 from services.results.domain.reading.provenance import inputs_digest, question_digest
 from services.results.domain.reading.report import ExperimentReport, Failure, Settled
 from services.results.wire.analysis_plans import METHODS
+from services.results.wire.choice import encode_choice
 from services.results.wire.comparisons import encode_comparison
 from services.results.wire.metric_names import KIND_OF, ROLES
 from services.results.wire.numbers import encode_number, encode_scalar
@@ -97,6 +98,7 @@ def encode_results(report: ExperimentReport, project: str, engine_version: str) 
         decisions=[_decision(decision, project) for decision in report.decisions],
         peeking=_peeking(report),
         method=METHOD_OF[report.analysis.plan.rule],
+        method_choice=encode_choice(report.choice),
     )
 
 

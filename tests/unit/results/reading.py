@@ -24,6 +24,7 @@ from services.results.domain.observation import (
 from services.results.domain.reading.beliefs import Prior
 from services.results.domain.reading.looking import Place
 from services.results.domain.reading.report import Asked, ExperimentReport, Failure, Settled
+from shared.lake.watermark import ConsistencyToken
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 PLAN = ExperimentPlan("e", "user", (Arm("b", 4000), Arm("c", 2000), Arm("a", 4000)), "c", 3)
@@ -53,6 +54,7 @@ class Lab:
     kept: dict[LookKey, list[Look]] = field(default_factory=dict)
     alpha: float | None = None
     others: tuple[AnalysisMethod, ...] = ()
+    time: dt.datetime = NOW
 
     def read(
         self,
@@ -69,7 +71,7 @@ class Lab:
             sums=sums,
             multiply_exposed=(0,) * len(units),
             unknown_variant_exposures=0,
-            cut=DataCut("", NOW),
+            cut=DataCut(ConsistencyToken("journal", position).encode(), self.time),
         )
         places = iter(range(len(sums)))
         of = tuple(one if isinstance(one, Failure) else (seen, next(places)) for one in columns)

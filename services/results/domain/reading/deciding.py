@@ -36,11 +36,15 @@ class Standing:
     data_time: dt.datetime | None
     planned_end: dt.datetime | None
     sample_ratio_alert: bool
+    forecast: bool = False
+    """The number of units is no plan: it was forecast from the planned end."""
 
     def at_end(self, plan: AnalysisPlan) -> bool:
         """Whether the planned end is reached, by number of units or else by time."""
-        if plan.planned_units:
-            return self.units >= plan.planned_units
+        if plan.planned_units and self.units >= plan.planned_units:
+            return True
+        if plan.planned_units and not self.forecast:
+            return False
         ends = plan.planned_end or self.planned_end
         return ends is not None and self.data_time is not None and self.data_time >= ends
 

@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from touchstone_statistics.boundaries import Look as Boundary
-from touchstone_statistics.boundaries import advance
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.inference import Reading
-from touchstone_statistics.interval import Side
 
 from services.results.domain.analysis_plan import AnalysisMethod
 from services.results.domain.look import Cut, Look, LookKey, Seen, contrast_of
@@ -161,7 +159,7 @@ def _due(rule: Rule, taken: Sequence[Look], information: float, cut: Cut) -> Bou
         return None
     if rule.method is AnalysisMethod.GROUP_SEQUENTIAL:
         ledger = rule.ledger([look.boundary for look in taken])
-        moved = advance(rule.boundary(Side.TWO_SIDED), ledger, information)
+        moved = rule.advanced(ledger, information)
         return None if moved is ledger else moved.looks[-1]
     planned = rule.plan.planned_units
     fraction = min(information / planned, 1.0) if planned else 0.0

@@ -10,6 +10,7 @@ from touchstone_statistics.health import SampleRatio
 from touchstone_statistics.inference import Reading
 
 from services.results.domain.analysis_plan import AnalysisMethod, StoredPlan
+from services.results.domain.choice import Choice
 from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.metric import Direction, Metric, MetricRole
 from services.results.domain.observation import ExperimentPlan, Observation, Slice
@@ -168,7 +169,8 @@ class ExperimentReport:
     """What an experiment shows: a function of plans, observation, metrics and looks only.
 
     `metrics` follows the order in which they were asked for; one that failed has a Failure.
-    `spans` has what each metric did in spans of days, in the same order.
+    `analysis` holds the plan as it was applied, with a number of units that was forecast; `choice`
+    says why. `spans` has what each metric did in spans of days, in the same order.
     """
 
     plan: ExperimentPlan
@@ -179,4 +181,5 @@ class ExperimentReport:
     sample_ratio: SampleRatio
     decisions: tuple[Decision, ...]
     prior: Prior
+    choice: Choice
     spans: tuple[tuple[InSpan, ...], ...] = ()

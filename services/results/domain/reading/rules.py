@@ -1,7 +1,7 @@
 """The rules by which a contrast is read, and what each of them does with many looks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -43,6 +43,10 @@ class Rule:
     method: AnalysisMethod
     plan: AnalysisPlan
     shares: tuple[float, ...]
+    early: bool = False
+    """It is too early for a look."""
+    over: bool = False
+    """The end is reached in time, whatever number of units came: the next look is the last."""
 
     def read(
         self,
@@ -70,7 +74,11 @@ class Rule:
     @property
     def takes_looks(self) -> bool:
         """Whether each look has its price, or at least leaves a mark."""
-        return self.method is not AnalysisMethod.FIXED
+        return self.method is not AnalysisMethod.FIXED and not self.early
+
+    def advanced(self, ledger: Ledger, information: float) -> Ledger:
+        """With one more look at a group-sequential plan, which spends the rest when it is over."""
+        return _advanced(self.boundary(Side.TWO_SIDED), ledger, information, self.over)
 
     def waits(self, taken: Sequence[Boundary]) -> bool:
         """Whether data that came after these looks has to wait for the next, or is too late."""
@@ -115,14 +123,28 @@ class Rule:
         """What the looks cost. Two-sided it is what was kept; one-sided it follows from it."""
         if side is Side.TWO_SIDED:
             return Ledger(tuple(taken))
-        return _one_sided(self.boundary(side), tuple(look.information for look in taken))
+        looks = tuple((look.information, look.fraction >= 1.0) for look in taken)
+        return _one_sided(self.boundary(side), looks)
 
 
 @lru_cache(maxsize=1024)
-def _one_sided(boundary: Plan, information: tuple[float, ...]) -> Ledger:
-    if not information:
+def _one_sided(boundary: Plan, looks: tuple[tuple[float, bool], ...]) -> Ledger:
+    if not looks:
         return Ledger()
-    return advance(boundary, _one_sided(boundary, information[:-1]), information[-1])
+    information, last = looks[-1]
+    return _advanced(boundary, _one_sided(boundary, looks[:-1]), information, last)
+
+
+def _advanced(boundary: Plan, ledger: Ledger, information: float, last: bool) -> Ledger:
+    """With one more look; the last one spends the rest even where fewer units came than planned.
+
+    Only shares of the information count for a boundary, so at an end that was set in time the
+    units that there are stand for those that were planned. Source: Lan and DeMets (1989), "Group
+    sequential procedures: calendar versus information time".
+    """
+    if last and 0.0 < information < boundary.planned_information:
+        boundary = replace(boundary, planned_information=information)
+    return advance(boundary, ledger, information)
 
 
 def spending_of(plan: AnalysisPlan) -> Spending:
