@@ -41,6 +41,9 @@ IN_WORDS: Mapping[str, Words] = MappingProxyType(
         r"^(properties\.[A-Za-z_][A-Za-z0-9_.-]{0,63}|source|evaluator)$": Words(
             f"source, evaluator or properties. and {_ATTRIBUTE}", "properties.platform"
         ),
+        r"^((properties\.[A-Za-z_][A-Za-z0-9_.-]{0,63}|source|evaluator))?$": Words(
+            f"source, evaluator or properties. and {_ATTRIBUTE}" + _EMPTY, "properties.shop"
+        ),
         r"^[a-z][a-z0-9_-]{0,62}$": Words(_LOWER.format(62, ", _ and -"), "order-value"),
         r"^([a-z][a-z0-9_-]{0,62})?$": Words(
             _LOWER.format(62, ", _ and -") + _EMPTY, "autumn-report"

@@ -55,7 +55,9 @@ def look(number: int, key: LookKey = KEY) -> Look:
             1000.5 * number, 0.1 * number, 1e-300 * number, None if number == 1 else 1 / 3
         ),
         p_value=None if number == 2 else 1e-12,
-        seen=Seen(Side(0.1, 1e-300, 7.0, 0, 2, 1 / 7), Side(-1e308, 0.2, 9.0, 1, 0, 6.5), 0.3),
+        seen=Seen(
+            Side(0.1, 1e-300, 7.0, 0, 2, 1 / 7), Side(-1e308, 0.2, 9.0, 1, 0, 6.5), 0.3, 1 / 7
+        ),
         cut=Cut("journal", 2**62 + number),
         plan_version=3,
         create_time=NOW,

@@ -99,6 +99,8 @@ async def test_what_was_set_comes_back_and_every_version_stays(world: World) -> 
             )
         ],
         practical_equivalence=0.005,
+        cluster_field="properties.shop",
+        switchback=pb.SwitchbackWindows(period_s=7200, burn_in_s=600),
     )
     full.planned_end_time.FromJsonString("2026-04-01T00:00:00Z")
     paths = [field.name for field, _ in full.ListFields()]

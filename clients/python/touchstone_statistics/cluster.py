@@ -1,5 +1,6 @@
 """Experiments whose units come in clusters: shops, teams, cities, or periods of time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from touchstone_statistics.contrast import Joint
 from touchstone_statistics.estimand import Estimate, Ratio, estimate
-from touchstone_statistics.gaps import FloatArray, Gap, GapArray, first_gap, quotient
+from touchstone_statistics.gaps import BoolArray, FloatArray, Gap, GapArray, first_gap, quotient
 from touchstone_statistics.moments import Moments
 
 Codes = NDArray[np.intp]
@@ -88,11 +89,21 @@ def cluster_robust(sums: Sums, arms: int) -> Joint:
         for v in (sums.total, sums.size)
     ]
     moments = Moments.from_rows(np.concatenate(columns, axis=-1))
-    ratios = [Ratio(arm, arms + arm) for arm in range(arms)]
+    absent = np.bincount(sums.arm, minlength=arms) == 0
+    return joint_ratios(moments, [Ratio(arm, arms + arm) for arm in range(arms)], absent)
+
+
+def joint_ratios(moments: Moments, ratios: Sequence[Ratio], absent: BoolArray) -> Joint:
+    """A ratio for each arm, as `cluster_robust` estimates them, from moments over clusters.
+
+    The columns of the moments are sums over the units of a cluster, of each arm by itself: a
+    cluster without units of an arm has zeros there. `absent` (..., arms) names the arms without
+    any unit.
+    """
+    batch, clusters = moments.units.shape, moments.units
     gradients = np.stack([ratio.evaluate(moments.mean)[1] for ratio in ratios], axis=-2)
     covariance = np.einsum("...ai,...ij,...bj->...ab", gradients, moments.covariance, gradients)
     each = [estimate(moments, ratio) for ratio in ratios]
-    absent = np.bincount(sums.arm, minlength=arms) == 0
     none = np.where(absent, Gap.NO_UNITS, Gap.NONE).astype(np.uint8)
     result = Estimate(
         value=np.stack([e.value for e in each], axis=-1),
@@ -101,7 +112,8 @@ def cluster_robust(sums: Sums, arms: int) -> Joint:
         gap=first_gap(none, np.stack([e.gap for e in each], axis=-1)),
         spread_gap=first_gap(none, np.stack([e.spread_gap for e in each], axis=-1)),
     )
-    return Joint(result, covariance / max(clusters, 1), np.full(batch, clusters - 1.0))
+    freedom = np.broadcast_to(clusters - 1.0, batch)
+    return Joint(result, covariance / np.maximum(clusters, 1.0)[..., None, None], freedom)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

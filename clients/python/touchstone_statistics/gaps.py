@@ -26,6 +26,7 @@ class Gap(enum.IntEnum):
     NOT_APPLICABLE = 5
     ZERO_DENOMINATOR = 6
     TOO_FEW_UNITS = 7
+    TOO_FEW_CLUSTERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,10 @@ def quotient(above: FloatArray, below: FloatArray, otherwise: FloatArray | float
 
 def first_gap(*gaps: GapArray) -> GapArray:
     """Element by element the first gap that is not NONE, in the order given."""
-    found = np.zeros(np.broadcast_shapes(*(gap.shape for gap in gaps)), dtype=np.uint8)
+    shape = np.broadcast_shapes(*(gap.shape for gap in gaps))
+    if not any(gap.any() for gap in gaps):
+        return np.zeros(shape, dtype=np.uint8)
+    found = np.zeros(shape, dtype=np.uint8)
     for gap in gaps:
-        found = np.where(found == Gap.NONE, gap, found)
+        found = np.where(found == 0, gap, found)
     return found

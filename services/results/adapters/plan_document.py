@@ -14,6 +14,7 @@ from services.results.domain.analysis_plan import (
     Correction,
     MetricPlan,
 )
+from services.results.domain.clustering import Switchback
 from services.results.domain.metric import MetricRole
 from services.results.domain.observation import MultipleExposures
 
@@ -41,6 +42,9 @@ def plan_of(text: str) -> AnalysisPlan:
         fields["planned_end"] = dt.datetime.fromisoformat(fields["planned_end"])
     if fields.get("prior") is not None:
         fields["prior"] = LiftPrior(fields["prior"]["mean"], fields["prior"]["std_dev"])
+    if fields.get("switchback") is not None:
+        seconds = (dt.timedelta(seconds=fields["switchback"][n]) for n in ("period", "burn_in"))
+        fields["switchback"] = Switchback(*seconds)
     fields["dimensions"] = tuple(fields.get("dimensions", ()))
     fields["metrics"] = tuple(_metric_plan(one) for one in fields.get("metrics", ()))
     return AnalysisPlan(**fields)
@@ -51,7 +55,9 @@ def _metric_plan(fields: dict[str, Any]) -> MetricPlan:
     return MetricPlan(fields["metric_id"], role, fields["margin"])
 
 
-def _plain(value: object) -> str:
+def _plain(value: object) -> str | float:
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
     if isinstance(value, dt.datetime):
         return value.isoformat()
     return str(value.value)  # type: ignore[attr-defined]  # only enumerations are left

@@ -220,7 +220,13 @@ def _look(row: Any) -> Look:
     seen = json.loads(row.seen)
     return Look(
         key=LookKey(*(getattr(row, name) for name in _KEY)),
-        seen=Seen(Side(**seen["control"]), Side(**seen["treatment"]), seen["covariance"]),
+        seen=Seen(
+            Side(**seen["control"]),
+            Side(**seen["treatment"]),
+            seen["covariance"],
+            # A look from before clusters were known does not say it.
+            seen.get("freedom"),
+        ),
         cut=Cut(row.journal_id, row.position),
         boundary=Boundary(row.units, row.fraction, row.spent, row.critical),
         **{name: getattr(row, name) for name in _OF_LOOK},

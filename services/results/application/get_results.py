@@ -210,6 +210,7 @@ def _question(
         dimensions=command.dimensions or stored.plan.dimensions,
         as_of=command.as_of,
         multiple_exposures=stored.plan.multiple_exposures,
+        clustering=stored.plan.clustering,
     )
 
 

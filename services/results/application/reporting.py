@@ -17,7 +17,7 @@ from services.results.domain.reading.beliefs import Believing, Prior, read_all_r
 from services.results.domain.reading.deciding import Standing, decisions
 from services.results.domain.reading.families import correct
 from services.results.domain.reading.looking import Looking, Place
-from services.results.domain.reading.measured import measured, plain_contrast
+from services.results.domain.reading.measured import all_units, measured
 from services.results.domain.reading.report import (
     Asked,
     ExperimentReport,
@@ -160,9 +160,9 @@ def _spans(inputs: Inputs, terms: Terms, index: int) -> tuple[InSpan, ...]:
             found.append(InSpan(one.span, one.seen))
             continue
         observation, place = one.seen
-        arms = measured(one.measure, place, observation).arms[0]
-        beside = at_any_look(how, plain_contrast(arms, inputs.plan))
-        found.append(InSpan(one.span, (arms, beside)))
+        seen = measured(one.measure, place, observation)
+        beside = at_any_look(how, all_units(seen.contrast(inputs.plan)))
+        found.append(InSpan(one.span, (seen.arms[0], beside)))
     return tuple(found)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from touchstone_statistics.bayes import LiftPrior
 
+from services.results.domain.clustering import Clustering, Switchback
 from services.results.domain.metric import MetricRole
 from services.results.domain.observation import MultipleExposures
 from shared.errors import failed_precondition, invalid
@@ -84,6 +85,9 @@ class AnalysisPlan:
     multiple_exposures: MultipleExposures = MultipleExposures.EXCLUDE
     metrics: tuple[MetricPlan, ...] = ()
     practical_equivalence: float = 0.0
+    cluster_unit_type: str = ""
+    cluster_field: str = ""
+    switchback: Switchback | None = None
 
     def __post_init__(self) -> None:
         _require(self.alpha >= SMALLEST_ALPHA, "alpha", self.alpha, f"{SMALLEST_ALPHA} to 0.5")
@@ -102,6 +106,18 @@ class AnalysisPlan:
         ids = [one.metric_id for one in self.metrics]
         twice = next((one for one in ids if ids.count(one) > 1), None)
         _require(twice is None, "metrics", twice, "each metric once")
+        one_kind = not (self.cluster_unit_type and self.cluster_field)
+        _require(one_kind, "cluster_field", self.cluster_field, "empty with a cluster_unit_type")
+        if self.switchback is not None:
+            burn_in = self.switchback.burn_in
+            shorter = burn_in < self.switchback.period
+            _require(shorter, "switchback.burn_in_s", burn_in, "less than period_s")
+
+    @property
+    def clustering(self) -> Clustering | None:
+        """What units are grouped by; None where they count by themselves."""
+        found = Clustering(self.cluster_unit_type, self.cluster_field, self.switchback)
+        return None if found == Clustering() else found
 
     @property
     def rule(self) -> AnalysisMethod:
@@ -124,6 +140,7 @@ class AnalysisPlan:
 FIXED_BY_LOOKS = (
     *("method", "alpha", "spending", "spending_parameter", "planned_units"),
     "multiple_exposures",
+    *("cluster_unit_type", "cluster_field", "switchback"),
 )
 """The fields on which the cost of a look that was taken depends."""
 

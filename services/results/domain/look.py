@@ -1,7 +1,7 @@
 """A look at a comparison: what it cost stays spent, and what it read is kept."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from touchstone_statistics.boundaries import Look as Boundary
@@ -47,27 +47,39 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Two arms as they were estimated at a look, and the covariance of their estimates."""
+    """Two arms as they were estimated at a look, and the covariance of their estimates.
+
+    `freedom` replaces Welch's degrees of freedom where it is given.
+    """
 
     control: Side
     treatment: Side
     covariance: float = 0.0
+    freedom: float | None = None
 
     @classmethod
     def of(cls, contrast: Contrast, index: int) -> "Seen":
         """Treatment number `index` of a contrast with one axis."""
         shape = contrast.difference.shape
         covariance = float(np.broadcast_to(contrast.covariance, shape)[index])
-        return cls(Side.of(contrast.control, index), Side.of(contrast.treatment, index), covariance)
+        freedom = None
+        if contrast.freedom is not None:
+            freedom = float(np.broadcast_to(contrast.freedom, shape)[index])
+        control, treatment = Side.of(contrast.control, index), Side.of(contrast.treatment, index)
+        return cls(control, treatment, covariance, freedom)
 
 
 def contrast_of(seen: list[Seen]) -> Contrast:
     """The contrast, with one axis, of what was seen of several treatments."""
-    return Contrast(
+    made = Contrast(
         _estimate([one.control for one in seen]),
         _estimate([one.treatment for one in seen]),
         covariance=np.array([one.covariance for one in seen]),
     )
+    if all(one.freedom is None for one in seen):
+        return made
+    known = zip((one.freedom for one in seen), made.dof.tolist(), strict=True)
+    return replace(made, freedom=np.array([own if one is None else one for one, own in known]))
 
 
 def _estimate(sides: list[Side]) -> Estimate:

@@ -8,6 +8,7 @@ import numpy as np
 from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.moments import Moments
 
+from services.results.domain.clustering import Clustered, Clustering
 from services.results.domain.exact import Sums
 from services.results.domain.measure import Measure
 from services.results.domain.ordered import Ranked
@@ -120,6 +121,10 @@ class Observation:
     """For each measure and arm how many units have their window not over yet."""
     ranked: tuple[Ranked | None, ...] = ()
     """For each measure the values that its quantile needs; None where it is not one."""
+    clusters: tuple[Clustered, ...] = ()
+    """For each measure the sums over clusters; empty where the question has none."""
+    unclustered: int = 0
+    """Units that belong to no cluster: they are in no sum over clusters."""
 
     @property
     def units(self) -> tuple[int, ...]:
@@ -165,3 +170,4 @@ class Question:
     dimensions: tuple[str, ...] = ()
     as_of: str = ""
     multiple_exposures: MultipleExposures = MultipleExposures.EXCLUDE
+    clustering: Clustering | None = None

@@ -18,6 +18,7 @@ from services.results.domain.analysis_plan import (
     MetricPlan,
     StoredPlan,
 )
+from services.results.domain.clustering import Switchback
 from services.results.domain.look import Look
 from services.results.domain.observation import MultipleExposures
 from services.results.wire.metric_names import ROLES
@@ -69,6 +70,13 @@ def _prior(plan: pb.AnalysisPlan) -> LiftPrior | None:
     return LiftPrior(plan.prior.mean, plan.prior.std_dev) if plan.HasField("prior") else None
 
 
+def _switchback(plan: pb.AnalysisPlan) -> Switchback | None:
+    if not plan.HasField("switchback"):
+        return None
+    sent = plan.switchback
+    return Switchback(dt.timedelta(seconds=sent.period_s), dt.timedelta(seconds=sent.burn_in_s))
+
+
 def _end(plan: pb.AnalysisPlan) -> Any:
     if not plan.HasField("planned_end_time"):
         return None
@@ -116,6 +124,9 @@ UPDATABLE: Mapping[str, tuple[str, Callable[[pb.AnalysisPlan], Any]]] = {
         "practical_equivalence",
         lambda plan: plan.practical_equivalence,
     ),
+    "cluster_unit_type": ("cluster_unit_type", lambda plan: plan.cluster_unit_type),
+    "cluster_field": ("cluster_field", lambda plan: plan.cluster_field),
+    "switchback": ("switchback", _switchback),
 }
 
 
@@ -167,12 +178,17 @@ def encode_plan(stored: StoredPlan, project: str, experiment_id: str) -> pb.Anal
         multiple_exposures=_number(EXPOSURES, plan.multiple_exposures),
         metrics=[_metric(one, project) for one in plan.metrics],
         practical_equivalence=plan.practical_equivalence,
+        cluster_unit_type=plan.cluster_unit_type,
+        cluster_field=plan.cluster_field,
         version=stored.version,
         etag=stored.etag,
         fixed=stored.looked_at,
     )
     if plan.prior is not None:
         message.prior.CopyFrom(pb.LiftPrior(mean=plan.prior.mean, std_dev=plan.prior.std_dev))
+    if plan.switchback is not None:
+        message.switchback.period_s = plan.switchback.period // dt.timedelta(seconds=1)
+        message.switchback.burn_in_s = plan.switchback.burn_in // dt.timedelta(seconds=1)
     if plan.planned_end is not None:
         message.planned_end_time.FromDatetime(plan.planned_end)
     if stored.create_time is not None:

@@ -15,6 +15,7 @@ from services.results.domain.reading.provenance import inputs_digest, question_d
 from services.results.domain.reading.report import ExperimentReport, Failure, Settled
 from services.results.wire.analysis_plans import METHODS
 from services.results.wire.choice import encode_choice
+from services.results.wire.clusters import encode_clusters, variance_of_units
 from services.results.wire.comparisons import encode_comparison
 from services.results.wire.metric_names import KIND_OF, ROLES
 from services.results.wire.numbers import encode_number, encode_scalar
@@ -99,6 +100,7 @@ def encode_results(report: ExperimentReport, project: str, engine_version: str) 
         peeking=_peeking(report),
         method=METHOD_OF[report.analysis.plan.rule],
         method_choice=encode_choice(report.choice),
+        unclustered_units=seen.unclustered,
     )
 
 
@@ -166,6 +168,8 @@ def _metric_results(report: ExperimentReport, index: int) -> pb.MetricResults:
     message.slices.extend(encode_slices(report, found))
     message.heterogeneity.extend(encode_heterogeneity(report, found))
     message.steps.extend(encode_steps(report, found))
+    if found.report.measured.clusters is not None:
+        message.clusters.CopyFrom(encode_clusters(found.report.measured))
     adjusted = found.report.measured.adjusted
     if adjusted is not None:
         message.covariate_adjustment.r_squared = float(adjusted.r_squared[0])
@@ -183,7 +187,7 @@ def _arm(report: ExperimentReport, metric: Settled, arm: int) -> pb.ArmEstimate:
         sum=encode_scalar(None if totals is None else float(totals[0, arm])),
         mean=encode_number(arms.value, arms.gap, arm),
         std_err=encode_number(arms.std_err, arms.spread_gap, arm),
-        variance=encode_number(arms.variance * arms.units, arms.spread_gap, arm),
+        variance=variance_of_units(found.measured, arm),
         probability_best=encode_number(best.probability, best.gap, arm),
     )
 

@@ -16,6 +16,7 @@ from services.results.domain.analysis_plan import (
     StoredPlan,
     changed,
 )
+from services.results.domain.clustering import Switchback
 from services.results.domain.observation import MultipleExposures
 from shared.errors import Code, DomainError
 
@@ -27,6 +28,9 @@ OTHERS: dict[str, Any] = {
     "spending_parameter": 1.0,
     "planned_units": 7,
     "multiple_exposures": MultipleExposures.FIRST,
+    "cluster_unit_type": "shop",
+    "cluster_field": "source",
+    "switchback": Switchback(dt.timedelta(hours=1)),
 }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from services.results.adapters.lake.columns import Layout
 from services.results.adapters.lake.groups import Grouped, Values, incomplete, measured, slices_of
 from services.results.adapters.lake.seen import Seen
+from services.results.domain.clustering import Clustered
 from services.results.domain.observation import DataCut, Links, Observation, Question
 from services.results.domain.ordered import Ranked
 
@@ -15,6 +16,7 @@ class Known:
 
     seen: Seen
     links: Links
+    unclustered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Summed:
     values: Values
     layouts: tuple[Layout, ...] = ()
     ranked: tuple[Ranked | None, ...] = ()
+    clusters: tuple[Clustered, ...] = ()
 
 
 def answer(question: Question, summed: Summed, known: Known, cut: DataCut) -> Observation:
@@ -39,4 +42,6 @@ def answer(question: Question, summed: Summed, known: Known, cut: DataCut) -> Ob
         forced_units=known.seen.forced,
         incomplete=incomplete(summed.grouped, question),
         ranked=summed.ranked,
+        clusters=summed.clusters,
+        unclustered=known.unclustered,
     )

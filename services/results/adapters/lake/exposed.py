@@ -4,6 +4,12 @@ import ibis
 from ibis import ir
 
 from services.results.adapters.lake.engine import epoch_us
+from services.results.adapters.lake.grouped_units import (
+    CLUSTER,
+    cluster_columns,
+    in_windows,
+    with_linked_cluster,
+)
 from services.results.domain.observation import ExperimentPlan, MultipleExposures, Question
 from shared.identity.events import OwnedEvents, owned_events
 from shared.identity.ownership import Ownership
@@ -29,15 +35,31 @@ def narrow_exposures(exposures: ir.Table, question: Question, ownership: Ownersh
         column: _dimension(rows, name) for name, column in dimension_columns(question).items()
     }
     marked = rows.mutate(forced=forced, arm=arm.cast("int16"), **dimensions)
-    columns = ("arm", "forced", *dimensions)
+    marked = _with_cluster(marked, question, ownership)
+    columns = ("arm", "forced", *dimensions, *(c for c in marked.columns if c == CLUSTER))
     owned = owned_events(marked, ("event_time", *columns), ownership)
     narrow = owned.rows.select("unit_key", *columns, us=epoch_us(owned.rows.event_time))
-    return OwnedEvents(narrow, owned.ambiguous)
+    switchback = None if question.clustering is None else question.clustering.switchback
+    return in_windows(OwnedEvents(narrow, owned.ambiguous), switchback, exposures=True)
+
+
+def _with_cluster(rows: ir.Table, question: Question, ownership: Ownership) -> ir.Table:
+    clustering = question.clustering
+    if clustering is None or not clustering.named:
+        return rows
+    if clustering.unit_type:
+        return with_linked_cluster(rows, clustering, ownership)
+    return rows.mutate(**{CLUSTER: _dimension(rows, clustering.field)})
 
 
 def dimension_columns(question: Question) -> dict[str, str]:
     """The column of each dimension of a question."""
     return {name: f"dimension_{n}" for n, name in enumerate(question.dimensions)}
+
+
+def first_columns(question: Question) -> tuple[str, ...]:
+    """The columns of a unit that its first exposure decides."""
+    return (*dimension_columns(question).values(), *cluster_columns(question))
 
 
 def exposed_units(narrow: ir.Table, question: Question) -> ir.Table:
@@ -47,7 +69,7 @@ def exposed_units(narrow: ir.Table, question: Question) -> ir.Table:
     """
     stamp = narrow.us * arms_in_a_stamp(question.plan) + narrow.arm
     known = narrow.arm.notnull()
-    dimensions = tuple(dimension_columns(question).values())
+    dimensions = first_columns(question)
     at_first = {}
     if dimensions:
         # Exposures at one instant have no first: the least of what they say is taken.
@@ -69,7 +91,7 @@ def exposed_units(narrow: ir.Table, question: Question) -> ir.Table:
 
 def merged_units(rows: ir.Table, question: Question) -> ir.Table:
     """One row a unit out of several that `exposed_units` made of parts of its exposures."""
-    dimensions = tuple(dimension_columns(question).values())
+    dimensions = first_columns(question)
     seen = ibis.struct({"stamp": rows.stamp} | {name: rows[name] for name in dimensions})
     units = rows.group_by("unit_key").aggregate(
         stamp=rows.stamp.min(),
@@ -94,7 +116,7 @@ def units_of(every: ir.Table, question: Question) -> ir.Table:
     arm = first_arm
     if question.multiple_exposures is MultipleExposures.EXCLUDE:
         arm = several.ifelse(ibis.null("int16"), first_arm)
-    dimensions = dimension_columns(question).values()
+    dimensions = first_columns(question)
     first_us = units.stamp // size
     return units.select(
         "unit_key", *dimensions, first_us=first_us, first_arm=first_arm, several=several, arm=arm

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from ibis import ir
 
 from services.results.adapters.lake.answer import Known, Summed, answer
+from services.results.adapters.lake.clusters import Grouping, clustered, unclustered_units
 from services.results.adapters.lake.columns import Layout
 from services.results.adapters.lake.cut import data_cut, data_time_us
 from services.results.adapters.lake.days import additive, changes_of, days_of, new_units, unit_days
 from services.results.adapters.lake.engine import rows_of, stored
 from services.results.adapters.lake.events import Catalogue, narrow_events
 from services.results.adapters.lake.exposed import exposed_units, narrow_exposures, units_of
+from services.results.adapters.lake.grouped_units import cluster_columns, in_windows
 from services.results.adapters.lake.groups import (
     Grouped,
     added,
@@ -105,7 +107,7 @@ def _observed(asked: _Asked) -> Observation:
     links = Links(
         asked.ownership.identity.version, question.stitching, exposed.ambiguous, ambiguous
     )
-    known = Known(exposed.seen, links)
+    known = Known(exposed.seen, links, unclustered_units(slices.units, question))
     return answer(question, summed, known, data_cut(asked.cut, data_us))
 
 
@@ -124,13 +126,16 @@ def _summed(asked: _Asked, exposed: _Exposed, slices: Sliced, shown: Shown) -> t
     joined, reading, ambiguous = _joined(asked, exposed, slices.units)
     if reads_events_again(question) or any(part.nature is Nature.DEPTH for part in reading.parts):
         joined = stored("joined", joined)
-    values = stored("unit_values", unit_values(joined, slices.columns, reading))
+    keys = (*slices.columns, *cluster_columns(question))
+    values = stored("unit_values", unit_values(joined, keys, reading))
     layouts = scales_of(values, question, reading, shown).layouts(question)
     wanted = Wanted(dict(enumerate(layouts)), shown.data_us)
     sums = tuple(sums_by(values, keys, wanted) for keys in groupings(slices.columns))
     grouped = Grouped(counts, sums)
     sample = Sample(values, joined, slices, grouped, reading, shown.data_us)
-    return Summed(grouped, slices.values, layouts, ranked(question, sample)), ambiguous
+    by_cluster = Grouping(slices.units, values, layouts, slices.values, shown.data_us)
+    quantiles, clusters = ranked(question, sample), clustered(question, by_cluster)
+    return Summed(grouped, slices.values, layouts, quantiles, clusters), ambiguous
 
 
 def _joined(asked: _Asked, exposed: _Exposed, units: ir.Table) -> tuple[ir.Table, Reading, int]:
@@ -139,6 +144,8 @@ def _joined(asked: _Asked, exposed: _Exposed, units: ir.Table) -> tuple[ir.Table
     catalogue = Catalogue.of(parts)
     begin = since(exposed.seen.start_us, asked.question)
     owned = narrow_events(asked.tables["conversions"], catalogue, begin, asked.ownership)
+    if asked.question.clustering is not None:
+        owned = in_windows(owned, asked.question.clustering.switchback, exposures=False)
     reading = reading_of(owned.rows, parts, catalogue)
     return joined_events(owned.rows, units, reading), reading, owned.ambiguous
 

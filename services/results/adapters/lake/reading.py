@@ -62,7 +62,10 @@ def scales_of(
     """
     everybody = added_up(shown.grouped.everybody(of_sums=False))
     found = row_of(sizes_table(values, reading)) if sizes is None else sizes
-    scales = _scales(found, reading, bits_for(int(everybody.get("units", 0))))
+    units = int(everybody.get("units", 0))
+    # The sum of a cluster is at most that of all units, and so is the root of its square.
+    bits = bits_for(units if question.clustering is None else units * units)
+    scales = _scales(found, reading, bits)
     counts = tuple(counted(everybody or None, measure) for measure in question.measures)
     caps = caps_of(values, question.measures, reading, counts, shown.data_us)
     return Scales(reading.parts, scales, caps)

@@ -40,7 +40,7 @@ MOST_PLANS = 200
 @dataclass(frozen=True, slots=True)
 class LiveMoments:
     """See the module. What a state cannot answer is asked of the event tables: a past cut, days,
-    and quantiles. Answers are the same to the last bit.
+    quantiles, and clusters. Answers are the same to the last bit.
     """
 
     lake: LakeMoments
@@ -59,7 +59,7 @@ class LiveMoments:
         """See MomentsSource."""
         kept = tuple(measure for measure in question.measures if measure.quantile is None)
         of_state = replace(question, measures=kept)
-        if question.as_of or not parts_of(of_state):
+        if question.as_of or question.clustering or not parts_of(of_state):
             return self.lake.observe(question)
         try:
             seen = self._observe(of_state)

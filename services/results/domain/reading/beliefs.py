@@ -98,13 +98,16 @@ def _in_plan_order(arms: Estimate, control: int, prior: LiftPrior, increase: boo
 
 
 def is_share(found: Measured) -> bool:
-    """Whether each unit counts 0 or 1."""
-    return found.measure.kind in (MetricKind.PROPORTION, MetricKind.FUNNEL, MetricKind.RETENTION)
+    """Whether each unit counts 0 or 1, and by itself."""
+    shares = (MetricKind.PROPORTION, MetricKind.FUNNEL, MetricKind.RETENTION)
+    return found.measure.kind in shares and found.clusters is None
 
 
 def is_count(found: Measured) -> bool:
-    """Whether each unit has a whole number of events."""
+    """Whether each unit has a whole number of events, and counts by itself."""
     measure = found.measure
+    if found.clusters is not None:
+        return False
     counting = measure.aggregation in (Aggregation.COUNT, Aggregation.DISTINCT_DAYS)
     return measure.kind is MetricKind.MEAN and counting and measure.cap is None
 

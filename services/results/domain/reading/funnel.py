@@ -1,11 +1,11 @@
 """The steps of a funnel: how many units take each, and where they leave."""
 
 import numpy as np
-from touchstone_statistics.estimand import Mean, Ratio, estimate
+from touchstone_statistics.estimand import Estimand, Mean, Ratio
 
 from services.results.domain.measure import Column, ColumnRole, MetricKind
 from services.results.domain.observation import ExperimentPlan
-from services.results.domain.reading.measured import Measured, place, plain_contrast
+from services.results.domain.reading.measured import Measured, all_units, place
 from services.results.domain.reading.report import How, Step
 from services.results.domain.reading.single_look import at_any_look
 
@@ -15,15 +15,15 @@ def steps(found: Measured, plan: ExperimentPlan, how: How) -> tuple[Step, ...]:
     measure = found.measure
     if measure.kind is not MetricKind.FUNNEL:
         return ()
-    moments = found.moments[0]
     columns = [place(measure, Column(ColumnRole.STEP, i)) for i in range(len(measure.steps))]
     made = []
     for number, source in enumerate(measure.steps):
-        reached = estimate(moments, Mean(columns[number]))
-        before = None if number == 0 else Ratio(columns[number], columns[number - 1])
-        passed = reached if before is None else estimate(moments, before)
-        comparison = at_any_look(how, plain_contrast(passed, plan))
-        made.append(Step(source.event_name, reached, passed, comparison))
+        reached = Mean(columns[number])
+        before: Estimand = reached if number == 0 else Ratio(columns[number], columns[number - 1])
+        passed, contrast = found.compared(before, plan)
+        comparison = at_any_look(how, all_units(contrast))
+        of_all = found.compared(reached, plan)[0]
+        made.append(Step(source.event_name, of_all[0], passed[0], comparison))
     return tuple(made)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from touchstone_statistics.adjust import Adjusted, adjust
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Estimand, Estimate, Mean, Ratio, estimate
@@ -12,6 +13,8 @@ from touchstone_statistics.quantile import quantile_estimate
 
 from services.results.domain.measure import Column, ColumnRole, Measure, MetricKind
 from services.results.domain.observation import ExperimentPlan, Observation
+from services.results.domain.reading.clusters import Clusters
+from shared.errors import failed_precondition
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +23,8 @@ class Measured:
 
     `plain` has no covariates; `adjusted` is None where none were used. `uncapped` is None where
     the metric has no cap. `totals` has the axes slices, arms and is the sum of the value column,
-    None for a quantile, which has no sum.
+    None for a quantile, which has no sum. `clusters` is None where units count by themselves;
+    otherwise all estimates are those over clusters, and `moments` are still over units.
     """
 
     measure: Measure
@@ -29,6 +33,7 @@ class Measured:
     adjusted: Adjusted | None
     uncapped: Estimate | None
     totals: FloatArray | None
+    clusters: Clusters | None = None
 
     @property
     def arms(self) -> Estimate:
@@ -39,7 +44,37 @@ class Measured:
         """Each treatment against the control, of record; axes slices, treatments."""
         if self.adjusted is not None:
             return self.adjusted.joint.contrast(plan.control_index, null_lift)
+        if self.clusters is not None:
+            return self.compared(of_record(self.measure), plan, null_lift)[1]
         return replace(plain_contrast(self.plain, plan), null_lift=null_lift)
+
+    def compared(
+        self, estimand: Estimand, plan: ExperimentPlan, null_lift: float = 0.0
+    ) -> tuple[Estimate, Contrast]:
+        """An estimand of the columns without covariates, and each treatment against the control."""
+        if self.clusters is not None:
+            joint = self.clusters.arms(estimand)
+            return joint.arms, joint.contrast(plan.control_index, null_lift)
+        arms = self.plain if self.measure.quantile is not None else estimate(self.moments, estimand)
+        return arms, replace(plain_contrast(arms, plan), null_lift=null_lift)
+
+    @property
+    def uncapped_estimand(self) -> Estimand:
+        """What is estimated of each arm without the cap."""
+        return _estimand(self.measure, False)
+
+
+def all_units(contrast: Contrast) -> Contrast:
+    """The first slice, with one axis of treatments."""
+    shape = contrast.difference.shape
+    return replace(
+        contrast,
+        control=contrast.control[0],
+        treatment=contrast.treatment[0],
+        covariance=np.broadcast_to(contrast.covariance, shape)[0],
+        null_lift=np.broadcast_to(contrast.null_lift, shape)[0],
+        freedom=None if contrast.freedom is None else np.broadcast_to(contrast.freedom, shape)[0],
+    )
 
 
 def plain_contrast(arms: Estimate, plan: ExperimentPlan) -> Contrast:
@@ -51,6 +86,15 @@ def plain_contrast(arms: Estimate, plan: ExperimentPlan) -> Contrast:
 def measured(measure: Measure, index: int, observation: Observation) -> Measured:
     """The arms of the measure that was number `index` of the question."""
     sums = observation.sums[index]
+    if observation.clusters:
+        if measure.quantile is not None:
+            raise failed_precondition(
+                "NOT_FOR_CLUSTERS",
+                "a quantile is not read by clusters of units: leave the metric out, or take the "
+                "clusters out of the analysis plan",
+            )
+        clusters = Clusters.of(observation.clusters[index])
+        return _of_clusters(measure, sums.moments, sums.totals[..., 0], clusters)
     if measure.quantile is None:
         return of_moments(measure, sums.moments, sums.totals[..., 0])
     ranked = observation.ranked[index] if observation.ranked else None
@@ -70,6 +114,21 @@ def of_moments(measure: Measure, moments: Moments, totals: FloatArray) -> Measur
         adjusted = None
     uncapped = None if measure.cap is None else estimate(moments, _estimand(measure, False))
     return Measured(measure, moments, plain, adjusted, uncapped, totals)
+
+
+def _of_clusters(
+    measure: Measure, moments: Moments, totals: FloatArray, clusters: Clusters
+) -> Measured:
+    own = of_record(measure)
+    return Measured(
+        measure=measure,
+        moments=moments,
+        plain=clusters.arms(own).arms,
+        adjusted=clusters.adjusted(own, covariates_of(measure)),
+        uncapped=None if measure.cap is None else clusters.arms(_estimand(measure, False)).arms,
+        totals=totals,
+        clusters=clusters,
+    )
 
 
 def of_record(measure: Measure) -> Estimand:

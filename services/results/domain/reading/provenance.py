@@ -17,6 +17,7 @@ def question_digest(report: ExperimentReport) -> str:
         *(repr(_measure(report, index)) for index in range(len(report.metrics))),
         *dict.fromkeys(one.dimension for one in report.observation.slices),
         *(analysis.multiple_exposures.value, repr(report.observation.links.stitching)),
+        *(() if analysis.clustering is None else (repr(analysis.clustering),)),
     )
     return _digest(parts)
 
@@ -46,6 +47,8 @@ def _sums(report: ExperimentReport) -> Iterable[str]:
             moments = found.report.measured.moments
             arrays = (moments.units, moments.mean, moments.co_moment)
             yield asked.metric.metric_id + "".join(array.tobytes().hex() for array in arrays)
+    for clusters in report.observation.clusters:
+        yield repr((clusters.counts, clusters.mixed, clusters.joint))
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from services.results.domain.observation import ExperimentPlan, Observation
 from services.results.domain.reading.beliefs import believe, is_share
 from services.results.domain.reading.funnel import steps
 from services.results.domain.reading.looking import Looked, look_at
-from services.results.domain.reading.measured import Measured, measured, plain_contrast
+from services.results.domain.reading.measured import Measured, all_units, measured, of_record
 from services.results.domain.reading.report import Asked, Beside, How, MetricReport
 from services.results.domain.reading.single_look import at_any_look, without_looks
 from services.results.domain.reading.slices import read_slices
@@ -59,19 +59,6 @@ def report_metric(
     )
 
 
-def all_units(contrast: Contrast) -> Contrast:
-    """The first slice, with one axis of treatments."""
-    shape = contrast.difference.shape
-    return replace(
-        contrast,
-        control=contrast.control[0],
-        treatment=contrast.treatment[0],
-        covariance=np.broadcast_to(contrast.covariance, shape)[0],
-        null_lift=np.broadcast_to(contrast.null_lift, shape)[0],
-        freedom=None if contrast.freedom is None else np.broadcast_to(contrast.freedom, shape)[0],
-    )
-
-
 def _beside(how: How, found: Measured, contrast: Contrast) -> tuple[Beside, ...]:
     """What other methods say of the data of the cut, and the score test where cells are small."""
     alpha = how.believing.alpha
@@ -103,11 +90,11 @@ def _without_covariates(how: How, found: Measured, plan: ExperimentPlan) -> Besi
     """The data of the cut without covariates; None where none were used."""
     if found.adjusted is None:
         return None
-    return at_any_look(how, all_units(plain_contrast(found.plain, plan)))
+    return at_any_look(how, all_units(found.compared(of_record(found.measure), plan)[1]))
 
 
 def _without_cap(how: How, found: Measured, plan: ExperimentPlan) -> Beside | None:
     """The data of the cut without the cap; None where there is none."""
     if found.uncapped is None:
         return None
-    return at_any_look(how, all_units(plain_contrast(found.uncapped, plan)))
+    return at_any_look(how, all_units(found.compared(found.uncapped_estimand, plan)[1]))
