@@ -26,6 +26,7 @@ from services.results.wire.export.chart import Scale, excludes_none, interval_ch
 from services.results.wire.export.files import PART_BYTES, in_parts
 from services.results.wire.export.page import encode_html
 from services.results.wire.export.table import end, number, shape, text
+from services.results.wire.export.words import equals, p_value_words
 from shared.errors import Code
 from tests.contract.results_world import EXPERIMENT, START, World, events, open_world
 
@@ -64,6 +65,27 @@ async def shop(world: World) -> None:
     )
     await world.owner.define("visits", metric_pb2.Metric(kind=SHARE, event_name="visit"))
     await world.owner.define("spend", metric_pb2.Metric(kind=MEAN, event_name="purchase"))
+
+
+@pytest.mark.parametrize(
+    ("value", "words", "behind"),
+    [
+        (0.031249, "0.0312", "= 0.0312"),
+        (0.9, "0.9", "= 0.9"),
+        (0.00012345, "0.000123", "= 0.000123"),
+        (0.0001, "0.0001", "= 0.0001"),
+        (9.9e-5, "&lt;0.0001", "&lt; 0.0001"),
+        (1e-300, "&lt;0.0001", "&lt; 0.0001"),
+    ],
+)
+def test_a_p_value_for_people_has_three_digits(value: float, words: str, behind: str) -> None:
+    estimate = results_pb2.Estimate(value=value)
+    assert (p_value_words(estimate), equals(estimate)) == (words, behind)
+
+
+def test_why_there_is_no_p_value_is_said() -> None:
+    none = results_pb2.Estimate(not_estimable=results_pb2.NOT_ESTIMABLE_ONE_UNIT)
+    assert p_value_words(none) == "one unit"
 
 
 async def test_json_is_the_reply_of_get_results(world: World) -> None:

@@ -7,7 +7,7 @@ from touchstone.results.v1 import results_pb2 as pb
 
 from services.results.wire.export.chart import Scale, interval_chart, interval_words
 from services.results.wire.export.table import slice_name
-from services.results.wire.export.words import enum_word, last_part
+from services.results.wire.export.words import enum_word, equals, last_part, p_value_words
 
 Cells = Sequence[str]
 
@@ -68,8 +68,8 @@ def _arms(metric: pb.MetricResults, scale: Scale) -> Iterator[Cells]:
             percent(one.lift),
             interval_chart(one.lift_interval, one.lift, scale),
             interval_words(one.lift_interval),
-            plain(one.p_value),
-            plain(one.adjusted.p_value) + rejected,
+            p_value_words(one.p_value),
+            p_value_words(one.adjusted.p_value) + rejected,
             plain(posterior.probability_better),
         )
 
@@ -89,7 +89,7 @@ def _slices(metric: pb.MetricResults) -> Iterator[str]:
                 percent(read.lift),
                 interval_chart(read.lift_interval, read.lift, scale),
                 interval_words(read.lift_interval),
-                plain(read.p_value),
+                p_value_words(read.p_value),
             )
 
     if readings:
@@ -98,7 +98,7 @@ def _slices(metric: pb.MetricResults) -> Iterator[str]:
     for test in metric.heterogeneity:
         yield (
             f"<p>Whether the effect of {escape(test.variant)} is the same in all of "
-            f"{escape(test.dimension)}: corrected p = {plain(test.adjusted_p_value)}.</p>"
+            f"{escape(test.dimension)}: corrected p {equals(test.adjusted_p_value)}.</p>"
         )
 
 

@@ -10,7 +10,7 @@ from html import escape
 from touchstone.results.v1 import results_pb2 as pb
 
 from services.results.wire.export.metric_section import metric_section
-from services.results.wire.export.words import enum_word, estimate_or_reason, last_part
+from services.results.wire.export.words import enum_word, equals, last_part
 
 STYLE = """
 :root { color-scheme: light }
@@ -53,6 +53,9 @@ def _decisions(results: pb.Results) -> Iterator[str]:
     yield "<section><h2>What to do</h2>"
     if not results.decisions:
         yield '<p class="note">There is no treatment to decide on.</p>'
+    if results.method_choice.message:
+        method = enum_word(results, "method").replace("_", " ")
+        yield f"<p>Read by the method {method}: {escape(results.method_choice.message)}.</p>"
     yield "<ul>"
     for one in results.decisions:
         verdict = enum_word(one, "verdict").replace("_", " ")
@@ -71,8 +74,7 @@ def _health(results: pb.Results) -> Iterator[str]:
             '<p class="alert" role="alert">The arms do not have the sizes that their weights '
             "promise. Find the cause before you trust anything below.</p>"
         )
-    value = estimate_or_reason(check.p_value).replace("_", " ")
-    yield f"<p>Sample ratio: p = {value}; alert below {check.alert_level:g}.</p>"
+    yield f"<p>Sample ratio: p {equals(check.p_value)}; alert below {check.alert_level:g}.</p>"
     yield '<div class="wide"><table><caption>Units of each arm</caption><thead><tr>'
     yield '<th scope="col" class="first">Arm</th><th scope="col">Weight</th>'
     yield '<th scope="col">Units</th></tr></thead><tbody>'
