@@ -37,6 +37,7 @@ from services.attribution.api.spend import SpendServicer
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 from services.attribution.settings import Settings
+from services.attribution.calibration_composition import Shared, calibration
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity
 from shared.lake.analyses import Analyses
@@ -75,12 +76,17 @@ def compose(settings: Settings) -> Application:
     async def start() -> None:
         await asyncio.to_thread(runner.start)
 
+    calibrating, results = calibration(
+        settings, platform, Shared(log, limits, reports, mutations, analyses)
+    )
+
     async def stop() -> None:
         await asyncio.to_thread(runner.close)
         analyses.close()
 
     return Application(
         service="attribution",
+        results.close()
         settings=settings,
         platform=platform,
         servicers=[
@@ -90,7 +96,8 @@ def compose(settings: Settings) -> Application:
                 ChannelGroupingServicer(groupings, mutations, platform.clock),
                 grouping_service_pb2_grpc.add_ChannelGroupingServiceServicer_to_server,
             ),
-            *_money(platform.database, mutations),
+            *_money(platform.database, mutations, log, limits, analyses, kept),
+            calibrating,
             operations_servicer(platform, mutations, runner),
         ],
         start=start,

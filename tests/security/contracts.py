@@ -44,6 +44,9 @@ VALUES: dict[str, Any] = {
     "experiment_id": "fresh",
     "layer_id": "fresh",
     "report_id": "fresh",
+    "calibration_link_id": "fresh",
+    "treatment": 1,
+    "treatment_variant": "geheim-b",
     "path": "ads > mail",
     "sequence": ["mail"],
     "min_units": 1,
@@ -73,6 +76,7 @@ VALUES: dict[str, Any] = {
     "weight": 10000,
     "window_s": 3600,
     "variant": "geheim-a",
+    "control_variant": "geheim-a",
     "conversions": ["order"],
     "channel": "geheim-mail",
     "roles": [1],
@@ -95,6 +99,7 @@ COLLECTIONS = {
     "AnalysisPlan": "experiments/exp/analysisPlan",
     "Backup": "backups/bak",
     "ReportRequest": "attributionReports/rep",
+    "CalibrationLinkRequest": "calibrationLinks/cal",
     "ListPaths": "attributionReports/rep",
     "CompareModels": "attributionReports/rep",
     "Experiment": "experiments/exp",
@@ -124,6 +129,8 @@ NAMING_EXPERIMENTS = {
     "GetHealthRequest",
     "GetTimeSeriesRequest",
     "ExperimentGroup",
+    "ExperimentComparison",
+    "TestedVariant",
     "ComputeBanditWeightsRequest",
     "GetInteractionsRequest",
     "ApplyBanditWeightsRequest",
@@ -145,6 +152,7 @@ OF_OTHER_KINDS = {
         for field in ("windows", "associations", "credited", "channel_grouping")
     ),
     ("PathCounts", "conversions"),
+    ("CalibrationLink", "credited"),
     ("ScenarioProduct", "fixed"),
 }
 # Where a time is needed that others may leave out, and lies behind.

@@ -28,7 +28,13 @@ from touchstone.assignment.v1 import (
     schema_service_pb2,
 )
 from touchstone.assignment.v1 import layer_service_pb2 as layer_service
-from touchstone.attribution.v1 import attribution_pb2, grouping_service_pb2, spend_service_pb2
+from touchstone.attribution.v1 import (
+    attribution_pb2,
+    calibration_pb2,
+    calibration_service_pb2,
+    grouping_service_pb2,
+    spend_service_pb2,
+)
 from touchstone.common.v1 import filter_pb2, unit_pb2
 from touchstone.events.v1 import (
     erasure_service_pb2,
@@ -282,6 +288,21 @@ def populate(suite: Suite) -> None:
                     currency="CNY",
                 )
             ],
+        ),
+        "CreateCalibrationLink": calibration_service_pb2.CreateCalibrationLinkRequest(
+            parent=parent,
+            calibration_link_id="cal",
+            calibration_link=calibration_pb2.CalibrationLink(
+                description="geheim",
+                channel="geheim-mail",
+                metric=f"{parent}/metrics/met",
+                experiment_comparison=calibration_pb2.ExperimentComparison(
+                    experiment=f"{parent}/experiments/exp",
+                    treatment_variant="geheim-b",
+                    control_variant="geheim-a",
+                ),
+                treatment=calibration_pb2.CHANNEL_SWITCH_ON,
+            ),
         ),
         "EraseUnit": erasure_service_pb2.EraseUnitRequest(
             parent=parent, unit=unit_pb2.UnitId(type="user", id="nobody"), reason="geheim"

@@ -55,6 +55,7 @@ def test_rpc_that_changes_state_says_so_and_can_be_repeated(method):
         "Test",
         "Check",
         "Compare",
+        "Calibrate",
         "Plan",
         "Simulate",
         "Evaluate",

@@ -77,6 +77,7 @@ def test_the_first_tenant_sees_what_the_second_must_not(suite):
     # A report is made by an operation, and none was: a name of one is tried below.
     reports = ("ReportService/GetReport", "ReportService/ListPaths", "ReportService/ListReports")
     scores = ("ScoreService/GetConversionCredits", "ScoreService/StreamScores")
+    reports += ("CalibrationService/CalibrateReport",)
     # These are figures without a name.
     paths = ("GetPathLengths", "GetTimeLags", "GetSequenceEffect")
     for name in (*reports, *scores, *(f"PathService/{name}" for name in paths)):

@@ -86,7 +86,7 @@ def decode_definition(message: pb.JourneyDefinition) -> JourneyDefinition:
             for pair in message.associations
         ),
         direct=_direct(message.direct),
-        credited=_credited(message.credited),
+        credited=decode_credited(message.credited),
         max_touches=message.max_touches,
         grouping=decode_grouping(message.channel_grouping, "journeys.channel_grouping"),
         transforms=tuple(
@@ -164,7 +164,8 @@ def _direct(message: pb.DirectRule) -> DirectRule:
     return DirectRule(_DIRECT.get(message.handling, Direct.KEEP), channels)
 
 
-def _credited(message: pb.CreditKey) -> CreditKey:
+def decode_credited(message: pb.CreditKey) -> CreditKey:
+    """What is credited; channels where the message names nothing."""
     if message.WhichOneof("kind") == "property":
         return TouchProperty(message.property)
     return _FIELDS.get(message.field, TouchField.CHANNEL)

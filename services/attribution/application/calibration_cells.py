@@ -1,0 +1,245 @@
+"""The journeys of the units of a test, from their first exposure on, and their credit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from services.attribution.application.calibration_links import TestedVariant
+from services.attribution.application.calibration_ports import (
+    ExposedUnits,
+    ExposureQuery,
+    Exposures,
+    MeasuredEvents,
+)
+from services.attribution.application.get_attribution import attribution_of
+from services.attribution.application.questions import Question, cut_journeys
+from services.attribution.domain.arrays import Flags, Integers
+from services.attribution.domain.events import Conversions, Facets, MilestoneEvents, Touches
+from services.attribution.domain.lift import Cell
+from services.attribution.domain.totals import ModelTotals
+from services.attribution.limits import AttributionLimits
+from services.attribution.ports import EventQuery, JourneyEvents, JourneyLog
+
+Reading = Callable[[EventQuery], JourneyEvents]
+
+
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """What models credit where the channel of a test was on, and where it was off.
+
+    The tables are in the order of the models, none where a group has no unit. `repeated`: some
+    unit converted more than once.
+    """
+
+    on: tuple[ModelTotals, ...]
+    off: tuple[ModelTotals, ...]
+    units_on: int
+    units_off: int
+    cell: Cell | None = None
+    repeated: bool = False
+
+
+class TestedCells:
+    """The journeys of tested units by the rules of a report, all out of one reading of the log.
+
+    `question` is that of the report, at the cut of the tests. Only its own time does not count:
+    credited are the conversions that the metric counts, so that the same are set against each
+    other. A conversion from before the exposure explains touches, and is not credited.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        log: JourneyLog,
+        limits: AttributionLimits,
+        exposures: Exposures,
+        variants: tuple[TestedVariant, ...],
+    ) -> None:
+        definition = question.definition
+        self._question = replace(question, definition=replace(definition, start_us=0, end_us=None))
+        self._log, self._limits, self._variants = log, limits, variants
+        self._exposed: ExposedUnits = exposures.read(
+            ExposureQuery(
+                question.project,
+                definition.unit_type,
+                definition.stitching,
+                question.as_of,
+                variants,
+            )
+        )
+        self._read: JourneyEvents | None = None
+
+    @property
+    def identity_version(self) -> str:
+        """The policy and the links between ids that journeys used; empty where none was read."""
+        return "" if self._read is None else self._read.identity_version
+
+    def credited(
+        self,
+        on: tuple[TestedVariant, ...],
+        off: tuple[TestedVariant, ...],
+        measured: MeasuredEvents,
+    ) -> Credited:
+        """Credit the conversions that the metric counts, of both groups apart."""
+        groups = (self._places(on), self._places(off))
+        units_on, units_off = (self._units(places, measured) for places in groups)
+        if not units_on or not units_off:
+            return Credited((), (), units_on, units_off)
+        logs = [_GroupLog(self._reading, self._exposed, places, measured) for places in groups]
+        tables = []
+        for log in logs:
+            cut = cut_journeys(self._question, log, self._limits, identified=False)
+            tables.append(attribution_of(cut, self._question.models).tables)
+        repeated = any(log.repeated for log in logs)
+        cell = self._cell(sum(groups, ()), units_on, measured)
+        return Credited(tables[0], tables[1], units_on, units_off, cell, repeated)
+
+    def _places(self, variants: tuple[TestedVariant, ...]) -> tuple[int, ...]:
+        return tuple(self._variants.index(variant) for variant in variants)
+
+    def _units(self, places: tuple[int, ...], measured: MeasuredEvents) -> int:
+        spans = self._exposed.spans(_latest(self._exposed, measured))
+        return sum(spans[place].units for place in places)
+
+    def _reading(self, query: EventQuery) -> JourneyEvents:
+        """All events of the journeys: the query's times are counted from exposures on."""
+        if self._read is None:
+            start_us = self._exposed.start_us
+            wide = replace(query, from_us=(start_us or 0) + (query.from_us or 0), until_us=None)
+            self._read = self._log.read(wide)
+        return self._read
+
+    def _cell(self, places: tuple[int, ...], units: int, measured: MeasuredEvents) -> Cell:
+        spans = self._exposed.spans(None)
+        starts = [spans[place].first_us for place in places if spans[place].units]
+        start_us = min(starts)
+        times = np.zeros(0, np.int64) if self._read is None else self._read.conversions.times
+        end_us = max(int(times.max(initial=start_us)), start_us)
+        if measured.window_us is not None:
+            last_us = max(spans[place].last_us for place in places)
+            end_us = min(end_us, last_us + measured.window_us)
+        return Cell(start_us, end_us + 1, units)
+
+
+class _GroupLog:
+    """JourneyLog of the units of some variants, whose time begins at their first exposure."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        exposed: ExposedUnits,
+        places: tuple[int, ...],
+        measured: MeasuredEvents,
+    ) -> None:
+        self._reading, self._exposed, self._places = reading, exposed, places
+        self._measured = measured
+        self.repeated = False
+
+    async def wait_until(self, at_least: str, timeout_s: float) -> None:
+        """See JourneyLog. What is read here was read before."""
+
+    def read(self, query: EventQuery) -> JourneyEvents:
+        """See JourneyLog."""
+        events = self._reading(query)
+        measured = self._measured
+        rows = (events.touches.units, events.conversions.units)
+        count = 1 + max(int(units.max(initial=-1)) for units in rows)
+        placed = self._exposed.placed(events.units, count, self._places)
+        inside = placed.inside
+        latest_us = _latest(self._exposed, measured)
+        if latest_us is not None:
+            inside = inside & (placed.first_us <= latest_us)
+        window_us = measured.window_us
+        clock = _Clock(
+            inside,
+            placed.first_us + measured.delay_us,
+            None if window_us is None else window_us - measured.delay_us,
+        )
+        conversions = _converted(events.conversions, clock)
+        again = _again(conversions)
+        self.repeated = bool(again.any())
+        if measured.once:
+            conversions = _conversion_rows(conversions, ~again)
+        return replace(
+            events,
+            touches=_touched(events.touches, clock),
+            conversions=conversions,
+            milestones=_passed(events.milestones, clock),
+        )
+
+
+def _latest(exposed: ExposedUnits, measured: MeasuredEvents) -> int | None:
+    """Before when a unit had to be exposed to count; None where all do."""
+    if not measured.complete_only or measured.window_us is None:
+        return None
+    return exposed.data_us - measured.window_us
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Time from the start of each unit inside on, up to and including `end_us`."""
+
+    inside: Flags
+    start_us: Integers
+    end_us: int | None
+
+    def of(self, units: Integers, times: Integers) -> tuple[Integers, Integers]:
+        """The rows that are kept, and their times."""
+        since = times - self.start_us[units]
+        kept = self.inside[units]
+        if self.end_us is not None:
+            kept = kept & (since <= self.end_us)
+        rows = np.flatnonzero(kept)
+        return rows, since[rows]
+
+
+def _touched(touches: Touches, clock: _Clock) -> Touches:
+    rows, times = clock.of(touches.units, touches.times)
+    used, codes = np.unique(touches.codes[rows], return_inverse=True)
+    facets = touches.facets
+    if facets is not None:
+        facets = Facets(
+            facets.channels,
+            facets.channel_codes[rows],
+            facets.interactions,
+            facets.interaction_codes[rows],
+        )
+    return Touches(
+        channels=tuple(touches.channels[code] for code in used.tolist()),
+        units=touches.units[rows],
+        times=times,
+        codes=codes.astype(np.int32).reshape(-1),
+        costs=touches.costs[rows],
+        facets=facets,
+        matches=None if touches.matches is None else touches.matches[rows],
+    )
+
+
+def _converted(conversions: Conversions, clock: _Clock) -> Conversions:
+    rows, times = clock.of(conversions.units, conversions.times)
+    return replace(_conversion_rows(conversions, rows), times=times)
+
+
+def _conversion_rows(conversions: Conversions, rows: Integers | Flags) -> Conversions:
+    matches = conversions.matches
+    return Conversions(
+        units=conversions.units[rows],
+        times=conversions.times[rows],
+        values=conversions.values[rows],
+        matches=None if matches is None else matches[rows],
+    )
+
+
+def _again(conversions: Conversions) -> Flags:
+    """Whether a conversion that counts follows another one of its unit that does."""
+    counted = np.flatnonzero(conversions.times >= 0)
+    units = conversions.units[counted]
+    again: Flags = np.zeros(len(conversions), dtype=np.bool_)
+    again[counted[1:]] = units[1:] == units[:-1]
+    return again
+
+
+def _passed(milestones: MilestoneEvents, clock: _Clock) -> MilestoneEvents:
+    rows, times = clock.of(milestones.units, milestones.times)
+    return MilestoneEvents(milestones.names, milestones.units[rows], times, milestones.codes[rows])

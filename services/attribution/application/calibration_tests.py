@@ -1,0 +1,190 @@
+"""What links say of a report: their lifts, and the credit of the same units beside them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from services.attribution.application.calibration_cells import Credited, TestedCells
+from services.attribution.application.calibration_links import CalibrationLink
+from services.attribution.application.calibration_ports import (
+    Exposures,
+    Lift,
+    LiftSource,
+    NoLift,
+)
+from services.attribution.application.questions import Question
+from services.attribution.domain.conflicts import Conflict, Finding
+from services.attribution.domain.lift import Estimate, LiftTest, Outcome, Target
+from services.attribution.domain.totals import ChannelTotals, ModelTotals
+from services.attribution.limits import AttributionLimits
+from services.attribution.ports import JourneyLog
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSources:
+    """Where calibration reads."""
+
+    log: JourneyLog
+    limits: AttributionLimits
+    exposures: Exposures
+    lifts: LiftSource
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedTest:
+    """What one link gave: its lift and the credit beside it, as far as they are there.
+
+    `findings` are what is wrong with it for every result; it is used when none leaves it out.
+    """
+
+    link: CalibrationLink
+    lift: Lift | None = None
+    credited: Credited | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def target(self) -> Target:
+        """What is calibrated."""
+        return Target(self.link.channel)
+
+    @property
+    def used(self) -> bool:
+        """Whether it can stand behind figures."""
+        return not any(finding.left_out for finding in self.findings)
+
+    def credit(self, index: int) -> tuple[float, float]:
+        """What the result credits to the channel where it was on, and where it was off: for as
+        many units each as the lift has where it was on. By value where the metric is.
+        """
+        lift, credited = self.lift, self.credited
+        assert lift is not None
+        assert credited is not None
+        sides = ((credited.on, credited.units_on), (credited.off, credited.units_off))
+        on, off = (
+            _of(tables[index], self.link.channel, by_value=lift.events.by_value)
+            * (lift.units_on / units)
+            for tables, units in sides
+        )
+        return on, off
+
+    def test(self, index: int) -> LiftTest:
+        """The test of the report's result at this place."""
+        lift, credited = self.lift, self.credited
+        assert lift is not None
+        assert credited is not None
+        assert credited.cell is not None
+        on, off = self.credit(index)
+        return LiftTest(
+            experiment=self.link.name,
+            target=self.target,
+            tested=replace(credited.cell, units=lift.units_on),
+            credited=credited.cell,
+            outcome=Outcome(lift.difference, Estimate(on - off, 0.0)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """All links of a report, and the identity version that the credit beside them used."""
+
+    tests: tuple[LinkedTest, ...]
+    identity_version: str
+
+
+def linked_tests(
+    question: Question,
+    links: Sequence[CalibrationLink],
+    channels: frozenset[str],
+    sources: CalibrationSources,
+) -> Tested:
+    """Read the lift of each link that fits the report, and credit the same conversions.
+
+    `question` is that of the report at the cut of the tests, and `channels` are those of the
+    report.
+    """
+    variants = dict.fromkeys(each for link in links for each in (link.control, *link.treatment))
+    if not variants:
+        return Tested((), "")
+    cells = TestedCells(question, sources.log, sources.limits, sources.exposures, tuple(variants))
+    tests = tuple(_linked(question, link, channels, cells, sources.lifts) for link in links)
+    return Tested(tests, cells.identity_version)
+
+
+def _linked(
+    question: Question,
+    link: CalibrationLink,
+    channels: frozenset[str],
+    cells: TestedCells,
+    lifts: LiftSource,
+) -> LinkedTest:
+    unfit = tuple(_unfit(question, link, channels))
+    if unfit:
+        return LinkedTest(link, findings=unfit)
+    lift = lifts.lift(link, question.as_of, question.definition.stitching)
+    if isinstance(lift, NoLift):
+        return LinkedTest(link, findings=(_finding(link, lift.conflict, lift.why, left_out=True),))
+    findings = tuple(_of_lift(question, link, lift))
+    if any(finding.left_out for finding in findings):
+        return LinkedTest(link, lift, findings=findings)
+    credited = cells.credited(link.shown, link.held_out, lift.events)
+    more = tuple(_of_credit(link, lift, credited))
+    return LinkedTest(link, lift, credited, findings + more)
+
+
+def _unfit(
+    question: Question, link: CalibrationLink, channels: frozenset[str]
+) -> Iterator[Finding]:
+    definition = question.definition
+    if link.credited != definition.credited:
+        why = f"the report credits {_words(definition.credited)} and the link names one of "
+        why = f"{why}{_words(link.credited)}; run a report that credits these"
+        yield _finding(link, Conflict.OTHER_CREDIT_KEY, why, left_out=True)
+    elif link.channel not in channels:
+        why = f"nothing is credited to {link.channel!r} in this report"
+        yield _finding(link, Conflict.UNKNOWN_CHANNEL, why, left_out=True)
+
+
+def _words(credited: object) -> str:
+    return str(getattr(credited, "value", None) or getattr(credited, "key", ""))
+
+
+def _of_lift(question: Question, link: CalibrationLink, lift: Lift) -> Iterator[Finding]:
+    definition, events = question.definition, lift.events
+    if events.event_name != definition.event_name:
+        why = f"metric {link.metric_id} measures {events.event_name!r} and the report credits "
+        why = f"{why}{definition.event_name!r}: lift and credit are of different conversions"
+        yield _finding(link, Conflict.OTHER_EVENT, why, left_out=True)
+    elif events.condition != definition.conversion_filter:
+        why = f"metric {link.metric_id} and the report filter {events.event_name!r} differently"
+        yield _finding(link, Conflict.OTHER_FILTER, why, left_out=True)
+    if lift.alert:
+        why = "the sizes of the arms contradict their weights: find the cause before this is used"
+        yield _finding(link, Conflict.UNTRUSTED_RESULTS, why, left_out=True)
+    if events.capped:
+        why = f"metric {link.metric_id} counts a unit up to a cap, which credit does not know"
+        yield _finding(link, Conflict.CAPPED, why)
+
+
+def _of_credit(link: CalibrationLink, lift: Lift, credited: Credited) -> Iterator[Finding]:
+    if not credited.units_on or not credited.units_off or not lift.units_on:
+        why = f"{credited.units_on} units of the journeys were seen with the channel on and "
+        why = f"{why}{credited.units_off} with it off: there is nothing to compare"
+        yield _finding(link, Conflict.NO_SHARED_UNITS, why, left_out=True)
+        return
+    if credited.repeated and lift.events.once:
+        why = "the metric counts a unit once, and some convert again: kappa is of first conversions"
+        yield _finding(link, Conflict.COUNTED_ONCE, why)
+
+
+def _finding(
+    link: CalibrationLink, conflict: Conflict, why: str, *, left_out: bool = False
+) -> Finding:
+    return Finding(conflict, Target(link.channel), (link.name,), why, left_out)
+
+
+def _of(table: ModelTotals, channel: str, *, by_value: bool) -> float:
+    totals: ChannelTotals | None = next(
+        (each for each in table.channels if each.channel == channel), None
+    )
+    if totals is None:
+        return 0.0
+    return totals.value if by_value else totals.conversions

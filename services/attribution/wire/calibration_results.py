@@ -1,0 +1,124 @@
+"""Corrected results as messages."""
+
+from touchstone.attribution.v1 import attribution_pb2
+from touchstone.attribution.v1 import calibration_pb2 as pb
+
+from services.attribution.application.calibrate_report import (
+    Basis,
+    BelievedKappa,
+    CalibratedChannel,
+    CalibratedResult,
+    TestedKappa,
+    attributed_ratios,
+)
+from services.attribution.domain.conflicts import Finding
+from services.attribution.domain.economics import Figure, Undefined
+from services.attribution.wire.calibration_tests import outcome_of
+from services.attribution.wire.money import encode_figure
+
+_BASES = {
+    Basis.TESTED: pb.KAPPA_BASIS_TESTED,
+    Basis.POOLED: pb.KAPPA_BASIS_POOLED,
+    Basis.OF_CONVERSIONS: pb.KAPPA_BASIS_OF_CONVERSIONS,
+}
+
+
+def encode_result(
+    result: CalibratedResult, said: attribution_pb2.ModelResult
+) -> pb.CalibratedResult:
+    """One result; `said` is what the report says."""
+    prior = result.calibration.prior
+    return pb.CalibratedResult(
+        model=said.model,
+        model_name=said.model_name,
+        channels=[_channel(channel) for channel in result.channels],
+        tests=[_tested(test) for test in result.tests],
+        findings=[encode_finding(finding) for finding in result.findings],
+        prior_std_dev=prior.std_dev,
+        prior_learned_from=prior.tested,
+    )
+
+
+def encode_finding(finding: Finding) -> pb.CalibrationFinding:
+    """One finding."""
+    kind = pb.CalibrationFindingKind.Value(f"CALIBRATION_FINDING_KIND_{finding.conflict.name}")
+    return pb.CalibrationFinding(
+        kind=kind,
+        channel="" if finding.target is None else finding.target.channel,
+        links=finding.experiments,
+        message=finding.message,
+        left_out=finding.left_out,
+    )
+
+
+def _channel(channel: CalibratedChannel) -> pb.CalibratedChannel:
+    said = channel.reported
+    cost_per_conversion, return_on_spend = attributed_ratios(said)
+    message = pb.CalibratedChannel(
+        channel=said.channel,
+        conversions=said.conversions,
+        value=said.value,
+        cost=encode_figure(said.cost),
+        cost_per_conversion=encode_figure(cost_per_conversion),
+        return_on_spend=encode_figure(return_on_spend),
+    )
+    if channel.kappa is not None and channel.conversions is not None:
+        row = channel.conversions
+        message.kappa.CopyFrom(_kappa(channel.kappa))
+        message.incremental_conversions.CopyFrom(_range(row.incremental.value, row.low, row.high))
+        message.cost_per_incremental_conversion.CopyFrom(
+            _range(row.cost_per_incremental, row.cost_low, row.cost_high)
+        )
+    if channel.value_kappa is not None and channel.value is not None:
+        row = channel.value
+        message.value_kappa.CopyFrom(_kappa(channel.value_kappa))
+        message.incremental_value.CopyFrom(_range(row.incremental.value, row.low, row.high))
+    back = channel.return_on_spend
+    if back is not None:
+        message.incremental_return_on_spend.CopyFrom(_range(back.value, back.low, back.high))
+    return message
+
+
+def _range(value: Figure, low: Figure, high: Figure) -> pb.MoneyRange:
+    return pb.MoneyRange(
+        value=encode_figure(value), low=encode_figure(low), high=encode_figure(high)
+    )
+
+
+def _kappa(believed: BelievedKappa) -> pb.Kappa:
+    kappa = believed.kappa
+    pooled = kappa.pooled
+    return pb.Kappa(
+        basis=_BASES[believed.basis],
+        mean=kappa.mean,
+        std_dev=kappa.std_dev,
+        low=kappa.low,
+        high=kappa.high,
+        tested=None if pooled is None else pooled.value,
+        tested_std_err=None if pooled is None else pooled.std_err,
+        spread=kappa.spread,
+        weight=kappa.weight,
+        links=sorted({name for each in kappa.measured for name in each.experiments}),
+    )
+
+
+def _tested(tested: TestedKappa) -> pb.TestedKappa:
+    incremental, measured = tested.test.incremental, tested.measured
+    if isinstance(measured, Undefined):
+        kappa = _range(measured, measured, measured)
+    else:
+        ends = (
+            Undefined.NOT_IDENTIFIED if end is None else end
+            for end in (measured.low, measured.high)
+        )
+        kappa = _range(measured.kappa.value, *ends)
+    return pb.TestedKappa(
+        link=tested.link.name,
+        channel=tested.link.channel,
+        outcome=outcome_of(by_value=tested.by_value),
+        incremental=incremental.value,
+        incremental_std_err=incremental.std_err,
+        credited_on=tested.credited_on,
+        credited_off=tested.credited_off,
+        kappa=kappa,
+    )
