@@ -8,6 +8,8 @@ from typing import Any
 from touchstone.attribution.v1 import (
     attribution_service_pb2,
     attribution_service_pb2_grpc,
+    economics_service_pb2,
+    economics_service_pb2_grpc,
     grouping_service_pb2,
     grouping_service_pb2_grpc,
     path_service_pb2,
@@ -30,6 +32,7 @@ from services.attribution.adapters.spend_sql import SqlLedger, migrate_spend
 from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.channel_groupings import ChannelGroupingServicer, KeptGroupings
 from services.attribution.api.paths import PathServicer
+from services.attribution.api.economics import EconomicsServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
@@ -154,7 +157,14 @@ def _servicers(
     ]
 
 
-def _money(database: Database, mutations: Mutations) -> list[Servicer]:
+def _money(
+    database: Database,
+    mutations: Mutations,
+    log: JourneyLog,
+    limits: AttributionLimits,
+    analyses: Analyses,
+    kept: ReportServicer,
+) -> list[Servicer]:
     """The services that set money against credit."""
     migrate_spend(database)
     ledger = SqlLedger(database)
@@ -163,6 +173,11 @@ def _money(database: Database, mutations: Mutations) -> list[Servicer]:
             spend_service_pb2,
             SpendServicer(ledger, mutations),
             spend_service_pb2_grpc.add_SpendServiceServicer_to_server,
+        ),
+        _serving(
+            economics_service_pb2,
+            EconomicsServicer(log, limits, analyses, kept.groupings, kept.reports, ledger),
+            economics_service_pb2_grpc.add_EconomicsServiceServicer_to_server,
         ),
     ]
 

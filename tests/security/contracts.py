@@ -154,6 +154,7 @@ OF_OTHER_KINDS = {
     ("PathCounts", "conversions"),
     ("CalibrationLink", "credited"),
     ("ScenarioProduct", "fixed"),
+    ("GetChannelEconomicsRequest", "exchange_rates"),
 }
 # Where a time is needed that others may leave out, and lies behind.
 NEEDED = {

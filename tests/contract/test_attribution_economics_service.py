@@ -1,0 +1,232 @@
+"""What channels cost and bring: a real server, real tables, generated clients."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
+from touchstone.attribution.v1 import (
+    attribution_pb2,
+    economics_service_pb2_grpc,
+    money_pb2,
+    report_service_pb2,
+    report_service_pb2_grpc,
+    spend_service_pb2,
+    spend_service_pb2_grpc,
+)
+from touchstone.attribution.v1 import economics_service_pb2 as pb
+
+from services.attribution.composition import compose
+from services.attribution.settings import Settings
+from shared.security.caller import Role
+from shared.server.run import start_server
+from tests.contract.attribution_world import free_port, key_of, timestamp
+from tests.contract.money_world import spend_rows, write_money_events
+
+BUY = attribution_pb2.JourneyDefinition(
+    event_name="buy", start_time=timestamp(0), end_time=timestamp(7)
+)
+LINEAR = attribution_pb2.Model(linear=attribution_pb2.Linear())
+MARKOV = attribution_pb2.Model(markov=attribution_pb2.Markov())
+
+
+@dataclass
+class World:
+    """The server, and keys of an experimenter, a viewer and another project."""
+
+    lake: Path
+    channel: grpc.aio.Channel
+    keys: dict[str, str]
+
+    def metadata(self, who: str = "demo") -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.keys[who]}"),)
+
+    async def ask(self, who: str = "demo", **fields: Any) -> pb.GetChannelEconomicsResponse:
+        asked: dict[str, Any] = {"parent": "projects/demo", "models": [LINEAR]}
+        if "report" not in fields:
+            asked["journeys"] = BUY
+        stub = economics_service_pb2_grpc.EconomicsServiceStub(self.channel)
+        request = pb.GetChannelEconomicsRequest(**asked | fields)
+        found: pb.GetChannelEconomicsResponse = await stub.GetChannelEconomics(
+            request, metadata=self.metadata(who)
+        )
+        return found
+
+    async def put_spend(self) -> None:
+        stub = spend_service_pb2_grpc.SpendServiceStub(self.channel)
+        request = spend_service_pb2.ImportSpendRequest(parent="projects/demo", rows=spend_rows())
+        await stub.ImportSpend(request, metadata=self.metadata())
+
+
+@pytest.fixture
+async def world(tmp_path: Path, database_url: str) -> AsyncIterator[World]:
+    settings = Settings(
+        data=tmp_path,
+        attribution_address=f"127.0.0.1:{free_port()}",
+        database_url=database_url,
+    )
+    application = compose(settings)
+    running = await start_server(application)
+    async with grpc.aio.insecure_channel(settings.attribution_address) as channel:
+        yield World(
+            tmp_path / "lake",
+            channel,
+            {
+                "demo": key_of(application, "demo", Role.VIEWER, Role.EXPERIMENTER, Role.ADMIN),
+                "other": key_of(application, "other", Role.VIEWER),
+            },
+        )
+    await running.drain()
+
+
+def shown(figure: money_pb2.MoneyFigure) -> float | str:
+    if figure.HasField("value"):
+        return round(figure.value, 9)
+    return money_pb2.MoneyUndefined.Name(figure.undefined).removeprefix("MONEY_UNDEFINED_")
+
+
+def ratios(found: pb.GetChannelEconomicsResponse) -> dict[str, tuple[Any, ...]]:
+    return {
+        one.channel: (
+            one.conversions,
+            shown(one.cost_per_conversion),
+            shown(one.return_on_spend),
+            shown(one.margin),
+        )
+        for one in found.models[0].channels
+    }
+
+
+async def test_ratios_by_hand_with_spend_counted_once(world: World) -> None:
+    write_money_events(world.lake)
+    await world.put_spend()
+
+    found = await world.ask(margin_rate=0.5)
+
+    assert found.currency == "CNY"
+    assert {cost.channel: (shown(cost.cost), list(cost.sources)) for cost in found.costs} == {
+        "ads": (11.0, ["agency", "platform"]),
+        "mail": ("COST_UNKNOWN", []),
+        "radio": (7.0, ["agency"]),
+        "tv": ("MIXED_CURRENCIES", ["agency"]),
+    }
+    conflicts = [
+        (one.channel, one.counted, one.left_out.source, one.left_out.day, one.left_out.amount)
+        for one in found.conflicts
+        if one.HasField("left_out")
+    ]
+    assert conflicts == [("ads", "agency", "platform", "2026-01-03", 6.0)]
+    (touched,) = [one for one in found.conflicts if one.HasField("touch_costs")]
+    assert (touched.channel, touched.touch_costs) == ("ads", 3.0)
+    assert ratios(found) == {
+        "ads": (1.5, round(11 / 1.5, 9), round(25 / 11, 9), 1.5),
+        "mail": (0.5, "COST_UNKNOWN", "COST_UNKNOWN", "COST_UNKNOWN"),
+        "radio": (0.0, "NO_CONVERSIONS", 0.0, -7.0),
+        "tv": (0.0, "MIXED_CURRENCIES", "MIXED_CURRENCIES", "MIXED_CURRENCIES"),
+    }
+
+
+async def test_sources_rates_and_bases_are_rules_of_the_request(world: World) -> None:
+    write_money_events(world.lake)
+    await world.put_spend()
+    platform = pb.CostRules(sources=["platform"])
+    dollars = [money_pb2.ExchangeRate(currency="USD", rate=7.0)]
+
+    ranked = await world.ask(costs=platform, exchange_rates=dollars)
+    touches = await world.ask(costs=pb.CostRules(basis=pb.COST_BASIS_TOUCHES))
+    imported = await world.ask(costs=pb.CostRules(basis=pb.COST_BASIS_IMPORTED))
+    foreign = await world.ask(currency="USD")
+
+    costs = [{one.channel: shown(one.cost) for one in each.costs} for each in (ranked, touches)]
+    assert costs == [
+        {"ads": 12.0, "mail": "COST_UNKNOWN", "radio": 7.0, "tv": 49.0},
+        {"ads": 3.0, "mail": "COST_UNKNOWN"},
+    ]
+    assert ratios(touches)["ads"][1] == 2.0
+    assert shown(imported.costs[1].cost) == "COST_UNKNOWN"
+    # Values of one currency are not set against the costs of another.
+    mixed = "MIXED_CURRENCIES"
+    assert ratios(foreign)["ads"] == (1.5, mixed, mixed, mixed)
+    assert shown(foreign.models[0].channels[0].value) == mixed
+    assert ratios(foreign)["tv"][2] == mixed
+
+
+async def test_payback_by_hand(world: World) -> None:
+    write_money_events(world.lake)
+    await world.put_spend()
+    platform = pb.CostRules(sources=["platform"])
+
+    found = await world.ask(
+        margin_rate=0.4,
+        costs=platform,
+        models=[LINEAR, MARKOV],
+        payback=pb.EarningDefinition(),
+    )
+
+    by_name = {result.model_name: result for result in found.models}
+    ads, mail, radio, _ = (one.payback for one in by_name["linear"].channels)
+    # Day 0: 10 * 0.4 / 2 + 20 * 0.4 = 10; day 7: 30 * 0.4 / 2 = 6 more, above 12.
+    assert (shown(ads.days), shown(ads.recovered)) == (7.0, round(16 / 12, 9))
+    assert (ads.observed_days, ads.units, shown(ads.cost_per_unit)) == (26, 1.5, 8.0)
+    assert shown(mail.days) == "COST_UNKNOWN"
+    assert (shown(radio.days), shown(radio.cost_per_unit)) == ("NOT_OBSERVED", "NO_CONVERSIONS")
+    # What divides totals alone has no payback.
+    assert not by_name["markov_removal_share"].channels[0].HasField("payback")
+    assert by_name["markov_path_credit"].channels[0].HasField("payback")
+
+    early = pb.EarningDefinition(observed_until=timestamp(9))
+    soon = await world.ask(margin_rate=0.4, costs=platform, payback=early)
+    ads = soon.models[0].channels[0].payback
+    assert (shown(ads.days), shown(ads.recovered)) == ("NOT_PAID_BACK", round(10 / 12, 9))
+    assert ads.observed_days == 5
+    late = pb.EarningDefinition(observed_until=timestamp(3.5))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await world.ask(payback=late)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_report_is_set_against_money_as_its_journeys_are(world: World) -> None:
+    write_money_events(world.lake)
+    await world.put_spend()
+    name = await _report(world)
+
+    kept = await world.ask(report=name, models=[], currency="CNY", payback=pb.EarningDefinition())
+    now = await world.ask(payback=pb.EarningDefinition())
+
+    assert kept.models == now.models
+    assert kept.costs == now.costs
+    assert kept.provenance.watermark == now.provenance.watermark
+    for wrong in ({"report": name}, {"report": f"{name}x", "models": []}):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await world.ask(**wrong)
+
+
+async def _report(world: World) -> str:
+    stub = report_service_pb2_grpc.ReportServiceStub(world.channel)
+    request = report_service_pb2.RunAttributionRequest(
+        parent="projects/demo", report_id="weekly", journeys=BUY, models=[LINEAR], min_units=1
+    )
+    begun = await stub.RunAttribution(request, metadata=world.metadata())
+    wait = operations_pb2.WaitOperationRequest(
+        name=begun.operation.name, timeout=Duration(seconds=20)
+    )
+    operations = operations_pb2_grpc.OperationsStub(world.channel)
+    ended = await operations.WaitOperation(wait, metadata=world.metadata())
+    assert ended.HasField("response"), ended
+    return "projects/demo/attributionReports/weekly"
+
+
+async def test_amounts_without_a_currency_and_projects_without_events(world: World) -> None:
+    nothing = await world.ask(payback=pb.EarningDefinition())
+    assert (nothing.currency, list(nothing.costs)) == ("", [])
+    write_money_events(world.lake, currency=None)
+    found = await world.ask()
+    assert found.currency == ""
+    assert ratios(found)["ads"][1] == 2.0
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await world.ask("other")
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
