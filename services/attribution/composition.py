@@ -31,16 +31,16 @@ from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.adapters.spend_sql import SqlLedger, migrate_spend
 from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.channel_groupings import ChannelGroupingServicer, KeptGroupings
-from services.attribution.api.paths import PathServicer
 from services.attribution.api.economics import EconomicsServicer
+from services.attribution.api.paths import PathServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
 from services.attribution.api.spend import SpendServicer
+from services.attribution.calibration_composition import Shared, calibration
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 from services.attribution.settings import Settings
-from services.attribution.calibration_composition import Shared, calibration
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity
 from shared.lake.analyses import Analyses
@@ -76,20 +76,20 @@ def compose(settings: Settings) -> Application:
         reports, mutations, runner, platform.clock, platform.ids, KeptGroupings(groupings)
     )
 
-    async def start() -> None:
-        await asyncio.to_thread(runner.start)
-
     calibrating, results = calibration(
         settings, platform, Shared(log, limits, reports, mutations, analyses)
     )
 
+    async def start() -> None:
+        await asyncio.to_thread(runner.start)
+
     async def stop() -> None:
         await asyncio.to_thread(runner.close)
         analyses.close()
+        results.close()
 
     return Application(
         service="attribution",
-        results.close()
         settings=settings,
         platform=platform,
         servicers=[
