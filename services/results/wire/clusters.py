@@ -6,7 +6,8 @@ from touchstone_statistics.cluster import design_effect
 from touchstone_statistics.estimand import Estimate, estimate
 
 from services.results.domain.reading.measured import Measured, of_record
-from services.results.wire.numbers import encode_number
+from services.results.domain.reading.switchback import WindowChecks
+from services.results.wire.numbers import encode_difference, encode_number, encode_scalar
 
 
 def encode_clusters(found: Measured) -> pb.ClusterSummary:
@@ -21,6 +22,20 @@ def encode_clusters(found: Measured) -> pb.ClusterSummary:
         all=int(clusters.every[0]),
         mixed=clusters.seen.mixed[0],
         design_effects=[encode_number(effect.factor[0], effect.gap[0], arm) for arm in arms],
+    )
+
+
+def encode_windows(checks: WindowChecks, level: float) -> pb.SwitchbackChecks:
+    """What the windows of a switchback say of one treatment."""
+    contrast, reading = checks.left_over, checks.reading
+    return pb.SwitchbackChecks(
+        permutation_p_value=encode_scalar(checks.permutation.p_value),
+        permutations=checks.permutation.repetitions,
+        carry_over=pb.CarryOver(
+            difference=encode_number(contrast.difference, contrast.gap, 0),
+            difference_interval=encode_difference(reading.difference, reading.gap, 0, level),
+            p_value=encode_number(reading.p_value, reading.gap, 0),
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from services.results.domain.reading.beliefs import Beliefs, CountedBelief
 from services.results.domain.reading.looking import Looked, running_p_value
 from services.results.domain.reading.report import Beside, ExperimentReport, MetricReport, Settled
 from services.results.wire.analysis_plans import CORRECTIONS
+from services.results.wire.clusters import encode_windows
 from services.results.wire.numbers import (
     encode_difference,
     encode_interval,
@@ -57,6 +58,8 @@ def encode_comparison(report: ExperimentReport, metric: Settled, index: int) -> 
         message.unadjusted.CopyFrom(encode_beside(found.unadjusted, index, level))
     if found.uncapped is not None:
         message.uncapped.CopyFrom(encode_beside(found.uncapped, index, level))
+    if found.windows:
+        message.switchback.CopyFrom(encode_windows(found.windows[index], level))
     if metric.corrected.rejected[index]:
         message.selected.CopyFrom(_selected(metric, index, report.alpha))
     return message

@@ -54,7 +54,7 @@ class Clusters:
 
     def arms(self, estimand: Estimand) -> Joint:
         """An estimand of the columns of the metric, per unit; axes slices, arms."""
-        ratio = self._ratio(estimand)
+        ratio = self.ratio_of(estimand)
         if self.is_mixed:
             offsets = [arm * self.seen.columns for arm in range(self.seen.arms)]
             ratios = [Ratio(ratio.numerator + o, ratio.denominator + o) for o in offsets]
@@ -69,7 +69,7 @@ class Clusters:
         """With covariates of clusters taken off; None where clusters have several arms."""
         if self.is_mixed or not covariates:
             return None
-        found = adjust(self.by_arm, self._ratio(estimand), [self._ratio(c) for c in covariates])
+        found = adjust(self.by_arm, self.ratio_of(estimand), [self.ratio_of(c) for c in covariates])
         if not found.used.any():
             return None
         assert found.joint.arms.freedom is not None, "slopes cost degrees of freedom"
@@ -80,7 +80,7 @@ class Clusters:
             plain=self._counted(found.plain, self.counts - 1.0),
         )
 
-    def _ratio(self, estimand: Estimand) -> Ratio:
+    def ratio_of(self, estimand: Estimand) -> Ratio:
         """A mean over units is the sum of a cluster over its number of units."""
         if isinstance(estimand, Ratio):
             return estimand

@@ -20,6 +20,7 @@ from services.results.domain.reading.looking import Looked, Looking
 from services.results.domain.reading.measured import Measured
 from services.results.domain.reading.rules import Rule
 from services.results.domain.reading.slices import Sliced
+from services.results.domain.reading.switchback import WindowChecks
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,8 @@ class MetricReport:
     guarded: Reading | None
     steps: tuple[Step, ...]
     incomplete: tuple[int, ...]
+    windows: tuple[WindowChecks, ...] = ()
+    """What else a switchback says, one a treatment."""
 
     def settled(self, corrected: Corrected) -> "Settled":
         """With its place among all metrics: read at the level that the correction leaves it."""

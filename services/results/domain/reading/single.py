@@ -21,6 +21,7 @@ from services.results.domain.reading.measured import Measured, all_units, measur
 from services.results.domain.reading.report import Asked, Beside, How, MetricReport
 from services.results.domain.reading.single_look import at_any_look, without_looks
 from services.results.domain.reading.slices import read_slices
+from services.results.domain.reading.switchback import check_windows
 
 SMALL_CELL = 10.0
 """A proportion is also read by the score test where a cell expects fewer units than this."""
@@ -56,6 +57,7 @@ def report_metric(
         guarded=_guarded(asked, looked, how.believing.alpha),
         steps=steps(found, plan, how),
         incomplete=observation.incomplete[index] if observation.incomplete else (),
+        windows=check_windows(found, plan, how.believing.alpha),
     )
 
 
