@@ -18,9 +18,11 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from touchstone.attribution.v1 import (
     attribution_pb2,
+    held_out_pb2,
     report_pb2,
     score_service_pb2,
     score_service_pb2_grpc,
+    uncertainty_pb2,
 )
 from touchstone.attribution.v1 import report_service_pb2 as pb
 from touchstone.attribution.v1 import report_service_pb2_grpc as rpc
@@ -358,3 +360,178 @@ async def test_a_result_that_divides_totals_alone_has_no_scores(world: World) ->
     markov = attribution_pb2.Model(markov=attribution_pb2.Markov())
     await world.run(report_id="weekly", models=[markov])
     assert await code_of(streamed(world)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def many_events(lake: Path) -> str:
+    """Two hundred units with one to three touches of five channels, one of them of two units."""
+    touches, bought = [], []
+    for number in range(200):
+        unit = f"unit-{number:03}"
+        common = {"project": "demo", "unit_id": unit, "position": 2}
+        channels = ["ads", "mail", "search", "video"][: number % 3 + 1]
+        if number in (7, 8):
+            channels.append("rare")
+        touches += [
+            {**common, "event_id": f"t-{number}-{day}", "event_time": moment(day), "channel": name}
+            for day, name in enumerate(channels)
+        ]
+        if number % 4 == 0:
+            bought.append(
+                {
+                    **common,
+                    "event_id": f"c-{number}",
+                    "event_time": moment(5),
+                    "event_name": "buy",
+                    "value": float(number % 7 + 1),
+                }
+            )
+    tables = {
+        "touchpoints": table_of("touchpoints", touches),
+        "conversions": table_of("conversions", bought),
+    }
+    return LakeWriter(lake, "journal-a", FixedClock(NOW)).append(tables, 2).token()
+
+
+def model(kind: str, **fields: Any) -> attribution_pb2.Model:
+    message = attribution_pb2.Model()
+    getattr(message, kind).SetInParent()
+    for name, value in fields.items():
+        setattr(getattr(message, kind), name, value)
+    return message
+
+
+async def test_every_figure_has_an_interval_or_says_why_not(world: World) -> None:
+    many_events(world.lake)
+    kinds = ("linear", "markov", "probabilistic", "fractribution", "additive_hazard")
+    report = await world.run(report_id="weekly", models=[model(kind) for kind in kinds])
+
+    assert (report.bootstrap.replicates, report.bootstrap.level) == (200, 0.95)
+    *found, hazard = report.results
+    for result in found:
+        assert (result.replicates.defined, result.replicates.why_none) == (200, "")
+        for channel in result.channels:
+            spans = channel.intervals
+            assert spans.conversions.low <= channel.conversions <= spans.conversions.high
+            assert spans.share.low <= channel.share <= spans.share.high
+            assert spans.value.low <= channel.value <= spans.value.high
+            assert spans.HasField("removal_effect") == channel.HasField("removal_effect")
+    assert not any(channel.HasField("intervals") for channel in hazard.channels)
+    assert "every touch" in hazard.replicates.why_none
+    kind = attribution_pb2.WARNING_KIND_NO_INTERVAL
+    assert [w.model_name for w in report.warnings if w.kind == kind] == ["additive_hazard"]
+
+
+async def test_intervals_can_be_asked_for_otherwise_or_not_at_all(world: World) -> None:
+    many_events(world.lake)
+    few = uncertainty_pb2.Bootstrap(replicates=20, seed=3, level=0.5)
+    one = await world.run(report_id="one", bootstrap=few, models=[LINEAR])
+    narrow = one.results[0].channels[0].intervals.conversions
+    wide = (await world.run(report_id="two", models=[LINEAR])).results[0].channels[0]
+    none = await world.run(
+        report_id="none",
+        bootstrap=uncertainty_pb2.Bootstrap(off=True),
+        held_out=held_out_pb2.HeldOut(off=True),
+        models=[LINEAR],
+    )
+
+    assert one.bootstrap == few
+    assert narrow.high - narrow.low < 0.6 * (
+        wide.intervals.conversions.high - wide.intervals.conversions.low
+    )
+    assert not none.results[0].HasField("replicates")
+    assert not none.results[0].channels[0].HasField("intervals")
+    assert (list(none.fits), none.bootstrap.off, none.held_out.off) == ([], True, True)
+    alone = world.begin(bootstrap=uncertainty_pb2.Bootstrap(replicates=1))
+    assert await code_of(alone) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_channels_that_few_units_met_are_told_of_together(world: World) -> None:
+    many_events(world.lake)
+    report = await world.run(report_id="weekly", min_units=30, models=[LINEAR, model("markov")])
+
+    channels = [channel.channel for channel in report.activity]
+    # Two units met "rare", which are too few together, so that "search" joins it.
+    assert channels == ["ads", "mail"]
+    told = report.suppressed_channels
+    assert (told.channels, told.min_units, told.withheld) == (2, 30, False)
+    assert told.activity.units >= 30
+    assert not {"rare", "search"} & {*str(report).split('"')}
+    for result in report.results:
+        rows = [*result.channels, result.suppressed]
+        total = sum(row.conversions for row in rows)
+        assert total == pytest.approx(report.summary.converting_journeys)
+        assert result.suppressed.HasField("intervals")
+        assert not result.suppressed.HasField("removal_effect")
+    paths = await world.call("ListPaths", pb.ListPathsRequest(name=WEEKLY))
+    assert not {"rare", "search"} & {*str(paths).split('"')}
+    compared = await world.call("CompareModels", pb.CompareModelsRequest(name=WEEKLY))
+    assert "" in {row.channel for pair in compared.pairs for row in pair.channels}
+
+
+async def test_models_are_judged_by_units_that_are_held_out(world: World) -> None:
+    many_events(world.lake)
+    kinds = ("linear", "markov", "probabilistic")
+    report = await world.run(report_id="weekly", models=[model(kind) for kind in kinds])
+    compared = await world.call("CompareModels", pb.CompareModelsRequest(name=WEEKLY), "viewer")
+
+    assert report.held_out.part == 0.2
+    linear, markov, probabilistic = compared.fits
+    assert compared.fits == report.fits
+    assert "predicts none" in linear.why_none
+    assert (markov.model_name, list(markov.result_indexes)) == ("markov_1", [1, 2])
+    for fit in (markov, probabilistic):
+        assert 20 <= fit.journeys <= 70
+        assert 0 <= fit.auc <= 1
+        assert fit.log_loss > 0 < fit.base_log_loss
+        assert sum(each.journeys for each in fit.bins) == fit.journeys
+    kind = attribution_pb2.WARNING_KIND_FEW_HELD_OUT
+    assert {w.model_name for w in report.warnings if w.kind == kind} == {
+        "markov_1",
+        "probabilistic",
+    }
+
+
+async def test_the_order_of_a_chain_is_chosen_and_told(world: World) -> None:
+    many_events(world.lake)
+    automatic = model("markov", automatic_order=True, highest_order=3)
+    report = await world.run(report_id="weekly", models=[automatic])
+
+    result = report.results[0]
+    told = result.order_selection
+    assert [fit.order for fit in told.orders] == [1, 2, 3]
+    assert result.model.markov.order == told.chosen
+    assert not result.model.markov.automatic_order
+    best = max(told.orders, key=lambda fit: (fit.penalised_auc, -fit.order))
+    assert best.order == told.chosen
+    # The scores are those of the order that was taken.
+    request = score_service_pb2.StreamScoresRequest(report=WEEKLY, result_index=1)
+    replies = await world.stream("StreamScores", request)
+    assert replies[-1].complete
+    both = model("markov", automatic_order=True, order=2)
+    assert await code_of(world.begin(models=[both])) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_ordered_and_learned_games_are_told(world: World) -> None:
+    many_events(world.lake)
+    ordered = model("shapley", game=attribution_pb2.SHAPLEY_GAME_ORDERED, positions=2)
+    learned = model("shapley", game=attribution_pb2.SHAPLEY_GAME_LEARNED, seed=4)
+    learned.shapley.learner.rounds = 10
+    simple = model("shapley")
+    report = await world.run(report_id="weekly", models=[ordered, learned, simple])
+
+    first, second, third = report.results
+    assert first.model_name == "shapley_ordered"
+    for channel, same in zip(first.channels, third.channels, strict=True):
+        assert len(channel.positions) == 2
+        bought = sum(place.conversions for place in channel.positions)
+        assert bought == pytest.approx(channel.conversions) == pytest.approx(same.conversions)
+    assert second.model_name == "shapley_learned"
+    assert second.model.shapley.learner.rounds == 10
+    assert all(channel.sampling_std_err == 0 for channel in second.channels)
+    total = sum(channel.conversions for channel in second.channels) + second.uncredited
+    assert total == pytest.approx(report.summary.converting_journeys)
+    request = score_service_pb2.StreamScoresRequest(report=WEEKLY, result_index=1)
+    refused = world.stream("StreamScores", request)
+    assert await code_of(refused) is grpc.StatusCode.INVALID_ARGUMENT
+    stray = model("shapley", positions=3)
+    assert await code_of(world.begin(models=[stray])) is grpc.StatusCode.INVALID_ARGUMENT

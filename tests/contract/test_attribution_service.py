@@ -106,9 +106,16 @@ async def test_every_model_answers_with_its_provenance(clients: Clients) -> None
         units=2,
     )
     assert list(answer.activity) == [
-        pb.ChannelActivity(channel="ads", touches=2, journeys=2, converting_journeys=1, cost=2),
         pb.ChannelActivity(
-            channel="mail", touches=1, journeys=1, converting_journeys=1, touches_without_cost=1
+            channel="ads", touches=2, journeys=2, converting_journeys=1, cost=2, units=2
+        ),
+        pb.ChannelActivity(
+            channel="mail",
+            touches=1,
+            journeys=1,
+            converting_journeys=1,
+            touches_without_cost=1,
+            units=1,
         ),
     ]
     assert pb.WARNING_KIND_FEW_CONVERSIONS in {warning.kind for warning in answer.warnings}

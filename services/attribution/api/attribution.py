@@ -13,7 +13,7 @@ from services.attribution.application.evaluate_paths import EvaluatePaths, evalu
 from services.attribution.application.get_attribution import GetAttribution, get_attribution
 from services.attribution.application.questions import Question
 from services.attribution.application.stream_credits import StreamCredits, stream_credits
-from services.attribution.domain.models import Model
+from services.attribution.domain.models import AskedModel
 from services.attribution.domain.paths.aggregated import PathColumns
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
@@ -21,6 +21,7 @@ from services.attribution.wire.answers import encode_attribution, encode_credits
 from services.attribution.wire.definition import decode_definition
 from services.attribution.wire.grouping import grouped_touches
 from services.attribution.wire.models import decode_model, decode_models
+from services.attribution.wire.reporting import decode_reporting
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
 from shared.server.waiting import waiting_time_s
@@ -54,7 +55,7 @@ class AttributionServicer(rpc.AttributionServiceServicer):
     ) -> pb.GetAttributionResponse:
         """Credits channels by one or several models over the same journeys."""
         question = await self._question(request, decode_models(request.models))
-        command = GetAttribution(question)
+        command = GetAttribution(question, decode_reporting(request))
         await self._wait(request, context)
         answer = await self._compute(get_attribution, command)
         return encode_attribution(question.definition, answer)
@@ -101,6 +102,6 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         wait_s = waiting_time_s(context, self._limits.max_wait_s)
         await self._log.wait_until(request.consistency_token, wait_s)
 
-    async def _question(self, request: _Request, models: tuple[Model, ...]) -> Question:
+    async def _question(self, request: _Request, models: tuple[AskedModel, ...]) -> Question:
         definition = decode_definition(await self._groupings.resolved(request.journeys))
         return Question(current_caller().project, definition, models)

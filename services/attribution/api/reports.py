@@ -10,9 +10,9 @@ from touchstone.attribution.v1 import report_service_pb2 as pb
 from touchstone.attribution.v1 import report_service_pb2_grpc as rpc
 
 from services.attribution.api.channel_groupings import KeptGroupings
+from services.attribution.application.get_attribution import Progress
 from services.attribution.application.reports import (
     COLLECTION,
-    Progress,
     delete_report,
     find_report,
     report_name,
@@ -183,6 +183,8 @@ class ReportRun:
         progress = Progress(
             reading=lambda: tell(pb.RUN_ATTRIBUTION_STAGE_READING, 0),
             model=lambda done: tell(pb.RUN_ATTRIBUTION_STAGE_MODELS, done),
+            intervals=lambda: tell(pb.RUN_ATTRIBUTION_STAGE_INTERVALS, told.models),
+            held_out=lambda: tell(pb.RUN_ATTRIBUTION_STAGE_HELD_OUT, told.models),
             paths=lambda: tell(pb.RUN_ATTRIBUTION_STAGE_PATHS, told.models),
         )
         found = run_report(command, self.log, self.limits, progress)

@@ -2,20 +2,25 @@
 
 from dataclasses import dataclass
 
-from services.attribution.application.get_attribution import Attribution
+from services.attribution.application.get_attribution import (
+    SILENT,
+    Attribution,
+    Computed,
+    told_attribution,
+)
+from services.attribution.application.reporting import PLAIN, numbered_units, settle
+from services.attribution.domain.held_out.models import Observation
 from services.attribution.domain.journey_statistics import measure
 from services.attribution.domain.journeys import BEGINNING_OF_TIME_US
 from services.attribution.domain.models import (
     EVERY_MODEL,
     AdditiveHazard,
+    AskedModel,
     FullPath,
-    Model,
     SameTouch,
     TimeDecay,
 )
 from services.attribution.domain.paths.aggregated import PathColumns, read_paths
-from services.attribution.domain.sufficiency import data_warnings
-from services.attribution.domain.totals import model_totals
 from services.attribution.limits import AttributionLimits
 from shared.errors import invalid, limit_exceeded
 
@@ -30,7 +35,7 @@ class EvaluatePaths:
 
     columns: PathColumns
     separator: str = ">"
-    models: tuple[Model, ...] = ()
+    models: tuple[AskedModel, ...] = ()
 
 
 def evaluate_paths(command: EvaluatePaths, limits: AttributionLimits) -> Attribution:
@@ -40,19 +45,19 @@ def evaluate_paths(command: EvaluatePaths, limits: AttributionLimits) -> Attribu
         if isinstance(model, _UNTOLD):
             allowed = "a model without times or milestones: paths do not tell them"
             raise invalid(f"models[{number}]", type(model).__name__, allowed)
-    models = tuple(dict.fromkeys(asked))
     read = read_paths(command.columns, command.separator, MOST_TOUCHES)
     if len(read.journeys.channels) > limits.max_channels:
         found = len(read.journeys.channels)
         raise limit_exceeded("distinct channels", found, limits.max_channels)
-    statistics = measure(read.touches, read.journeys, models, BEGINNING_OF_TIME_US)
-    return Attribution(
-        statistics=statistics,
-        tables=tuple(
-            table for model in models for table in model_totals(model, statistics, read.journeys)
-        ),
-        warnings=data_warnings(statistics),
-        watermark="",
-        watermark_time=None,
-        identity_version="",
+    units = numbered_units(read.journeys, PLAIN)
+    settled = settle(asked, read.journeys, units)
+    statistics = measure(read.touches, read.journeys, settled.models, BEGINNING_OF_TIME_US)
+    computed = Computed(
+        read.journeys,
+        statistics,
+        settled.models,
+        units,
+        Observation(0, 0),
+        orders=settled.orders,
     )
+    return told_attribution(computed, PLAIN, SILENT, ("", None, ""))

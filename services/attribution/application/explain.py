@@ -13,9 +13,10 @@ from services.attribution.application.questions import (
     cut_journeys,
     visibility_of,
 )
+from services.attribution.application.reporting import PLAIN, named_units, settle
 from services.attribution.application.stream_credits import touch_weights
 from services.attribution.domain.arrays import Floats
-from services.attribution.domain.models import Model, Probabilistic
+from services.attribution.domain.models import Model, divides_conversions
 from services.attribution.domain.visibility import Direct, Visibility
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
@@ -76,7 +77,8 @@ def explain(
     """
     cut = cut_journeys(question, log, limits, identified=True)
     row = _row_of(cut, conversion_id)
-    models = tuple(model for model in question.models if not isinstance(model, Probabilistic))
+    asked = settle(question.models, cut.journeys, named_units(cut, PLAIN)).models
+    models = tuple(model for model in asked if divides_conversions(model))
     judge = _Judge(question.definition, cut, row)
     weights = [touch_weights(model, cut)[judge.places] for model in models]
     bought = cut.events.conversions

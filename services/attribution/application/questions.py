@@ -11,7 +11,7 @@ from services.attribution.domain.journeys import (
     build_journeys,
 )
 from services.attribution.domain.milestones import JourneyMilestones
-from services.attribution.domain.models import FullPath, Model
+from services.attribution.domain.models import AskedModel, FullPath
 from services.attribution.domain.paths.transforms import Transformed, transformed
 from services.attribution.domain.reached import journey_milestones
 from services.attribution.domain.visibility import Visibility, direct_of, reaches_of
@@ -30,7 +30,7 @@ class Question:
 
     project: str
     definition: JourneyDefinition
-    models: tuple[Model, ...] = ()
+    models: tuple[AskedModel, ...] = ()
     as_of: str = ""
     events: tuple[str, ...] = ()
 
@@ -48,6 +48,7 @@ class CutJourneys:
     events: JourneyEvents
     paths: Transformed
     start_us: int
+    lookback_us: int
     milestones: JourneyMilestones
 
     @property
@@ -79,7 +80,7 @@ def cut_journeys(
     paths = transformed(events.touches, journeys, definition.transforms)
     _require_few(paths.touches, limits)
     milestones = journey_milestones(paths.journeys, events.milestones, rules.lookback_us)
-    return CutJourneys(events, paths, rules.start_us, milestones)
+    return CutJourneys(events, paths, rules.start_us, rules.lookback_us, milestones)
 
 
 def _require_few(touches: Touches, limits: AttributionLimits) -> None:

@@ -1,10 +1,14 @@
 """Reports: attribution that is computed once and kept."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.attribution.application.get_attribution import Attribution, attribution_of
+from services.attribution.application.get_attribution import (
+    Attribution,
+    Progress,
+    attribution_of,
+)
 from services.attribution.application.questions import Question, cut_journeys
+from services.attribution.application.reporting import Reporting
 from services.attribution.domain.paths.table import PathOrder, TopPaths, top_paths
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog, ReportStore, StoredReport
@@ -18,10 +22,10 @@ MIN_UNITS = 50
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What to compute, and the least number of units of a path that is told of."""
+    """What to compute, and what to tell beside it of channels and paths."""
 
     question: Question
-    min_units: int = MIN_UNITS
+    reporting: Reporting
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +35,6 @@ class Found:
     attribution: Attribution
     paths: TopPaths
     credits: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Told before each part of the work: how many models are done. It may end the work by raising.
-
-    `reading` and `paths` are the parts before and after the models.
-    """
-
-    reading: Callable[[], None]
-    model: Callable[[int], None]
-    paths: Callable[[], None]
 
 
 def report_name(project: str, report_id: str) -> str:
@@ -70,7 +62,9 @@ def run_report(
     """Compute what a report holds."""
     progress.reading()
     cut = cut_journeys(command.question, log, limits, identified=False)
-    attribution = attribution_of(cut, command.question.models, progress.model)
+    attribution = attribution_of(cut, command.question.models, command.reporting, progress)
     progress.paths()
-    paths = top_paths(cut.journeys, MOST_PATHS, PathOrder.CONVERSIONS, command.min_units)
+    least = command.reporting.min_units
+    hidden = attribution.hidden.hidden
+    paths = top_paths(cut.journeys, MOST_PATHS, PathOrder.CONVERSIONS, least, hidden)
     return Found(attribution, paths, len(cut.journeys.converting_codes))

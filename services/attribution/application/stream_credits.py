@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.attribution.application.questions import CutJourneys, Question, cut_journeys
+from services.attribution.application.reporting import PLAIN, named_units, settle
 from services.attribution.domain.arrays import Floats, Integers
 from services.attribution.domain.credits import model_weights, touch_values
 from services.attribution.domain.data_driven import data_weights
@@ -24,12 +25,6 @@ class StreamCredits:
 
     question: Question
     skip: int = 0
-
-    @property
-    def model(self) -> Model:
-        """The model."""
-        (model,) = self.question.models
-        return model
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,9 @@ class Credits:
 def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionLimits) -> Credits:
     """Compute every credit now, and spell them out a page at a time as they are taken."""
     cut = cut_journeys(command.question, log, limits, identified=True)
-    weights = touch_weights(command.model, cut)
+    units = named_units(cut, PLAIN)
+    (model,) = settle(command.question.models, cut.journeys, units).models
+    weights = touch_weights(model, cut)
     return Credits(
         pages=_pages(cut, weights, limits.credits_per_message, command.skip),
         count=len(weights),

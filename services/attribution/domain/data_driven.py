@@ -3,37 +3,82 @@
 import numpy as np
 
 from services.attribution.domain.arrays import Floats
-from services.attribution.domain.channel_sets import cells_of, count_sets, index_sets
+from services.attribution.domain.channel_sets import (
+    SetHistogram,
+    cells_of,
+    count_sets,
+    index_sets,
+)
 from services.attribution.domain.credits import ChannelCredits, credits_by_channel
 from services.attribution.domain.fractribution import fractribution_weights
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.learned.hazard import Stopping, fit_hazard
-from services.attribution.domain.learned.logistic import Bagging, fit_bagged
+from services.attribution.domain.learned.logistic import Bagging, fit_bagged, logistic_credits
 from services.attribution.domain.learned.probabilistic import pair_rates, probabilistic_credits
 from services.attribution.domain.models.data_driven import (
     AdditiveHazard,
     BaggedLogistic,
     DataModel,
     Fractribution,
+    LearnedShapley,
+    OrderedShapley,
     Probabilistic,
     Shapley,
 )
 from services.attribution.domain.shapley import Game, additive
+from services.attribution.domain.shapley.learned import LearnedValues, Sampling, learned_values
 from services.attribution.domain.shapley.rates import rate_game
 from shared.errors import invalid
+
+MAX_PREDICTED_CELLS = 5_000_000_000
 
 
 def data_credits(model: DataModel, journeys: Journeys) -> ChannelCredits:
     """Return the credits by channel. A model that finds no difference at all credits nothing."""
-    if not isinstance(model, Probabilistic):
-        return credits_by_channel(data_weights(model, journeys), journeys)
-    histogram = count_sets(journeys)
+    match model:
+        case Probabilistic():
+            return shao_li_credits(count_sets(journeys))
+        case LearnedShapley():
+            histogram = count_sets(journeys)
+            return learned_credits(learned_game(model, histogram), histogram)
+        case _:
+            return credits_by_channel(data_weights(model, journeys), journeys)
+
+
+def shao_li_credits(histogram: SetHistogram) -> ChannelCredits:
+    """Divide the conversions of the histogram, and their value, by the second-order model."""
     found = probabilistic_credits(pair_rates(histogram), histogram)
-    nothing = np.zeros(len(journeys.channels))
+    nothing = np.zeros(len(histogram.channels))
     shares = nothing if found.shares is None else found.shares
     of_value = shares if found.value_shares is None else found.value_shares
     return ChannelCredits(
-        conversions=shares * journeys.converting, values=of_value * float(journeys.values.sum())
+        conversions=shares * int(histogram.conversions.sum()),
+        values=of_value * float(histogram.values.sum()),
+    )
+
+
+def bagged_credits(model: BaggedLogistic, histogram: SetHistogram) -> ChannelCredits:
+    """Divide every conversion of the histogram, and its value, by the bagged regression."""
+    return logistic_credits(fit_bagged(histogram, _bagging(model)), histogram)
+
+
+def learned_game(model: LearnedShapley, histogram: SetHistogram) -> LearnedValues:
+    """Fit the regression of the model, and return the Shapley values of its predictions."""
+    channels = len(histogram.channels)
+    cells = 2 * model.pairs * (channels + 1) * channels * model.learner.rounds
+    if cells > MAX_PREDICTED_CELLS:
+        allowed = f"at most {model.pairs * MAX_PREDICTED_CELLS // cells} over {channels} channels"
+        raise invalid("shapley.pairs", model.pairs, f"{allowed} and {model.learner.rounds} rounds")
+    fitted = fit_bagged(histogram, _bagging(model.learner))
+    return learned_values(fitted.predict, channels, Sampling(model.pairs, model.seed))
+
+
+def learned_credits(found: LearnedValues, histogram: SetHistogram) -> ChannelCredits:
+    """Divide the conversions, and their value, by the Shapley values of predictions."""
+    shares = np.zeros(len(found.values)) if found.shares is None else found.shares
+    return ChannelCredits(
+        conversions=shares * int(histogram.conversions.sum()),
+        values=shares * float(histogram.values.sum()),
     )
 
 
@@ -44,7 +89,7 @@ def data_weights(model: DataModel, journeys: Journeys) -> Floats:
     that divides no single conversion.
     """
     match model:
-        case Shapley(Game.SIMPLIFIED):
+        case Shapley(Game.SIMPLIFIED) | OrderedShapley():
             return additive.touch_weights(journeys)
         case Shapley(game):
             return _shared(rate_game(game, count_sets(journeys)).set_shares, journeys)
@@ -56,10 +101,9 @@ def data_weights(model: DataModel, journeys: Journeys) -> Floats:
             return fit_hazard(journeys, _newest(journeys), Stopping()).touch_weights(journeys)
         case Fractribution():
             return fractribution_weights(journeys)
-        case Probabilistic():
-            raise invalid(
-                "model", "probabilistic", "a model that divides each conversion; this one does not"
-            )
+        case Probabilistic() | LearnedShapley():
+            allowed = "a model that divides each conversion; this one divides the total alone"
+            raise invalid("model", type(model).__name__, allowed)
 
 
 def _newest(journeys: Journeys) -> int:

@@ -4,10 +4,13 @@ The first two thresholds follow the guidance of Google Analytics 4 for data-driv
 (about 200 conversions and 2,000 interactions); the others are Touchstone's own.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from services.attribution.domain.journey_statistics import JourneyStatistics
+from services.attribution.domain.reported import HiddenChannels
+from services.attribution.domain.thinness import ThinFigure
 
 MIN_CONVERSIONS = 200
 MIN_TOUCHES = 2_000
@@ -26,23 +29,36 @@ class Concern(Enum):
     MIXED_CURRENCIES = "mixed_currencies"
     JOURNEYS_TRUNCATED = "journeys_truncated"
     MANY_STATES = "many_states"
+    CHANNELS_SUPPRESSED = "channels_suppressed"
+    NO_INTERVAL = "no_interval"
+    WIDE_INTERVAL = "wide_interval"
+    FEW_HELD_OUT = "few_held_out"
+    LEARNED_NOTHING = "learned_nothing"
+    MISCALIBRATED = "miscalibrated"
 
 
 @dataclass(frozen=True, slots=True)
 class DataWarning:
-    """One concern, what it means for the reader, and the channel it is about (empty: all)."""
+    """One concern, what it means for the reader, and the channel and model that it is about.
+
+    An empty channel or model is all of them.
+    """
 
     concern: Concern
     message: str
     channel: str = ""
+    model: str = ""
 
 
 def data_warnings(
-    statistics: JourneyStatistics, currencies: tuple[str, ...] = ()
+    statistics: JourneyStatistics,
+    currencies: tuple[str, ...] = (),
+    hidden: HiddenChannels | None = None,
 ) -> tuple[DataWarning, ...]:
     """Return the concerns about the whole, then those about channels in the order of names.
 
-    `currencies` are those of the values and costs that were added.
+    `currencies` are those of the values and costs that were added. Channels that are `hidden` are
+    not named.
     """
     warnings = [*_about_size(statistics), *_about_shape(statistics)]
     if len(currencies) > 1:
@@ -53,7 +69,29 @@ def data_warnings(
                 "Convert them to one currency before they are logged.",
             )
         )
-    return (*warnings, *_about_channels(statistics))
+    if hidden is None or not hidden.hidden.any():
+        return (*warnings, *_about_channels(statistics))
+    told = {name for name, few in zip(statistics.channels, hidden.hidden, strict=True) if not few}
+    about = [warning for warning in _about_channels(statistics) if warning.channel in told]
+    return (*warnings, _about_hidden(hidden), *about)
+
+
+def thin_warnings(thin: Iterable[ThinFigure]) -> tuple[DataWarning, ...]:
+    """Return what makes figures thin as concerns, in their order."""
+    return tuple(
+        DataWarning(Concern(figure.reason.value), figure.message, figure.channel, figure.model)
+        for figure in thin
+    )
+
+
+def _about_hidden(hidden: HiddenChannels) -> DataWarning:
+    count = int(hidden.hidden.sum())
+    what = "nothing is said of them" if hidden.withheld else "they are told of together"
+    return DataWarning(
+        Concern.CHANNELS_SUPPRESSED,
+        f"{count} channels are not told of alone, as fewer than {hidden.min_units} units met one, "
+        f"or it would give another away; {what}.",
+    )
 
 
 def _about_size(statistics: JourneyStatistics) -> list[DataWarning]:

@@ -3,12 +3,10 @@
 The thresholds are Touchstone's own. Warnings about the amount of data stand in `sufficiency`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from services.attribution.domain.arrays import Floats
-from services.attribution.domain.bootstrap.intervals import Intervals
 from services.attribution.domain.held_out.fit import HeldOutFit
 
 MAX_STATES_PER_CONVERSION = 0.1
@@ -39,22 +37,15 @@ class ThinFigure:
 
 
 def thin_intervals(
-    model: str, channels: tuple[str, ...], figures: Floats, found: Intervals | None
+    model: str, rows: Iterable[tuple[str, float, float, float]]
 ) -> tuple[ThinFigure, ...]:
     """Name the channels whose interval reaches further than half of their figure to a side.
 
-    `figures` (C,) are the credits that the intervals are about; a channel without credit and
+    `rows` are the channel, its credit and the ends of the interval; a channel without credit and
     without spread has never been seen to convert, of which `sufficiency` warns.
     """
-    if found is None:
-        message = (
-            "in too many replicates of the bootstrap the model has no figures, so no interval "
-            "can be given. Report a longer time range."
-        )
-        return (ThinFigure(Thin.NO_INTERVAL, model, message),)
     thin = []
-    for code, channel in enumerate(channels):
-        figure, low, high = (float(x[code]) for x in (figures, found.ci_low, found.ci_high))
+    for channel, figure, low, high in rows:
         if max(figure - low, high - figure) > WIDE_PART * abs(figure):
             message = (
                 f"channel {channel!r} has {figure:.4g}, between {low:.4g} and {high:.4g}: the "
@@ -63,6 +54,11 @@ def thin_intervals(
             )
             thin.append(ThinFigure(Thin.WIDE_INTERVAL, model, message, channel))
     return tuple(thin)
+
+
+def no_interval(model: str, why: str) -> ThinFigure:
+    """Say that a model has no intervals, though they were asked for, and why."""
+    return ThinFigure(Thin.NO_INTERVAL, model, f"no interval: {why}")
 
 
 def thin_states(model: str, states: int, conversions: int) -> tuple[ThinFigure, ...]:

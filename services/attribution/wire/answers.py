@@ -10,12 +10,23 @@ from touchstone.common.v1 import unit_pb2
 
 from services.attribution.application.definition import JourneyDefinition
 from services.attribution.application.get_attribution import Attribution
+from services.attribution.application.reporting import OrderTaken
 from services.attribution.application.stream_credits import CreditPage, Credits
 from services.attribution.domain.journey_statistics import JourneyStatistics
+from services.attribution.domain.models import Model
+from services.attribution.domain.reported import ReportedChannel, ReportedTable
 from services.attribution.domain.sufficiency import Concern, DataWarning
-from services.attribution.domain.totals import ChannelTotals, ModelTotals
 from services.attribution.wire.definition import encode_definition
 from services.attribution.wire.models import encode_model
+from services.attribution.wire.reporting import (
+    encode_bootstrap,
+    encode_fits,
+    encode_held_out,
+    encode_hidden,
+    encode_order,
+    encode_replicates,
+    encode_spans,
+)
 from services.attribution.wire.times import encode_instant, encode_time
 from shared.version import VERSION
 
@@ -28,6 +39,12 @@ _WARNINGS = {
     Concern.MIXED_CURRENCIES: pb.WARNING_KIND_MIXED_CURRENCIES,
     Concern.JOURNEYS_TRUNCATED: pb.WARNING_KIND_JOURNEYS_TRUNCATED,
     Concern.MANY_STATES: pb.WARNING_KIND_MANY_STATES,
+    Concern.CHANNELS_SUPPRESSED: pb.WARNING_KIND_CHANNELS_SUPPRESSED,
+    Concern.NO_INTERVAL: pb.WARNING_KIND_NO_INTERVAL,
+    Concern.WIDE_INTERVAL: pb.WARNING_KIND_WIDE_INTERVAL,
+    Concern.FEW_HELD_OUT: pb.WARNING_KIND_FEW_HELD_OUT,
+    Concern.LEARNED_NOTHING: pb.WARNING_KIND_LEARNED_NOTHING,
+    Concern.MISCALIBRATED: pb.WARNING_KIND_MISCALIBRATED,
 }
 
 
@@ -37,9 +54,13 @@ def encode_attribution(
     """The reply to GetAttribution."""
     return service_pb.GetAttributionResponse(
         summary=_summary(answer.statistics),
-        activity=_activity(answer.statistics),
-        results=[_result(table) for table in answer.tables],
+        activity=_activity(answer),
+        results=[_result(told, answer.orders) for told in answer.told],
         warnings=[_warning(warning) for warning in answer.warnings],
+        fits=encode_fits(answer),
+        suppressed_channels=encode_hidden(answer.hidden),
+        bootstrap=encode_bootstrap(answer.reporting.resampling),
+        held_out=encode_held_out(answer.reporting.held_out),
         provenance=encode_provenance(definition, answer),
     )
 
@@ -48,8 +69,8 @@ def encode_evaluation(answer: Attribution) -> service_pb.EvaluatePathsResponse:
     """The reply to EvaluatePaths."""
     return service_pb.EvaluatePathsResponse(
         summary=_summary(answer.statistics),
-        activity=_activity(answer.statistics),
-        results=[_result(table) for table in answer.tables],
+        activity=_activity(answer),
+        results=[_result(told, answer.orders) for told in answer.told],
         warnings=[_warning(warning) for warning in answer.warnings],
     )
 
@@ -89,15 +110,17 @@ def _summary(statistics: JourneyStatistics) -> pb.JourneySummary:
     )
 
 
-def _activity(statistics: JourneyStatistics) -> list[pb.ChannelActivity]:
-    counts = statistics.by_channel
+def _activity(answer: Attribution) -> list[pb.ChannelActivity]:
+    counts = answer.statistics.by_channel
     columns = zip(
-        statistics.channels,
+        answer.statistics.channels,
         counts.touches.tolist(),
         counts.journeys.tolist(),
         counts.converting.tolist(),
         counts.costs.tolist(),
         counts.without_cost.tolist(),
+        answer.hidden.units,
+        answer.hidden.hidden.tolist(),
         strict=True,
     )
     return [
@@ -108,22 +131,29 @@ def _activity(statistics: JourneyStatistics) -> list[pb.ChannelActivity]:
             converting_journeys=converting,
             cost=cost,
             touches_without_cost=without_cost,
+            units=units,
         )
-        for channel, touches, journeys, converting, cost, without_cost in columns
+        for channel, touches, journeys, converting, cost, without_cost, units, few in columns
+        if not few
     ]
 
 
-def _result(table: ModelTotals) -> pb.ModelResult:
+def _result(told: ReportedTable, orders: dict[Model, OrderTaken]) -> pb.ModelResult:
+    table = told.table
     return pb.ModelResult(
         model=encode_model(table.model),
         model_name=table.output.value,
-        channels=[_channel(channel) for channel in table.channels],
+        channels=[_channel(channel) for channel in told.channels],
         additive=table.additive,
         uncredited=table.uncredited,
+        suppressed=None if told.suppressed is None else _channel(told.suppressed),
+        replicates=encode_replicates(told.resampled),
+        order_selection=encode_order(orders.get(table.model)),
     )
 
 
-def _channel(totals: ChannelTotals) -> pb.ChannelCredit:
+def _channel(told: ReportedChannel) -> pb.ChannelCredit:
+    totals = told.totals
     return pb.ChannelCredit(
         channel=totals.channel,
         conversions=totals.conversions,
@@ -132,12 +162,21 @@ def _channel(totals: ChannelTotals) -> pb.ChannelCredit:
         cost_per_conversion=totals.cost_per_conversion,
         return_on_spend=totals.return_on_spend,
         removal_effect=totals.removal_effect,
+        intervals=encode_spans(told.spans),
+        positions=[
+            pb.PositionCredit(conversions=conversions, value=value)
+            for conversions, value in totals.positions
+        ],
+        sampling_std_err=totals.sampling_std_err,
     )
 
 
 def _warning(warning: DataWarning) -> pb.Warning:
     return pb.Warning(
-        kind=_WARNINGS[warning.concern], channel=warning.channel, message=warning.message
+        kind=_WARNINGS[warning.concern],
+        channel=warning.channel,
+        message=warning.message,
+        model_name=warning.model,
     )
 
 

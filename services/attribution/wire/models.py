@@ -7,6 +7,8 @@ from touchstone.attribution.v1 import attribution_pb2 as pb
 
 from services.attribution.domain.models import (
     AdditiveHazard,
+    AskedModel,
+    AutomaticMarkov,
     BaggedLogistic,
     ByPosition,
     CountFrom,
@@ -17,11 +19,13 @@ from services.attribution.domain.models import (
     FullPath,
     LastNonDirect,
     LastTouch,
+    LearnedShapley,
     Linear,
     LinearOver,
     Markov,
     Milestone,
     Model,
+    OrderedShapley,
     Participation,
     Position,
     PositionVariant,
@@ -33,6 +37,7 @@ from services.attribution.domain.models import (
     TwoTouchRule,
     w_shaped,
 )
+from services.attribution.domain.models.markov import HIGHEST_TRIED
 from services.attribution.domain.shapley import Game
 from services.attribution.domain.visibility import DIRECT_CHANNELS
 from services.attribution.wire.times import encode_duration, microseconds
@@ -68,12 +73,12 @@ _GAMES = {
 }
 
 
-def decode_models(messages: Iterable[pb.Model]) -> tuple[Model, ...]:
+def decode_models(messages: Iterable[pb.Model]) -> tuple[AskedModel, ...]:
     """The models with their defaults, in the order asked for."""
     return tuple(decode_model(message) for message in messages)
 
 
-def decode_model(message: pb.Model) -> Model:
+def decode_model(message: pb.Model) -> AskedModel:
     """The model with its defaults; INVALID_ARGUMENT where its parameters contradict each other."""
     kind = message.WhichOneof("kind")
     if kind is None:
@@ -81,7 +86,7 @@ def decode_model(message: pb.Model) -> Model:
     return _DECODE[kind](getattr(message, kind))
 
 
-def encode_model(model: Model) -> pb.Model:
+def encode_model(model: AskedModel) -> pb.Model:
     """The model with every default filled in."""
     kind, encode = _ENCODE[type(model)]
     return pb.Model(**{kind: encode(model)})
@@ -117,6 +122,31 @@ def _full_path(message: pb.FullPath) -> FullPath:
         return w_shaped()
     milestones = tuple(Milestone(each.event_name, each.weight) for each in message.milestones)
     return FullPath(message.first, milestones, message.last)
+
+
+def _markov(message: pb.Markov) -> AskedModel:
+    alone = message.ignore_non_converting
+    if not message.automatic_order:
+        return Markov(alone, message.order or 1)
+    return AutomaticMarkov(alone, message.highest_order or HIGHEST_TRIED)
+
+
+def _shapley(message: pb.Shapley) -> Model:
+    if message.game == pb.SHAPLEY_GAME_ORDERED:
+        return OrderedShapley(message.positions or OrderedShapley().positions)
+    if message.game == pb.SHAPLEY_GAME_LEARNED:
+        pairs = message.pairs or LearnedShapley().pairs
+        return LearnedShapley(_bagged(message.learner), pairs, message.seed)
+    return Shapley(_GAMES.get(message.game, Game.SIMPLIFIED))
+
+
+def _encoded_learned(model: LearnedShapley) -> pb.Shapley:
+    return pb.Shapley(
+        game=pb.SHAPLEY_GAME_LEARNED,
+        learner=_encoded_bagged(model.learner),
+        pairs=model.pairs,
+        seed=model.seed,
+    )
 
 
 def _bagged(message: pb.BaggedLogistic) -> BaggedLogistic:
@@ -175,14 +205,14 @@ def _number(names: Mapping[Any, Any], meant: object) -> Any:
     return next(number for number, each in names.items() if each is meant)
 
 
-_DECODE: Mapping[str, Callable[[Any], Model]] = {
+_DECODE: Mapping[str, Callable[[Any], AskedModel]] = {
     "first_touch": lambda _: FirstTouch(),
     "last_touch": lambda _: LastTouch(),
     "linear": lambda m: Linear(_OVER.get(m.over, LinearOver.TOUCHES)),
     "position_based": _position,
     "time_decay": _time_decay,
-    "markov": lambda m: Markov(m.ignore_non_converting, m.order or 1),
-    "shapley": lambda m: Shapley(_GAMES.get(m.game, Game.SIMPLIFIED)),
+    "markov": _markov,
+    "shapley": _shapley,
     "probabilistic": lambda _: Probabilistic(),
     "bagged_logistic": _bagged,
     "fractribution": lambda _: Fractribution(),
@@ -206,11 +236,24 @@ _ENCODE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
             half_life=encode_duration(m.half_life_us), age=_number(_AGES, m.age)
         ),
     ),
+    AutomaticMarkov: (
+        "markov",
+        lambda m: pb.Markov(
+            ignore_non_converting=m.ignore_non_converting,
+            automatic_order=True,
+            highest_order=m.highest_order,
+        ),
+    ),
     Markov: (
         "markov",
         lambda m: pb.Markov(order=m.order, ignore_non_converting=m.ignore_non_converting),
     ),
     Shapley: ("shapley", lambda m: pb.Shapley(game=_number(_GAMES, m.game))),
+    OrderedShapley: (
+        "shapley",
+        lambda m: pb.Shapley(game=pb.SHAPLEY_GAME_ORDERED, positions=m.positions),
+    ),
+    LearnedShapley: ("shapley", _encoded_learned),
     Probabilistic: ("probabilistic", lambda _: pb.Probabilistic()),
     BaggedLogistic: ("bagged_logistic", _encoded_bagged),
     Fractribution: ("fractribution", lambda _: pb.Fractribution()),

@@ -7,12 +7,14 @@ from touchstone.attribution.v1 import report_pb2 as pb
 from touchstone.attribution.v1 import report_service_pb2 as service_pb
 
 from services.attribution.application.questions import Question
+from services.attribution.application.reporting import REPORT_S, Reporting
 from services.attribution.application.reports import MIN_UNITS, Found, RunReport, report_name
 from services.attribution.domain.paths.table import PathTotals, TopPaths
 from services.attribution.ports import StoredReport
 from services.attribution.wire.answers import encode_attribution
 from services.attribution.wire.definition import decode_definition
 from services.attribution.wire.models import decode_models
+from services.attribution.wire.reporting import decode_bootstrap, decode_held_out
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _SUMMARY = ("name", "create_time", "summary", "provenance", "scores", "min_units", "digest")
@@ -26,7 +28,13 @@ def decode_run(request: service_pb.RunAttributionRequest, project: str) -> RunRe
         decode_models(request.models),
         request.as_of,
     )
-    return RunReport(question, request.min_units or MIN_UNITS)
+    reporting = Reporting(
+        decode_bootstrap(request.bootstrap),
+        decode_held_out(request.held_out),
+        request.min_units or MIN_UNITS,
+        REPORT_S,
+    )
+    return RunReport(question, reporting)
 
 
 def stored_report(
@@ -43,7 +51,11 @@ def stored_report(
         warnings=answer.warnings,
         provenance=answer.provenance,
         scores=found.credits,
-        min_units=command.min_units,
+        min_units=command.reporting.min_units,
+        fits=answer.fits,
+        suppressed_channels=answer.suppressed_channels,
+        bootstrap=answer.bootstrap,
+        held_out=answer.held_out,
     )
     report.digest = _digest(report, paths)
     report.name = report_name(project, report_id)

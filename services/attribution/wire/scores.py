@@ -9,7 +9,13 @@ from touchstone.common.v1 import unit_pb2
 
 from services.attribution.application.explain import Explanation, Judged, Outcome, Verdict
 from services.attribution.application.stream_credits import CreditPage
-from services.attribution.domain.models import Markov, Model, Probabilistic, output_of
+from services.attribution.domain.models import (
+    AskedModel,
+    Markov,
+    Model,
+    divides_conversions,
+    output_of,
+)
 from services.attribution.ports import StoredReport
 from services.attribution.wire.answers import encode_credit
 from services.attribution.wire.models import decode_model
@@ -34,13 +40,13 @@ _VERDICTS = {
 }
 
 
-def decode_result(stored: StoredReport, index: int) -> Model:
+def decode_result(stored: StoredReport, index: int) -> AskedModel:
     """The model of a result; INVALID_ARGUMENT for one that divides no single conversion."""
     results = encode_report(stored).results
     if index >= len(results):
         raise invalid("result_index", index, f"0 to {len(results) - 1}")
     model = decode_model(results[index].model)
-    if results[index].model_name == "markov_removal_share" or isinstance(model, Probabilistic):
+    if results[index].model_name == "markov_removal_share" or not divides_conversions(model):
         raise invalid(
             "result_index",
             f"{index}, which is {results[index].model_name}",

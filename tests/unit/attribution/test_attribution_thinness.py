@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from services.attribution.domain.bootstrap.intervals import Intervals
 from services.attribution.domain.channel_sets import SetHistogram, count_sets
 from services.attribution.domain.credits import credits_by_channel
 from services.attribution.domain.held_out.fit import judge
@@ -14,25 +13,25 @@ from services.attribution.domain.learned.logistic import Bagging, fit_bagged, lo
 from services.attribution.domain.learned.probabilistic import pair_rates
 from services.attribution.domain.set_weights import set_weights
 from services.attribution.domain.shapley.additive import touch_weights
-from services.attribution.domain.thinness import Thin, thin_fits, thin_intervals, thin_states
+from services.attribution.domain.thinness import (
+    Thin,
+    no_interval,
+    thin_fits,
+    thin_intervals,
+    thin_states,
+)
 from tests.unit.attribution.journey_cases import PATHS, Paths, journeys_of_paths
 
 
 def test_wide_intervals_name_their_channel() -> None:
-    found = Intervals(
-        std_err=np.array([1.0, 1.0, 0.0]),
-        ci_low=np.array([90.0, 0.0, 0.0]),
-        ci_high=np.array([110.0, 4.0, 0.0]),
-        defined=200,
-        replicates=200,
-    )
+    rows = [("A", 100.0, 90.0, 110.0), ("B", 2.0, 0.0, 4.0), ("C", 0.0, 0.0, 0.0)]
 
-    (thin,) = thin_intervals("linear", ("A", "B", "C"), np.array([100.0, 2.0, 0.0]), found)
+    (thin,) = thin_intervals("linear", rows)
 
     assert (thin.reason, thin.channel) == (Thin.WIDE_INTERVAL, "B")
     assert "between 0 and 4" in thin.message
-    (none,) = thin_intervals("linear", ("A",), np.array([1.0]), None)
-    assert none.reason is Thin.NO_INTERVAL
+    none = no_interval("linear", "too few")
+    assert (none.reason, none.message) == (Thin.NO_INTERVAL, "no interval: too few")
 
 
 def test_states_are_held_against_conversions() -> None:

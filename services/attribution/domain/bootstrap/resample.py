@@ -1,5 +1,7 @@
 """Weighted statistics of all replicates, in one pass over the journeys."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import sparse
 
@@ -23,22 +25,29 @@ def resample(rows: sparse.csr_array, keys: Keys, resampling: Resampling) -> Floa
     of the unit of each journey. Sums of shards add up to the sums of the whole: of counts exactly,
     of other amounts but for the last bits. Journeys and columns without an entry cost no time.
     """
+    sums = np.zeros((resampling.replicates, rows.shape[1]))
+    for replicate, totals in enumerate(replicates(rows, keys, resampling)):
+        sums[replicate] = totals
+    return sums
+
+
+def replicates(rows: sparse.csr_array, keys: Keys, resampling: Resampling) -> Iterator[Floats]:
+    """Give the rows of `resample` one after another, and keep few of them at a time."""
     if rows.shape[0] != len(keys):
         raise invalid("bootstrap.keys", len(keys), f"one for each of {rows.shape[0]} journeys")
-    sums = np.zeros((resampling.replicates, rows.shape[1]))
     used = np.unique(rows.indices.astype(np.int64))
-    if not len(used):
-        return sums
     filled = np.flatnonzero(np.diff(rows.indptr))
     keys, compact = keys[filled], _renumbered(rows[filled], used)
-    for begin, end in _chunks(resampling.replicates, len(used)):
+    for begin, end in _chunks(resampling.replicates, max(len(used), 1)):
         totals = np.zeros((len(used), end - begin))
         for first in range(0, len(keys), JOURNEYS_AT_ONCE):
             part = slice(first, first + JOURNEYS_AT_ONCE)
             weights = unit_weights(keys[part], resampling.seed, begin, end)
             totals += compact[part].T @ weights.astype(np.float64)
-        sums[begin:end, used] = totals.T
-    return sums
+        for column in totals.T:
+            sums = np.zeros(rows.shape[1])
+            sums[used] = column
+            yield sums
 
 
 def _renumbered(rows: sparse.csr_array, used: Integers) -> sparse.csr_array:

@@ -1,6 +1,6 @@
 """What each data-driven model, fitted to some journeys, says of the conversion of others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from services.attribution.domain.learned.logistic import Bagging, fit_bagged
 from services.attribution.domain.learned.probabilistic import pair_rates
 from services.attribution.domain.markov.chain import count_chain
 from services.attribution.domain.markov.orders import last_state_chances
+from services.attribution.domain.paths.table import tabulate_paths
 from services.attribution.domain.shapley.lattice import require_few, zeta
 
 Predictor = Callable[[Journeys, Journeys], Floats]
@@ -80,3 +81,30 @@ def _by_set(journeys: Journeys, rates: Callable[[Flags], Floats]) -> Floats:
     chances = np.clip(rates(members_of(index.words, len(journeys.channels))), 0.0, 1.0)
     spread: Floats = chances[index.of_journey]
     return spread
+
+
+def exact_set(training: Journeys, held_out: Journeys) -> Floats:
+    """The rate of journeys with exactly a journey's channels; the overall rate if new."""
+    histogram = count_sets(training)
+    seen = [words.tobytes() for words in histogram.words]
+    asked = index_sets(held_out)
+    rates = histogram.conversions / np.maximum(histogram.journeys, 1)
+    found = _looked_up(seen, rates, [words.tobytes() for words in asked.words], training)
+    spread: Floats = found[asked.of_journey]
+    return spread
+
+
+def exact_path(training: Journeys, held_out: Journeys) -> Floats:
+    """The rate of journeys of exactly a journey's path; the overall rate if new."""
+    known, asked = tabulate_paths(training), tabulate_paths(held_out)
+    found = _looked_up(known.paths, known.conversions / known.journeys, asked.paths, training)
+    spread: Floats = found[asked.of_journey]
+    return spread
+
+
+def _looked_up(
+    keys: Sequence[bytes], rates: Floats, asked: Sequence[bytes], training: Journeys
+) -> Floats:
+    rate_of = dict(zip(keys, rates.tolist(), strict=True))
+    overall = training.converting / max(len(training), 1)
+    return np.array([rate_of.get(key, overall) for key in asked], dtype=np.float64)

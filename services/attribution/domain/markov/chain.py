@@ -51,6 +51,21 @@ class ChainCounts:
         """How many journeys were counted."""
         return int(self.start.sum())
 
+    @property
+    def state_count(self) -> int:
+        """How many states the chain has."""
+        return len(
+            np.unique(
+                np.concatenate(
+                    [
+                        self.windows // self.base,
+                        self.windows % self.base**self.order,
+                        self.states,
+                    ]
+                )
+            )
+        )
+
     def __add__(self, other: "ChainCounts") -> "ChainCounts":
         return self._merged(other, 1)
 
@@ -132,7 +147,8 @@ def _count(
     codes: Codes, offsets: Integers, shape: tuple[int, int], values: Floats | None
 ) -> ChainCounts:
     order, channels = shape
-    windows, steps = _tally(*_windows(codes, offsets, order, channels + 1))
+    _, keys = window_keys(codes, offsets, order, channels + 1)
+    windows, steps = _tally(keys, (channels + 1) ** (order + 1))
     first, last = first_and_last_states(codes, offsets, order, channels + 1)
     states = np.union1d(first, last)
     at_first, at_last = np.searchsorted(states, first), np.searchsorted(states, last)
@@ -154,8 +170,10 @@ def _count(
     )
 
 
-def _windows(codes: Codes, offsets: Integers, order: int, base: int) -> tuple[Integers, int]:
-    """Return the key of every window of order + 1 touches of one journey, and a bound of keys."""
+def window_keys(
+    codes: Codes, offsets: Integers, order: int, base: int
+) -> tuple[Integers, Integers]:
+    """Return the first row and the key of every window of order + 1 touches of one journey."""
     count = max(len(codes) - order, 0)
     inside = np.ones(len(codes), dtype=np.bool_)
     ends, lengths = offsets[1:], np.diff(offsets)
@@ -168,7 +186,7 @@ def _windows(codes: Codes, offsets: Integers, order: int, base: int) -> tuple[In
         keys *= base
         keys += codes[rows + place]
         keys += 1
-    return keys, base ** (order + 1)
+    return rows, keys
 
 
 def _tally(keys: Integers, bound: int) -> tuple[Integers, Integers]:

@@ -5,10 +5,12 @@ from services.attribution.domain.models.data_driven import (
     BaggedLogistic,
     DataModel,
     Fractribution,
+    LearnedShapley,
+    OrderedShapley,
     Probabilistic,
     Shapley,
 )
-from services.attribution.domain.models.markov import MAX_ORDER, Markov
+from services.attribution.domain.models.markov import MAX_ORDER, AutomaticMarkov, Markov
 from services.attribution.domain.models.milestones import (
     FullPath,
     Milestone,
@@ -17,9 +19,11 @@ from services.attribution.domain.models.milestones import (
 )
 from services.attribution.domain.models.outputs import (
     EVERY_MODEL,
+    AskedModel,
     Model,
     Output,
     RuleModel,
+    divides_conversions,
     output_of,
 )
 from services.attribution.domain.models.position import (
@@ -52,6 +56,8 @@ __all__ = [
     "MAX_HALF_LIFE_US",
     "MAX_ORDER",
     "AdditiveHazard",
+    "AskedModel",
+    "AutomaticMarkov",
     "BaggedLogistic",
     "ByPosition",
     "CountFrom",
@@ -63,11 +69,13 @@ __all__ = [
     "FullPath",
     "LastNonDirect",
     "LastTouch",
+    "LearnedShapley",
     "Linear",
     "LinearOver",
     "Markov",
     "Milestone",
     "Model",
+    "OrderedShapley",
     "Output",
     "Participation",
     "Position",
@@ -79,6 +87,7 @@ __all__ = [
     "Shapley",
     "TimeDecay",
     "TwoTouchRule",
+    "divides_conversions",
     "inverse_j_shaped",
     "j_shaped",
     "output_of",

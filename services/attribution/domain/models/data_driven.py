@@ -4,15 +4,17 @@ import math
 from dataclasses import dataclass
 
 from services.attribution.domain.shapley import Game
+from services.attribution.domain.shapley.learned import Sampling
 from shared.errors import invalid
 
 MAX_ROUNDS = 1_000
+MAX_POSITIONS = 100
 GAMES = (Game.SIMPLIFIED, Game.EXACT_SET_RATE, Game.SUBSET_RATE)
 
 
 @dataclass(frozen=True, slots=True)
 class Shapley:
-    """Shapley values of one of the games; the ordered game sums to the simplified one."""
+    """Shapley values of one of the games that need no parameter."""
 
     game: Game = Game.SIMPLIFIED
 
@@ -64,4 +66,38 @@ class AdditiveHazard:
     """
 
 
-DataModel = Shapley | Probabilistic | BaggedLogistic | Fractribution | AdditiveHazard
+@dataclass(frozen=True, slots=True)
+class OrderedShapley:
+    """The simplified game, told apart by the first `positions` places; the last holds the rest."""
+
+    positions: int = 10
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.positions <= MAX_POSITIONS:
+            raise invalid("shapley.positions", self.positions, f"1 to {MAX_POSITIONS}")
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedShapley:
+    """The game of what a regression predicts. It divides totals, and no single conversion.
+
+    `pairs` of random orders are drawn from `seed` where there are too many channels for all.
+    """
+
+    learner: BaggedLogistic = BaggedLogistic()
+    pairs: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        Sampling(self.pairs, self.seed)
+
+
+DataModel = (
+    Shapley
+    | OrderedShapley
+    | LearnedShapley
+    | Probabilistic
+    | BaggedLogistic
+    | Fractribution
+    | AdditiveHazard
+)

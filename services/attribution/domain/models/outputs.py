@@ -7,10 +7,12 @@ from services.attribution.domain.models.data_driven import (
     BaggedLogistic,
     DataModel,
     Fractribution,
+    LearnedShapley,
+    OrderedShapley,
     Probabilistic,
     Shapley,
 )
-from services.attribution.domain.models.markov import Markov
+from services.attribution.domain.models.markov import AutomaticMarkov, Markov
 from services.attribution.domain.models.milestones import FullPath
 from services.attribution.domain.models.position import ByPosition, Custom, Position, RankDecay
 from services.attribution.domain.models.rules import (
@@ -39,6 +41,8 @@ RuleModel = (
     | SameTouch
 )
 Model = RuleModel | Markov | DataModel
+AskedModel = Model | AutomaticMarkov
+"""What can be asked for: the journeys themselves choose the order of an automatic Markov model."""
 
 EVERY_MODEL: tuple[Model, ...] = (
     FirstTouch(),
@@ -54,10 +58,10 @@ EVERY_MODEL: tuple[Model, ...] = (
 class Output(Enum):
     """The tables of credits that models give; a Markov model gives two of them.
 
-    All but MARKOV_REMOVAL_SHARE, PROBABILISTIC and PARTICIPATION divide each conversion, so their
-    totals are sums of credits. The first two divide only the total, and the channel totals of
-    MARKOV_REMOVAL_SHARE differ from those of MARKOV_PATH_CREDIT: a share of the whole need not be
-    a sum of shares of journeys.
+    All but MARKOV_REMOVAL_SHARE, PROBABILISTIC, SHAPLEY_LEARNED and PARTICIPATION divide each
+    conversion, so their totals are sums of credits. The first three divide only the total, and the
+    channel totals of MARKOV_REMOVAL_SHARE differ from those of MARKOV_PATH_CREDIT: a share of the
+    whole need not be a sum of shares of journeys.
     PARTICIPATION divides nothing: it counts a conversion for every channel that took part.
     """
 
@@ -78,6 +82,8 @@ class Output(Enum):
     SHAPLEY_SIMPLIFIED = "shapley_simplified"
     SHAPLEY_EXACT_SET_RATE = "shapley_exact_set_rate"
     SHAPLEY_SUBSET_RATE = "shapley_subset_rate"
+    SHAPLEY_ORDERED = "shapley_ordered"
+    SHAPLEY_LEARNED = "shapley_learned"
     PROBABILISTIC = "probabilistic"
     BAGGED_LOGISTIC = "bagged_logistic"
     FRACTRIBUTION = "fractribution"
@@ -89,7 +95,7 @@ class Output(Enum):
         return self is not Output.PARTICIPATION
 
 
-_OUTPUTS: dict[type[RuleModel], Output] = {
+_OUTPUTS: dict[type[RuleModel | DataModel], Output] = {
     FirstTouch: Output.FIRST_TOUCH,
     LastTouch: Output.LAST_TOUCH,
     LastNonDirect: Output.LAST_NON_DIRECT,
@@ -102,6 +108,12 @@ _OUTPUTS: dict[type[RuleModel], Output] = {
     FullPath: Output.FULL_PATH,
     Participation: Output.PARTICIPATION,
     SameTouch: Output.SAME_TOUCH,
+    OrderedShapley: Output.SHAPLEY_ORDERED,
+    LearnedShapley: Output.SHAPLEY_LEARNED,
+    Probabilistic: Output.PROBABILISTIC,
+    BaggedLogistic: Output.BAGGED_LOGISTIC,
+    Fractribution: Output.FRACTRIBUTION,
+    AdditiveHazard: Output.ADDITIVE_HAZARD,
 }
 
 
@@ -114,16 +126,11 @@ _GAMES = {
 
 def output_of(model: RuleModel | DataModel) -> Output:
     """The one table that a model gives."""
-    match model:
-        case Shapley(game):
-            return _GAMES[game]
-        case Probabilistic():
-            return Output.PROBABILISTIC
-        case BaggedLogistic():
-            return Output.BAGGED_LOGISTIC
-        case Fractribution():
-            return Output.FRACTRIBUTION
-        case AdditiveHazard():
-            return Output.ADDITIVE_HAZARD
-        case _:
-            return _OUTPUTS[type(model)]
+    if isinstance(model, Shapley):
+        return _GAMES[model.game]
+    return _OUTPUTS[type(model)]
+
+
+def divides_conversions(model: AskedModel) -> bool:
+    """Whether the model gives every conversion its own division among touches."""
+    return not isinstance(model, Probabilistic | LearnedShapley)

@@ -1,6 +1,6 @@
 """Journeys by their path: how many took it, converted on it, and what that was worth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
 
@@ -38,6 +38,16 @@ class PathTable:
     def names(self, path: int) -> tuple[str, ...]:
         """The channel names of a path, first touch first."""
         return tuple(self.channels[code] for code in self.codes(path).tolist())
+
+    def holding(self, chosen: Flags) -> Flags:
+        """Whether each path holds one of the chosen channels (C,)."""
+        if not self.paths:
+            return np.zeros(0, dtype=np.bool_)
+        codes = np.frombuffer(b"".join(self.paths), dtype=CODE)
+        lengths = np.array([len(path) for path in self.paths], dtype=np.int64) // CODE.itemsize
+        begins = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        held: Flags = np.logical_or.reduceat(chosen[codes], begins)
+        return held
 
 
 class PathOrder(Enum):
@@ -104,12 +114,23 @@ def tabulate_paths(journeys: Journeys) -> PathTable:
     )
 
 
-def top_paths(journeys: Journeys, limit: int, order: PathOrder, min_units: int = 1) -> TopPaths:
-    """Return the first `limit` paths in `order`; ties by journeys, then by channel names."""
+def top_paths(
+    journeys: Journeys,
+    limit: int,
+    order: PathOrder,
+    min_units: int = 1,
+    hidden: Flags | None = None,
+) -> TopPaths:
+    """Return the first `limit` paths in `order`; ties by journeys, then by channel names.
+
+    Paths that hold a channel that is `hidden` (C,) are told of together with those of few units.
+    """
     if not 0 <= limit <= MAX_TOP_PATHS:
         raise invalid("paths.limit", limit, f"0 to {MAX_TOP_PATHS}")
     table = tabulate_paths(journeys)
     units = count_units(table.of_journey, journeys.units, len(table.paths), min_units)
+    if hidden is not None and hidden.any():
+        units = replace(units, reported=units.reported & ~table.holding(hidden))
     measure: dict[PathOrder, Integers | Floats] = {
         PathOrder.CONVERSIONS: table.conversions,
         PathOrder.VALUE: table.values,
