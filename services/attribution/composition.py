@@ -10,8 +10,6 @@ from touchstone.attribution.v1 import (
     attribution_service_pb2_grpc,
     economics_service_pb2,
     economics_service_pb2_grpc,
-    grouping_service_pb2,
-    grouping_service_pb2_grpc,
     path_service_pb2,
     path_service_pb2_grpc,
     report_service_pb2,
@@ -24,13 +22,11 @@ from touchstone.attribution.v1 import (
     spend_service_pb2_grpc,
 )
 
-from services.attribution.adapters.groupings_sql import SqlGroupings, migrate_groupings
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
 from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.adapters.spend_sql import SqlLedger, migrate_spend
 from services.attribution.api.attribution import AttributionServicer
-from services.attribution.api.channel_groupings import ChannelGroupingServicer, KeptGroupings
 from services.attribution.api.economics import EconomicsServicer
 from services.attribution.api.paths import PathServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
@@ -40,6 +36,7 @@ from services.attribution.api.spend import SpendServicer
 from services.attribution.calibration_composition import Shared, calibration
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
+from services.attribution.schedule_composition import kept_groupings, scheduling
 from services.attribution.settings import Settings
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity
@@ -62,7 +59,6 @@ def compose(settings: Settings) -> Application:
         migrate_identity,
         migrate_operations,
         migrate_attribution,
-        migrate_groupings,
     ):
         migrate(platform.database)
     log = _log(settings, platform.database)
@@ -71,10 +67,9 @@ def compose(settings: Settings) -> Application:
     reports = SqlReports(platform.database)
     run = ReportRun(log, limits, reports, platform.clock)
     runner = OperationRunner(platform.database, platform.clock, platform.ids, [run.kind()])
-    groupings = SqlGroupings(platform.database)
-    kept = ReportServicer(
-        reports, mutations, runner, platform.clock, platform.ids, KeptGroupings(groupings)
-    )
+    groupings = kept_groupings(platform.database)
+    kept = ReportServicer(reports, mutations, runner, platform.clock, platform.ids, groupings)
+    scheduled = scheduling(platform, mutations, groupings, reports, runner)
 
     calibrating, results = calibration(
         settings, platform, Shared(log, limits, reports, mutations, analyses)
@@ -82,8 +77,10 @@ def compose(settings: Settings) -> Application:
 
     async def start() -> None:
         await asyncio.to_thread(runner.start)
+        await scheduled.keeper.start()
 
     async def stop() -> None:
+        await scheduled.keeper.stop()
         await asyncio.to_thread(runner.close)
         analyses.close()
         results.close()
@@ -94,11 +91,7 @@ def compose(settings: Settings) -> Application:
         platform=platform,
         servicers=[
             *_servicers(log, limits, analyses, kept),
-            _serving(
-                grouping_service_pb2,
-                ChannelGroupingServicer(groupings, mutations, platform.clock),
-                grouping_service_pb2_grpc.add_ChannelGroupingServiceServicer_to_server,
-            ),
+            *scheduled.servicers,
             *_money(platform.database, mutations, log, limits, analyses, kept),
             calibrating,
             operations_servicer(platform, mutations, runner),

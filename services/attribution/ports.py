@@ -13,6 +13,7 @@ from services.attribution.domain.grouping import AS_SENT, ChannelGrouping
 from shared.filters.filter import Filter
 from shared.identity.belonging import Stitching
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 NOT_SET = "(not set)"
 """What is credited for a touch that does not have it."""
 
@@ -253,4 +254,85 @@ class Groupings(Protocol):
 
     def within(self, connection: Any) -> GroupingStore:
         """The groupings inside the transaction of a mutation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSchedule:
+    """A schedule of reports. `document` is what its owner decides and `state` what became of its
+    runs, both as the encoded message.
+
+    `version` counts the changes of its owner, and `turn` those and what runs do to it: two states
+    of one schedule differ in it. `operation_id` is that of the run that has not ended, or empty.
+    """
+
+    project: str
+    schedule_id: str
+    version: int
+    turn: int
+    create_time: dt.datetime
+    update_time: dt.datetime
+    next_time: dt.datetime
+    paused: bool
+    operation_id: str
+    document: bytes
+    state: bytes
+
+    @property
+    def etag(self) -> str:
+        """Differs between any two versions of what the owner decides."""
+        return f"{(self.create_time - _EPOCH) // dt.timedelta(microseconds=1)}-{self.version}"
+
+
+class ScheduleStore(Protocol):
+    """The schedules of all projects, inside one transaction. Ids are compared exactly."""
+
+    def get(self, project: str, schedule_id: str) -> StoredSchedule | None:
+        """The schedule, or None."""
+        ...
+
+    def insert(self, schedule: StoredSchedule) -> None:
+        """Keep a new schedule; ALREADY_EXISTS when the id is taken."""
+        ...
+
+    def replace(self, old: StoredSchedule, new: StoredSchedule) -> None:
+        """Keep `new`, one turn later; ABORTED when the schedule is not as `old` any more."""
+        ...
+
+    def delete(self, old: StoredSchedule) -> None:
+        """Forget it and which reports it made; ABORTED as for `replace`."""
+        ...
+
+    def page(self, project: str, after: str, limit: int) -> Sequence[StoredSchedule]:
+        """At most `limit` schedules whose id is above `after`, by id."""
+        ...
+
+    def due(self, now: dt.datetime, limit: int) -> Sequence[StoredSchedule]:
+        """Of every project, those with a run that has not ended, and those that are due and not
+        paused; the longest due first.
+        """
+        ...
+
+    def note_report(self, project: str, schedule_id: str, report_id: str, now: dt.datetime) -> None:
+        """Remember a report that the schedule made."""
+        ...
+
+    def surplus(self, project: str, schedule_id: str, keep: int) -> Sequence[str]:
+        """The ids of the reports that the schedule made, without its newest `keep`."""
+        ...
+
+    def forget_report(self, project: str, report_id: str) -> None:
+        """Remember the report no longer."""
+        ...
+
+
+class Schedules(Protocol):
+    """Opens transactions on the schedules."""
+
+    def read(self) -> AbstractContextManager[ScheduleStore]:
+        """A transaction that sees one moment; UNAVAILABLE when the store is away."""
+        ...
+
+    def within(self, connection: Any) -> ScheduleStore:
+        """The schedules inside the transaction of a mutation."""
         ...

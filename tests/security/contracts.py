@@ -54,6 +54,7 @@ VALUES: dict[str, Any] = {
     "conversion_id": "e-1",
     "metric_id": "fresh",
     "channel_grouping_id": "fresh",
+    "report_schedule_id": "fresh",
     "domain_id": "fresh",
     "holdout_id": "fresh",
     "unit_type_id": "fresh",
@@ -107,6 +108,7 @@ COLLECTIONS = {
     "Layer": "layers/lay",
     "Metric": "metrics/met",
     "ChannelGrouping": "channelGroupings/gro",
+    "ReportSchedule": "reportSchedules/sch",
     "Domain": "domains/dom",
     "Audience": "audiences/aud",
     "Holdout": "holdouts/hol",
@@ -152,6 +154,7 @@ OF_OTHER_KINDS = {
         for field in ("windows", "associations", "credited", "channel_grouping")
     ),
     ("PathCounts", "conversions"),
+    ("RunAttributionRequest", "report_id"),
     ("CalibrationLink", "credited"),
     ("ScenarioProduct", "fixed"),
     ("GetChannelEconomicsRequest", "exchange_rates"),

@@ -33,6 +33,8 @@ from touchstone.attribution.v1 import (
     calibration_pb2,
     calibration_service_pb2,
     grouping_service_pb2,
+    report_service_pb2,
+    schedule_service_pb2,
     spend_service_pb2,
 )
 from touchstone.common.v1 import filter_pb2, unit_pb2
@@ -261,6 +263,18 @@ def populate(suite: Suite) -> None:
             channel_grouping_id="gro",
             channel_grouping=attribution_pb2.ChannelGrouping(
                 display_name="geheim", otherwise="geheim"
+            ),
+        ),
+        "CreateReportSchedule": schedule_service_pb2.CreateReportScheduleRequest(
+            parent=parent,
+            report_schedule_id="sch",
+            report_schedule=schedule_service_pb2.ReportSchedule(
+                display_name="geheim",
+                paused=True,
+                daily=schedule_service_pb2.TimeOfDay(hour=6),
+                run=report_service_pb2.RunAttributionRequest(
+                    parent=parent, journeys=attribution_pb2.JourneyDefinition(event_name="order")
+                ),
             ),
         ),
         "UpdateAnalysisPlan": analysis_plan_service_pb2.UpdateAnalysisPlanRequest(
