@@ -12,6 +12,8 @@ from touchstone.attribution.v1 import (
     economics_service_pb2_grpc,
     path_service_pb2,
     path_service_pb2_grpc,
+    referral_service_pb2,
+    referral_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
     scenario_service_pb2,
@@ -23,12 +25,14 @@ from touchstone.attribution.v1 import (
 )
 
 from services.attribution.adapters.lake import LakeJourneyLog
+from services.attribution.adapters.referrals_lake import LakeReferralLog
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
 from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.adapters.spend_sql import SqlLedger, migrate_spend
 from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.economics import EconomicsServicer
 from services.attribution.api.paths import PathServicer
+from services.attribution.api.referrals import ReferralServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
@@ -91,6 +95,7 @@ def compose(settings: Settings) -> Application:
         platform=platform,
         servicers=[
             *_servicers(log, limits, analyses, kept),
+            _referring(_referral_log(settings, platform.database), limits, analyses),
             *scheduled.servicers,
             *_money(platform.database, mutations, log, limits, analyses, kept),
             calibrating,
@@ -110,11 +115,26 @@ def _limits(settings: Settings) -> AttributionLimits:
 
 
 def _log(settings: Settings, database: Database) -> LakeJourneyLog:
+    return LakeJourneyLog(_tables(settings), IdentityReader(SqlPolicySource(database)))
+
+
+def _referral_log(settings: Settings, database: Database) -> LakeReferralLog:
+    return LakeReferralLog(_tables(settings), IdentityReader(SqlPolicySource(database)))
+
+
+def _tables(settings: Settings) -> LakeEventTables:
     engine = EngineLimits(
         threads=settings.attribution_threads, memory_limit_mb=settings.attribution_memory_mb
     )
-    identities = IdentityReader(SqlPolicySource(database))
-    return LakeJourneyLog(LakeEventTables(settings.lake_path, engine), identities)
+    return LakeEventTables(settings.lake_path, engine)
+
+
+def _referring(log: LakeReferralLog, limits: AttributionLimits, analyses: Analyses) -> Servicer:
+    return _serving(
+        referral_service_pb2,
+        ReferralServicer(log, limits, analyses),
+        referral_service_pb2_grpc.add_ReferralServiceServicer_to_server,
+    )
 
 
 def _servicers(

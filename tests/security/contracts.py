@@ -49,6 +49,7 @@ VALUES: dict[str, Any] = {
     "treatment_variant": "geheim-b",
     "path": "ads > mail",
     "sequence": ["mail"],
+    "registration_event": "order",
     "min_units": 1,
     "report": "{p}/attributionReports/rep",
     "conversion_id": "e-1",

@@ -78,9 +78,10 @@ def test_the_first_tenant_sees_what_the_second_must_not(suite):
     reports = ("ReportService/GetReport", "ReportService/ListPaths", "ReportService/ListReports")
     scores = ("ScoreService/GetConversionCredits", "ScoreService/StreamScores")
     reports += ("CalibrationService/CalibrateReport",)
-    # These are figures without a name.
+    # These are figures without a name, and nobody was invited.
     paths = ("GetPathLengths", "GetTimeLags", "GetSequenceEffect")
-    for name in (*reports, *scores, *(f"PathService/{name}" for name in paths)):
+    figures = (*(f"PathService/{name}" for name in paths), "ReferralService/GetReferrals")
+    for name in (*reports, *scores, *figures):
         unseen.pop(f"/touchstone.attribution.v1.{name}")
     while unseen and time.monotonic() < until:
         for path, method in list(unseen.items()):

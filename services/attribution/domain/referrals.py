@@ -115,6 +115,29 @@ class ReferralReport:
     undecided: int
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of the invitations that were sent before the watermark.
+
+    `brought` says by whom each registered invitee was brought, in the order of invitations.
+    `failed` holds the reason and the invitee of each that brought nobody, `undecided` the invitees
+    whose window is still open.
+    """
+
+    seen: tuple[Invitation, ...]
+    brought: Mapping[str, str]
+    failed: tuple[tuple[str, str], ...]
+    undecided: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far from the start of its chain somebody is, and who started it."""
+
+    depth: int
+    start: str
+
+
 def report(campaign: Campaign, retention_days: Sequence[int] = (1, 7, 30)) -> ReferralReport:
     """Return the figures of a campaign; they do not depend on the order of its rows.
 
@@ -125,8 +148,8 @@ def report(campaign: Campaign, retention_days: Sequence[int] = (1, 7, 30)) -> Re
     """
     if any(day < 1 for day in retention_days):
         raise invalid("retention_days", list(retention_days), "numbers of days above 0")
-    seen = sorted(i for i in campaign.invitations if i.time_us < campaign.watermark_us)
-    brought, failures, undecided = _judge(seen, campaign)
+    judged = judge(campaign)
+    seen, brought = judged.seen, judged.brought
     sharers = {user for user, count in campaign.shares.items() if count}
     reached = campaign.reached | sharers
     shares = sum(campaign.shares.values())
@@ -145,8 +168,8 @@ def report(campaign: Campaign, retention_days: Sequence[int] = (1, 7, 30)) -> Re
         growth_factor=_ratio(len(brought), len(reached)),
         retention=tuple(_retention(brought, campaign, day) for day in sorted(set(retention_days))),
         chains=_chains(brought),
-        failures=tuple(sorted(failures.items())),
-        undecided=undecided,
+        failures=tuple(sorted(Counter(reason for reason, _ in judged.failed).items())),
+        undecided=len(judged.undecided),
     )
 
 
@@ -154,16 +177,15 @@ def _ratio(count: int, of: int) -> Figure:
     return count / of if of else Undefined.ZERO_DENOMINATOR
 
 
-def _judge(
-    invitations: Sequence[Invitation], campaign: Campaign
-) -> tuple[dict[str, str], Counter[str], int]:
-    """Whom each registered invitee was brought by, the failures, and how many are still open."""
+def judge(campaign: Campaign) -> Judged:
+    """Judge the invitations of a campaign in their order; see `report`."""
+    seen = sorted(i for i in campaign.invitations if i.time_us < campaign.watermark_us)
     brought: dict[str, str] = {}
     forest = _Forest()
-    failures: Counter[str] = Counter()
+    failed: list[tuple[str, str]] = []
     tried: set[tuple[str, str]] = set()
-    undecided = 0
-    for one in invitations:
+    undecided: list[str] = []
+    for one in seen:
         failure = _failure(one, campaign, brought, forest)
         again = (one.inviter, one.invitee) in tried
         tried.add((one.inviter, one.invitee))
@@ -171,12 +193,12 @@ def _judge(
             brought[one.invitee] = one.inviter
             forest.join(one.invitee, one.inviter)
         elif failure is Failure.NOT_REGISTERED and _open(one, campaign):
-            undecided += 1
+            undecided.append(one.invitee)
         elif again and failure in (Failure.NOT_REGISTERED, Failure.INVITED_BY_ANOTHER):
-            failures[Failure.REPEATED.value] += 1
+            failed.append((Failure.REPEATED.value, one.invitee))
         else:
-            failures[one.reason or failure.value] += 1
-    return brought, failures, undecided
+            failed.append((one.reason or failure.value, one.invitee))
+    return Judged(tuple(seen), brought, tuple(failed), tuple(undecided))
 
 
 def _open(one: Invitation, campaign: Campaign) -> bool:
@@ -221,25 +243,30 @@ class _Forest:
         self._above[invitee] = self.start(inviter)
 
 
-def _chains(brought: Mapping[str, str]) -> Chains:
-    depth: dict[str, int] = {}
-    starts: dict[str, str] = {}
+def places(brought: Mapping[str, str]) -> dict[str, Place]:
+    """Where each of those who were brought stands in a chain."""
+    found: dict[str, Place] = {}
     for user in brought:
         path = []
         at = user
-        while at in brought and at not in depth:
+        while at in brought and at not in found:
             path.append(at)
             at = brought[at]
         for passed in reversed(path):
-            above = brought[passed]
-            depth[passed] = depth.get(above, 0) + 1
-            starts[passed] = starts.get(above, above)
-    sizes = Counter(starts.values())
+            above = found.get(brought[passed], Place(0, brought[passed]))
+            found[passed] = Place(above.depth + 1, above.start)
+    return found
+
+
+def _chains(brought: Mapping[str, str]) -> Chains:
+    found = places(brought).values()
+    sizes = Counter(place.start for place in found)
+    depths = Counter(place.depth for place in found)
     return Chains(
         chains=len(sizes),
-        longest=max(depth.values(), default=0),
+        longest=max(depths, default=0),
         largest=max(sizes.values(), default=0),
-        by_depth=tuple(sorted(Counter(depth.values()).items())),
+        by_depth=tuple(sorted(depths.items())),
         by_size=tuple(sorted(Counter(sizes.values()).items())),
     )
 
