@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from touchstone.attribution.v1 import spend_service_pb2
 
 from shared.lake.rows import table_of
@@ -72,3 +73,21 @@ def spend_rows() -> list[spend_service_pb2.Spend]:
         )
         for source, channel, day, amount, currency in SPEND
     ]
+
+
+def write_customers(lake: Path, units: int = 400, currency: str | None = "CNY") -> str:
+    """Customers of two channels, one buying twice as much at a time, over 240 days."""
+    draw = np.random.default_rng(11)
+    touched, bought = [], []
+    for number in range(units):
+        unit, paid = f"u{number:04}", number % 2 == 0
+        time, rate = draw.uniform(0.5, 40.0), draw.gamma(1.2, 1 / 12)
+        stop, mean = draw.beta(1.0, 8.0), (40.0 if paid else 20.0) / draw.gamma(8.0, 1 / 7)
+        if number % 50:
+            touched.append((unit, time - 0.25, "ads" if paid else "mail", None))
+        while time < 240:
+            bought.append((unit, time, round(float(draw.gamma(6.0, mean / 6.0)), 2)))
+            if draw.random() < stop:
+                break
+            time += draw.exponential(1 / rate)
+    return write_money_events(lake, currency, tuple(bought), tuple(touched))

@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from touchstone.attribution.v1 import (
     attribution_pb2,
     economics_service_pb2_grpc,
+    lifetime_pb2,
     money_pb2,
     report_service_pb2,
     report_service_pb2_grpc,
@@ -25,10 +26,13 @@ from services.attribution.settings import Settings
 from shared.security.caller import Role
 from shared.server.run import start_server
 from tests.contract.attribution_world import free_port, key_of, timestamp
-from tests.contract.money_world import spend_rows, write_money_events
+from tests.contract.money_world import spend_rows, write_customers, write_money_events
 
 BUY = attribution_pb2.JourneyDefinition(
     event_name="buy", start_time=timestamp(0), end_time=timestamp(7)
+)
+ACQUIRED = attribution_pb2.JourneyDefinition(
+    event_name="buy", start_time=timestamp(0), end_time=timestamp(41)
 )
 LINEAR = attribution_pb2.Model(linear=attribution_pb2.Linear())
 MARKOV = attribution_pb2.Model(markov=attribution_pb2.Markov())
@@ -53,6 +57,15 @@ class World:
         request = pb.GetChannelEconomicsRequest(**asked | fields)
         found: pb.GetChannelEconomicsResponse = await stub.GetChannelEconomics(
             request, metadata=self.metadata(who)
+        )
+        return found
+
+    async def predict(self, **fields: Any) -> pb.PredictLifetimeValueResponse:
+        asked: dict[str, Any] = {"parent": "projects/demo", "acquisition": ACQUIRED}
+        stub = economics_service_pb2_grpc.EconomicsServiceStub(self.channel)
+        request = pb.PredictLifetimeValueRequest(**asked | fields)
+        found: pb.PredictLifetimeValueResponse = await stub.PredictLifetimeValue(
+            request, metadata=self.metadata()
         )
         return found
 
@@ -230,3 +243,76 @@ async def test_amounts_without_a_currency_and_projects_without_events(world: Wor
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await world.ask("other")
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_lifetime_value_by_acquiring_channel(world: World) -> None:
+    token = write_customers(world.lake)
+    await world.put_spend()
+    until = timestamp(240)
+
+    found = await world.predict(
+        earning=pb.EarningDefinition(observed_until=until),
+        ages_days=[200, 30],
+        horizon_days=90,
+        margin_rate=0.5,
+        costs=pb.CostRules(sources=["platform"]),
+    )
+
+    channels = {one.channel: one for one in found.channels}
+    assert list(channels) == ["(no touch)", "ads", "mail", "radio", "tv"]
+    assert [one.units for one in found.channels] == [8, 192, 200, 0, 0]
+    ads, mail = channels["ads"], channels["mail"]
+    assert [(age.age_days, age.units) for age in ads.ages] == [(30, 192), (200, 192)]
+    # The means of gamma spends are 40 and 20, half of which is margin, at the same counts.
+    assert 1.5 < ads.realised.value / mail.realised.value < 2.7
+    assert 1.5 < ads.predicted.value / mail.predicted.value < 2.7
+    assert ads.predicted.std_err > 0
+    assert ads.lifetime_value.value == pytest.approx(ads.realised.value + ads.predicted.value)
+    assert ads.ages[1].mean.value <= ads.realised.value
+    assert ads.cost_per_unit.value == pytest.approx((6 + 6 + 99) / 192)
+    assert ads.value_over_cost.value == pytest.approx(
+        ads.lifetime_value.value / ads.cost_per_unit.value
+    )
+    assert shown(mail.cost_per_unit) == "COST_UNKNOWN"
+    assert shown(channels["radio"].realised) == "NOT_OBSERVED"
+    assert (found.provenance.watermark, found.observed_until) == (token, until)
+    (whole,) = [row for row in found.hold_out.rows if not row.channel]
+    assert found.hold_out.days == 59
+    assert whole.purchases_predicted.value == pytest.approx(whole.purchases_seen, rel=0.2)
+    assert whole.value_predicted.value == pytest.approx(whole.value_seen, rel=0.2)
+    assert found.purchase_model.rate_scale_days > 0
+    assert found.spending_model.units > 100
+    assert len(found.assumptions) == 6
+    again = await world.predict(
+        earning=pb.EarningDefinition(observed_until=until),
+        ages_days=[30, 200, 200],
+        horizon_days=90,
+        margin_rate=0.5,
+        costs=pb.CostRules(sources=["platform"]),
+        as_of=token,
+    )
+    assert again.channels == found.channels
+
+
+async def test_a_prediction_that_is_not_identified_says_so(world: World) -> None:
+    write_money_events(world.lake)
+
+    found = await world.predict(acquiring_touch=pb.ACQUIRING_TOUCH_LAST)
+    dollars = await world.predict(currency="USD")
+
+    by_channel = {one.channel: one for one in found.channels}
+    assert shown(by_channel["mail"].realised) == 40.0
+    assert shown(by_channel["mail"].lifetime_value) == "NOT_IDENTIFIED"
+    assert not found.HasField("purchase_model")
+    assert [lifetime_pb2.LifetimeConcern.Name(one.concern)[17:] for one in found.warnings] == [
+        "TOO_FEW_REPEATS",
+        "LONG_HORIZON",
+    ]
+    assert {shown(one.realised) for one in dollars.channels} == {"MIXED_CURRENCIES"}
+    assert not dollars.HasField("hold_out")
+
+
+async def test_a_project_without_acquisitions_has_no_lifetime_value(world: World) -> None:
+    found = await world.predict()
+    assert list(found.channels) == []
+    assert not found.HasField("hold_out")

@@ -159,6 +159,7 @@ OF_OTHER_KINDS = {
     ("CalibrationLink", "credited"),
     ("ScenarioProduct", "fixed"),
     ("GetChannelEconomicsRequest", "exchange_rates"),
+    ("PredictLifetimeValueRequest", "exchange_rates"),
 }
 # Where a time is needed that others may leave out, and lies behind.
 NEEDED = {

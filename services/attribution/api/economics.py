@@ -16,12 +16,13 @@ from services.attribution.application.economics import (
     economics_of,
     spend_of,
 )
+from services.attribution.application.lifetime import predict_lifetime
 from services.attribution.application.questions import Question
 from services.attribution.application.reports import COLLECTION, find_report
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog, Reports, StoredReport
 from services.attribution.spend_ports import Ledger
-from services.attribution.wire.answers import encode_attribution
+from services.attribution.wire.answers import encode_attribution, encode_provenance
 from services.attribution.wire.definition import decode_definition
 from services.attribution.wire.economics import (
     credited_report,
@@ -29,6 +30,7 @@ from services.attribution.wire.economics import (
     decode_money,
     encode_economics,
 )
+from services.attribution.wire.lifetime import decode_prediction, encode_lifetime
 from services.attribution.wire.models import decode_models
 from services.attribution.wire.reports import encode_report, question_of
 from services.attribution.wire.times import encode_time
@@ -71,6 +73,26 @@ class EconomicsServicer(rpc.EconomicsServiceServicer):
                 about.observed_until.CopyFrom(encode_time(cohort.observed_until_us))
             about.MergeFrom(encode_economics(economics_of(found, rules, spend, cohort), found))
             return about
+
+        return await self.analyses.run(answer)
+
+    async def PredictLifetimeValue(
+        self, request: pb.PredictLifetimeValueRequest, context: grpc.ServicerContext
+    ) -> pb.PredictLifetimeValueResponse:
+        """Says what acquired units brought, and predicts what they will bring."""
+        project = current_caller().project
+        require_parent(request.parent, project)
+        definition = decode_definition(await self.groupings.resolved(request.acquisition))
+        question = Question(project, definition, as_of=request.as_of)
+        command = decode_prediction(request, question)
+        wait_s = waiting_time_s(context, self.limits.max_wait_s)
+        await self.log.wait_until(request.consistency_token, wait_s)
+
+        def answer() -> pb.PredictLifetimeValueResponse:
+            found = predict_lifetime(command, self.log, self.limits, self.ledger)
+            told = encode_lifetime(found)
+            told.provenance.CopyFrom(encode_provenance(definition, found))
+            return told
 
         return await self.analyses.run(answer)
 

@@ -188,15 +188,11 @@ def economics_of(
     credited: Credited, rules: MoneyRules, spend: Sequence[Spend], cohort: CohortOfUnits | None
 ) -> Economics:
     """Set every result against the costs; with `cohort`, say when they were earned back."""
-    currency = _currency(rules, credited, spend)
-    money = ExchangeRates(currency, rules.rates or {})
-    factor = _factor(credited.currencies, money)
-    touch_costs = {one.channel: _times(one.figure(), factor) for one in credited.touched}
-    costs = channel_costs(spend, touch_costs, money, rules.costs)
+    money, factor, costs = costs_of(credited, rules, spend)
     by_channel = {one.channel: one.cost for one in costs}
     earned = None if cohort is None else _Earned(cohort, money, rules.margin_rate, by_channel)
     return Economics(
-        currency=currency,
+        currency=money.currency,
         costs=costs,
         results=tuple(
             ResultEconomics(
@@ -208,6 +204,16 @@ def economics_of(
     )
 
 
+def costs_of(
+    credited: Credited, rules: MoneyRules, spend: Sequence[Spend]
+) -> tuple[ExchangeRates, Figure, tuple[ChannelCost, ...]]:
+    """The currency of the answer, what one of the amounts of events is worth in it, and costs."""
+    money = ExchangeRates(_currency(rules, credited, spend), rules.rates or {})
+    factor = worth_of(credited.currencies, money)
+    touch_costs = {one.channel: _times(one.figure(), factor) for one in credited.touched}
+    return money, factor, channel_costs(spend, touch_costs, money, rules.costs)
+
+
 def _currency(rules: MoneyRules, credited: Credited, spend: Sequence[Spend]) -> str:
     if rules.currency:
         return rules.currency
@@ -217,7 +223,7 @@ def _currency(rules: MoneyRules, credited: Credited, spend: Sequence[Spend]) -> 
     return ""
 
 
-def _factor(currencies: Sequence[str] | None, money: ExchangeRates) -> Figure:
+def worth_of(currencies: Sequence[str] | None, money: ExchangeRates) -> Figure:
     """What one of the amounts of events is worth. Those without a currency are of the answer's."""
     if not currencies:
         return 1.0
@@ -241,7 +247,7 @@ class _Earned:
         margin_rate: float,
         costs: Mapping[str, Figure],
     ) -> None:
-        factor = _factor(cohort.currencies, money)
+        factor = worth_of(cohort.currencies, money)
         known = not isinstance(factor, Undefined)
         scale = 0.0 if isinstance(factor, Undefined) else margin_rate * factor
         rows = cohort.earnings

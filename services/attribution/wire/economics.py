@@ -44,7 +44,9 @@ _BASES = {
 }
 
 
-def decode_money(request: service_pb.GetChannelEconomicsRequest) -> MoneyRules:
+def decode_money(
+    request: service_pb.GetChannelEconomicsRequest | service_pb.PredictLifetimeValueRequest,
+) -> MoneyRules:
     """How costs are chosen, and in which currency."""
     costs = request.costs
     whole = costs.one_source != service_pb.ONE_SOURCE_CAMPAIGN_DAY
@@ -122,7 +124,7 @@ def encode_economics(
     return service_pb.GetChannelEconomicsResponse(
         currency=found.currency,
         costs=[_cost(cost, without.get(cost.channel, 0)) for cost in found.costs],
-        conflicts=[_conflict(one) for cost in found.costs for one in cost.conflicts],
+        conflicts=[encode_conflict(one) for cost in found.costs for one in cost.conflicts],
         models=[_result(result) for result in found.results],
     )
 
@@ -148,7 +150,8 @@ def _cost(cost: ChannelCost, without_cost: int) -> pb.ChannelCost:
     )
 
 
-def _conflict(conflict: CostConflict) -> pb.CostConflict:
+def encode_conflict(conflict: CostConflict) -> pb.CostConflict:
+    """What was not added to a cost."""
     spend = conflict.left_out
     return pb.CostConflict(
         channel=conflict.channel,
