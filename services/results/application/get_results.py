@@ -7,15 +7,18 @@ from touchstone_statistics.bayes import LiftPrior
 
 from services.results.application.find_metric import get_metric
 from services.results.application.observing import observe
-from services.results.application.reporting import Inputs, InSpanOf, Terms, report
+from services.results.application.reporting import Beside, Inputs, InSpanOf, Terms, report
 from services.results.domain.analysis_plan import AnalysisMethod, StoredPlan
 from services.results.domain.look import Cut, Look, LookKey
+from services.results.domain.measure import Days
 from services.results.domain.metric import Metric
 from services.results.domain.observation import ExperimentPlan, Observation, Question
 from services.results.domain.reading.beliefs import Prior
 from services.results.domain.reading.learning import learned
 from services.results.domain.reading.looking import Place
+from services.results.domain.reading.novelty import course_measure
 from services.results.domain.reading.report import Asked, ExperimentReport, Span, measure_of
+from services.results.domain.reading.revenue import revenue_measure
 from services.results.ports import (
     ExperimentSource,
     MetricReader,
@@ -51,6 +54,8 @@ class GetResults:
     """None: those of the analysis plan."""
     spans: tuple[Span, ...] = ()
     """Spans of days since the first exposure in which metrics are also shown."""
+    hurdle: bool = False
+    """Whether the posterior of revenue is wanted, where a metric is one."""
     stitching: Stitching = Stitching.RETROACTIVE
     keep_looks: bool = True
     """Whether looks that are due are taken."""
@@ -95,15 +100,26 @@ def prepare(command: GetResults, sources: Sources) -> Prepared:
         for span in command.spans
         if (measure := span.of(whole)) is not None
     ]
-    more = tuple(measure for _, _, measure in places)
+    days = [Days(span.first_day, span.last_day) for span in command.spans]
+    courses = [course_measure(whole, days) for whole in question.measures] if days else []
+    revenues = [revenue_measure(whole) for whole in question.measures] if command.hurdle else []
+    more = [measure for _, _, measure in places]
+    more += [measure for measure in (*courses, *revenues) if measure is not None]
     observed = observe(replace(question, measures=(*question.measures, *more)), sources.moments)
     own = len(question.measures)
-    spans = tuple(
-        InSpanOf(index, span, measure, seen)
-        for (index, span, measure), seen in zip(places, observed.of[own:], strict=True)
+    seen = iter(observed.of[own:])
+    return Prepared(
+        Inputs(
+            plan=question.plan,
+            stored=stored,
+            asked=asked,
+            observed=replace(observed, of=observed.of[:own]),
+            kept=kept,
+            spans=tuple(InSpanOf(index, span, one, next(seen)) for index, span, one in places),
+            courses=tuple(Beside(one, next(seen) if one else None) for one in courses),
+            revenues=tuple(Beside(one, next(seen) if one else None) for one in revenues),
+        )
     )
-    observed = replace(observed, of=observed.of[:own])
-    return Prepared(Inputs(question.plan, stored, asked, observed, kept, spans))
 
 
 def asked_about(

@@ -13,11 +13,12 @@ from services.results.domain.choice import Choice, Reason, Traffic, choose
 from services.results.domain.look import Look, LookKey
 from services.results.domain.measure import Measure
 from services.results.domain.observation import ExperimentPlan, Observation
-from services.results.domain.reading.beliefs import Believing, Prior, read_all_rates
+from services.results.domain.reading.beliefs import Believing, CountedBelief, Prior, read_all_rates
 from services.results.domain.reading.deciding import Standing, decisions
 from services.results.domain.reading.families import correct
 from services.results.domain.reading.looking import Looking, Place
 from services.results.domain.reading.measured import all_units, measured
+from services.results.domain.reading.novelty import CourseOfEffect, read_course
 from services.results.domain.reading.report import (
     Asked,
     ExperimentReport,
@@ -28,6 +29,7 @@ from services.results.domain.reading.report import (
     Settled,
     Span,
 )
+from services.results.domain.reading.revenue import not_revenue, read_revenue
 from services.results.domain.reading.rules import Rule
 from services.results.domain.reading.single import report_metric
 from services.results.domain.reading.single_look import at_any_look
@@ -48,6 +50,16 @@ class InSpanOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """A further measure of a metric and what was seen of it; `measure` is None for a metric that
+    it does not fit.
+    """
+
+    measure: Measure | None
+    seen: tuple[Observation, int] | Failure | None
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """Everything that a report is a function of, besides how it is read."""
 
@@ -57,6 +69,10 @@ class Inputs:
     observed: Observed
     kept: Mapping[LookKey, Sequence[Look]]
     spans: tuple[InSpanOf, ...] = ()
+    courses: tuple[Beside, ...] = ()
+    """One a metric where spans were asked for: all of them at once."""
+    revenues: tuple[Beside, ...] = ()
+    """One a metric where the posterior of revenue was asked for."""
     choice: Choice = field(init=False)
     """The rule of record, which follows from the rest."""
 
@@ -115,6 +131,8 @@ def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, 
             decisions=decisions(plan, analysis, metrics, standing),
             prior=terms.prior,
             spans=tuple(_spans(inputs, terms, index) for index in range(len(inputs.asked))),
+            courses=tuple(_course(inputs, terms, one) for one in inputs.courses),
+            revenues=tuple(_revenue(inputs, terms, n) for n in range(len(inputs.revenues))),
         )
     read = [one for one in found if isinstance(one, MetricReport)]
     return whole, tuple(look for one in read for look in one.looked.new)
@@ -164,6 +182,27 @@ def _spans(inputs: Inputs, terms: Terms, index: int) -> tuple[InSpan, ...]:
         beside = at_any_look(how, all_units(seen.contrast(inputs.plan)))
         found.append(InSpan(one.span, (seen.arms[0], beside)))
     return tuple(found)
+
+
+def _course(inputs: Inputs, terms: Terms, one: Beside) -> CourseOfEffect | Failure | None:
+    if one.measure is None or one.seen is None or isinstance(one.seen, Failure):
+        return one.seen if isinstance(one.seen, Failure) else None
+    observation, place = one.seen
+    try:
+        return read_course(one.measure, place, observation, inputs.plan, terms.alpha)
+    except DomainError as error:
+        return Failure(error.code.value, error.reason, error.message)
+
+
+def _revenue(inputs: Inputs, terms: Terms, index: int) -> CountedBelief | Failure:
+    one, asked = inputs.revenues[index], inputs.asked[index]
+    if one.measure is None or one.seen is None:
+        return not_revenue(inputs.plan)
+    if isinstance(one.seen, Failure):
+        return one.seen
+    observation, place = one.seen
+    how = _how(inputs, terms, asked).believing
+    return read_revenue(place, observation, inputs.plan, how, asked.increase)
 
 
 def _how(inputs: Inputs, terms: Terms, asked: Asked) -> How:

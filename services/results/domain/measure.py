@@ -85,6 +85,14 @@ class Retention:
     last_day: int
 
 
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Days since the first exposure, both included; day 1 is the 24 hours from it on."""
+
+    first_day: int
+    last_day: int
+
+
 class ColumnRole(enum.Enum):
     """What a column of the per-unit table holds."""
 
@@ -92,6 +100,15 @@ class ColumnRole(enum.Enum):
     DENOMINATOR = "denominator"
     CAPPED_VALUE = "capped-value"
     CAPPED_DENOMINATOR = "capped-denominator"
+    POSITIVE = "positive"
+    """1 where the value is above 0, otherwise 0."""
+    NEGATIVE = "negative"
+    """1 where the value is below 0, otherwise 0."""
+    LOG = "log"
+    """The natural logarithm of a value above 0, otherwise 0."""
+    SPAN = "span"
+    """The value in one of the spans of days."""
+    SPAN_DENOMINATOR = "span-denominator"
     STEP = "step"
     ELIGIBLE = "eligible"
     """1 for a unit old enough to tell, otherwise 0; the other columns are 0 where it is."""
@@ -141,6 +158,12 @@ class Measure:
     lookback: dt.timedelta | None = None
     covariates: tuple[Source, ...] = ()
     complete_only: bool = False
+    spans: tuple[Days, ...] = ()
+    """With these the value, and the denominator, are read in each span in place of the whole; the
+    window is the longest of them.
+    """
+    logs: bool = False
+    """In place of the value: whether it is above or below 0, and its logarithm."""
 
     @property
     def source(self) -> Source:
@@ -166,6 +189,13 @@ class Measure:
 def _own_columns(measure: Measure) -> tuple[Column, ...]:
     if measure.kind is MetricKind.FUNNEL:
         return tuple(Column(ColumnRole.STEP, index) for index in range(len(measure.steps)))
+    if measure.logs:
+        signs = (ColumnRole.POSITIVE, ColumnRole.NEGATIVE)
+        return tuple(Column(role) for role in (*signs, ColumnRole.LOG))
+    if measure.spans:
+        below = () if measure.denominator is None else (ColumnRole.SPAN_DENOMINATOR,)
+        places = range(len(measure.spans))
+        return tuple(Column(role, n) for role in (ColumnRole.SPAN, *below) for n in places)
     roles = [ColumnRole.VALUE]
     if measure.denominator is not None:
         roles.append(ColumnRole.DENOMINATOR)

@@ -8,7 +8,14 @@ from touchstone_statistics.selected import corrected as corrected_for_choice
 from services.results.domain.analysis_plan import AnalysisMethod
 from services.results.domain.reading.beliefs import Beliefs, CountedBelief
 from services.results.domain.reading.looking import Looked, running_p_value
-from services.results.domain.reading.report import Beside, ExperimentReport, MetricReport, Settled
+from services.results.domain.reading.report import (
+    Beside,
+    ExperimentReport,
+    Failure,
+    MetricReport,
+    Settled,
+)
+from services.results.domain.reading.revenue import not_revenue
 from services.results.wire.analysis_plans import CORRECTIONS
 from services.results.wire.clusters import encode_windows
 from services.results.wire.numbers import (
@@ -26,6 +33,10 @@ READING_METHODS = {
     AnalysisMethod.HYBRID: pb.READING_METHOD_HYBRID,
     None: pb.READING_METHOD_SCORE,
 }
+HURDLE_PRIOR = (
+    "uniform, Beta(1, 1), on the share of buyers; Jeffreys' on the mean and the variance of the "
+    "logarithm of what they spend"
+)
 CORRECTION_OF = {correction: number for number, correction in CORRECTIONS.items()}
 BETA_PRIOR = "uniform, Beta(1, 1), on the rate of each arm"
 GAMMA_PRIOR = "Gamma of one event in a hundredth of a unit on the events a unit of each arm"
@@ -80,6 +91,19 @@ def _selected(metric: Settled, index: int, alpha: float) -> pb.SelectedEffect:
         lift=encode_number(found.lift, found.lift_gap, index),
         lift_interval=encode_interval(found.lift_interval, found.lift_gap, index, 1.0 - alpha),
     )
+
+
+def encode_revenue(report: ExperimentReport, metric: int, index: int) -> pb.Posterior:
+    """What a share of buyers and their lognormal amounts say; without numbers what went wrong
+    with its own question.
+    """
+    belief = report.revenues[metric]
+    assert belief is not None, "the caller has looked"
+    if isinstance(belief, Failure):
+        belief = not_revenue(report.plan)
+    made = _counted(belief, index, 1.0 - report.alpha, HURDLE_PRIOR)
+    assert made is not None, "there is a belief"
+    return made
 
 
 def encode_beside(one: Beside, index: int, level: float) -> pb.MethodReading:

@@ -22,6 +22,7 @@ def decode_get_results(request: results_service_pb2.GetResultsRequest, project: 
         as_of=request.as_of,
         dimensions=tuple(request.dimensions),
         spans=tuple(_span(window) for window in request.exposure_windows),
+        hurdle=results_service_pb2.POSTERIOR_MODEL_HURDLE in request.posteriors,
         stitching=stitching_of(request.stitching),
     )
 

@@ -16,7 +16,8 @@ from services.results.domain.reading.report import ExperimentReport, Failure, Se
 from services.results.wire.analysis_plans import METHODS
 from services.results.wire.choice import encode_choice
 from services.results.wire.clusters import encode_clusters, variance_of_units
-from services.results.wire.comparisons import encode_comparison
+from services.results.wire.comparisons import encode_comparison, encode_revenue
+from services.results.wire.courses import encode_course
 from services.results.wire.metric_names import KIND_OF, ROLES
 from services.results.wire.numbers import encode_number, encode_scalar
 from services.results.wire.parts import (
@@ -156,6 +157,7 @@ def _metric_results(report: ExperimentReport, index: int) -> pb.MetricResults:
         role=ROLE_OF[asked.role],
         margin=asked.margin,
         windows=encode_spans(report, index),
+        course=encode_course(report, index),
     )
     if isinstance(found, Failure):
         message.error.code, message.error.reason = found.code, found.reason
@@ -164,6 +166,10 @@ def _metric_results(report: ExperimentReport, index: int) -> pb.MetricResults:
     message.arms.extend(_arm(report, found, arm) for arm in range(len(report.plan.arms)))
     treatments = range(len(report.plan.treatments))
     message.comparisons.extend(encode_comparison(report, found, place) for place in treatments)
+    if report.revenues:
+        for place, comparison in enumerate(message.comparisons):
+            revenue = encode_revenue(report, index, place)
+            comparison.hurdle_posterior.CopyFrom(revenue)
     message.incomplete_units.extend(found.report.incomplete)
     message.slices.extend(encode_slices(report, found))
     message.heterogeneity.extend(encode_heterogeneity(report, found))

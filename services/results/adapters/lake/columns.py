@@ -1,8 +1,8 @@
 """The columns of a measure as whole numbers, made of the parts of a unit."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import ibis
@@ -28,6 +28,8 @@ EXACT_BITS = 126
 WORD_BITS = 62
 COARSE_BITS = 20
 SMALLEST_EXPONENT = -1000
+LOG_EXPONENT, LOG_BITS = -36, 46
+"""Logarithms, at most some 710 in size, are counted in steps of 2**-36."""
 Instant: TypeAlias = "int | ir.IntegerScalar"
 """Microseconds since 1970, known now or when the query runs."""
 CAPPED = {
@@ -86,12 +88,19 @@ class Whole:
     cap: float | None = None
     """The most that it counts, in the steps of its events."""
     default: int = 0
+    unit: float = 1.0
+    """One step of its events, of a logarithm."""
 
     def of(self, values: ir.Table) -> ir.IntegerColumn:
         """The number of each unit, before the default."""
         number = values[f"x_{self.part}"]
         if self.column.role is ColumnRole.STEP:
             return (number > self.column.index).cast("int64")
+        if self.column.role in SIGNS:
+            return SIGNS[self.column.role](number).cast("int64")
+        if self.column.role is ColumnRole.LOG:
+            positive = (number > 0).ifelse(number * self.unit, 1.0)
+            return (positive.ln() * math.ldexp(1.0, -LOG_EXPONENT)).round().cast("int64")
         if self.cap is not None:
             number = ibis.least(number, self.cap)
         if self.scale.shift or self.cap is not None:
@@ -137,8 +146,24 @@ class Scales:
                 at = self.parts.index(part)
                 cap = self.caps.get((number, column.role))
                 default = _default(part, self.scales[at], cap)
-                found.append(Whole(column, at, self.scales[at], cap, default))
+                found.append(_whole(Whole(column, at, self.scales[at], cap, default)))
         return Layout(tuple(found), needed_age(measure) if measure.needs_age else None)
+
+
+SIGNS: Mapping[ColumnRole, Callable[[ir.NumericColumn], ir.BooleanColumn]] = {
+    ColumnRole.POSITIVE: lambda number: number > 0,
+    ColumnRole.NEGATIVE: lambda number: number < 0,
+}
+
+
+def _whole(found: Whole) -> Whole:
+    """The column with the scale that its role has, whatever that of the part is."""
+    if found.column.role in SIGNS:
+        return replace(found, scale=Scale(0, 0, 1, binary=True))
+    if found.column.role is ColumnRole.LOG:
+        unit = math.ldexp(1.0, found.scale.exponent)
+        return replace(found, scale=Scale(LOG_EXPONENT, 0, LOG_BITS), unit=unit)
+    return found
 
 
 def _default(part: Part, scale: Scale, cap: float | None) -> int:

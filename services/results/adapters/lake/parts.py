@@ -8,6 +8,7 @@ from services.results.domain.measure import (
     Aggregation,
     Column,
     ColumnRole,
+    Days,
     Measure,
     MetricKind,
     Retention,
@@ -20,6 +21,14 @@ DAY = dt.timedelta(days=1)
 SECONDS_EXPONENT = -20
 """Times are counted in steps of 2**-20 seconds, a little less than a microsecond."""
 FLAGS = frozenset((MetricKind.PROPORTION, MetricKind.FUNNEL, MetricKind.RETENTION))
+
+VALUES = frozenset(
+    (
+        *(ColumnRole.VALUE, ColumnRole.CAPPED_VALUE, ColumnRole.SPAN),
+        *(ColumnRole.POSITIVE, ColumnRole.NEGATIVE, ColumnRole.LOG),
+    )
+)
+"""What is made of the measure's own source."""
 
 
 class Nature(enum.Enum):
@@ -83,14 +92,14 @@ def part_of(measure: Measure, column: Column) -> Part | None:
             return None
         case ColumnRole.STEP:
             first = measure.steps[0]
-            return Part(Nature.DEPTH, _span(measure), first, measure.steps)
-        case ColumnRole.VALUE | ColumnRole.CAPPED_VALUE:
-            return _value(measure, measure.source, _span(measure))
-        case ColumnRole.DENOMINATOR | ColumnRole.CAPPED_DENOMINATOR:
-            assert measure.denominator is not None
-            return _aggregate(measure.denominator, _span(measure))
+            return Part(Nature.DEPTH, _span(measure, column), first, measure.steps)
+        case _ if column.role in VALUES:
+            return _value(measure, measure.source, _span(measure, column))
         case ColumnRole.COVARIATE:
             return _covariate(measure, column.index)
+        case _:
+            assert measure.denominator is not None
+            return _aggregate(measure.denominator, _span(measure, column))
 
 
 def needed_age(measure: Measure) -> int | None:
@@ -106,11 +115,17 @@ def longest_lookback(question: Question) -> dt.timedelta:
     return max(spans, default=dt.timedelta(0))
 
 
-def _span(measure: Measure) -> Span:
+def _span(measure: Measure, column: Column) -> Span:
+    if column.role in {ColumnRole.SPAN, ColumnRole.SPAN_DENOMINATOR}:
+        return _of_span(measure.spans[column.index])
     if measure.retention is not None:
         return _days(measure.retention)
     high = None if measure.window is None else microseconds(measure.window)
     return Span(microseconds(measure.delay), high)
+
+
+def _of_span(days: Days) -> Span:
+    return Span(microseconds((days.first_day - 1) * DAY), microseconds(days.last_day * DAY))
 
 
 def _days(retention: Retention) -> Span:

@@ -10,7 +10,7 @@ from ibis import ir
 from services.results.adapters.lake.columns import COARSE_BITS, WORD_BITS, Instant, Layout, Whole
 from services.results.adapters.lake.engine import rows_of
 from services.results.domain.exact import Cell, Coarse
-from services.results.domain.measure import ColumnRole, Measure
+from services.results.domain.measure import Column, ColumnRole, Measure
 
 EXACT = "decimal(38, 0)"
 Row = Mapping[str, Any]
@@ -93,7 +93,8 @@ def _follows(one: Whole, other: Whole) -> bool:
 
 
 def _needs_coarse(column: Whole) -> bool:
-    return column.column.role is ColumnRole.VALUE and not column.scale.binary
+    first = column.column in (Column(ColumnRole.VALUE), Column(ColumnRole.SPAN))
+    return first and not column.scale.binary
 
 
 def _coarse_shift(column: Whole) -> int:

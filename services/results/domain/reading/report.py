@@ -14,10 +14,11 @@ from services.results.domain.choice import Choice
 from services.results.domain.measure import Measure, MetricKind
 from services.results.domain.metric import Direction, Metric, MetricRole
 from services.results.domain.observation import ExperimentPlan, Observation, Slice
-from services.results.domain.reading.beliefs import Beliefs, Believing, Prior
+from services.results.domain.reading.beliefs import Beliefs, Believing, CountedBelief, Prior
 from services.results.domain.reading.families import Corrected
 from services.results.domain.reading.looking import Looked, Looking
 from services.results.domain.reading.measured import Measured
+from services.results.domain.reading.novelty import CourseOfEffect
 from services.results.domain.reading.rules import Rule
 from services.results.domain.reading.slices import Sliced
 from services.results.domain.reading.switchback import WindowChecks
@@ -186,3 +187,7 @@ class ExperimentReport:
     prior: Prior
     choice: Choice
     spans: tuple[tuple[InSpan, ...], ...] = ()
+    courses: "tuple[CourseOfEffect | Failure | None, ...]" = ()
+    """How the effect on each metric changes over the spans; None where there are no two."""
+    revenues: "tuple[CountedBelief | Failure | None, ...]" = ()
+    """What is believed of revenue a unit; None where it was not asked for."""
