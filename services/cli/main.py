@@ -20,6 +20,8 @@ from services.cli.commands import (
     backup,
     balanced_salt,
     bandit,
+    calibration,
+    calibration_report,
     check,
     control,
     doctor,
@@ -128,6 +130,8 @@ attribution_report.app.command()(attribution_scores.export)
 attribution.app.add_typer(attribution_report.app, name="report")
 attribution.app.add_typer(attribution_grouping.app, name="grouping")
 app.add_typer(attribution.app, name="attribution")
+calibration.app.command()(calibration_report.report)
+app.add_typer(calibration.app, name="calibration")
 app.add_typer(spend.app, name="spend")
 app.add_typer(identity.app, name="identity")
 app.add_typer(rejected.app, name="rejected")

@@ -19,6 +19,7 @@ from touchstone.assignment.v1 import layer_service_pb2_grpc as layer_grpc
 from touchstone.assignment.v1 import schema_service_pb2_grpc as schema_grpc
 from touchstone.assignment.v1 import unit_service_pb2_grpc as unit_grpc
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
+from touchstone.attribution.v1 import calibration_service_pb2_grpc as calibration_grpc
 from touchstone.attribution.v1 import grouping_service_pb2_grpc as grouping_grpc
 from touchstone.attribution.v1 import report_service_pb2_grpc as report_grpc
 from touchstone.attribution.v1 import scenario_service_pb2_grpc as scenario_grpc
@@ -282,6 +283,11 @@ class Session:
     def report_operations(self) -> operations_grpc.OperationsStub:
         """The long-running operations of the attribution service."""
         return self._stub("attribution", operations_grpc.OperationsStub)
+
+    @property
+    def calibration(self) -> calibration_grpc.CalibrationServiceStub:
+        """Credit corrected by experiments."""
+        return self._stub("attribution", calibration_grpc.CalibrationServiceStub)
 
     @property
     def spend(self) -> spend_grpc.SpendServiceStub:
