@@ -1,0 +1,298 @@
+"""What experiments show, from the command line, over the running suite: bandits that change
+decisions, experiments that act on each other, journeys, looks, watches and simulations.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from touchstone.assignment.v1 import assignment_service_pb2 as assign_pb
+from touchstone.assignment.v1 import assignment_service_pb2_grpc as assign_grpc
+from touchstone.assignment.v1 import experiment_pb2
+from touchstone.assignment.v1 import experiment_service_pb2 as experiment_pb
+from touchstone.assignment.v1 import experiment_service_pb2_grpc as experiment_grpc
+from touchstone.events.v1 import event_pb2
+
+from tests.e2e.suite import Suite
+from tests.e2e.test_loop import PROJECT, log, stamp, user
+
+
+def started(suite: Suite, experiment_id: str, variants: Sequence[str], **fields: Any) -> None:
+    """A running experiment whose variants share the units as equally as weights can; the first is
+    the control.
+    """
+    stub = experiment_grpc.ExperimentServiceStub(suite.channel("assignment"))
+    share, rest = divmod(10_000, len(variants))
+    weights = [share + (place < rest) for place in range(len(variants))]
+    made = stub.CreateExperiment(
+        experiment_pb.CreateExperimentRequest(
+            parent=PROJECT,
+            experiment_id=experiment_id,
+            experiment=experiment_pb2.Experiment(
+                variants=[
+                    experiment_pb2.Variant(key=key, weight=weight)
+                    for key, weight in zip(variants, weights, strict=True)
+                ],
+                **fields,
+            ),
+        ),
+        metadata=suite.metadata,
+    ).experiment
+    stub.StartExperiment(
+        experiment_pb.StartExperimentRequest(name=made.name), metadata=suite.metadata
+    )
+
+
+def weights_of(suite: Suite, experiment_id: str) -> dict[str, int]:
+    stub = experiment_grpc.ExperimentServiceStub(suite.channel("assignment"))
+    name = f"{PROJECT}/experiments/{experiment_id}"
+    found = stub.GetExperiment(
+        experiment_pb.GetExperimentRequest(name=name), metadata=suite.metadata
+    ).experiment
+    return {variant.key: variant.weight for variant in found.variants}
+
+
+def assigned(
+    suite: Suite, experiments: Sequence[str], numbers: range
+) -> list[tuple[int, dict[str, str]]]:
+    """For each unit the configuration version, and its variant in each experiment."""
+    stub = assign_grpc.AssignmentServiceStub(suite.channel("assignment"))
+    found = []
+    for first in range(numbers.start, numbers.stop, 2000):
+        batch = range(first, min(first + 2000, numbers.stop))
+        reply = stub.Assign(
+            assign_pb.AssignRequest(
+                units=[assign_pb.UnitContext(ids=[user(number)]) for number in batch],
+                experiments=experiments,
+            ),
+            metadata=suite.metadata,
+        )
+        for unit in reply.units:
+            variants = [decision.variant for decision in unit.decisions]
+            pairs = dict(zip(experiments, variants, strict=True))
+            found.append((reply.config_version, pairs))
+    return found
+
+
+def exposed(
+    numbers: range, decided: Sequence[tuple[int, Mapping[str, str]]], name: str, bought: np.ndarray
+) -> list[event_pb2.Event]:
+    """An exposure of every unit to each of its variants, and the event of those that bought."""
+    events = []
+    for number, (version, variants), buys in zip(numbers, decided, bought, strict=True):
+        for experiment, variant in variants.items():
+            exposure = event_pb2.Exposure(
+                experiment=experiment, variant=variant, config_version=version
+            )
+            events.append(
+                event_pb2.Event(
+                    event_id=f"{name}-{experiment}-{number}",
+                    event_time=stamp(number),
+                    unit=user(number),
+                    exposure=exposure,
+                )
+            )
+        if buys:
+            events.append(
+                event_pb2.Event(
+                    event_id=f"{name}-bought-{number}",
+                    event_time=stamp(number + 60),
+                    unit=user(number),
+                    conversion=event_pb2.Conversion(event_name=name, value=1.0),
+                )
+            )
+    return events
+
+
+def settled(suite: Suite, *arguments: str, units: int, key: str) -> dict[str, Any]:
+    """The JSON answer of a command, once it has seen so many units."""
+    for _ in range(200):
+        answer: dict[str, Any] = json.loads(suite.run(*arguments, "--output", "json").stdout)
+        if sum(int(one["units"]) for one in answer[key]["arms"]) >= units:
+            return answer
+    raise AssertionError(f"{arguments} has not seen {units} units")
+
+
+def test_weights_of_a_bandit_follow_the_evidence_and_change_decisions(suite: Suite) -> None:
+    variants = ("plain", "bright")
+    started(suite, "banner", variants, allocation=experiment_pb2.ALLOCATION_BANDIT)
+    suite.run("metric", "create", "banner-click", "--kind", "proportion", "--title", "Clicks")
+    rate = {"plain": 0.10, "bright": 0.16}
+    rng = np.random.default_rng(3)
+
+    def played(numbers: range) -> tuple[int, Counter[str]]:
+        decided = assigned(suite, ["banner"], numbers)
+        chances = np.array([rate[found["banner"]] for _, found in decided])
+        bought = rng.random(len(numbers)) < chances
+        log(suite, exposed(numbers, decided, "banner-click", bought))
+        (version,) = {version for version, _ in decided}
+        return version, Counter(found["banner"] for _, found in decided)
+
+    first, even = played(range(500_000, 504_000))
+    assert abs(even["bright"] - 2000) < 200
+    asked = ("banner", "--metric", "banner-click")
+    held = suite.run("bandit", "apply", *asked, "--least-units", "1000000")
+    assert "the weights are held: too few units" in held.stderr
+    assert weights_of(suite, "banner") == {"plain": 5000, "bright": 5000}
+
+    computed = settled(suite, "bandit", "compute", *asked, units=4000, key="weights")["weights"]
+    wanted = {arm["variant"]: arm["weight"] for arm in computed["arms"]}
+    assert wanted["bright"] > 9000
+    assert [period["config_version"] for period in computed["periods"]] == [str(first)]
+    dry = suite.run("bandit", "apply", *asked, "--dry-run")
+    assert "the weights could be set" in dry.stderr
+    assert weights_of(suite, "banner") == {"plain": 5000, "bright": 5000}
+
+    pinned = ("--as-of", computed["watermark"], "--etag", computed["etag"])
+    done = suite.run("bandit", "apply", *asked, *pinned)
+    assert "the weights are set" in done.stderr
+    assert weights_of(suite, "banner") == wanted
+    stale = suite.run("bandit", "apply", *asked, *pinned, status=1)
+    assert "ABORTED" in stale.stderr or "etag" in stale.stderr
+    entries = suite.run("audit", "list", "--output", "json").stdout
+    assert "SetVariantWeights" in entries
+
+    second, shifted = played(range(504_000, 512_000))
+    assert second > first
+    assert abs(shifted["bright"] / 8000 - wanted["bright"] / 10_000) < 0.02
+    # Whoever had a variant keeps it.
+    again = assigned(suite, ["banner"], range(500_000, 500_500))
+    assert {found["banner"] for _, found in again} == set(variants)
+
+    learned = settled(suite, "bandit", "compute", *asked, units=12_000, key="weights")["weights"]
+    assert [period["config_version"] for period in learned["periods"]] == [str(first), str(second)]
+    assert all(period["counts"] for period in learned["periods"])
+    for arm in learned["arms"]:
+        error = arm["mean"]["value"] - rate[arm["variant"]]
+        assert abs(error) < 4 * arm["std_err"]["value"]
+
+
+def test_experiments_that_act_on_each_other_are_found(suite: Suite) -> None:
+    for experiment in ("header", "footer"):
+        started(suite, experiment, ("old", "new"))
+    for metric in ("together", "apart"):
+        suite.run("metric", "create", metric, "--kind", "proportion")
+    numbers = range(600_000, 606_000)
+    decided = assigned(suite, ["header", "footer"], numbers)
+    rng = np.random.default_rng(4)
+    both = np.array([set(found.values()) == {"new"} for _, found in decided])
+    log(suite, exposed(numbers, decided, "together", rng.random(6000) < 0.1 + 0.15 * both))
+    apart = rng.random(6000) < 0.1
+    log(suite, [e for e in exposed(numbers, decided, "apart", apart) if e.HasField("conversion")])
+
+    # Assignment is drawn anew in every run: at this level nothing is found by chance.
+    asked = ("header", "--metric", "together", "--metric", "apart", "--alpha", "0.000001")
+    for _ in range(200):
+        answer = json.loads(suite.run("results", "interactions", *asked, "-o", "json").stdout)
+        other = next(one for one in answer["experiments"] if one["experiment"].endswith("footer"))
+        if sum(int(n) for row in other["rows"] for n in row["units"]) >= 6000:
+            break
+    assert other["dependence_p_value"]["value"] > 1e-6, other["rows"]
+    found = {one["metric"].rpartition("/")[2]: one for one in other["metrics"]}
+    assert found["together"]["adjusted_p_value"]["value"] < 1e-6
+    assert found["apart"]["adjusted_p_value"]["value"] > 1e-6
+    (pair,) = found["together"]["pairs"]
+    assert pair["difference_interval"]["low"] < 0.15 < pair["difference_interval"]["high"]
+    table = suite.run("results", "interactions", *asked).stdout
+    assert "footer" in table
+    assert "pair_p_value" in table
+
+
+@pytest.fixture(scope="module")
+def journey(suite: Suite) -> int:
+    """A journey with two waves beside those who were kept out, and how many units it has."""
+    started(suite, "journey", ("kept-out", "coupon", "call"))
+    suite.run("metric", "create", "paid", "--kind", "proportion", "--role", "primary")
+    numbers = range(700_000, 703_000)
+    decided = assigned(suite, ["journey"], numbers)
+    rate = {"kept-out": 0.1, "coupon": 0.2, "call": 0.11}
+    chances = np.array([rate[found["journey"]] for _, found in decided])
+    bought = np.random.default_rng(5).random(3000) < chances
+    log(suite, exposed(numbers, decided, "paid", bought))
+    settled(
+        suite, "results", "show", "journey", "--metric", "paid", units=len(numbers), key="results"
+    )
+    return len(numbers)
+
+
+def test_a_journey_is_evaluated(suite: Suite, journey: int) -> None:
+    asked = (
+        *("results", "evaluate", "--control", "journey=kept-out", "--metric", "paid"),
+        *("--wave", "journey=coupon", "--wave", "journey=call", "--alpha", "0.000001"),
+    )
+    rows = list(csv.DictReader(io.StringIO(suite.run(*asked, "--output", "csv").stdout)))
+    assert [row["group"] for row in rows] == [
+        "journey=kept-out",
+        "journey=coupon",
+        "journey=call",
+        "all waves",
+    ]
+    assert sum(int(row["units"]) for row in rows[:3]) == journey
+    assert float(rows[1]["ratio_low"]) < 2 < float(rows[1]["ratio_high"])
+    assert float(rows[1]["adjusted_p_value"]) < 0.001
+    assert "all waves" in suite.run(*asked).stdout
+
+
+def test_results_by_day_by_look_and_as_they_come(suite: Suite, journey: int) -> None:
+    by_day = suite.run("results", "time-series", "journey", "--metric", "paid", "-o", "csv").stdout
+    days = list(csv.DictReader(io.StringIO(by_day)))
+    assert sum(int(row["new_units"]) for row in days) == journey
+    suite.run("results", "time-series", "journey", "--metric", "paid")
+
+    looks = json.loads(suite.run("results", "looks", "journey", "--output", "json").stdout)["looks"]
+    assert {look["variant"] for look in looks} == {"coupon", "call"}
+    assert "coupon" in suite.run("results", "looks", "journey").stdout
+
+    told = suite.run(
+        *("results", "watch", "journey", "--metric", "paid", "--times", "1", "--output", "json")
+    )
+    lines = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [line["complete"] for line in lines] == [True]
+    assert sum(int(arm["units"]) for arm in lines[0]["results"]["arms"]) == journey
+    shown = suite.run("results", "watch", "journey", "--metric", "paid", "--times", "1")
+    assert "coupon" in shown.stdout
+    assert "method anytime: neither a number of units nor an end is planned" in shown.stderr
+
+
+def test_methods_are_tried_on_units_to_whom_nothing_was_done(suite: Suite, journey: int) -> None:
+    assert journey
+    asked = ("experiment", "simulate-null", "paid", "--like", "journey", "--repetitions", "400")
+    (row,) = csv.DictReader(io.StringIO(suite.run(*asked, "--output", "csv").stdout))
+    assert row["looks"] == "1"
+    assert float(row["rate"]) < 0.15
+    spending = suite.run(*asked, "--method", "group-sequential", "-o", "csv")
+    (row,) = csv.DictReader(io.StringIO(spending.stdout))
+    assert row["looks"] == "28"
+    assert float(row["rate"]) < 0.15
+    peeking = suite.run(*asked, "--looks", "28")
+    assert "does not keep its promise" in peeking.stderr
+
+
+def test_a_metric_of_every_kind_and_its_versions(suite: Suite) -> None:
+    kinds: dict[str, Sequence[str]] = {
+        "mean": ("--currency", "EUR", "--cap-percentile", "0.999"),
+        "ratio": ("--event-name", "order", "--denominator", "visit=count"),
+        "quantile": ("--quantile", "0.95", "--of-events"),
+        "funnel": ("--step", "seen", "--step", "sent"),
+        "retention": ("--event-name", "visit", "--days", "7-13"),
+        "time-to-event": ("--window-days", "14", "--direction", "decrease"),
+    }
+    for kind, more in kinds.items():
+        suite.run("metric", "create", f"of-{kind}", "--kind", kind, *more)
+    listed = json.loads(suite.run("metric", "versions", "of-ratio", "-o", "json").stdout)["metrics"]
+    assert [one["version"] for one in listed] == ["1"]
+    assert listed[0]["denominator"]["aggregation"] == "AGGREGATION_COUNT"
+    assert "retention" in suite.run("metric", "versions", "of-retention").stdout
+
+
+def test_a_program_is_summed_up(suite: Suite, journey: int) -> None:
+    assert journey
+    done = suite.run("results", "program", "paid")
+    assert "experiments passed the test" in done.stderr
