@@ -52,7 +52,7 @@ VALUES: dict[str, Any] = {
     "registration_event": "order",
     "min_units": 1,
     "report": "{p}/attributionReports/rep",
-    "conversion_id": "e-1",
+    "conversion_id": "geheim-conversion-0",
     "metric_id": "fresh",
     "channel_grouping_id": "fresh",
     "report_schedule_id": "fresh",
@@ -92,7 +92,7 @@ VALUES: dict[str, Any] = {
     "paths": ["display_name"],
     "product": "loan",
     "quantity": 3,
-    "source": "books",
+    "source": "geheim",
     "day": "2026-01-31",
     "reason": "geheim",
 }

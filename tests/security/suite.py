@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import importlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from touchstone.assignment.v1 import (
 from touchstone.assignment.v1 import layer_service_pb2 as layer_service
 from touchstone.attribution.v1 import (
     attribution_pb2,
+    attribution_service_pb2,
     calibration_pb2,
     calibration_service_pb2,
     grouping_service_pb2,
@@ -294,7 +296,7 @@ def populate(suite: Suite) -> None:
             parent=parent,
             rows=[
                 spend_service_pb2.Spend(
-                    source="books",
+                    source="geheim",
                     channel="geheim-mail",
                     campaign="geheim",
                     day="2026-01-31",
@@ -335,6 +337,34 @@ def populate(suite: Suite) -> None:
     refused = events_service_pb2.LogEventsRequest(events=list(_conflicting(now)))
     answer = suite.call(by_name["LogEvents"], refused, suite.alpha)
     assert len(getattr(answer.messages[0], "rejected", ())) == 1, answer
+    _keep_report(suite, by_name)
+
+
+def _keep_report(suite: Suite, by_name: dict[str, Method]) -> None:
+    """Runs a report once its events can be read, and waits until it is there."""
+    direct = attribution_pb2.DirectRule(channels=["geheim-typed"])
+    journeys = attribution_pb2.JourneyDefinition(event_name="order", direct=direct)
+    models = [
+        attribution_pb2.Model(first_touch=attribution_pb2.FirstTouch()),
+        attribution_pb2.Model(last_touch=attribution_pb2.LastTouch()),
+    ]
+    read = attribution_service_pb2.GetAttributionRequest(journeys=journeys)
+    _until(suite, by_name["GetAttribution"], read, b"geheim-walk")
+    run = report_service_pb2.RunAttributionRequest(
+        parent="projects/alpha", report_id="rep", journeys=journeys, models=models, min_units=1
+    )
+    begun = suite.call(by_name["RunAttribution"], run, suite.alpha)
+    assert begun.error is None, begun.error
+    get = report_service_pb2.GetReportRequest(name="projects/alpha/attributionReports/rep")
+    _until(suite, by_name["GetReport"], get, SECRET)
+
+
+def _until(suite: Suite, method: Method, request: Message, text: bytes) -> None:
+    """Calls until the answer holds the text."""
+    end = time.monotonic() + 60
+    while text not in (answer := suite.call(method, request, suite.alpha)).text:
+        assert time.monotonic() < end, f"{method.path}: {answer}"
+        time.sleep(0.1)
 
 
 def _conflicting(now):
@@ -367,3 +397,8 @@ def _events(now):
             )
             event.event_time.FromDatetime(now - dt.timedelta(minutes=10 - minute))
             yield event
+    # Another channel, so that models can differ.
+    walk = event_pb2.Event(event_id="geheim-walk", unit=unit_pb2.UnitId(type="user", id="geheim-0"))
+    walk.touchpoint.CopyFrom(event_pb2.Touchpoint(channel="geheim-walk", cost=1))
+    walk.event_time.FromDatetime(now - dt.timedelta(minutes=11))
+    yield walk
