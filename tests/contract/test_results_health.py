@@ -49,6 +49,27 @@ async def test_good_data_has_no_alert_and_takes_no_look(world: World) -> None:
     assert not (await world.viewer.call("ListLooks", experiment=EXPERIMENT)).looks
 
 
+async def test_a_quantile_has_power_and_completeness_and_no_skew(world: World) -> None:
+    rng = np.random.default_rng(5)
+    values = {name: rng.lognormal(0, 1, 400) for name in ("control", "green", "blue")}
+    token = world.write(events(values))
+    slow = metric_pb2.Metric(
+        kind=metric_pb2.METRIC_KIND_QUANTILE,
+        event_name="purchase",
+        quantile=0.9,
+        minimum_effect=0.2,
+        conversion_window=Duration(seconds=365 * 86_400),
+    )
+    await world.owner.define("slow", slow)
+    found = await health(world, consistency_token=token)
+    assert {one.variant for one in found.power} == {"green", "blue"}
+    for outlook in found.power:
+        assert 0.1 < outlook.detectable_lift.value < 1
+        assert 0 < outlook.power.value < 1
+    assert not found.skews
+    assert "metrics" not in status(found)
+
+
 async def test_a_lost_browser_is_named(world: World) -> None:
     tables: dict[str, list[dict[str, Any]]] = {"exposures": [], "conversions": []}
     for source, variant, units in (

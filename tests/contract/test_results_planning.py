@@ -15,6 +15,7 @@ from statsmodels.stats.power import TTestIndPower
 from touchstone.common.v1 import filter_pb2 as filters
 from touchstone.results.v1 import analysis_plan_pb2, metric_pb2, results_pb2
 from touchstone.results.v1 import planning_service_pb2 as pb
+from touchstone_statistics.quantile import QuantileCounts, quantile_estimate
 
 from services.results.wire.planning_decode import decode_plan
 from shared.errors import Code
@@ -233,9 +234,24 @@ async def test_an_experiment_that_took_too_long_is_no_history(world: World) -> N
     assert [violation.field for violation in refused.violations] == ["experiment"]
 
 
+async def test_a_quantile_is_planned_by_the_density_around_it(world: World) -> None:
+    past = await defined(world)
+    found = await plan(world, metrics=["slow"], design=FIXED, lift=0.1)
+    (slow,) = found.metrics
+    arm = quantile_estimate(QuantileCounts.from_values(past.after, 0.9), 0.9)
+    assert slow.history_units == len(past.after)
+    assert slow.mean.value == pytest.approx(float(arm.value))
+    assert slow.unit_variance.value == pytest.approx(float(arm.variance) * len(past.after))
+    effect = 0.1 * float(arm.value) / math.sqrt(slow.unit_variance.value)
+    each = TTestIndPower().solve_power(effect, power=0.8, alpha=0.05)
+    assert slow.needed.units[0] == pytest.approx(each, abs=2)
+
+
 async def test_what_history_does_not_tell_is_named(world: World) -> None:
     await defined(world)
-    found = await plan(world, metrics=["slow", "spend"], units=100)
+    # Thirty units do not reach beyond the 90th percentile by two standard errors.
+    early = population(end_time=time(1))
+    found = await plan(world, metrics=["slow", "spend"], units=100, population=early)
     slow = found.metrics[0]
     assert slow.needed.obstacle == pb.PLANNING_OBSTACLE_NO_HISTORY
     assert slow.mean.not_estimable == results_pb2.NOT_ESTIMABLE_NOT_APPLICABLE

@@ -46,8 +46,6 @@ def get_health(command: GetResults, sources: Sources) -> Checked:
         assert isinstance(found, Settled)
         with np.errstate(all="ignore"):
             measure = measure_of(asked, analysis.variance_reduction)
-            if measure.quantile is not None:
-                continue  # it has neither a mean that could be skewed nor covariates
             arms = measured(measure, place[1], place[0])
             metrics.append(metric_health(asked, arms, place, (plan, analysis), traffic))
     committed = seen.cut.commit_time

@@ -178,9 +178,11 @@ def design_of(metric: Metric, metrics: Sequence[Metric], split: Split) -> Design
 
 
 def _known(metric: Metric, index: int, past: Past) -> tuple[int, History | None]:
-    """What is known of the metric, and of how many units."""
-    if metric.definition.kind is MetricKind.QUANTILE:
-        return past.observation.units[past.plan.control_index], None
+    """What is known of the metric, and of how many units.
+
+    The variance of a quantile follows from the density of the values around it (Bloch and Gastwirth
+    1968), which more units do not change.
+    """
     found = measured(metric.definition.measure, index, past.observation)
     arm = found.plain[0, past.plan.control_index]
     units = int(arm.units)

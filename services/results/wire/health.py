@@ -90,13 +90,14 @@ def _add_metric(message: pb.Health, checked: Checked, metric: MetricHealth, proj
         message.imbalances.add(metric=name, p_value=encode_scalar(known), alert=before.alert)
     skew = metric.skewness
     for index, arm in enumerate(plan.arms):
-        message.skews.add(
-            metric=name,
-            variant=arm.variant,
-            skewness=encode_number(skew.value, skew.gap, index),
-            units_needed=int(min(skew.units_needed[index], 2**62)),
-            short=bool(skew.short[index]),
-        )
+        if skew is not None:
+            message.skews.add(
+                metric=name,
+                variant=arm.variant,
+                skewness=encode_number(skew.value, skew.gap, index),
+                units_needed=int(min(skew.units_needed[index], 2**62)),
+                short=bool(skew.short[index]),
+            )
         if metric.complete is not None:
             share = encode_scalar(float(metric.complete[index]))
             message.completeness.add(metric=name, variant=arm.variant, share=share)
@@ -178,7 +179,11 @@ def _of_metrics(health: Health) -> Iterator[pb.HealthCheck]:
             else "the arms were alike before the exposure"
         )
         yield _check("imbalance", ALERT if apart else OK, message)
-    skewed = [ids[id(one)] for one in health.metrics if one.skewness.short.any()]
+    skewed = [
+        ids[id(one)]
+        for one in health.metrics
+        if one.skewness is not None and one.skewness.short.any()
+    ]
     if skewed:
         message = f"too few units for metrics as skewed as {named(skewed)}: cap them, or wait"
         yield _check("skew", WARNING, message)

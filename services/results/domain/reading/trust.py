@@ -59,13 +59,13 @@ class Outlook:
 class MetricHealth:
     """One metric: imbalance before the exposure, skewness, completeness, bias, outlook.
 
-    `imbalance` is None without covariates, `bias` where the metric has no bounds (one entry a
-    treatment), `complete` where no unit has to wait.
+    `imbalance` is None without covariates, `skewness` for a quantile, `bias` where the metric has
+    no bounds (one entry a treatment), `complete` where no unit has to wait.
     """
 
     asked: Asked
     imbalance: Imbalance | None
-    skewness: Skewness
+    skewness: Skewness | None
     complete: FloatArray | None
     bias: FloatArray | None
     outlook: tuple[Outlook, ...]
@@ -119,7 +119,7 @@ def metric_health(
         asked=asked,
         imbalance=_imbalance(found),
         skewness=_skewness(found, seen, index),
-        complete=_complete(seen, index),
+        complete=_complete(found, seen, index),
         bias=_bias(found, seen, plan),
         outlook=_outlook(asked, found, plan, analysis, traffic),
     )
@@ -130,19 +130,23 @@ def _imbalance(found: Measured) -> Imbalance | None:
     return imbalance(found.moments[0].select(columns)) if columns else None
 
 
-def _skewness(found: Measured, seen: Observation, index: int) -> Skewness:
-    """Of the first column; the third moment follows from the exact sums of its cubes."""
+def _skewness(found: Measured, seen: Observation, index: int) -> Skewness | None:
+    """Of the first column; the third moment follows from the exact sums of its cubes. None for a
+    quantile, which has no mean that skewness could mislead.
+    """
+    if found.measure.quantile is not None:
+        return None
     moments = found.moments[0]
     variance = moments.covariance[..., 0, 0]
     skewed = seen.sums[index].skewness[0]
     return skewness(moments.units, variance, skewed * np.maximum(variance, 0.0) ** 1.5)
 
 
-def _complete(seen: Observation, index: int) -> FloatArray | None:
-    if not seen.incomplete or not seen.sums[index].cells:
+def _complete(found: Measured, seen: Observation, index: int) -> FloatArray | None:
+    if not seen.incomplete:
         return None
     waiting = np.array(seen.incomplete[index], dtype=np.float64)
-    units = np.array([cell.units for cell in seen.sums[index].cells[0]], dtype=np.float64)
+    units = np.asarray(found.plain.units[0], dtype=np.float64)
     total = units + waiting
     return np.where(total > 0, units / np.maximum(total, 1.0), 1.0) if waiting.any() else None
 
