@@ -16,6 +16,7 @@ from services.attribution.application.questions import (
 from services.attribution.application.reporting import PLAIN, named_units, settle
 from services.attribution.application.stream_credits import touch_weights
 from services.attribution.domain.arrays import Floats
+from services.attribution.domain.journeys_digest import journeys_digest
 from services.attribution.domain.models import Model, divides_conversions
 from services.attribution.domain.visibility import Direct, Visibility
 from services.attribution.limits import AttributionLimits
@@ -66,6 +67,7 @@ class Explanation:
     outcome: Outcome
     touches: tuple[Judged, ...]
     models: tuple[Model, ...]
+    journeys_digest: str
 
 
 def explain(
@@ -89,6 +91,7 @@ def explain(
         outcome=judge.outcome,
         touches=tuple(judge.touches(weights)),
         models=models,
+        journeys_digest=journeys_digest(cut.journeys),
     )
 
 

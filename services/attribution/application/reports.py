@@ -9,6 +9,7 @@ from services.attribution.application.get_attribution import (
 )
 from services.attribution.application.questions import Question, cut_journeys
 from services.attribution.application.reporting import Reporting
+from services.attribution.domain.journeys_digest import journeys_digest
 from services.attribution.domain.paths.table import PathOrder, TopPaths, top_paths
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog, ReportStore, StoredReport
@@ -35,6 +36,7 @@ class Found:
     attribution: Attribution
     paths: TopPaths
     credits: int
+    journeys_digest: str
 
 
 def report_name(project: str, report_id: str) -> str:
@@ -67,4 +69,5 @@ def run_report(
     least = command.reporting.min_units
     hidden = attribution.hidden.hidden
     paths = top_paths(cut.journeys, MOST_PATHS, PathOrder.CONVERSIONS, least, hidden)
-    return Found(attribution, paths, len(cut.journeys.converting_codes))
+    credits_ = len(cut.journeys.converting_codes)
+    return Found(attribution, paths, credits_, journeys_digest(cut.journeys))

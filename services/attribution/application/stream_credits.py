@@ -18,13 +18,9 @@ from services.attribution.ports import JourneyLog
 
 @dataclass(frozen=True, slots=True)
 class StreamCredits:
-    """A question to answer by its one model; a Markov model gives its path credits.
-
-    The first `skip` credits are left out of the pages.
-    """
+    """A question to answer by its one model; a Markov model gives its path credits."""
 
     question: Question
-    skip: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +50,42 @@ class Credits:
     identity_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class ComputedCredits:
+    """Every credit of a question, to be spelled out from any place on, as often as needed."""
+
+    cut: CutJourneys
+    weights: Floats
+    page_size: int
+
+    def credits(self, skip: int = 0) -> Credits:
+        """All credits; the first `skip` are left out of the pages."""
+        journeys, events = self.cut.journeys, self.cut.events
+        return Credits(
+            pages=_pages(self.cut, self.weights, self.page_size, skip),
+            count=len(self.weights),
+            conversions=journeys.converting,
+            value=float(journeys.values.sum()),
+            watermark=events.watermark,
+            watermark_time=events.watermark_time,
+            identity_version=events.identity_version,
+        )
+
+
 def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionLimits) -> Credits:
     """Compute every credit now, and spell them out a page at a time as they are taken."""
+    return computed_credits(command, log, limits).credits()
+
+
+def computed_credits(
+    command: StreamCredits, log: JourneyLog, limits: AttributionLimits
+) -> ComputedCredits:
+    """Compute every credit."""
     cut = cut_journeys(command.question, log, limits, identified=True)
     units = named_units(cut, PLAIN)
     (model,) = settle(command.question.models, cut.journeys, units).models
     weights = touch_weights(model, cut)
-    return Credits(
-        pages=_pages(cut, weights, limits.credits_per_message, command.skip),
-        count=len(weights),
-        conversions=cut.journeys.converting,
-        value=float(cut.journeys.values.sum()),
-        watermark=cut.events.watermark,
-        watermark_time=cut.events.watermark_time,
-        identity_version=cut.events.identity_version,
-    )
+    return ComputedCredits(cut, weights, limits.credits_per_message)
 
 
 def touch_weights(model: Model, cut: CutJourneys) -> Floats:

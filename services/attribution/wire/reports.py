@@ -51,6 +51,7 @@ def stored_report(
         warnings=answer.warnings,
         provenance=answer.provenance,
         scores=found.credits,
+        scores_digest=found.journeys_digest,
         min_units=command.reporting.min_units,
         fits=answer.fits,
         suppressed_channels=answer.suppressed_channels,
