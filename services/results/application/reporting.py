@@ -13,7 +13,7 @@ from services.results.domain.choice import Choice, Reason, Traffic, choose
 from services.results.domain.look import Look, LookKey
 from services.results.domain.measure import Measure
 from services.results.domain.observation import ExperimentPlan, Observation
-from services.results.domain.reading.beliefs import Believing, CountedBelief, Prior, read_all_rates
+from services.results.domain.reading.beliefs import Believing, CountedBelief, Prior
 from services.results.domain.reading.deciding import Standing, decisions
 from services.results.domain.reading.families import correct
 from services.results.domain.reading.looking import Looking, Place
@@ -33,6 +33,7 @@ from services.results.domain.reading.revenue import not_revenue, read_revenue
 from services.results.domain.reading.rules import Rule
 from services.results.domain.reading.single import report_metric
 from services.results.domain.reading.single_look import at_any_look
+from services.results.domain.reading.together import Asking, answered, every
 from shared.errors import DomainError
 from shared.lake.watermark import ConsistencyToken
 
@@ -108,9 +109,7 @@ def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, 
     analysis = replace(choice.plan, alpha=terms.alpha)
     # Numbers beyond a double become infinite and are reported as such, not warned about.
     with np.errstate(all="ignore"):
-        found = _with_rates(
-            [_one(inputs, terms, i) for i in range(len(inputs.asked))], inputs, terms
-        )
+        found = _every(inputs, terms)
         metrics = tuple(zip(inputs.asked, _settled(inputs.asked, found, analysis), strict=True))
         check = sample_ratio(np.array(base.units, dtype=np.float64), plan.weights)
         standing = Standing(
@@ -138,36 +137,32 @@ def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, 
     return whole, tuple(look for one in read for look in one.looked.new)
 
 
-def _one(inputs: Inputs, terms: Terms, index: int) -> MetricReport | Failure:
-    """One metric; what goes wrong with it is its own."""
+def _every(inputs: Inputs, terms: Terms) -> list[MetricReport | Failure]:
+    """Every metric; what goes wrong with one is its own."""
+    places = range(len(inputs.asked))
+    made = answered([_one(inputs, terms, index) for index in places])
+    return [
+        _failure(inputs.asked[index], one) if isinstance(one, Exception) else one
+        for index, one in enumerate(made)
+    ]
+
+
+def _one(inputs: Inputs, terms: Terms, index: int) -> Asking[MetricReport | Failure]:
     asked, seen = inputs.asked[index], inputs.observed.of[index]
     if isinstance(seen, Failure):
         return seen
-    try:
-        return report_metric(asked, seen, inputs.plan, _how(inputs, terms, asked), inputs.kept)
-    except DomainError as error:
+    how = _how(inputs, terms, asked)
+    return (yield from report_metric(asked, seen, inputs.plan, how, inputs.kept))
+
+
+def _failure(asked: Asked, error: Exception) -> Failure:
+    if isinstance(error, DomainError):
         return Failure(error.code.value, error.reason, error.message)
-    except Exception:  # noqa: BLE001  whatever it is, it is of this metric alone
-        # A defect in the reading of one metric must not take the others away.
-        _LOG.exception("the metric could not be read", extra={"metric": asked.metric.metric_id})
-        message = "the metric could not be read; the log of the service says why"
-        return Failure("INTERNAL", "INTERNAL", message)
-
-
-def _with_rates(
-    found: Sequence[MetricReport | Failure], inputs: Inputs, terms: Terms
-) -> list[MetricReport | Failure]:
-    """Every report with what is believed of its rates, which are read together."""
-    read = [one for one in found if isinstance(one, MetricReport)]
-    how = Believing(terms.prior, terms.alpha, inputs.stored.plan.practical_equivalence)
-    shares = [(one.measured, one.asked.increase) for one in read]
-    rates = iter(read_all_rates(shares, inputs.plan, how))
-    return [
-        one
-        if isinstance(one, Failure)
-        else replace(one, beliefs=replace(one.beliefs, rates=next(rates)))
-        for one in found
-    ]
+    # A defect in the reading of one metric must not take the others away.
+    metric = asked.metric.metric_id
+    _LOG.error("the metric could not be read", extra={"metric": metric}, exc_info=error)
+    message = "the metric could not be read; the log of the service says why"
+    return Failure("INTERNAL", "INTERNAL", message)
 
 
 def _spans(inputs: Inputs, terms: Terms, index: int) -> tuple[InSpan, ...]:
@@ -179,7 +174,7 @@ def _spans(inputs: Inputs, terms: Terms, index: int) -> tuple[InSpan, ...]:
             continue
         observation, place = one.seen
         seen = measured(one.measure, place, observation)
-        beside = at_any_look(how, all_units(seen.contrast(inputs.plan)))
+        (beside,) = every([at_any_look(how, all_units(seen.contrast(inputs.plan)))])
         found.append(InSpan(one.span, (seen.arms[0], beside)))
     return tuple(found)
 
@@ -247,4 +242,5 @@ def _settled(
             analysis,
         )
     )
-    return [one if isinstance(one, Failure) else one.settled(next(corrected)) for one in found]
+    settled = iter(every([one.settled(next(corrected)) for one in read]))
+    return [one if isinstance(one, Failure) else next(settled) for one in found]

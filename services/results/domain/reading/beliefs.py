@@ -1,6 +1,6 @@
 """What priors and the data say together of one metric."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +13,11 @@ from touchstone_statistics.gamma import GammaPosterior
 from touchstone_statistics.gaps import FloatArray, Gap, GapArray
 from touchstone_statistics.interval import Interval
 from touchstone_statistics.rates import RateReading, read_rates
-from touchstone_statistics.versus import (
-    Comparison,
-    Pairs,
-    credible_difference,
-    credible_lift,
-    within_lift,
-)
+from touchstone_statistics.versus import Comparison
 
 from services.results.domain.measure import Aggregation, MetricKind
 from services.results.domain.observation import ExperimentPlan
+from services.results.domain.reading.joining import concatenated, pieces
 from services.results.domain.reading.measured import Measured
 
 
@@ -70,31 +65,64 @@ class Believing:
     equivalence: float
 
 
-def believe(
-    found: Measured,
-    contrast: Contrast,
-    plan: ExperimentPlan,
-    how: Believing,
-    increase: bool,
-) -> Beliefs:
-    """What is believed of all units, but for rates, which are read for all metrics at once;
-    `contrast` has one axis of treatments.
-    """
-    region = Region(-how.equivalence, how.equivalence) if how.equivalence else None
-    return Beliefs(
-        prior=how.prior,
-        normal=Bayes(how.prior.lift, how.alpha, region).read(contrast, increase),
-        best=_in_plan_order(found.arms[0], plan.control_index, how.prior.lift, increase),
-        rates=None,
-        counts=_counts(found, plan, how, increase),
+@dataclass(frozen=True, slots=True, eq=False)
+class ToBelieve:
+    """What is believed of all units; `contrast` has one axis of treatments."""
+
+    found: Measured
+    contrast: Contrast
+    plan: ExperimentPlan
+    how: Believing
+    increase: bool
+
+    @property
+    def kind(self) -> Hashable:
+        """See Wanted."""
+        shown = (is_share(self.found), is_count(self.found), self.contrast.freedom is not None)
+        return (ToBelieve, self.plan, self.how, self.increase, *shown)
+
+    @staticmethod
+    def answers(alike: Sequence["ToBelieve"]) -> list[Beliefs]:
+        """See Wanted."""
+        first, found = alike[0], [one.found for one in alike]
+        how, plan, increase = first.how, first.plan, first.increase
+        region = Region(-how.equivalence, how.equivalence) if how.equivalence else None
+        whole = concatenated([one.contrast for one in alike])
+        normal = Bayes(how.prior.lift, how.alpha, region).read(whole, increase)
+        best = _in_plan_order([one.arms[0] for one in found], plan, how.prior.lift, increase)
+        counted = _counted(found, plan, how, increase)
+        none = [None] * len(alike)
+        return [
+            Beliefs(how.prior, posterior, chances, rates, counts)
+            for posterior, chances, rates, counts in zip(
+                pieces(normal, [len(plan.treatments)] * len(alike)),
+                best,
+                counted if is_share(found[0]) else none,
+                counted if is_count(found[0]) else none,
+                strict=True,
+            )
+        ]
+
+
+def _in_plan_order(
+    arms: Sequence[Estimate], plan: ExperimentPlan, prior: LiftPrior, increase: bool
+) -> list[Best]:
+    order = [plan.control_index, *plan.treatments]
+    back = np.argsort(order)
+    best = best_arm(_stacked([one[order] for one in arms]), prior, increase)
+    rows = zip(best.probability[:, back], best.gap[:, back], strict=True)
+    return [Best(probability, gap) for probability, gap in rows]
+
+
+def _stacked(arms: Sequence[Estimate]) -> Estimate:
+    """Metrics as rows; degrees of freedom are not asked for."""
+    return Estimate(
+        value=np.stack([one.value for one in arms]),
+        variance=np.stack([one.variance for one in arms]),
+        units=np.stack([one.units for one in arms]),
+        gap=np.stack([one.gap for one in arms]),
+        spread_gap=np.stack([one.spread_gap for one in arms]),
     )
-
-
-def _in_plan_order(arms: Estimate, control: int, prior: LiftPrior, increase: bool) -> Best:
-    order = [control, *(arm for arm in range(arms.value.size) if arm != control)]
-    back = [order.index(arm) for arm in range(arms.value.size)]
-    best = best_arm(arms[order], prior, increase)
-    return Best(best.probability[back], best.gap[back])
 
 
 def is_share(found: Measured) -> bool:
@@ -112,27 +140,23 @@ def is_count(found: Measured) -> bool:
     return measure.kind is MetricKind.MEAN and counting and measure.cap is None
 
 
-def read_all_rates(
-    found: Sequence[tuple[Measured, bool]], plan: ExperimentPlan, how: Believing
-) -> list[CountedBelief | None]:
-    """Uniform Beta priors on the rate of each arm (Bayes 1763), for all metrics at once; None for
-    a metric that is no share of units. Each comes with whether more of it is better.
+def _counted(
+    found: Sequence[Measured], plan: ExperimentPlan, how: Believing, increase: bool
+) -> list[CountedBelief] | list[None]:
+    """Of metrics of one kind: uniform Beta priors on shares of units (Bayes 1763), nearly flat
+    Gamma priors on events a unit, for counts that look like Poisson; None for other metrics.
     """
-    made: list[CountedBelief | None] = [None] * len(found)
+    if not (is_share(found[0]) or is_count(found[0])):
+        return [None] * len(found)
+    totals = [_totals(one, plan) for one in found]
+    counts, units = (np.stack([part[n] for part in totals]) for n in (0, 1))
     control, treatments = [plan.control_index], list(plan.treatments)
     region = Region(-how.equivalence, how.equivalence) if how.equivalence else None
-    for increase in (True, False):
-        places = [i for i, (one, up) in enumerate(found) if up is increase and is_share(one)]
-        if not places:
-            continue
-        totals = [_totals(found[place][0], plan) for place in places]
-        units = np.stack([part[1] for part in totals])
-        counts = np.minimum(np.stack([part[0] for part in totals]), units)
-        arms = BetaPosterior.of(counts, units)
-        read = read_rates(arms[:, control], arms[:, treatments], how.alpha, increase, region)
-        for row, place in enumerate(places):
-            made[place] = _row(read, row, totals[row][2])
-    return made
+    made: BetaPosterior | GammaPosterior = GammaPosterior.of(counts, units)
+    if is_share(found[0]):
+        made = BetaPosterior.of(np.minimum(counts, units), units)
+    read = read_rates(made[:, control], made[:, treatments], how.alpha, increase, region)
+    return [_row(read, row, total[2]) for row, total in enumerate(totals)]
 
 
 def _row(read: RateReading, row: int, gap: GapArray) -> CountedBelief:
@@ -155,16 +179,6 @@ def _interval_row(interval: Interval, row: int) -> Interval:
     return Interval(interval.low[row], interval.high[row], interval.shape[row])
 
 
-def _counts(
-    found: Measured, plan: ExperimentPlan, how: Believing, increase: bool
-) -> CountedBelief | None:
-    """Nearly flat Gamma priors on the events a unit, for counts that look like Poisson."""
-    if not is_count(found):
-        return None
-    counts, units, gap = _totals(found, plan)
-    return _compared(GammaPosterior.of(counts, units), plan, how, increase, gap)
-
-
 def _totals(found: Measured, plan: ExperimentPlan) -> tuple[FloatArray, FloatArray, GapArray]:
     """Events and units of each arm, and for each treatment why it cannot be compared."""
     units = found.plain.units[0]
@@ -172,22 +186,3 @@ def _totals(found: Measured, plan: ExperimentPlan) -> tuple[FloatArray, FloatArr
     empty = units < 1
     none = empty[list(plan.treatments)] | empty[plan.control_index]
     return counts, units, np.where(none, Gap.NO_UNITS, Gap.NONE).astype(np.uint8)
-
-
-def _compared(
-    posterior: GammaPosterior,
-    plan: ExperimentPlan,
-    how: Believing,
-    increase: bool,
-    gap: GapArray,
-) -> CountedBelief:
-    control, treatments = [plan.control_index], list(plan.treatments)
-    pairs = Pairs.of(posterior[control], posterior[treatments])
-    region = how.equivalence
-    return CountedBelief(
-        chances=pairs.compare(increase),
-        difference=credible_difference(pairs, how.alpha),
-        lift=credible_lift(pairs, how.alpha),
-        equivalent=within_lift(pairs, -region, region) if region else None,
-        gap=gap,
-    )

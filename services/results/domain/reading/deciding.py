@@ -1,7 +1,7 @@
 """What to do with each treatment, from the data that the readings of record come from."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from touchstone_statistics.contrast import Contrast
@@ -23,9 +23,12 @@ from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan
 from services.results.domain.metric import MetricRole
 from services.results.domain.observation import ExperimentPlan
 from services.results.domain.reading.families import ROLE_OF
+from services.results.domain.reading.joining import concatenated, pieces, repeated
 from services.results.domain.reading.looking import Looked
 from services.results.domain.reading.planned import planned_rule
 from services.results.domain.reading.report import Asked, Failure, Settled
+from services.results.domain.reading.rules import Boundaries, Rule
+from services.results.domain.reading.together import Asking, every
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,45 @@ class Standing:
 class _AtLooks:
     """A one-sided test by the rule of record, at the looks that were taken."""
 
-    looked: Looked
+    rule: Rule
+    boundaries: Boundaries
     level: float | FloatArray
     side: Side
 
     def read(self, contrast: Contrast) -> Reading:
         """See Inference."""
+        return self.rule.read(contrast, self.boundaries, self.level, self.side)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ToFind:
+    """The tests behind the decisions on one metric."""
+
+    looked: Looked
+    goal: Goal
+    shared: Levels
+
+    @property
+    def kind(self) -> Hashable:
+        """See Wanted."""
         looked = self.looked
-        return looked.rule.read(contrast, looked.boundaries, self.level, self.side)
+        own = looked.contrast.freedom is not None
+        return (looked.rule, self.goal.increase_is_better, self.goal.margin, self.shared, own)
+
+    @staticmethod
+    def answers(alike: Sequence["_ToFind"]) -> list[Findings]:
+        """See Wanted."""
+        looked, first = [one.looked for one in alike], alike[0]
+        rule = repeated(first.looked.rule, len(alike))
+        boundaries = [taken for one in looked for taken in one.boundaries]
+        found = findings(
+            concatenated([one.contrast for one in looked]),
+            first.goal,
+            first.shared,
+            lambda level, side: _AtLooks(rule, boundaries, level, side),
+        )
+        parts = pieces(found, [len(one.looks) for one in looked])
+        return [replace(part, goal=one.goal) for part, one in zip(parts, alike, strict=True)]
 
 
 def decisions(
@@ -81,9 +115,7 @@ def decisions(
     treatments = len(plan.treatments)
     roles = [ROLE_OF[asked.role] for asked, _ in metrics]
     shared = levels(roles, treatments, analysis.alpha, analysis.power)
-    found = [
-        None if isinstance(one, Failure) else _found(asked, one, shared) for asked, one in metrics
-    ]
+    found = _found(metrics, shared)
     situation = Situation(at_end, standing.sample_ratio_alert)
     return tuple(
         decide(
@@ -98,12 +130,17 @@ def decisions(
     )
 
 
-def _found(asked: Asked, one: Settled, shared: Levels) -> Findings:
-    looked = one.report.looked
-    goal = Goal(ROLE_OF[asked.role], asked.increase, asked.margin)
-    return findings(
-        looked.contrast, goal, shared, lambda level, side: _AtLooks(looked, level, side)
-    )
+def _found(
+    metrics: Sequence[tuple[Asked, Settled | Failure]], shared: Levels
+) -> list[Findings | None]:
+    def tests(asked: Asked, one: Settled | Failure) -> Asking[Findings | None]:
+        if isinstance(one, Failure):
+            return None
+        goal = Goal(ROLE_OF[asked.role], asked.increase, asked.margin)
+        found: Findings = yield _ToFind(one.report.looked, goal, shared)
+        return found
+
+    return every([tests(asked, one) for asked, one in metrics])
 
 
 def _verdict(

@@ -8,9 +8,10 @@ from services.results.domain.observation import ExperimentPlan
 from services.results.domain.reading.measured import Measured, all_units, place
 from services.results.domain.reading.report import How, Step
 from services.results.domain.reading.single_look import at_any_look
+from services.results.domain.reading.together import Asking
 
 
-def steps(found: Measured, plan: ExperimentPlan, how: How) -> tuple[Step, ...]:
+def steps(found: Measured, plan: ExperimentPlan, how: How) -> Asking[tuple[Step, ...]]:
     """The steps of a funnel over all units; none for other metrics."""
     measure = found.measure
     if measure.kind is not MetricKind.FUNNEL:
@@ -21,7 +22,7 @@ def steps(found: Measured, plan: ExperimentPlan, how: How) -> tuple[Step, ...]:
         reached = Mean(columns[number])
         before: Estimand = reached if number == 0 else Ratio(columns[number], columns[number - 1])
         passed, contrast = found.compared(before, plan)
-        comparison = at_any_look(how, all_units(contrast))
+        comparison = yield from at_any_look(how, all_units(contrast))
         of_all = found.compared(reached, plan)[0]
         made.append(Step(source.event_name, of_all[0], passed[0], comparison))
     return tuple(made)

@@ -1,12 +1,21 @@
 """Readings of single comparisons, and how they become one again."""
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from touchstone_statistics.contrast import Contrast
+from touchstone_statistics.estimand import Estimate
+from touchstone_statistics.gaps import FloatArray, GapArray
 from touchstone_statistics.inference import Reading
 from touchstone_statistics.interval import Interval
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from services.results.domain.reading.rules import Rule
 
 
 def one_by_one(contrast: Contrast, read: Callable[[Contrast, int], Reading]) -> Reading:
@@ -28,6 +37,68 @@ def part_of(contrast: Contrast, index: int) -> Contrast:
         covariance=np.broadcast_to(contrast.covariance, shape)[own],
         freedom=None if contrast.freedom is None else np.broadcast_to(contrast.freedom, shape)[own],
     )
+
+
+def concatenated(contrasts: Sequence[Contrast]) -> Contrast:
+    """Contrasts of one shape but for the first axis, one behind the other along it. All or none
+    have degrees of freedom of their own.
+    """
+    if len(contrasts) == 1:
+        return contrasts[0]
+
+    def along(parts: Sequence[FloatArray | GapArray | float]) -> FloatArray:
+        shapes = [one.difference.shape for one in contrasts]
+        laid = (np.broadcast_to(part, shape) for part, shape in zip(parts, shapes, strict=True))
+        return np.concatenate(list(laid))
+
+    def arm(of: Callable[[Contrast], Estimate]) -> Estimate:
+        arms = [of(one) for one in contrasts]
+        own = any(one.freedom is not None for one in arms)
+        return Estimate(
+            value=along([one.value for one in arms]),
+            variance=along([one.variance for one in arms]),
+            units=along([one.units for one in arms]),
+            gap=along([one.gap for one in arms]).astype(np.uint8),
+            spread_gap=along([one.spread_gap for one in arms]).astype(np.uint8),
+            freedom=along([one.dof for one in arms]) if own else None,
+        )
+
+    freedom = [one.freedom for one in contrasts if one.freedom is not None]
+    return Contrast(
+        arm(lambda one: one.control),
+        arm(lambda one: one.treatment),
+        null_lift=along([one.null_lift for one in contrasts]),
+        covariance=along([one.covariance for one in contrasts]),
+        freedom=along(freedom) if freedom else None,
+    )
+
+
+def repeated(rule: "Rule", times: int) -> "Rule":
+    """A rule for the treatments of so many metrics, one behind the other."""
+    return replace(rule, shares=rule.shares * times)
+
+
+P = TypeVar("P", bound="DataclassInstance")
+
+
+def pieces(whole: P, sizes: Sequence[int]) -> list[P]:
+    """What a calculation gave for several contrasts one behind the other, for each of them: its
+    arrays are cut along their first axis, and so are those of its parts.
+    """
+    ends = list(itertools.accumulate(sizes))
+    cuts = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    names = [field.name for field in fields(whole)]
+    values = {name: getattr(whole, name) for name in names}
+    cut_up = {name: _cut(value, sizes, cuts) for name, value in values.items()}
+    return [type(whole)(**{name: cut_up[name][n] for name in names}) for n in range(len(sizes))]
+
+
+def _cut(value: Any, sizes: Sequence[int], cuts: Sequence[slice]) -> list[Any]:
+    if isinstance(value, Interval):
+        return pieces(value, sizes)
+    if isinstance(value, np.ndarray):
+        return [value[cut] for cut in cuts]
+    return [value] * len(cuts)
 
 
 def joined(parts: Sequence[Reading]) -> Reading:

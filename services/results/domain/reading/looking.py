@@ -12,6 +12,7 @@ from touchstone_statistics.inference import Reading
 from services.results.domain.analysis_plan import AnalysisMethod
 from services.results.domain.look import Cut, Look, LookKey, Seen, contrast_of
 from services.results.domain.reading.rules import Rule
+from services.results.domain.reading.together import Asking, ToRead
 
 GROWTH = 0.05
 """An anytime-valid rule, where a look costs nothing, keeps one for this much more data."""
@@ -61,9 +62,9 @@ class Looked:
     current: tuple[bool, ...]
     new: tuple[Look, ...]
 
-    def at_level(self, level: FloatArray) -> Reading:
+    def at_level(self, level: FloatArray) -> ToRead:
         """The same read at another error probability of each comparison."""
-        return self.rule.read(self.contrast, self.boundaries, level)
+        return ToRead(self.rule, self.contrast, self.boundaries, level)
 
     @property
     def boundaries(self) -> list[list[Boundary]]:
@@ -76,7 +77,7 @@ def look_at(
     contrast: Contrast,
     variants: Sequence[str],
     kept: Mapping[LookKey, Sequence[Look]],
-) -> Looked:
+) -> Asking[Looked]:
     """Take the looks that are due, and read.
 
     `contrast` is of the data of the cut, one axis of treatments. Of `kept` only the looks up to
@@ -95,7 +96,7 @@ def look_at(
         [*(look.boundary for look in taken), *([] if new is None else [new])]
         for taken, new in zip(before, due, strict=True)
     ]
-    reading = rule.read(of_record, boundaries, how.alpha)
+    reading = yield ToRead(rule, of_record, boundaries, how.alpha)
     said = [None if gap else float(p) for p, gap in zip(reading.p_value, reading.gap, strict=True)]
     new = {
         index: Look(

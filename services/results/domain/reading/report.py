@@ -22,6 +22,8 @@ from services.results.domain.reading.novelty import CourseOfEffect
 from services.results.domain.reading.rules import Rule
 from services.results.domain.reading.slices import Sliced
 from services.results.domain.reading.switchback import WindowChecks
+from services.results.domain.reading.together import Asking
+from services.results.domain.removed import Removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +156,9 @@ class MetricReport:
     windows: tuple[WindowChecks, ...] = ()
     """What else a switchback says, one a treatment."""
 
-    def settled(self, corrected: Corrected) -> "Settled":
+    def settled(self, corrected: Corrected) -> "Asking[Settled]":
         """With its place among all metrics: read at the level that the correction leaves it."""
-        return Settled(self, corrected, self.looked.at_level(corrected.level))
+        return Settled(self, corrected, (yield self.looked.at_level(corrected.level)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,3 +193,5 @@ class ExperimentReport:
     """How the effect on each metric changes over the spans; None where there are no two."""
     revenues: "tuple[CountedBelief | Failure | None, ...]" = ()
     """What is believed of revenue a unit; None where it was not asked for."""
+    removed: Removed | None = None
+    """What the cut has lost since results were first read at it."""

@@ -7,6 +7,7 @@ from touchstone_statistics.contrast import Contrast
 from services.results.domain.analysis_plan import AnalysisMethod
 from services.results.domain.reading.report import Beside, How
 from services.results.domain.reading.rules import Rule
+from services.results.domain.reading.together import Asking, ToRead
 
 
 def without_looks(rule: Rule) -> Rule:
@@ -17,7 +18,8 @@ def without_looks(rule: Rule) -> Rule:
     return replace(rule, method=AnalysisMethod.FIXED if fixed else AnalysisMethod.ANYTIME)
 
 
-def at_any_look(how: How, contrast: Contrast) -> Beside:
+def at_any_look(how: How, contrast: Contrast) -> Asking[Beside]:
     """The data of the cut by a rule that takes no look."""
     rule = without_looks(how.rule)
-    return Beside(rule.method, contrast, rule.read(contrast, (), how.believing.alpha))
+    reading = yield ToRead(rule, contrast, (), how.believing.alpha)
+    return Beside(rule.method, contrast, reading)

@@ -18,6 +18,7 @@ from touchstone_statistics.inference import Reading
 
 from services.results.domain.observation import Slice
 from services.results.domain.reading.rules import Rule
+from services.results.domain.reading.together import Asking, ToRead
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +47,7 @@ class Sliced:
 
 def read_slices(
     rule: Rule, alpha: float, contrast: Contrast, slices: Sequence[Slice]
-) -> Sliced | None:
+) -> Asking[Sliced | None]:
     """Every slice by a rule that holds at every look; None where there is none.
 
     `contrast` has the axes slices, treatments. The tests of equal effects are corrected over
@@ -68,9 +69,10 @@ def read_slices(
     gaps = np.concatenate([one.equal.gap for one in found])
     corrected = correct(p_values, gaps, Correction(Method.BENJAMINI_HOCHBERG, alpha))
     split = np.split(corrected.p_value, len(found))
+    reading = yield ToRead(rule, parts, (), alpha)
     return Sliced(
         contrast=parts,
-        reading=rule.read(parts, (), alpha),
+        reading=reading,
         dimensions=tuple(replace(one, adjusted_p=p) for one, p in zip(found, split, strict=True)),
     )
 
