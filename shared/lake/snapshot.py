@@ -9,6 +9,7 @@ from typing import Protocol
 
 import ibis
 import pyarrow as pa
+from ibis.backends.sql.datatypes import DuckDBType
 
 from shared.lake.failures import understood
 from shared.lake.freshness import Freshness
@@ -33,9 +34,8 @@ class Snapshot(Protocol):
     def watermark(self) -> Watermark:
         """The cut that every read of this snapshot shows."""
 
-    def read(self, after: int = 0) -> AbstractContextManager[Mapping[str, ibis.Table]]:
-        """The tables by name, with the columns of the layout and only the project's rows, of them
-        those of positions above `after`.
+    def read(self) -> AbstractContextManager[Mapping[str, ibis.Table]]:
+        """The tables by name, with the columns of the layout and only the project's rows.
 
         Every name of the layout is there; a table without rows is empty and typed. Rows come in no
         order. The tables are usable inside the context only, which raises RESOURCE_EXHAUSTED when
@@ -45,6 +45,11 @@ class Snapshot(Protocol):
 
     def rows(self, name: str) -> int:
         """How many rows of the project a table has, which only a removal can make less."""
+
+    def rows_after(self, name: str, position: int) -> str:
+        """A query, for a connection of the caller's own to DuckDB, of the rows of the project with
+        higher positions; it opens no file that holds none.
+        """
 
 
 class EventTables(Protocol):
@@ -89,7 +94,7 @@ class LakeSnapshot:
     limits: EngineLimits
 
     @contextmanager
-    def read(self, after: int = 0) -> Iterator[Mapping[str, ibis.Table]]:
+    def read(self) -> Iterator[Mapping[str, ibis.Table]]:
         """See Snapshot."""
         # The engine's own default is a folder below wherever the process was started.
         with (
@@ -104,7 +109,7 @@ class LakeSnapshot:
             try:
                 engine.raw_sql("SET timezone = 'UTC'")
                 with interruptible(engine.con.interrupt):
-                    yield _LazyTables(lambda name: self._table(engine, name, after))
+                    yield _LazyTables(lambda name: self._table(engine, name))
             finally:
                 engine.disconnect()
 
@@ -113,9 +118,29 @@ class LakeSnapshot:
         with understood(self.lake, self.limits.memory_limit_mb):
             return sum(file.rows for file in self._files(name))
 
-    def _table(self, engine: ibis.BaseBackend, name: str, after: int) -> ibis.Table:
+    def rows_after(self, name: str, position: int) -> str:
+        """See Snapshot."""
+        types = {
+            column: DuckDBType.to_string(kind)
+            for column, kind in ibis.Schema.from_pyarrow(_nullable(name)).items()
+        }
+        # Of a column that a file lacks, and of no file at all, this says the type.
+        typed = ", ".join(f"NULL::{kind} AS {column}" for column, kind in types.items())
+        none = f"SELECT {typed} WHERE false"
+        with understood(self.lake, self.limits.memory_limit_mb):
+            files = [str(one.path) for one in self._files(name) if one.last_position > position]
+        if not files:
+            return none
+        listed = ", ".join(map(_quoted, files))
+        rows = (
+            f"SELECT * REPLACE ({_quoted(self.project)} AS project) FROM read_parquet([{listed}], "  # noqa: S608  all of it is ours, or quoted
+            f"union_by_name = true, hive_partitioning = true) WHERE position > {position}"
+        )
+        return f"SELECT {', '.join(types)} FROM ({none} UNION ALL BY NAME {rows})"  # noqa: S608
+
+    def _table(self, engine: ibis.BaseBackend, name: str) -> ibis.Table:
         types = ibis.Schema.from_pyarrow(_nullable(name))
-        files = [str(file.path) for file in self._files(name) if file.last_position > after]
+        files = [str(file.path) for file in self._files(name)]
         if not files:
             return engine.create_table(name, schema=types)
         rows = engine.read_parquet(
@@ -126,8 +151,7 @@ class LakeSnapshot:
         stated = {"project": ibis.literal(self.project)}
         # Files of an older layout lack the columns that were added since: nobody sent them.
         later = {column: ibis.null(types[column]) for column in types if column not in rows.columns}
-        whole = rows.mutate(**stated, **later).select(*types)
-        return whole.filter(whole.position > after) if after else whole
+        return rows.mutate(**stated, **later).select(*types)
 
     def _files(self, name: str) -> list[HeldFile]:
         version = self.watermark.table_versions.get(name)
@@ -153,6 +177,10 @@ class _LazyTables(Mapping[str, ibis.Table]):
 
     def __len__(self) -> int:
         return len(TABLES)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _nullable(name: str) -> pa.Schema:

@@ -126,15 +126,19 @@ class _ExposingSnapshot:
         return self.snapshot.watermark
 
     @contextmanager
-    def read(self, after: int = 0) -> Iterator[Mapping[str, ir.Table]]:
+    def read(self) -> Iterator[Mapping[str, ir.Table]]:
         """See Snapshot."""
-        with self.snapshot.read(after) as tables:
+        with self.snapshot.read() as tables:
             yield _ExposingTables(tables, self.population)
 
     def rows(self, name: str) -> int:
         """See Snapshot; exposures that are made of conversions are at most as many."""
         made = name == "exposures" and self.population is not None
         return self.snapshot.rows("conversions" if made else name)
+
+    def rows_after(self, name: str, position: int) -> str:
+        """See Snapshot; exposures as they were sent."""
+        return self.snapshot.rows_after(name, position)
 
 
 class _ExposingTables(Mapping[str, ir.Table]):

@@ -14,6 +14,7 @@ from ibis import ir
 from services.results.adapters.lake.moments import LakeMoments
 from services.results.domain.observation import ExperimentPlan, Observation, Question, Slice
 from shared.identity.reader import IdentityReader
+from shared.lake.cut import cut_of
 from shared.lake.filters import PROPERTIES
 from shared.lake.snapshot import EventTables, Snapshot
 from shared.lake.watermark import Watermark
@@ -28,7 +29,8 @@ class LakeCrossed:
 
     def observe_crossed(self, question: Question, others: Sequence[ExperimentPlan]) -> Observation:
         """See CrossedSource."""
-        lake = LakeMoments(_Crossing(self.tables, tuple(others)), self.identities)
+        crossing = _Crossing(self.tables, tuple(others), question.as_of)
+        lake = LakeMoments(crossing, self.identities)
         names = {f"{PROPERTIES}{_key(place)}": plan for place, plan in enumerate(others)}
         seen = lake.observe(replace(question, dimensions=tuple(names)))
         return replace(seen, slices=tuple(_named(one, names) for one in seen.slices))
@@ -48,10 +50,11 @@ def _named(one: Slice, names: Mapping[str, ExperimentPlan]) -> Slice:
 
 @dataclass(frozen=True, slots=True)
 class _Crossing:
-    """EventTables whose exposures say what their unit saw in other experiments."""
+    """EventTables whose exposures say what their unit had seen in other experiments at a cut."""
 
     tables: EventTables
     others: tuple[ExperimentPlan, ...]
+    as_of: str
 
     async def wait_until(self, at_least: str, timeout_s: float) -> None:
         """See EventTables."""
@@ -59,13 +62,16 @@ class _Crossing:
 
     def snapshot(self, project: str) -> Snapshot:
         """See EventTables."""
-        return _CrossingSnapshot(self.tables.snapshot(project), self.others)
+        snapshot = self.tables.snapshot(project)
+        position = cut_of(snapshot.watermark, self.as_of).position
+        return _CrossingSnapshot(snapshot, self.others, position)
 
 
 @dataclass(frozen=True, slots=True)
 class _CrossingSnapshot:
     snapshot: Snapshot
     others: tuple[ExperimentPlan, ...]
+    position: int
 
     @property
     def watermark(self) -> Watermark:
@@ -73,16 +79,24 @@ class _CrossingSnapshot:
         return self.snapshot.watermark
 
     @contextmanager
-    def read(self, after: int = 0) -> Iterator[Mapping[str, ir.Table]]:
+    def read(self) -> Iterator[Mapping[str, ir.Table]]:
         """See Snapshot."""
-        with self.snapshot.read(after) as tables:
+        with self.snapshot.read() as tables:
             yield {name: tables[name] for name in tables} | {
-                "exposures": _crossed(tables["exposures"], self.others)
+                "exposures": _crossed(_until(tables["exposures"], self.position), self.others)
             }
 
     def rows(self, name: str) -> int:
         """See Snapshot."""
         return self.snapshot.rows(name)
+
+    def rows_after(self, name: str, position: int) -> str:
+        """See Snapshot; exposures as they were sent."""
+        return self.snapshot.rows_after(name, position)
+
+
+def _until(exposures: ir.Table, position: int) -> ir.Table:
+    return exposures.filter(exposures.position <= position)
 
 
 def _crossed(exposures: ir.Table, others: Sequence[ExperimentPlan]) -> ir.Table:

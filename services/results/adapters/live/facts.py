@@ -13,6 +13,9 @@ from services.results.adapters.lake.values import Reading
 from services.results.domain.measure import ColumnRole
 from services.results.domain.observation import Links, Question
 
+Sizes = Mapping[str, float]
+"""The largest number in size of each part of the units that has no bound, by its column."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stand:
@@ -30,7 +33,8 @@ class Facts:
     """Everything of a state that is no row.
 
     `data_us` is when the last event was received, `peaks` are the largest values of events in
-    size, and `scales` say how the numbers of units became the whole numbers that are summed up.
+    size and `sizes` those of units, and `scales` say how the numbers of units became the whole
+    numbers that are summed up.
     """
 
     stand: Stand
@@ -39,6 +43,7 @@ class Facts:
     ambiguous_events: int
     data_us: int
     peaks: Mapping[str, float]
+    sizes: Sizes
     scales: Scales
 
     def reading(self, question: Question) -> Reading:

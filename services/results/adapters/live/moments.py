@@ -22,6 +22,7 @@ from services.results.adapters.live.shelf import Shelf
 from services.results.adapters.live.state import State
 from services.results.domain.daily import TimeSeries
 from services.results.domain.observation import Observation, Question
+from services.results.domain.removed import Rows
 from shared.identity.few import Few
 from shared.identity.identity import Identity
 from shared.identity.ownership import Ownership
@@ -31,7 +32,7 @@ from shared.lake.layout import TABLES
 from shared.lake.snapshot import Snapshot
 
 _LOG = logging.getLogger(__name__)
-FORMAT = "1"
+FORMAT = "2"
 """Changes when states that were kept before must not be read any more."""
 MOST_PLANS = 200
 """Questions whose queries are kept as texts, of some hundred kilobytes each."""
@@ -50,6 +51,10 @@ class LiveMoments:
     async def wait_until(self, at_least: str, timeout_s: float) -> None:
         """See MomentsSource."""
         await self.lake.wait_until(at_least, timeout_s)
+
+    def rows_at(self, project: str, token: str) -> Rows:
+        """See MomentsSource."""
+        return self.lake.rows_at(project, token)
 
     def observe_by_day(self, question: Question) -> TimeSeries:
         """See MomentsSource."""
@@ -108,12 +113,11 @@ class LiveMoments:
             )
             if facts is not None and facts.stand == stand:
                 return
-            known = facts is not None and facts.stand.journal_id == stand.journal_id
-            if facts is not None and known and facts.stand.identity == stand.identity:
-                with snapshot.read(after=facts.stand.position) as after:
-                    if refresh(state, facts, after, ownership, stand):
-                        return
-            rebuild(state, now, ownership, stand)
+            if facts is not None and not _follows(stand, facts.stand):
+                facts = None
+            new = snapshot.rows_after
+            if facts is None or not refresh(state, facts, new, ownership, stand):
+                rebuild(state, now, ownership, stand)
 
 
 def _answered(state: State, snapshot: Snapshot) -> Observation:
@@ -125,6 +129,11 @@ def _answered(state: State, snapshot: Snapshot) -> Observation:
     cut = cut_of(snapshot.watermark, "")
     data_us = facts.data_us if ages_of(question) and facts.data_us else None
     return answer(question, summed, facts.known(question), data_cut(cut, data_us))
+
+
+def _follows(stand: Stand, before: Stand) -> bool:
+    """Whether what is new tells the two apart: one log, and the same identities."""
+    return (stand.journal_id, stand.identity) == (before.journal_id, before.identity)
 
 
 def _stand(snapshot: Snapshot, identity: Identity) -> Stand:

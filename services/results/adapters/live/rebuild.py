@@ -21,7 +21,7 @@ from services.results.adapters.lake.reading import Shown, scales_of, since, size
 from services.results.adapters.lake.seen import seen_of
 from services.results.adapters.lake.sums import Wanted, sums_table
 from services.results.adapters.lake.values import Reading, joined_events, unit_values
-from services.results.adapters.live.facts import Facts, Stand, exponents
+from services.results.adapters.live.facts import Facts, Sizes, Stand, exponents
 from services.results.adapters.live.state import AFTER, State
 from shared.identity.ownership import Ownership
 
@@ -46,11 +46,12 @@ def rebuild(
     state.make_sums()
     state.moments(data_us, data_us)
     count(state, "all", lambda: units, 1)
-    scales = current_scales(state, reading, data_us)
+    sizes = sizes_of(state, reading)
+    scales = current_scales(state, reading, data_us, sizes)
     layouts = dict(enumerate(scales.layouts(question)))
     sum_up(state, "unit_values", Wanted(layouts, AFTER), 1)
     state.write_facts(
-        Facts(stand, seen, exposed.ambiguous, owned.ambiguous, data_us, largest, scales)
+        Facts(stand, seen, exposed.ambiguous, owned.ambiguous, data_us, largest, sizes, scales)
     )
 
 
@@ -91,8 +92,13 @@ def _summed(state: State, rows: str, keys: tuple[str, ...], wanted: Wanted) -> i
     return sums_table(state.table(rows), keys, wanted)
 
 
-def current_scales(state: State, reading: Reading, data_us: int) -> Scales:
+def sizes_of(state: State, reading: Reading) -> Sizes:
+    """The largest number in size of each part that has no bound, over all units."""
+    (found,) = state.rows("sizes", lambda: sizes_table(state.table("unit_values"), reading))
+    return {part: float(size or 0.0) for part, size in found.items() if part != "rows"}
+
+
+def current_scales(state: State, reading: Reading, data_us: int, sizes: Sizes) -> Scales:
     """How the numbers of the units are to be counted, as they are now."""
-    shown = Shown(state.grouped()[0], data_us)
-    (sizes,) = state.rows("sizes", lambda: sizes_table(state.table("unit_values"), reading))
+    shown = Shown(state.counts(), data_us)
     return scales_of(state.table("unit_values"), state.question, reading, shown, sizes)

@@ -2,7 +2,7 @@
 and the sums change by the difference.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
 from operator import or_
 from typing import Any
@@ -20,16 +20,17 @@ from services.results.adapters.lake.exposed import (
     units_of,
 )
 from services.results.adapters.lake.groups import ages_of
-from services.results.adapters.lake.reading import since
+from services.results.adapters.lake.reading import since, sizes_table
 from services.results.adapters.lake.seen import Seen, left_out_table, seen_in, seen_table
 from services.results.adapters.lake.sums import Wanted, sum_names
 from services.results.adapters.lake.values import Reading
-from services.results.adapters.live.facts import Facts, Stand, exponents
+from services.results.adapters.live.facts import Facts, Sizes, Stand, exponents
 from services.results.adapters.live.rebuild import (
     count,
     current_scales,
     is_deep,
     numbers_of,
+    sizes_of,
     sum_up,
 )
 from services.results.adapters.live.state import AFTER, BEFORE, State
@@ -43,16 +44,20 @@ FEW_ROWS = 10_000
 
 
 def refresh(
-    state: State, facts: Facts, tables: Mapping[str, ir.Table], ownership: Ownership, stand: Stand
+    state: State,
+    facts: Facts,
+    rows_after: Callable[[str, int], str],
+    ownership: Ownership,
+    stand: Stand,
 ) -> bool:
-    """Change every table of a state by the rows of `tables`, which came after it; False, and
-    nothing is changed, where a rebuild is needed.
+    """Change every table of a state by the rows that came after it, of which `rows_after` gives the
+    queries; False, and nothing is changed, where a rebuild is needed.
     """
     came = {name: stand.rows[name] - facts.stand.rows[name] for name in READ}
     if sum(came.values()) > max(FEW_ROWS, MOST_CHANGED * state.size("units")):
         return False
     for name in READ:
-        state.take(f"new_{name}", tables[name].to_pyarrow())
+        state.take(f"new_{name}", rows_after(name, facts.stand.position))
     received = {name: _received(state, name) for name in READ}
     if any(received[name]["rows"] != came[name] for name in READ):
         # Rows that were read before are gone.
@@ -66,14 +71,14 @@ def refresh(
     state.moments(facts.data_us, data_us)
     _grow_older(state, facts)
     _apply(state, reading)
-    scales = current_scales(state, reading, data_us)
+    sizes = _sizes(state, facts.sizes, reading)
+    scales = current_scales(state, reading, data_us, sizes)
     _sum_up(state, facts.scales, scales)
     state.settle()
     ambiguous_exposures = facts.ambiguous_exposures + ambiguous[0]
     ambiguous_events = facts.ambiguous_events + ambiguous[1]
-    state.write_facts(
-        Facts(stand, seen, ambiguous_exposures, ambiguous_events, data_us, largest, scales)
-    )
+    ambiguous = (ambiguous_exposures, ambiguous_events)
+    state.write_facts(Facts(stand, seen, *ambiguous, data_us, largest, sizes, scales))
     return True
 
 
@@ -88,9 +93,9 @@ def _received_table(state: State, name: str) -> ir.Table:
 
 
 def _take(state: State, facts: Facts, ownership: Ownership) -> tuple[int, int]:
-    """Tables of what is new: before and after are the units with new exposures as they were and
-    as they are, fresh_events the new events, changed the keys of all units that have anything new.
-    How many exposures and events could be of several units.
+    """Tables of what is new: fresh_events are the new events, changed the keys of all units that
+    have anything new and `was` the rows that these had, before and after the units with new
+    exposures as they were and as they are. How many exposures and events could be of several units.
     """
     question, begin = state.question, since(facts.seen.start_us, state.question)
     catalogue = facts.reading(question).catalogue
@@ -110,9 +115,10 @@ def _take(state: State, facts: Facts, ownership: Ownership) -> tuple[int, int]:
     state.make("fresh", fresh, again=_same_query(state, ownership, "exposures", ""))
     again = _same_query(state, ownership, "conversions", begin.isoformat())
     state.make("fresh_events", fresh_events, again=again)
-    state.make("before", lambda: state.table("units").semi_join(state.table("fresh"), "unit_key"))
-    state.make("after", lambda: _merged(state))
     state.make("changed", lambda: _keys_of_new(state))
+    state.pick("was", "units", "changed")
+    state.make("before", lambda: state.table("was").semi_join(state.table("fresh"), "unit_key"))
+    state.make("after", lambda: _merged(state))
     return ambiguous["fresh"], ambiguous["fresh_events"]
 
 
@@ -134,7 +140,7 @@ def _keys_of_new(state: State) -> ir.Table:
 
 
 def _merged(state: State) -> ir.Table:
-    before, fresh = state.table("before"), state.table("fresh")
+    before, fresh = state.table("before").drop("place"), state.table("fresh")
     both = before.union(fresh.select(*before.columns).cast(before.schema()))
     return merged_units(both, state.question)
 
@@ -204,20 +210,16 @@ def _apply(state: State, reading: Reading) -> None:
     """Compute the changed units anew and count them; their numbers as they were and as they are
     become the tables old_values and new_values.
     """
-    question = state.question
-
-    def touched(name: str) -> ir.Table:
-        return state.table(name).semi_join(state.table("changed"), "unit_key")
 
     def new_values() -> ir.Table:
         units, events = state.table("their_units"), state.table("their_events")
         return numbers_of(state, events, units, reading)
 
-    state.make("old_values", lambda: touched("unit_values"))
+    state.pick("old_values", "unit_values", "changed")
     state.delete("units", "before")
     state.copy("units", "after")
     state.copy("events", "fresh_events")
-    state.make("their_units", lambda: units_of(touched("units"), question))
+    state.make("their_units", lambda: _their_units(state))
     state.make(
         "their_events",
         lambda: state.table("events").semi_join(state.table("their_units"), "unit_key"),
@@ -225,10 +227,39 @@ def _apply(state: State, reading: Reading) -> None:
     # The steps of a funnel become tables of their own each time, so their text is for once.
     of_events = repr(sorted(reading.exponents.items()))
     state.make("new_values", new_values, again=None if is_deep(reading) else of_events)
-    state.delete("unit_values", "changed")
+    state.delete("unit_values", "old_values")
     state.copy("unit_values", "new_values")
     for name, sign in (("before", -1), ("after", 1)):
         count(state, name, partial(_units_in, state, name), sign)
+
+
+def _their_units(state: State) -> ir.Table:
+    """The changed units as they are."""
+    after = state.table("after")
+    was = state.table("was").anti_join(state.table("fresh"), "unit_key")
+    same = was.select(*after.columns)
+    return units_of(same.union(after.cast(same.schema())), state.question)
+
+
+def _sizes(state: State, known: Sizes, reading: Reading) -> Sizes:
+    """The largest numbers in size of all units now. They are looked for among all units only where
+    one that was the largest went.
+    """
+    (gone,), (come,) = (
+        state.rows(f"sizes {name}", partial(_sizes_table, state, name, reading))
+        for name in ("old_values", "new_values")
+    )
+    now = {}
+    for part, size in known.items():
+        new = come[part] or 0.0
+        if size and gone[part] == size and new < size:
+            return sizes_of(state, reading)
+        now[part] = max(size, float(new))
+    return now
+
+
+def _sizes_table(state: State, name: str, reading: Reading) -> ir.Table:
+    return sizes_table(state.table(name), reading)
 
 
 def _units_in(state: State, name: str) -> ir.Table:

@@ -82,11 +82,19 @@ class State:
 
     def fill(self, name: str, rows: pa.RecordBatchReader) -> None:
         """Make a table anew of rows that come in batches."""
-        self._make_of("CREATE OR REPLACE TABLE", name, rows)
+        self.engine.con.register("incoming", rows)
+        self._run(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM incoming")  # noqa: S608  as above
+        self.engine.con.unregister("incoming")
 
-    def take(self, name: str, rows: pa.Table) -> None:
-        """Rows as a table that goes with the connection."""
-        self._make_of("CREATE TEMP TABLE", name, rows)
+    def take(self, name: str, query: str) -> None:
+        """The rows of a query as a table that goes with the connection."""
+        self._run(f"CREATE TEMP TABLE {name} AS {query}")
+
+    def pick(self, name: str, source: str, units: str) -> None:
+        """The rows of a table that are of the units of another, with their `place`."""
+        theirs = f"SELECT unit_key FROM {units}"  # noqa: S608  names are ours
+        rows = f"SELECT rowid AS place, * FROM {source} WHERE unit_key IN ({theirs})"  # noqa: S608
+        self.take(name, rows)
 
     def make(self, name: str, build: Build, *, again: str | None = "") -> None:
         """A table that goes with the connection. `again` is what the text of its query depends on;
@@ -105,10 +113,10 @@ class State:
         """Add the rows of another table."""
         self._run(f"INSERT INTO {name} BY NAME SELECT * FROM {source}")  # noqa: S608  names are ours
 
-    def delete(self, name: str, units: str) -> None:
-        """Remove the rows of the units of another table."""
-        theirs = f"SELECT unit_key FROM {units}"  # noqa: S608  names are ours
-        self._run(f"DELETE FROM {name} WHERE unit_key IN ({theirs})")  # noqa: S608  as above
+    def delete(self, name: str, picked: str) -> None:
+        """Remove the rows that were picked into another table: by place, so that no key is read."""
+        places = f"SELECT place FROM {picked}"  # noqa: S608  names are ours
+        self._run(f"DELETE FROM {name} WHERE rowid IN ({places})")  # noqa: S608  as above
 
     def groupings(self) -> list[tuple[str, tuple[str, ...]]]:
         """The tables of sums with the columns of units that they are by."""
@@ -146,6 +154,11 @@ class State:
                 self._run(f"DELETE FROM {table}")  # noqa: S608  names are ours
                 self.copy(table, f"added_{table}")
 
+    def counts(self) -> Grouped:
+        """The counts of all units by arm alone: every grouping holds each of them once."""
+        found = self.rows("counts", self._counts)
+        return Grouped((by_key([row for row in found if row["units"]], ("arm",)),))
+
     def grouped(self) -> tuple[Grouped, Values]:
         """All counts and sums by slot and arm, and what the slots stand for."""
         if not self.question.dimensions:
@@ -155,6 +168,11 @@ class State:
         both = [self._sliced(table) for table, _ in self.groupings()]
         groups_of = tuple(groups for groups, _ in both)
         return Grouped(groups_of, groups_of), tuple(values for _, values in both)
+
+    def _counts(self) -> ir.Table:
+        rows = self.table("sums_0")
+        names = ("units", *(f"age_{age}" for age in ages_of(self.question)))
+        return rows.group_by("arm").aggregate(**{n: rows[n].sum().cast(EXACT) for n in names})
 
     def _total(self, table: str) -> ir.Table:
         rows = self.table(table)
@@ -176,11 +194,6 @@ class State:
         named = ranks.select(slot=ranks["rank"], ranked=ranks.value)
         both = rows.inner_join(named, rows.value.identical_to(named.ranked))
         return both.group_by("slot", "arm").aggregate(**_added(both, leave=("slot", "ranked")))
-
-    def _make_of(self, create: str, name: str, rows: pa.Table | pa.RecordBatchReader) -> None:
-        self.engine.con.register("incoming", rows)
-        self._run(f"{create} {name} AS SELECT * FROM incoming")  # noqa: S608  names are ours
-        self.engine.con.unregister("incoming")
 
     def _plan(self, step: str, build: Build) -> str:
         """The text of a query, empty where there is nothing to ask; it goes by what it does."""
