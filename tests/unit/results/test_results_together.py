@@ -95,8 +95,7 @@ def test_what_fails_for_one_fails_for_it_alone() -> None:
 
 
 def patient(wishes: Sequence[Doubled]) -> Asking[int]:
-    for wish in wishes:
-        yield wish
+    yield from wishes
     return len(wishes)
 
 
