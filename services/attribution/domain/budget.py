@@ -1,13 +1,13 @@
 """Spread a budget over channels so that no shift of money between them would bring more."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from scipy import optimize
 
-from services.attribution.domain.response import Response
+from services.attribution.domain.response import LARGEST_LOG, Response
 from shared.errors import invalid
 
 TOLERANCE = 1e-12
@@ -119,9 +119,9 @@ def allocate(
     required = math.fsum(line.low for line in ordered)
     if required > total * (1 + TOLERANCE):
         return Infeasible(total, required, _contradiction(ordered, total, required))
-    floor = max(least_marginal, _smallest(ordered, total))
-    level = _level(ordered, total, floor)
-    spends = _settled([_spend(line, level) for line in ordered], ordered, total, level > floor)
+    floor = max(least_marginal, smallest_marginal(ordered, total))
+    level = level_of(lambda m: math.fsum(spend_at(line, m) for line in ordered), total, floor)
+    spends = settled([spend_at(line, level) for line in ordered], ordered, total, level > floor)
     return _allocation(ordered, spends, total, least_marginal)
 
 
@@ -134,34 +134,41 @@ def _contradiction(lines: Sequence[BudgetLine], total: float, required: float) -
     )
 
 
-def _smallest(lines: Sequence[BudgetLine], total: float) -> float:
+def smallest_marginal(lines: Sequence[BudgetLine], total: float) -> float:
     """A marginal return at which at least the whole total would be spent, if bounds allow it."""
     at_total = [line.response.marginal(min(max(total, line.low), line.high)) for line in lines]
     positive = [marginal for marginal in at_total if 0 < marginal < math.inf]
     return min(positive, default=1.0) * 0.5
 
 
-def _spend(line: BudgetLine, marginal: float) -> float:
+def spend_at(line: BudgetLine, marginal: float) -> float:
+    """The spend at which the line's return has fallen to `marginal`, within its bounds."""
     return min(max(line.response.spend_at(marginal), line.low), line.high)
 
 
-def _level(lines: Sequence[BudgetLine], total: float, floor: float) -> float:
-    """The marginal return at which the spends sum to the total; the floor if they never do."""
+def level_of(spent: Callable[[float], float], total: float, floor: float) -> float:
+    """The marginal return at which what is spent is the total; the floor if it never is that much.
+
+    `spent` does not rise with the marginal return that is asked for.
+    """
 
     def excess(log_marginal: float) -> float:
-        return math.fsum(_spend(line, math.exp(log_marginal)) for line in lines) - total
+        return spent(math.exp(log_marginal)) - total
 
     low = math.log(floor)
     if excess(low) <= 0:
         return floor
     high = low + 1.0
-    while excess(high) > 0 and high < 700:
-        high += high - low
-    found = optimize.brentq(excess, low, min(high, 700.0), xtol=1e-15, rtol=8.9e-16)
+    while excess(high) > 0:
+        if high >= LARGEST_LOG:
+            # A curve without bound at 0 wants its part of any money, however little there is.
+            return math.exp(LARGEST_LOG)
+        high = min(high + (high - low), LARGEST_LOG)
+    found = optimize.brentq(excess, low, high, xtol=1e-15, rtol=8.9e-16)
     return math.exp(found)
 
 
-def _settled(
+def settled(
     spends: list[float], lines: Sequence[BudgetLine], total: float, binding: bool
 ) -> list[float]:
     """Give the rounding of the search to the channel that moves most freely, so sums are exact."""
@@ -178,11 +185,11 @@ def _settled(
 def _allocation(
     lines: Sequence[BudgetLine], spends: Sequence[float], total: float, least_marginal: float
 ) -> Allocation:
-    rows = tuple(_line(line, spend) for line, spend in zip(lines, spends, strict=True))
+    rows = tuple(line_at(line, spend) for line, spend in zip(lines, spends, strict=True))
     free = [row.marginal for row in rows if row.bound is Bound.FREE]
     spent = math.fsum(spends)
     unspent = max(total - spent, 0.0)
-    left = unspent > 1e-9 * total
+    left = unspent > max(1e-9 * total, TOLERANCE)
     level = math.fsum(free) / len(free) if free else None
     return Allocation(
         lines=rows,
@@ -190,11 +197,12 @@ def _allocation(
         spent=spent,
         unspent=unspent if left else 0.0,
         response=math.fsum(row.response for row in rows),
-        residual=_residual(rows, least_marginal if left else level),
+        residual=residual_of(rows, least_marginal if left else level),
     )
 
 
-def _line(line: BudgetLine, spend: float) -> AllocatedLine:
+def line_at(line: BudgetLine, spend: float) -> AllocatedLine:
+    """The line at a spend, and which of its bounds that is."""
     edge = 1e-12 * max(abs(spend), 1.0)
     if line.locked is not None:
         bound = Bound.LOCKED
@@ -215,7 +223,7 @@ def _line(line: BudgetLine, spend: float) -> AllocatedLine:
     )
 
 
-def _residual(rows: Sequence[AllocatedLine], level: float | None) -> float:
+def residual_of(rows: Sequence[AllocatedLine], level: float | None) -> float:
     """Largest relative violation: free channels at the level, the others on their side of it."""
     if level is None:
         below = [row.marginal for row in rows if row.bound is Bound.AT_LEAST]
