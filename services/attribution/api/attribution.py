@@ -71,7 +71,8 @@ class AttributionServicer(rpc.AttributionServiceServicer):
             nulls=[row.nulls for row in request.paths],
         )
         models = decode_models(request.models)
-        command = EvaluatePaths(columns, request.separator or ">", models)
+        reporting = decode_reporting(request)
+        command = EvaluatePaths(columns, request.separator or ">", models, reporting)
         answer = await self._analyses.run(lambda: evaluate_paths(command, self._limits))
         return encode_evaluation(answer)
 

@@ -8,7 +8,12 @@ from services.attribution.application.get_attribution import (
     Computed,
     told_attribution,
 )
-from services.attribution.application.reporting import PLAIN, numbered_units, settle
+from services.attribution.application.reporting import (
+    PLAIN,
+    Reporting,
+    numbered_units,
+    settle,
+)
 from services.attribution.domain.held_out.models import Observation
 from services.attribution.domain.journey_statistics import measure
 from services.attribution.domain.journeys import BEGINNING_OF_TIME_US
@@ -31,11 +36,15 @@ MOST_TOUCHES = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class EvaluatePaths:
-    """The paths, what stands between their channels, and the models; none means every one."""
+    """The paths, what stands between their channels, and the models; none means every one.
+
+    `reporting` says what to tell beside the figures.
+    """
 
     columns: PathColumns
     separator: str = ">"
     models: tuple[AskedModel, ...] = ()
+    reporting: Reporting = PLAIN
 
 
 def evaluate_paths(command: EvaluatePaths, limits: AttributionLimits) -> Attribution:
@@ -49,7 +58,7 @@ def evaluate_paths(command: EvaluatePaths, limits: AttributionLimits) -> Attribu
     if len(read.journeys.channels) > limits.max_channels:
         found = len(read.journeys.channels)
         raise limit_exceeded("distinct channels", found, limits.max_channels)
-    units = numbered_units(read.journeys, PLAIN)
+    units = numbered_units(read.journeys, command.reporting)
     settled = settle(asked, read.journeys, units)
     statistics = measure(read.touches, read.journeys, settled.models, BEGINNING_OF_TIME_US)
     computed = Computed(
@@ -60,4 +69,4 @@ def evaluate_paths(command: EvaluatePaths, limits: AttributionLimits) -> Attribu
         Observation(0, 0),
         orders=settled.orders,
     )
-    return told_attribution(computed, PLAIN, SILENT, ("", None, ""))
+    return told_attribution(computed, command.reporting, SILENT, ("", None, ""))

@@ -14,9 +14,13 @@ from services.attribution.application.reporting import (
     Units,
     fitted,
     named_units,
-    resampled,
     settle,
     thin_figures,
+)
+from services.attribution.domain.bootstrap.models import (
+    DrawnUnits,
+    Resampled,
+    resample_models,
 )
 from services.attribution.domain.held_out.models import ModelFit, Observation
 from services.attribution.domain.journey_statistics import JourneyStatistics, measure
@@ -153,10 +157,7 @@ def told_attribution(
         tables.append(model_totals(model, found.statistics, found.journeys))
     by_channel = found.statistics.by_channel
     hidden = hide_channels(found.journeys, by_channel, reporting.min_units)
-    progress.intervals()
-    drawn = resampled(
-        found.models, found.journeys, found.milestones, found.units, reporting, hidden.hidden
-    )
+    drawn = _drawn(found, reporting, hidden, progress)
     progress.held_out()
     fits = fitted(found.models, found.units, found.observed, reporting)
     told = tuple(
@@ -179,6 +180,17 @@ def told_attribution(
         identity_version=identity_version,
         reporting=reporting,
     )
+
+
+def _drawn(
+    found: Computed, reporting: Reporting, hidden: HiddenChannels, progress: Progress
+) -> tuple[Resampled | None, ...]:
+    """What replicates say of each model; None where none are asked for."""
+    if reporting.resampling is None:
+        return (None,) * len(found.models)
+    progress.intervals()
+    units = DrawnUnits(reporting.resampling, found.units.keys, reporting.most_s, progress.intervals)
+    return resample_models(found.models, found.journeys, found.milestones, units, hidden.hidden)
 
 
 def _states(found: Computed) -> tuple[ThinFigure, ...]:

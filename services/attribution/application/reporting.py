@@ -7,19 +7,13 @@ from functools import cached_property
 import numpy as np
 
 from services.attribution.application.questions import CutJourneys
-from services.attribution.domain.arrays import Flags
-from services.attribution.domain.bootstrap.models import (
-    DrawnUnits,
-    Resampled,
-    resample_models,
-)
 from services.attribution.domain.bootstrap.weights import Resampling
 from services.attribution.domain.held_out.models import ModelFit, Observation, fit_models
 from services.attribution.domain.held_out.split import Split, split_by_unit
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import OrderChoice, largest_order, select_order
-from services.attribution.domain.milestones import JourneyMilestones
 from services.attribution.domain.models import AskedModel, AutomaticMarkov, Markov, Model
+from services.attribution.domain.paths.table import tabulate_paths
 from services.attribution.domain.reported import ReportedTable
 from services.attribution.domain.thinness import (
     ThinFigure,
@@ -104,9 +98,20 @@ def named_units(cut: CutJourneys, reporting: Reporting) -> Units:
 
 
 def numbered_units(journeys: Journeys, reporting: Reporting) -> Units:
-    """The units of journeys that have none: each counts as one, by its number."""
-    held = reporting.held_out or HeldOutUnits()
-    return Units(journeys, lambda: keys_of_numbers(journeys.units), held)
+    """The units of journeys that have none: each journey counts as one.
+
+    They are numbered by path, outcome and value, so that the order of rows plays no part.
+    """
+
+    def keys() -> Keys:
+        values = np.zeros(len(journeys))
+        values[: journeys.converting] = journeys.values
+        paths = tabulate_paths(journeys).of_journey
+        number = np.zeros(len(journeys), dtype=np.int64)
+        number[np.lexsort((values, journeys.converted, paths))] = np.arange(len(journeys))
+        return keys_of_numbers(number)
+
+    return Units(journeys, keys, reporting.held_out or HeldOutUnits())
 
 
 def settle(asked: Sequence[AskedModel], journeys: Journeys, units: Units) -> Settled:
@@ -134,21 +139,6 @@ def _order(model: AutomaticMarkov, journeys: Journeys, units: Units) -> OrderTak
         nothing = "no journeys were left to fit to, or none were held out."
         return OrderTaken(OrderChoice((), 1), nothing)
     return OrderTaken(select_order(training, held_out, highest), why)
-
-
-def resampled(
-    models: Sequence[Model],
-    journeys: Journeys,
-    milestones: JourneyMilestones | None,
-    units: Units,
-    reporting: Reporting,
-    hidden: Flags,
-) -> tuple[Resampled | None, ...]:
-    """What replicates say of each model; None where none are asked for."""
-    if reporting.resampling is None:
-        return (None,) * len(models)
-    drawn = DrawnUnits(reporting.resampling, units.keys, reporting.most_s)
-    return resample_models(models, journeys, milestones, drawn, hidden)
 
 
 def fitted(

@@ -72,6 +72,10 @@ def encode_evaluation(answer: Attribution) -> service_pb.EvaluatePathsResponse:
         activity=_activity(answer),
         results=[_result(told, answer.orders) for told in answer.told],
         warnings=[_warning(warning) for warning in answer.warnings],
+        fits=encode_fits(answer),
+        suppressed_channels=encode_hidden(answer.hidden),
+        bootstrap=encode_bootstrap(answer.reporting.resampling),
+        held_out=encode_held_out(answer.reporting.held_out),
     )
 
 

@@ -19,7 +19,9 @@ from services.attribution.domain.reported import (
 )
 
 
-def decode_reporting(request: service_pb.GetAttributionRequest) -> Reporting:
+def decode_reporting(
+    request: service_pb.GetAttributionRequest | service_pb.EvaluatePathsRequest,
+) -> Reporting:
     """What a call asks for beside figures: nothing that it does not name."""
     resampling = decode_bootstrap(request.bootstrap) if request.HasField("bootstrap") else None
     held_out = decode_held_out(request.held_out) if request.HasField("held_out") else None

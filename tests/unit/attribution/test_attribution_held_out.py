@@ -8,9 +8,12 @@ from scipy.stats import spearmanr
 
 from services.attribution.domain.divergence import divergence_table
 from services.attribution.domain.held_out.fit import compare_fits, judge
+from services.attribution.domain.held_out.models import Observation, fit_models
 from services.attribution.domain.held_out.predictors import (
     additive_hazard,
     bagged_logistic,
+    exact_path,
+    exact_set,
     markov,
     shao_li,
     subset_rate,
@@ -19,6 +22,20 @@ from services.attribution.domain.held_out.split import split_by_unit, take
 from services.attribution.domain.journeys import DAY_US, Journeys
 from services.attribution.domain.learned.hazard import Stopping
 from services.attribution.domain.learned.logistic import Bagging
+from services.attribution.domain.models import (
+    AdditiveHazard,
+    BaggedLogistic,
+    FirstTouch,
+    Fractribution,
+    LearnedShapley,
+    Markov,
+    Model,
+    OrderedShapley,
+    Participation,
+    Probabilistic,
+    Shapley,
+)
+from services.attribution.domain.shapley import Game
 from services.attribution.domain.unit_keys import keys_of_names, keys_of_numbers
 from shared.errors import DomainError
 from tests.unit.attribution.journey_cases import PATHS, Paths, journeys_of_paths
@@ -185,3 +202,81 @@ def test_every_two_models_are_compared() -> None:
     assert table[0].channels == ()
     with pytest.raises(DomainError, match="sum to 1"):
         divergence_table({"a": np.array([0.5, 0.4])}, ("A", "B"))
+
+
+OBSERVED = Observation(until_us=60 * DAY_US, horizon_us=30 * DAY_US)
+PREDICTING: tuple[Model, ...] = (
+    Markov(),
+    Markov(order=2),
+    Probabilistic(),
+    BaggedLogistic(rounds=5),
+    LearnedShapley(BaggedLogistic(rounds=5)),
+    Shapley(Game.EXACT_SET_RATE),
+    Shapley(Game.SUBSET_RATE),
+    Fractribution(),
+    AdditiveHazard(),
+)
+SILENT: tuple[Model, ...] = (
+    FirstTouch(),
+    Participation(),
+    Shapley(),
+    OrderedShapley(),
+    Markov(ignore_non_converting=True),
+)
+
+
+def test_every_model_is_judged_or_says_why_not() -> None:
+    journeys = drawn(2_000, 3)
+    split = split_by_unit(journeys, keys_of_numbers(journeys.units), "salt")
+    found = fit_models((*PREDICTING, *SILENT), split, OBSERVED)
+
+    assert [fit.model for fit in found] == [*PREDICTING, *SILENT]
+    for fit in found[: len(PREDICTING)]:
+        assert fit.fit is not None, fit.name
+        assert fit.why_none == ""
+        assert fit.fit.journeys == len(split.held_out)
+        assert fit.fit.auc is not None
+        assert fit.fit.auc > 0.6
+    for fit in found[len(PREDICTING) :]:
+        assert (fit.fit, fit.why_none != "") == (None, True)
+    assert [fit.name for fit in found[:2]] == ["markov_1", "markov_2"]
+
+
+def test_rates_of_exact_sets_and_paths_are_those_of_the_training_journeys() -> None:
+    training = journeys_of_paths(
+        [("A>B", 1.0), ("A>B", None), ("B>A", None), ("C", 1.0)], tuple("ABCD")
+    )
+    asked = journeys_of_paths(
+        [("B>A", 1.0), ("A>B", None), ("D", None), ("A", None)], tuple("ABCD")
+    )
+
+    # Two of four converted: what is new has that rate.
+    assert exact_set(training, asked) == pytest.approx([1 / 3, 1 / 3, 0.5, 0.5])
+    assert exact_path(training, asked) == pytest.approx([0.0, 0.5, 0.5, 0.5])
+
+
+def test_no_bin_holds_fewer_journeys_than_are_told_of() -> None:
+    journeys = drawn(900, 5)
+    split = split_by_unit(journeys, keys_of_numbers(journeys.units), "salt")
+    held = len(split.held_out)
+    (every,) = fit_models((Markov(),), split, OBSERVED)
+    (few,) = fit_models((Markov(),), split, OBSERVED, min_units=held // 2)
+    (none,) = fit_models((Markov(),), split, OBSERVED, min_units=held + 1)
+
+    assert every.fit is not None
+    assert few.fit is not None
+    assert len(few.fit.bins) < len(every.fit.bins)
+    for fit in (every.fit, few.fit):
+        assert sum(each.journeys for each in fit.bins) == held
+        mean = sum(each.journeys * each.observed for each in fit.bins) / held
+        assert mean == pytest.approx(fit.conversions / held)
+    assert min(each.journeys for each in few.fit.bins) >= held // 2
+    assert (none.fit, "held-out units" in none.why_none) == (None, True)
+
+
+def test_without_journeys_to_fit_to_nothing_is_judged() -> None:
+    journeys = journeys_of_paths([("A", 1.0)])
+    split = split_by_unit(journeys, keys_of_numbers(journeys.units), "salt", 0.999999)
+    (found,) = fit_models((Markov(),), split, OBSERVED)
+
+    assert (found.fit, "no journeys" in found.why_none) == (None, True)

@@ -1,6 +1,6 @@
 """The intervals of all channel figures of some models, over one draw of the units."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.milestones import JourneyMilestones
 from services.attribution.domain.models import AdditiveHazard, Model
 from services.attribution.domain.unit_keys import Keys
+
+REPLICATES_BETWEEN = 20
+"""How many replicates are read before one asks whether the work is still wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,15 @@ class Resampled:
 
 @dataclass(frozen=True, slots=True)
 class DrawnUnits:
-    """How units are drawn, the key of the unit of each journey, and the seconds of a model."""
+    """How units are drawn, the key of the unit of each journey, and the seconds of a model.
+
+    `alive` is called now and then, and may end the work by raising.
+    """
 
     resampling: Resampling
     keys: Keys
     most_s: float
+    alive: Callable[[], None] = lambda: None
 
 
 def resample_models(
@@ -85,7 +92,10 @@ def _draw(
     drawn: list[list[list[Floats | None]]] = [[] for _ in readers]
     if not any(readers):
         return drawn
-    for sums in replicates(tallies.rows, units.keys, units.resampling):
+    every = replicates(tallies.rows, units.keys, units.resampling)
+    for number, sums in enumerate(every):
+        if number % REPLICATES_BETWEEN == 0:
+            units.alive()
         conversions, _ = tallies.size(sums)
         for reader, tables in zip(readers, drawn, strict=True):
             if reader is None:
