@@ -14,6 +14,7 @@ from services.cli.commands import (
     attribution,
     attribution_grouping,
     attribution_report,
+    attribution_schedule,
     attribution_scores,
     audience,
     audit,
@@ -129,6 +130,7 @@ attribution_report.app.command("credits")(attribution_scores.list_credits)
 attribution_report.app.command()(attribution_scores.export)
 attribution.app.add_typer(attribution_report.app, name="report")
 attribution.app.add_typer(attribution_grouping.app, name="grouping")
+attribution.app.add_typer(attribution_schedule.app, name="schedule")
 app.add_typer(attribution.app, name="attribution")
 calibration.app.command()(calibration_report.report)
 app.add_typer(calibration.app, name="calibration")

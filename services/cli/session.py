@@ -23,6 +23,7 @@ from touchstone.attribution.v1 import calibration_service_pb2_grpc as calibratio
 from touchstone.attribution.v1 import grouping_service_pb2_grpc as grouping_grpc
 from touchstone.attribution.v1 import report_service_pb2_grpc as report_grpc
 from touchstone.attribution.v1 import scenario_service_pb2_grpc as scenario_grpc
+from touchstone.attribution.v1 import schedule_service_pb2_grpc as schedule_grpc
 from touchstone.attribution.v1 import score_service_pb2_grpc as score_grpc
 from touchstone.attribution.v1 import spend_service_pb2_grpc as spend_grpc
 from touchstone.common.v1 import access_service_pb2 as access_pb
@@ -273,6 +274,11 @@ class Session:
     def reports(self) -> report_grpc.ReportServiceStub:
         """Attribution that is kept."""
         return self._stub("attribution", report_grpc.ReportServiceStub)
+
+    @property
+    def schedules(self) -> schedule_grpc.ReportScheduleServiceStub:
+        """Attribution that is run again and again."""
+        return self._stub("attribution", schedule_grpc.ReportScheduleServiceStub)
 
     @property
     def scores(self) -> score_grpc.ScoreServiceStub:
