@@ -15,6 +15,7 @@ from services.results.domain.metric import Metric, MetricDefinition
 from services.results.domain.null_experiment import UnitRows
 from services.results.domain.observation import ExperimentPlan, Observation, Question
 from services.results.domain.planning import Past, Population
+from services.results.domain.removed import Rows
 from shared.mutations import Mutation
 
 M = TypeVar("M", bound=Message)
@@ -96,7 +97,7 @@ class CrossedSource(Protocol):
     """Where units come from by what they saw in several experiments."""
 
     def observe_crossed(self, question: Question, others: Sequence[ExperimentPlan]) -> Observation:
-        """As MomentsSource.observe of now, with the dimensions given by the other experiments: a
+        """As MomentsSource.observe, with the dimensions given by the other experiments: a
         slice has as its dimension the id of one and as its value the one variant that a unit saw
         there, None for no variant, or several. At most 10 others, with at most 40 variants each.
         Of ids that are linked, that counts which was exposed first.
@@ -130,6 +131,10 @@ class MomentsSource(Protocol):
         one that is not there yet, INVALID_ARGUMENT for one of another log. What was erased since,
         or removed by retention, is in no cut any more.
         """
+        ...
+
+    def rows_at(self, project: str, token: str) -> Rows:
+        """How many exposures and conversions of the project the cut of a token holds by now."""
         ...
 
     def observe_by_day(self, question: Question) -> TimeSeries:
@@ -258,6 +263,16 @@ class PlanStore(Protocol):
     def finished(self, project: str, before: Cut) -> Sequence[Look]:
         """Of every comparison of every experiment the first look at its planned end, taken at an
         earlier cut of the same log than `before`; by experiment, metric and variant.
+        """
+        ...
+
+    def rows_at(self, project: str, cut: Cut) -> Rows | None:
+        """What was noted of a cut; None for none, and for one that was noted too long ago."""
+        ...
+
+    def note_rows(self, project: str, cut: Cut, rows: Rows) -> None:
+        """Note what a cut holds, unless that was done already; keeps the newest 20,000 cuts of the
+        project.
         """
         ...
 

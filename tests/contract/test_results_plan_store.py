@@ -7,10 +7,11 @@ import threading
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 from touchstone_statistics.bayes import LiftPrior
 from touchstone_statistics.boundaries import Look as Boundary
 
-from services.results.adapters.plans_sql import SqlPlanReader, migrate_plans
+from services.results.adapters.plans_sql import MOST_CUTS, SqlPlanReader, cuts, migrate_plans
 from services.results.domain.analysis_plan import (
     AlphaSpending,
     AnalysisMethod,
@@ -22,6 +23,7 @@ from services.results.domain.analysis_plan import (
 from services.results.domain.look import Cut, Look, LookKey, Seen, Side
 from services.results.domain.metric import MetricRole
 from services.results.domain.observation import MultipleExposures
+from services.results.domain.removed import Rows
 from shared.errors import Code, DomainError
 from shared.state.database import Database
 
@@ -174,3 +176,32 @@ def test_the_store_cannot_be_used_after_it_was_closed(database: Database) -> Non
     with pytest.raises(DomainError) as caught, SqlPlanReader(database).read():
         pass
     assert caught.value.code is Code.UNAVAILABLE
+
+
+def test_what_a_cut_held_is_noted_once_and_the_oldest_go(store: SqlPlanReader) -> None:
+    first, cut = Rows(2**62, 7), Cut("journal", 2**62)
+    with store.begin() as plans:
+        assert plans.rows_at("acme", cut) is None
+        plans.note_rows("acme", cut, first)
+        plans.note_rows("acme", cut, Rows(1, 1))
+    with store.read() as plans:
+        assert plans.rows_at("acme", cut) == first
+        for other in (("ACME", cut), ("acme", Cut("Journal", 2**62)), ("acme", Cut("journal", 1))):
+            assert plans.rows_at(*other) is None
+    many = [
+        {
+            "project": "acme",
+            "journal_id": "journal",
+            "position": n,
+            "exposures": 1,
+            "conversions": 1,
+        }
+        for n in range(1, MOST_CUTS)
+    ]
+    with store.database.begin() as connection:
+        connection.execute(sa.insert(cuts), many)
+    with store.begin() as plans:
+        plans.note_rows("acme", Cut("journal", 2**62 + 1), first)
+        assert plans.rows_at("acme", Cut("journal", 1)) is None
+        assert plans.rows_at("acme", Cut("journal", 2)) == Rows(1, 1)
+        assert plans.rows_at("acme", cut) == first

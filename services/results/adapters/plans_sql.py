@@ -1,4 +1,4 @@
-"""Analysis plans and looks in the state database: rows are added, none is changed."""
+"""Analysis plans, looks and cuts in the state database: rows are added, none is changed."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from services.results.adapters.plan_document import plan_of, text_of
 from services.results.application.analysis_plans import plan_name
 from services.results.domain.analysis_plan import StoredPlan
 from services.results.domain.look import Cut, Look, LookKey, Seen, Side
+from services.results.domain.removed import Rows
 from services.results.ports import PlanStore
 from shared import errors
 from shared.mutations import Mutation, Mutations
@@ -61,6 +62,17 @@ looks = sa.Table(
     sa.Column("plan_version", sa.BigInteger),
     sa.Column("create_time", UtcTime()),
 )
+cuts = sa.Table(
+    "result_cuts",
+    _tables,
+    sa.Column("project", text(64), primary_key=True),
+    sa.Column("journal_id", text(64), primary_key=True),
+    sa.Column("position", sa.BigInteger, primary_key=True),
+    sa.Column("exposures", sa.BigInteger),
+    sa.Column("conversions", sa.BigInteger),
+)
+MOST_CUTS = 20_000
+"""So many cuts of a project are noted, the newest."""
 _KEY = ("project", "experiment_id", "metric_id", "variant")
 _ORDER = (looks.c.metric_id, looks.c.variant, looks.c.number)
 _OF_LOOK = ("number", "p_value", "plan_version", "create_time")
@@ -126,10 +138,7 @@ class SqlPlanStore:
     def lock(self, project: str, experiment_id: str) -> None:
         """See PlanStore."""
         # SQLite has one writer anyway; there a row of the same form is all that this leaves.
-        dialect = self.connection.dialect.name
-        insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-        head = {"project": project, "experiment_id": experiment_id}
-        self.connection.execute(insert(heads).values(**head).on_conflict_do_nothing())
+        self._insert_new(heads, {"project": project, "experiment_id": experiment_id})
         query = sa.select(heads).where(
             heads.c.project == project, heads.c.experiment_id == experiment_id
         )
@@ -186,6 +195,28 @@ class SqlPlanStore:
             look = _look(row)
             first.setdefault(look.key, look)
         return list(first.values())
+
+    def rows_at(self, project: str, cut: Cut) -> Rows | None:
+        """See PlanStore."""
+        at = (cuts.c.journal_id == cut.journal_id) & (cuts.c.position == cut.position)
+        query = sa.select(cuts).where(cuts.c.project == project, at)
+        row = self.connection.execute(query).one_or_none()
+        return None if row is None else Rows(row.exposures, row.conversions)
+
+    def note_rows(self, project: str, cut: Cut, rows: Rows) -> None:
+        """See PlanStore."""
+        self._insert_new(cuts, {"project": project} | asdict(cut) | asdict(rows))
+        own = sa.select(cuts.c.position).where(cuts.c.project == project)
+        newest = own.order_by(cuts.c.position.desc()).offset(MOST_CUTS).limit(1)
+        last = self.connection.execute(newest).scalar_one_or_none()
+        if last is not None:
+            old = (cuts.c.project == project) & (cuts.c.position <= last)
+            self.connection.execute(sa.delete(cuts).where(old))
+
+    def _insert_new(self, table: sa.Table, row: Mapping[str, Any]) -> None:
+        dialect = self.connection.dialect.name
+        insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+        self.connection.execute(insert(table).values(**row).on_conflict_do_nothing())
 
     def page_of_looks(
         self, project: str, experiment_id: str, after: tuple[str, str, int], limit: int

@@ -8,9 +8,11 @@ from touchstone_statistics.gaps import FloatArray
 
 from services.results.application.find_metric import get_metric
 from services.results.application.get_results import Sources
+from services.results.application.removals import removed_since
 from services.results.domain.metric import Metric
 from services.results.domain.observation import DataCut, ExperimentPlan, Question
 from services.results.domain.reading.crossing import Crossing, adjusted, cross
+from services.results.domain.removed import Removed
 from services.results.ports import CrossedSource, ExperimentCatalogue
 from shared import errors
 from shared.identity.belonging import Stitching
@@ -30,6 +32,7 @@ class GetInteractions:
     metric_ids: tuple[str, ...]
     alpha: float
     stitching: Stitching = Stitching.RETROACTIVE
+    as_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Interactions:
     adjusted: FloatArray
     left_out: int
     cut: DataCut
+    removed: Removed | None
 
 
 def get_interactions(command: GetInteractions, sources: Sources, beside: Beside) -> Interactions:
@@ -70,13 +74,16 @@ def get_interactions(command: GetInteractions, sources: Sources, beside: Beside)
     measures = tuple(
         replace(one.definition.measure, lookback=None, covariates=()) for one in metrics
     )
-    question = Question(command.project, plan, measures, command.stitching)
+    question = Question(command.project, plan, measures, command.stitching, as_of=command.as_of)
     seen = beside.crossed.observe_crossed(question, others)
     with np.errstate(all="ignore"):
         found = tuple(cross(measures, seen, (plan, other), command.alpha) for other in others)
         corrected = adjusted(found, command.alpha) if found else np.zeros((0, len(metrics)))
     left_out = len(every) - len(others)
-    return Interactions(plan, command.alpha, metrics, found, corrected, left_out, seen.cut)
+    removed = removed_since(
+        command.project, seen.cut.token, command.as_of, sources.plans, sources.moments
+    )
+    return Interactions(plan, command.alpha, metrics, found, corrected, left_out, seen.cut, removed)
 
 
 def _comparable(

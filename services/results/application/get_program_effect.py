@@ -12,10 +12,12 @@ from touchstone_statistics.winners import Programme, programme
 
 from services.results.application.find_metric import get_metric
 from services.results.application.get_results import Sources
+from services.results.application.removals import removed_since
 from services.results.domain.measure import Measure
 from services.results.domain.metric import Direction
 from services.results.domain.observation import ExperimentPlan, Question
 from services.results.domain.reading.measured import of_record, plain_contrast
+from services.results.domain.removed import Removed
 from services.results.ports import ExperimentCatalogue
 from shared import errors
 from shared.identity.belonging import Stitching
@@ -32,6 +34,7 @@ class GetProgramEffect:
     metric_id: str
     alpha: float
     stitching: Stitching = Stitching.RETROACTIVE
+    as_of: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +49,7 @@ class ProgramEffect:
     left_out: int
     alpha: float
     watermark: str
+    removed: Removed | None
 
 
 def get_program_effect(
@@ -83,14 +87,17 @@ def get_program_effect(
         left_out=len(simple) - len(plans),
         alpha=command.alpha,
         watermark=watermark,
+        removed=removed_since(
+            command.project, watermark, command.as_of, sources.plans, sources.moments
+        ),
     )
 
 
 def _contrasts(
     command: GetProgramEffect, plans: Sequence[ExperimentPlan], measure: Measure, sources: Sources
 ) -> tuple[list[Contrast], str]:
-    """The treatment of each experiment against its control, all at the cut of the first."""
-    found, as_of = [], ""
+    """The treatment of each experiment against its control, all at one cut."""
+    found, as_of = [], command.as_of
     for plan in plans:
         question = Question(command.project, plan, (measure,), command.stitching, as_of=as_of)
         seen = sources.moments.observe(question)

@@ -7,6 +7,7 @@ from touchstone_statistics.bayes import LiftPrior
 
 from services.results.application.find_metric import get_metric
 from services.results.application.observing import observe
+from services.results.application.removals import removed_since
 from services.results.application.reporting import Beside, Inputs, InSpanOf, Terms, report
 from services.results.domain.analysis_plan import AnalysisMethod, StoredPlan
 from services.results.domain.look import Cut, Look, LookKey
@@ -146,8 +147,16 @@ def metric_ids(command: GetResults, sources: Sources) -> tuple[str, ...]:
 def get_results(command: GetResults, sources: Sources) -> ExperimentReport:
     """Every metric of every arm, from one cut of the event log; takes the looks that are due.
 
-    A metric that fails says why, and the others are there. Errors as for `prepare`.
+    A metric that fails says why, and the others are there. Errors as for `prepare`. Says what the
+    cut has lost since results were first read at it.
     """
+    made = _computed(command, sources)
+    token = made.observation.cut.token
+    removed = removed_since(command.project, token, command.as_of, sources.plans, sources.moments)
+    return replace(made, removed=removed)
+
+
+def _computed(command: GetResults, sources: Sources) -> ExperimentReport:
     prepared = prepare(command, sources)
     for _ in range(ROUNDS):
         made, new = prepared.report(command, sources)

@@ -13,6 +13,7 @@ from services.results.wire.numbers import (
     encode_scalar,
     row,
 )
+from services.results.wire.removed import encode_removed
 from shared.identity.wire import stitching_of
 from shared.resource_names import require_id, resource_name
 
@@ -25,6 +26,7 @@ def decode_interactions(request: pb.GetInteractionsRequest, project: str) -> Get
         metric_ids=tuple(require_id(name, project, "metrics") for name in request.metrics),
         alpha=decode_alpha(request.alpha),
         stitching=stitching_of(request.stitching),
+        as_of=request.as_of,
     )
 
 
@@ -38,6 +40,7 @@ def encode_interactions(
         watermark=found.cut.token,
         alpha=found.alpha,
         engine_version=engine_version,
+        removed_since=encode_removed(found.removed),
     )
 
 

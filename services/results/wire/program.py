@@ -8,6 +8,7 @@ from touchstone_statistics.winners import Total
 from services.results.application.get_program_effect import GetProgramEffect, ProgramEffect
 from services.results.wire.evaluations import decode_alpha
 from services.results.wire.numbers import REASON_OF, encode_number, encode_scalar
+from services.results.wire.removed import encode_removed
 from shared.identity.wire import stitching_of
 from shared.resource_names import require_id, require_parent, resource_name
 
@@ -20,6 +21,7 @@ def decode_program(request: pb.GetProgramEffectRequest, project: str) -> GetProg
         metric_id=require_id(request.metric, project, "metrics"),
         alpha=decode_alpha(request.alpha),
         stitching=stitching_of(request.stitching),
+        as_of=request.as_of,
     )
 
 
@@ -43,6 +45,7 @@ def encode_program(
         watermark=found.watermark,
         alpha=found.alpha,
         engine_version=engine_version,
+        removed_since=encode_removed(found.removed),
     )
 
 

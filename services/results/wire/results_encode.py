@@ -26,6 +26,7 @@ from services.results.wire.parts import (
     encode_spans,
     encode_steps,
 )
+from services.results.wire.removed import encode_removed
 from shared.identity.wire import STITCHING_OF
 from shared.resource_names import resource_name
 
@@ -102,6 +103,7 @@ def encode_results(report: ExperimentReport, project: str, engine_version: str) 
         method=METHOD_OF[report.analysis.plan.rule],
         method_choice=encode_choice(report.choice),
         unclustered_units=seen.unclustered,
+        removed_since=encode_removed(report.removed),
     )
 
 

@@ -7,7 +7,9 @@ from ibis import ir
 
 from services.results.adapters.lake.engine import epoch_us, row_of
 from services.results.domain.observation import DataCut
+from services.results.domain.removed import Rows
 from shared.lake.cut import Cut
+from shared.lake.snapshot import Snapshot
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -32,3 +34,14 @@ def data_time_us(tables: Mapping[str, ir.Table]) -> int | None:
 def received_table(table: ir.Table) -> ir.Table:
     """How many rows there are, and when the last of them was received."""
     return table.aggregate(rows=table.count(), last=epoch_us(table.receive_time).max())
+
+
+def rows_of_cut(snapshot: Snapshot, cut: Cut) -> Rows:
+    """How many exposures and conversions a cut holds; of the newest the files themselves say it."""
+    names = ("exposures", "conversions")
+    if not cut.past:
+        return Rows(*(snapshot.rows(name) for name in names))
+    with snapshot.read() as now:
+        tables = cut.tables(now)
+        found = [row_of(tables[name].aggregate(rows=tables[name].count())) for name in names]
+    return Rows(*(int(one["rows"]) for one in found))

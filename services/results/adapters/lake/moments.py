@@ -9,7 +9,7 @@ from ibis import ir
 from services.results.adapters.lake.answer import Known, Summed, answer
 from services.results.adapters.lake.clusters import Grouping, clustered, unclustered_units
 from services.results.adapters.lake.columns import Layout
-from services.results.adapters.lake.cut import data_cut, data_time_us
+from services.results.adapters.lake.cut import data_cut, data_time_us, rows_of_cut
 from services.results.adapters.lake.days import additive, changes_of, days_of, new_units, unit_days
 from services.results.adapters.lake.engine import rows_of, stored
 from services.results.adapters.lake.events import Catalogue, narrow_events
@@ -33,6 +33,7 @@ from services.results.adapters.lake.values import Reading, joined_events, unit_v
 from services.results.domain.daily import TimeSeries
 from services.results.domain.null_experiment import UnitRows
 from services.results.domain.observation import Links, Observation, Question
+from services.results.domain.removed import Rows
 from shared.identity.ownership import Ownership
 from shared.identity.reader import IdentityReader
 from shared.lake.cut import Cut, cut_of
@@ -54,6 +55,11 @@ class LakeMoments:
         """See MomentsSource."""
         with self._asked(question) as asked:
             return _observed(asked)
+
+    def rows_at(self, project: str, token: str) -> Rows:
+        """See MomentsSource."""
+        snapshot = self.tables.snapshot(project)
+        return rows_of_cut(snapshot, cut_of(snapshot.watermark, token))
 
     def observe_by_day(self, question: Question) -> TimeSeries:
         """See MomentsSource."""
