@@ -230,6 +230,25 @@ async def test_results_take_looks_that_fix_the_plan_and_are_listed(world: World)
     assert pages == [["blue", "green", "blue"], ["green"]]
 
 
+async def test_other_methods_cost_nothing_and_need_what_they_go_towards(world: World) -> None:
+    await world.owner.define(
+        "visits", metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")
+    )
+    world.write(events({variant: np.ones(300) for variant in ("control", "green", "blue")}))
+    for method in (pb.ANALYSIS_METHOD_GROUP_SEQUENTIAL, pb.ANALYSIS_METHOD_HYBRID):
+        refused = await world.viewer.refused("GetResults", experiment=EXPERIMENT, methods=[method])
+        assert [violation.field for violation in refused.violations] == ["methods"]
+        assert "planned_units" in refused.violations[0].description
+    assert not (await world.viewer.call("ListLooks", experiment=EXPERIMENT)).looks
+    anytime = pb.ANALYSIS_METHOD_ANYTIME
+    await update(world, "planned_units", "method", planned_units=4000, method=anytime)
+    shown = await world.viewer.results(methods=[pb.ANALYSIS_METHOD_GROUP_SEQUENTIAL])
+    for comparison in shown.metrics[0].comparisons:
+        assert int(comparison.readings[0].method) == results_pb2.READING_METHOD_GROUP_SEQUENTIAL
+    looks = (await world.viewer.call("ListLooks", experiment=EXPERIMENT)).looks
+    assert {look.spent for look in looks} == {0.0}
+
+
 async def test_many_who_read_at_once_take_one_look(world: World) -> None:
     await world.owner.define(
         "visits", metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")

@@ -9,7 +9,7 @@ from touchstone_statistics.health import sample_ratio
 
 from services.results.application.observing import Observed
 from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan, StoredPlan
-from services.results.domain.choice import Choice, Reason, Traffic, choose
+from services.results.domain.choice import Choice, Reason, Traffic, choose, require_end
 from services.results.domain.look import Look, LookKey
 from services.results.domain.measure import Measure
 from services.results.domain.observation import ExperimentPlan, Observation
@@ -103,9 +103,13 @@ class Terms:
 
 
 def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, ...]]:
-    """The report, and the looks that have to be kept before it is shown."""
+    """The report, and the looks that have to be kept before it is shown.
+
+    Refuses methods beside the one of record that go towards an end where there is none.
+    """
     plan, base = inputs.plan, inputs.observed.base
     choice = inputs.choice
+    require_end(terms.others, choice)
     analysis = replace(choice.plan, alpha=terms.alpha)
     # Numbers beyond a double become infinite and are reported as such, not warned about.
     with np.errstate(all="ignore"):

@@ -11,14 +11,17 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.results.domain.analysis_plan import AnalysisPlan
+from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan
 from services.results.domain.look import Look
 from services.results.domain.observation import ExperimentPlan
+from shared.errors import failed_precondition, invalid
 
 SHORTEST = dt.timedelta(days=1)
 """Traffic is forecast from a whole day at least, since it differs between day and night,"""
 LEAST_SHARE = 4
 """or from this part of an experiment that is shorter than as many days."""
+
+TOWARDS_AN_END = (AnalysisMethod.GROUP_SEQUENTIAL, AnalysisMethod.HYBRID)
 
 
 class Reason(enum.Enum):
@@ -84,6 +87,22 @@ def choose(
     if not units:
         return Choice(replace(plan, planned_units=1), Reason.TOO_EARLY, end)
     return Choice(replace(plan, planned_units=units), Reason.FORECAST, end, over)
+
+
+def require_end(methods: Sequence[AnalysisMethod], choice: Choice) -> None:
+    """Refuse a method that goes towards an end where there is none: INVALID_ARGUMENT, and
+    FAILED_PRECONDITION where there is none yet.
+    """
+    towards = [method for method in methods if method in TOWARDS_AN_END]
+    if towards and choice.early:
+        raise failed_precondition(
+            "TOO_LITTLE_DATA",
+            f"the method {towards[0].name} goes towards a number of units, which is forecast when "
+            "there is a day of traffic; allowed until then: FIXED and ANYTIME",
+        )
+    if towards and not choice.plan.planned_units:
+        allowed = "FIXED and ANYTIME; the others once the analysis plan has planned_units"
+        raise invalid("methods", towards[0].name, allowed)
 
 
 def _kept(taken: Sequence[Look]) -> int:

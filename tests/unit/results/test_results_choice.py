@@ -8,10 +8,11 @@ import pytest
 from touchstone.results.v1 import results_pb2 as pb
 
 from services.results.domain.analysis_plan import AnalysisMethod, AnalysisPlan
-from services.results.domain.choice import Reason
+from services.results.domain.choice import Reason, require_end
 from services.results.domain.observation import ExperimentPlan
 from services.results.domain.reading.report import ExperimentReport, Settled
 from services.results.wire.results_encode import encode_results
+from shared.errors import Code, DomainError
 from tests.unit.results.reading import HALVES, NOW, Lab, asked, shares
 
 DAY = dt.timedelta(days=1)
@@ -152,3 +153,18 @@ def test_the_level_is_kept_when_fewer_units_come_than_were_forecast() -> None:
     z = np.cumsum(steps, axis=1) / np.sqrt(np.cumsum(arrivals))
     errors = (np.abs(z) > critical).any(axis=1).mean()
     assert abs(errors - 0.05) < 0.015
+
+
+def test_a_method_beside_that_goes_towards_an_end_needs_one() -> None:
+    none = read(lab(HALVES), 3, 500, (50, 60)).choice
+    early = read(lab(), 0.5, 300, (30, 90)).choice
+    known = read(lab(), 2, 1000, (100, 120)).choice
+    for method in (AnalysisMethod.GROUP_SEQUENTIAL, AnalysisMethod.HYBRID):
+        with pytest.raises(DomainError) as caught:
+            require_end((AnalysisMethod.FIXED, method), none)
+        assert caught.value.code is Code.INVALID_ARGUMENT
+        with pytest.raises(DomainError) as caught:
+            require_end((method,), early)
+        assert caught.value.reason == "TOO_LITTLE_DATA"
+        require_end((method,), known)
+    require_end((AnalysisMethod.FIXED, AnalysisMethod.ANYTIME), none)

@@ -155,3 +155,29 @@ def test_a_guardrail_passes_exactly_when_its_lift_is_above_the_margin() -> None:
             guarded = place.one(units, counts, metric, position).report.guarded
             assert guarded is not None
             assert (guarded.p_value[0] < 0.05) == bool(guarded.lift.low[0] > -0.05)
+
+
+def test_group_sequential_is_read_beside_another_rule_at_no_price() -> None:
+    """Two experiments with the same data: what one reads by its plan, the other reads beside."""
+    beside = lab(replace(SEQUENTIAL, method=AnalysisMethod.ANYTIME))
+    beside.others = (AnalysisMethod.GROUP_SEQUENTIAL,)
+    record = lab()
+    for position, units in enumerate((500, 1500, 1510, 3500), start=1):
+        seen = ((units, units), (units // 10, units // 8), asked(), position)
+        other, own = beside.one(*seen).report, record.one(*seen).report
+        (found,) = other.beside
+        assert found.method is AnalysisMethod.GROUP_SEQUENTIAL
+        assert found.reading.p_value[0] == own.looked.reading.p_value[0]
+        assert found.reading.lift.low[0] == own.looked.reading.lift.low[0]
+        assert other.looked.rule.method is AnalysisMethod.ANYTIME
+    (kept,) = beside.kept.values()
+    assert all(look.boundary.spent == 0 for look in kept)
+
+
+def test_one_look_beside_a_fixed_rule_is_the_first() -> None:
+    place = lab(replace(SEQUENTIAL, method=AnalysisMethod.FIXED))
+    place.others = (AnalysisMethod.GROUP_SEQUENTIAL,)
+    (found,) = place.one((3000, 3000), (300, 390), asked()).report.beside
+    own = lab().one((3000, 3000), (300, 390), asked()).report.looked.reading
+    assert found.reading.p_value[0] == own.p_value[0]
+    assert place.kept == {}

@@ -1,7 +1,6 @@
 """One metric: its arms, its comparisons by the rule of record and by others, what is believed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from touchstone_statistics.cells import Cells
@@ -10,11 +9,11 @@ from touchstone_statistics.inference import Reading
 from touchstone_statistics.margins import not_worse, toward
 from touchstone_statistics.proportions import Proportions
 
-from services.results.domain.analysis_plan import AnalysisMethod
 from services.results.domain.look import Look, LookKey
 from services.results.domain.metric import MetricRole
 from services.results.domain.observation import ExperimentPlan, Observation
 from services.results.domain.reading.beliefs import ToBelieve, is_share
+from services.results.domain.reading.beside import as_method
 from services.results.domain.reading.funnel import steps
 from services.results.domain.reading.looking import Looked, look_at
 from services.results.domain.reading.measured import Measured, all_units, measured, of_record
@@ -45,7 +44,7 @@ def report_metric(
     rule = without_looks(how.rule)
     parts = yield from read_slices(rule, how.believing.alpha, sliced, observation.slices)
     beliefs = yield ToBelieve(found, contrast, plan, how.believing, asked.increase)
-    beside = yield from _beside(how, found, contrast)
+    beside = yield from _beside(how, found, contrast, looked)
     unadjusted = yield from _without_covariates(how, found, plan)
     uncapped = yield from _without_cap(how, found, plan)
     guarded = yield from _guarded(asked, looked, how.believing.alpha)
@@ -68,14 +67,17 @@ def report_metric(
     )
 
 
-def _beside(how: How, found: Measured, contrast: Contrast) -> Asking[tuple[Beside, ...]]:
+def _beside(
+    how: How, found: Measured, contrast: Contrast, looked: Looked
+) -> Asking[tuple[Beside, ...]]:
     """What other methods say of the data of the cut, and the score test where cells are small."""
     alpha = how.believing.alpha
     readings = []
     for method in how.others:
-        if method not in (how.rule.method, AnalysisMethod.GROUP_SEQUENTIAL):
-            reading = yield ToRead(replace(how.rule, method=method), contrast, (), alpha)
-            readings.append(Beside(method, contrast, reading))
+        if method is not how.rule.method:
+            rule, shown, prices = as_method(method, looked, contrast)
+            reading = yield ToRead(rule, shown, prices, alpha)
+            readings.append(Beside(method, shown, reading))
     if is_share(found) and found.adjusted is None:
         small = Cells.of(contrast).smallest_expected < SMALL_CELL
         if np.any(small):
