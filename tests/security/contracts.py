@@ -92,6 +92,8 @@ VALUES: dict[str, Any] = {
     "paths": ["display_name"],
     "product": "loan",
     "quantity": 3,
+    "half": 100.0,
+    "group": "paid",
     "source": "geheim",
     "day": "2026-01-31",
     "reason": "geheim",

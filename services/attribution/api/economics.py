@@ -9,6 +9,7 @@ from touchstone.attribution.v1 import economics_service_pb2 as pb
 from touchstone.attribution.v1 import economics_service_pb2_grpc as rpc
 
 from services.attribution.api.channel_groupings import KeptGroupings
+from services.attribution.application.budget import allocate_budget
 from services.attribution.application.cohorts import cohort_of
 from services.attribution.application.economics import (
     Credited,
@@ -23,6 +24,7 @@ from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog, Reports, StoredReport
 from services.attribution.spend_ports import Ledger
 from services.attribution.wire.answers import encode_attribution, encode_provenance
+from services.attribution.wire.budget import decode_budget, encode_budget
 from services.attribution.wire.definition import decode_definition
 from services.attribution.wire.economics import (
     credited_report,
@@ -95,6 +97,14 @@ class EconomicsServicer(rpc.EconomicsServiceServicer):
             return told
 
         return await self.analyses.run(answer)
+
+    async def AllocateBudget(
+        self, request: pb.AllocateBudgetRequest, _context: grpc.ServicerContext
+    ) -> pb.AllocateBudgetResponse:
+        """Spreads a budget over channels."""
+        return await self.analyses.run(
+            lambda: encode_budget(allocate_budget(decode_budget(request)))
+        )
 
     async def _credited(
         self, request: pb.GetChannelEconomicsRequest, project: str, context: grpc.ServicerContext

@@ -24,12 +24,12 @@ _UNDEFINED = {
 def encode_figure(figure: Figure, std_err: Figure | None = None) -> pb.MoneyFigure:
     """The figure, with its standard error where that is known.
 
-    What is too large for a number is not identified: infinity is never sent.
+    Infinity is never sent: it is said that the figure has no bound.
     """
     if isinstance(figure, Undefined):
         return pb.MoneyFigure(undefined=_UNDEFINED[figure])
     if not math.isfinite(figure):
-        return pb.MoneyFigure(undefined=pb.MONEY_UNDEFINED_NOT_IDENTIFIED)
+        return pb.MoneyFigure(undefined=pb.MONEY_UNDEFINED_UNBOUNDED)
     known = None if std_err is None or isinstance(std_err, Undefined) else std_err
     return pb.MoneyFigure(value=figure, std_err=known)
 
