@@ -59,11 +59,7 @@ def compose(settings: Settings) -> Application:
     """The attribution service over the event tables of the settings."""
     limits = _limits(settings)
     platform = open_platform(settings)
-    for migrate in (
-        migrate_identity,
-        migrate_operations,
-        migrate_attribution,
-    ):
+    for migrate in (migrate_identity, migrate_operations, migrate_attribution):
         migrate(platform.database)
     log = _log(settings, platform.database)
     analyses = Analyses(settings.attribution_at_once, settings.attribution_in_line)
@@ -74,10 +70,8 @@ def compose(settings: Settings) -> Application:
     groupings = kept_groupings(platform.database)
     kept = ReportServicer(reports, mutations, runner, platform.clock, platform.ids, groupings)
     scheduled = scheduling(platform, mutations, groupings, reports, runner)
-
-    calibrating, results = calibration(
-        settings, platform, Shared(log, limits, reports, mutations, analyses)
-    )
+    shared = Shared(log, limits, reports, mutations, analyses)
+    calibrating, results = calibration(settings, platform, shared)
 
     async def start() -> None:
         await asyncio.to_thread(runner.start)

@@ -14,7 +14,7 @@ from touchstone.results.v1 import metric_service_pb2_grpc as metric_rpc
 from touchstone.results.v1 import results_service_pb2 as pb
 from touchstone.results.v1 import results_service_pb2_grpc as rpc
 
-from services.attribution.application.calibration_links import CalibrationLink, TestedVariant
+from services.attribution.application.calibration_links import CalibrationLink, SwitchedGroup
 from services.attribution.application.calibration_ports import (
     Lift,
     LiftProvenance,
@@ -228,6 +228,6 @@ def _metric_name(link: CalibrationLink) -> str:
     return resource_name(link.project, "metrics", link.metric_id)
 
 
-def _group(link: CalibrationLink, each: TestedVariant) -> evaluation_pb.ExperimentGroup:
+def _group(link: CalibrationLink, each: SwitchedGroup) -> evaluation_pb.ExperimentGroup:
     name = resource_name(link.project, "experiments", each.experiment_id)
     return evaluation_pb.ExperimentGroup(experiment=name, variant=each.variant)

@@ -126,7 +126,7 @@ class CalibratedChannel:
 
 
 @dataclass(frozen=True, slots=True)
-class TestedKappa:
+class MeasuredKappa:
     """What one link says of one result's credit."""
 
     link: CalibrationLink
@@ -143,7 +143,7 @@ class CalibratedResult:
 
     calibration: Calibration
     channels: tuple[CalibratedChannel, ...]
-    tests: tuple[TestedKappa, ...]
+    tests: tuple[MeasuredKappa, ...]
     findings: tuple[Finding, ...]
 
 
@@ -219,14 +219,14 @@ def _calibrated(
     return CalibratedResult(beliefs.conversions, channels, tests, tuple(findings))
 
 
-def _tested(linked: LinkedTest, index: int, alpha: float) -> TestedKappa:
+def _tested(linked: LinkedTest, index: int, alpha: float) -> MeasuredKappa:
     test, (on, off) = linked.test(index), linked.credit(index)
     assert linked.lift is not None
     by_value = linked.lift.events.by_value
-    return TestedKappa(linked.link, test, by_value, on, off, measure(test, alpha))
+    return MeasuredKappa(linked.link, test, by_value, on, off, measure(test, alpha))
 
 
-def _of_test(tested: TestedKappa) -> list[Finding]:
+def _of_test(tested: MeasuredKappa) -> list[Finding]:
     target, names = tested.test.target, (tested.link.name,)
     if tested.test.outcome.attributed.value <= 0:
         why = "no more was credited where it was on than where it was off: its lift of "

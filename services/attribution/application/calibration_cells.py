@@ -1,11 +1,11 @@
 """The journeys of the units of a test, from their first exposure on, and their credit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.attribution.application.calibration_links import TestedVariant
+from services.attribution.application.calibration_links import SwitchedGroup
 from services.attribution.application.calibration_ports import (
     ExposedUnits,
     ExposureQuery,
@@ -16,12 +16,14 @@ from services.attribution.application.get_attribution import attribution_of
 from services.attribution.application.questions import Question, cut_journeys
 from services.attribution.domain.arrays import Flags, Integers
 from services.attribution.domain.events import Conversions, Facets, MilestoneEvents, Touches
+from services.attribution.domain.journeys import BEGINNING_OF_TIME_US
 from services.attribution.domain.lift import Cell
 from services.attribution.domain.totals import ModelTotals
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, JourneyEvents, JourneyLog
 
 Reading = Callable[[EventQuery], JourneyEvents]
+_Asked = tuple[tuple[SwitchedGroup, ...], tuple[SwitchedGroup, ...], MeasuredEvents]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Credited:
     repeated: bool = False
 
 
-class TestedCells:
+class CreditedCells:
     """The journeys of tested units by the rules of a report, all out of one reading of the log.
 
     `question` is that of the report, at the cut of the tests. Only its own time does not count:
@@ -54,7 +56,7 @@ class TestedCells:
         log: JourneyLog,
         limits: AttributionLimits,
         exposures: Exposures,
-        variants: tuple[TestedVariant, ...],
+        variants: tuple[SwitchedGroup, ...],
     ) -> None:
         definition = question.definition
         self._question = replace(question, definition=replace(definition, start_us=0, end_us=None))
@@ -69,6 +71,7 @@ class TestedCells:
             )
         )
         self._read: JourneyEvents | None = None
+        self._done: dict[_Asked, Credited] = {}
 
     @property
     def identity_version(self) -> str:
@@ -77,11 +80,24 @@ class TestedCells:
 
     def credited(
         self,
-        on: tuple[TestedVariant, ...],
-        off: tuple[TestedVariant, ...],
+        on: tuple[SwitchedGroup, ...],
+        off: tuple[SwitchedGroup, ...],
         measured: MeasuredEvents,
     ) -> Credited:
         """Credit the conversions that the metric counts, of both groups apart."""
+        # Conversions and their values are credited at once.
+        counted = replace(measured, by_value=False, capped=False)
+        asked = (on, off, counted)
+        if asked not in self._done:
+            self._done[asked] = self._credited(on, off, counted)
+        return self._done[asked]
+
+    def _credited(
+        self,
+        on: tuple[SwitchedGroup, ...],
+        off: tuple[SwitchedGroup, ...],
+        measured: MeasuredEvents,
+    ) -> Credited:
         groups = (self._places(on), self._places(off))
         units_on, units_off = (self._units(places, measured) for places in groups)
         if not units_on or not units_off:
@@ -92,10 +108,10 @@ class TestedCells:
             cut = cut_journeys(self._question, log, self._limits, identified=False)
             tables.append(attribution_of(cut, self._question.models).tables)
         repeated = any(log.repeated for log in logs)
-        cell = self._cell(sum(groups, ()), units_on, measured)
+        cell = self._cell(sum(groups, ()), units_on, logs)
         return Credited(tables[0], tables[1], units_on, units_off, cell, repeated)
 
-    def _places(self, variants: tuple[TestedVariant, ...]) -> tuple[int, ...]:
+    def _places(self, variants: tuple[SwitchedGroup, ...]) -> tuple[int, ...]:
         return tuple(self._variants.index(variant) for variant in variants)
 
     def _units(self, places: tuple[int, ...], measured: MeasuredEvents) -> int:
@@ -110,16 +126,12 @@ class TestedCells:
             self._read = self._log.read(wide)
         return self._read
 
-    def _cell(self, places: tuple[int, ...], units: int, measured: MeasuredEvents) -> Cell:
-        spans = self._exposed.spans(None)
-        starts = [spans[place].first_us for place in places if spans[place].units]
-        start_us = min(starts)
-        times = np.zeros(0, np.int64) if self._read is None else self._read.conversions.times
-        end_us = max(int(times.max(initial=start_us)), start_us)
-        if measured.window_us is not None:
-            last_us = max(spans[place].last_us for place in places)
-            end_us = min(end_us, last_us + measured.window_us)
-        return Cell(start_us, end_us + 1, units)
+    def _cell(self, places: tuple[int, ...], units: int, logs: Sequence["_GroupLog"]) -> Cell:
+        """From the first exposure to the last conversion that counts, or the last exposure."""
+        spans = [self._exposed.spans(None)[place] for place in places]
+        start_us = min(span.first_us for span in spans if span.units)
+        end_us = max(span.last_us for span in spans)
+        return Cell(start_us, max(end_us, *(log.last_us for log in logs)) + 1, units)
 
 
 class _GroupLog:
@@ -135,6 +147,7 @@ class _GroupLog:
         self._reading, self._exposed, self._places = reading, exposed, places
         self._measured = measured
         self.repeated = False
+        self.last_us = BEGINNING_OF_TIME_US
 
     async def wait_until(self, at_least: str, timeout_s: float) -> None:
         """See JourneyLog. What is read here was read before."""
@@ -157,6 +170,8 @@ class _GroupLog:
             None if window_us is None else window_us - measured.delay_us,
         )
         conversions = _converted(events.conversions, clock)
+        times = conversions.times + clock.start_us[conversions.units]
+        self.last_us = int(times[conversions.times >= 0].max(initial=BEGINNING_OF_TIME_US))
         again = _again(conversions)
         self.repeated = bool(again.any())
         if measured.once:

@@ -9,7 +9,7 @@ COLLECTION = "calibrationLinks"
 
 
 @dataclass(frozen=True, slots=True)
-class TestedVariant:
+class SwitchedGroup:
     """The units of one variant of an experiment."""
 
     experiment_id: str
@@ -29,8 +29,8 @@ class CalibrationLink:
     link_id: str
     channel: str
     metric_id: str
-    treatment: tuple[TestedVariant, ...]
-    control: TestedVariant
+    treatment: tuple[SwitchedGroup, ...]
+    control: SwitchedGroup
     treatment_on: bool
     by_control_group: bool = False
     credited: CreditKey = TouchField.CHANNEL
@@ -41,12 +41,12 @@ class CalibrationLink:
         return link_name(self.project, self.link_id)
 
     @property
-    def shown(self) -> tuple[TestedVariant, ...]:
+    def shown(self) -> tuple[SwitchedGroup, ...]:
         """The groups that the channel was on for."""
         return self.treatment if self.treatment_on else (self.control,)
 
     @property
-    def held_out(self) -> tuple[TestedVariant, ...]:
+    def held_out(self) -> tuple[SwitchedGroup, ...]:
         """The groups that it was off for."""
         return (self.control,) if self.treatment_on else self.treatment
 

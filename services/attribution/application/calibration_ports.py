@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from services.attribution.application.calibration_links import CalibrationLink, TestedVariant
+from services.attribution.application.calibration_links import CalibrationLink, SwitchedGroup
 from services.attribution.domain.arrays import Flags, Integers
 from services.attribution.domain.conflicts import Conflict
 from services.attribution.domain.lift import Estimate
@@ -183,7 +183,7 @@ class ExposureQuery:
     unit_type: str
     stitching: Stitching
     as_of: str
-    variants: tuple[TestedVariant, ...]
+    variants: tuple[SwitchedGroup, ...]
 
 
 class Exposures(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from services.attribution.application.calibration_cells import Credited, TestedCells
+from services.attribution.application.calibration_cells import Credited, CreditedCells
 from services.attribution.application.calibration_links import CalibrationLink
 from services.attribution.application.calibration_ports import (
     Exposures,
@@ -104,7 +104,7 @@ def linked_tests(
     variants = dict.fromkeys(each for link in links for each in (link.control, *link.treatment))
     if not variants:
         return Tested((), "")
-    cells = TestedCells(question, sources.log, sources.limits, sources.exposures, tuple(variants))
+    cells = CreditedCells(question, sources.log, sources.limits, sources.exposures, tuple(variants))
     tests = tuple(_linked(question, link, channels, cells, sources.lifts) for link in links)
     return Tested(tests, cells.identity_version)
 
@@ -113,7 +113,7 @@ def _linked(
     question: Question,
     link: CalibrationLink,
     channels: frozenset[str],
-    cells: TestedCells,
+    cells: CreditedCells,
     lifts: LiftSource,
 ) -> LinkedTest:
     unfit = tuple(_unfit(question, link, channels))

@@ -5,7 +5,7 @@ from touchstone.attribution.v1 import calibration_pb2 as pb
 
 from services.attribution.application.calibration_links import (
     CalibrationLink,
-    TestedVariant,
+    SwitchedGroup,
     link_name,
 )
 from services.attribution.application.calibration_ports import StoredLink
@@ -49,8 +49,8 @@ def decode_link(message: pb.CalibrationLink, project: str, link_id: str) -> Cali
     else:
         comparison = message.experiment_comparison
         experiment = require_id(comparison.experiment, project, "experiments")
-        control = TestedVariant(experiment, comparison.control_variant)
-        treatment = (TestedVariant(experiment, comparison.treatment_variant),)
+        control = SwitchedGroup(experiment, comparison.control_variant)
+        treatment = (SwitchedGroup(experiment, comparison.treatment_variant),)
     met = {control}
     for index, wave in enumerate(treatment):
         if wave in met:
@@ -74,5 +74,5 @@ def _key(message: pb.CalibrationLink) -> attribution_pb2.CreditKey:
     return message.credited
 
 
-def _variant(message: pb.TestedVariant, project: str) -> TestedVariant:
-    return TestedVariant(require_id(message.experiment, project, "experiments"), message.variant)
+def _variant(message: pb.TestedVariant, project: str) -> SwitchedGroup:
+    return SwitchedGroup(require_id(message.experiment, project, "experiments"), message.variant)

@@ -8,7 +8,7 @@ from services.attribution.application.calibrate_report import (
     BelievedKappa,
     CalibratedChannel,
     CalibratedResult,
-    TestedKappa,
+    MeasuredKappa,
     attributed_ratios,
 )
 from services.attribution.domain.conflicts import Finding
@@ -102,7 +102,7 @@ def _kappa(believed: BelievedKappa) -> pb.Kappa:
     )
 
 
-def _tested(tested: TestedKappa) -> pb.TestedKappa:
+def _tested(tested: MeasuredKappa) -> pb.TestedKappa:
     incremental, measured = tested.test.incremental, tested.measured
     if isinstance(measured, Undefined):
         kappa = _range(measured, measured, measured)
