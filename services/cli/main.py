@@ -11,6 +11,7 @@ import typer
 from services.cli.commands import (
     ascode,
     assign,
+    attribute,
     attribution,
     attribution_grouping,
     attribution_report,
@@ -36,7 +37,9 @@ from services.cli.commands import (
     metric_files,
     operations,
     parameters,
+    paths,
     planning,
+    referrals,
     rejected,
     results,
     results_export,
@@ -82,6 +85,8 @@ def version() -> None:
 app.command("up")(suite.up)
 app.command("tutorial")(tutorial.tutorial)
 app.command("assign")(assign.assign)
+app.command("attribute")(attribute.attribute)
+app.command("referrals")(referrals.referrals)
 app.command("parameters")(parameters.parameters)
 app.command("doctor")(doctor.doctor)
 app.command("erase")(erasure.erase)
@@ -135,6 +140,7 @@ app.add_typer(attribution.app, name="attribution")
 calibration.app.command()(calibration_report.report)
 app.add_typer(calibration.app, name="calibration")
 app.add_typer(spend.app, name="spend")
+app.add_typer(paths.app, name="paths")
 app.add_typer(identity.app, name="identity")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(retention.app, name="retention")

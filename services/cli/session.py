@@ -21,6 +21,8 @@ from touchstone.assignment.v1 import unit_service_pb2_grpc as unit_grpc
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
 from touchstone.attribution.v1 import calibration_service_pb2_grpc as calibration_grpc
 from touchstone.attribution.v1 import grouping_service_pb2_grpc as grouping_grpc
+from touchstone.attribution.v1 import path_service_pb2_grpc as path_grpc
+from touchstone.attribution.v1 import referral_service_pb2_grpc as referral_grpc
 from touchstone.attribution.v1 import report_service_pb2_grpc as report_grpc
 from touchstone.attribution.v1 import scenario_service_pb2_grpc as scenario_grpc
 from touchstone.attribution.v1 import schedule_service_pb2_grpc as schedule_grpc
@@ -304,6 +306,16 @@ class Session:
     def scenarios(self) -> scenario_grpc.ScenarioServiceStub:
         """Values of scenes."""
         return self._stub("attribution", scenario_grpc.ScenarioServiceStub)
+
+    @property
+    def paths(self) -> path_grpc.PathServiceStub:
+        """What journeys look like."""
+        return self._stub("attribution", path_grpc.PathServiceStub)
+
+    @property
+    def referrals(self) -> referral_grpc.ReferralServiceStub:
+        """How referral campaigns do."""
+        return self._stub("attribution", referral_grpc.ReferralServiceStub)
 
     @cached_property
     def project(self) -> str:
