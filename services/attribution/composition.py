@@ -1,6 +1,5 @@
 """Which adapters the attribution service runs on."""
 
-import asyncio
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -73,13 +72,8 @@ def compose(settings: Settings) -> Application:
     shared = Shared(log, limits, reports, mutations, analyses)
     calibrating, results = calibration(settings, platform, shared)
 
-    async def start() -> None:
-        await asyncio.to_thread(runner.start)
-        await scheduled.keeper.start()
-
     async def stop() -> None:
-        await scheduled.keeper.stop()
-        await asyncio.to_thread(runner.close)
+        await scheduled.stop()
         analyses.close()
         results.close()
 
@@ -95,7 +89,7 @@ def compose(settings: Settings) -> Application:
             calibrating,
             operations_servicer(platform, mutations, runner),
         ],
-        start=start,
+        start=scheduled.start,
         stop=stop,
     )
 

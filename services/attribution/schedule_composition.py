@@ -1,5 +1,6 @@
 """What keeps groupings and schedules of reports, over the parts that the whole service shares."""
 
+import asyncio
 from dataclasses import dataclass
 
 from touchstone.attribution.v1 import (
@@ -23,10 +24,21 @@ from shared.state.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Scheduling:
-    """What is served, and what runs in the background."""
+    """What is served, and what runs in the background: the operations, and what begins some."""
 
     servicers: list[Servicer]
     keeper: RefreshKeeper
+    runner: OperationRunner
+
+    async def start(self) -> None:
+        """Go to work, with the operations that were left unfinished."""
+        await asyncio.to_thread(self.runner.start)
+        await self.keeper.start()
+
+    async def stop(self) -> None:
+        """Begin nothing more, and interrupt what runs; it goes on after the next start."""
+        await self.keeper.stop()
+        await asyncio.to_thread(self.runner.close)
 
 
 def kept_groupings(database: Database) -> KeptGroupings:
@@ -70,4 +82,5 @@ def scheduling(
             ),
         ],
         keeper,
+        runner,
     )
