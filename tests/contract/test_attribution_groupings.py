@@ -253,7 +253,7 @@ async def test_a_report_keeps_the_version_it_began_with(world: World) -> None:
         event_name="buy", channel_grouping=attribution_pb2.ChannelGrouping(name=NAME)
     )
     request = report_service_pb2.RunAttributionRequest(
-        parent="projects/demo", report_id="weekly", journeys=definition
+        parent="projects/demo", report_id="weekly", journeys=definition, min_units=1
     )
     stub = report_service_pb2_grpc.ReportServiceStub(world.channel)
     begun = await stub.RunAttribution(request, metadata=world.metadata("demo"))
