@@ -287,6 +287,43 @@ async def test_the_notebook_computes_the_numbers_again(world: World) -> None:
         "spend": metric_pb2.Metric(kind=MEAN, event_name="buy", currency="EUR"),
         "late": metric_pb2.Metric(kind=MEAN, event_name="buy", delay=two_days),
         "each": ratio,
+        "capped": metric_pb2.Metric(
+            kind=MEAN, event_name="buy", currency="EUR", cap=metric_pb2.Cap(absolute=2.5)
+        ),
+        "most": metric_pb2.Metric(
+            kind=MEAN,
+            event_name="buy",
+            aggregation=metric_pb2.AGGREGATION_MAX,
+            variance_reduction=metric_pb2.VarianceReduction(covariates=[see]),
+        ),
+        "last": metric_pb2.Metric(
+            kind=MEAN, event_name="buy", aggregation=metric_pb2.AGGREGATION_LAST
+        ),
+        "days": metric_pb2.Metric(
+            kind=MEAN, event_name="buy", aggregation=metric_pb2.AGGREGATION_DISTINCT_DAYS
+        ),
+        "whole": metric_pb2.Metric(
+            kind=MEAN, event_name="buy", conversion_window=two_days, complete_only=True
+        ),
+        "again": metric_pb2.Metric(
+            kind=metric_pb2.METRIC_KIND_RETENTION,
+            event_name="buy",
+            retention=metric_pb2.Retention(first_day=3, last_day=4),
+        ),
+        "soon": metric_pb2.Metric(
+            kind=metric_pb2.METRIC_KIND_TIME_TO_EVENT,
+            event_name="buy",
+            conversion_window=two_days,
+            variance_reduction=metric_pb2.VarianceReduction(),
+        ),
+        "way": metric_pb2.Metric(
+            kind=metric_pb2.METRIC_KIND_FUNNEL,
+            steps=[metric_pb2.Source(event_name=name) for name in ("see", "buy", "buy")],
+            conversion_window=two_days,
+        ),
+        "high": metric_pb2.Metric(
+            kind=metric_pb2.METRIC_KIND_QUANTILE, event_name="buy", quantile=0.75
+        ),
         "odd": metric_pb2.Metric(
             kind=SHARE,
             event_name="buy",
@@ -309,13 +346,17 @@ async def test_the_notebook_computes_the_numbers_again(world: World) -> None:
     done = await asyncio.to_thread(ran, notebook, world.lake)
     assert done.returncode == 0, done.stderr
     checked = json.loads(done.stdout.rpartition("CHECKED ")[2])
-    assert {metric for metric, _ in checked} == {"buyers", "spend", "late", "each"}
+    plain = {"buyers", "spend", "late", "each", "capped", "most", "last", "days", "high"}
+    assert {metric for metric, _ in checked} == plain | {"whole", "again", "soon", "way"}
+    assert f"cut {made.provenance.watermark}, read from the Delta versions" in done.stdout
 
     # The twin: a number that is off by a billionth of itself, and a little, does not pass.
     settings = notebook["cells"][1]["source"]
     place, line = next((n, one) for n, one in enumerate(settings) if "ASKED = " in one)
     asked = ast.literal_eval(line.partition("json.loads(")[2].strip().removesuffix(")"))
     changed = json.loads(asked)
+    for metric in changed["metrics"]:
+        assert None not in metric["expected"]["p_value"], metric
     changed["metrics"][0]["expected"]["lift"][0] *= 1 + 3e-9
     settings[place] = f"ASKED = json.loads({json.dumps(changed)!r})\n"
     done = await asyncio.to_thread(ran, notebook, world.lake)

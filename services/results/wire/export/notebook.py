@@ -1,7 +1,7 @@
 """A Jupyter notebook that computes results again: DuckDB over the event tables, then statistics.
 
 It shares nothing with the query of the service: its SQL is short enough to be read, and covers what
-most metrics are. It names the others.
+metrics are without filters. It names the others.
 """
 
 import datetime as dt
@@ -13,15 +13,16 @@ import numpy as np
 from touchstone_statistics.gaps import FloatArray, GapArray
 from touchstone_statistics.inference import Fixed
 
-from services.results.domain.measure import Aggregation, Measure, MetricKind, Source
+from services.results.domain.measure import Measure, MetricKind, Source
 from services.results.domain.reading.report import ExperimentReport, Settled
 from services.results.wire.export.recipe import CHECK, QUERY, SETTINGS, STATISTICS
 from shared.lake.layout import unit_key
 from shared.lake.watermark import ConsistencyToken
 
-KINDS = {MetricKind.PROPORTION, MetricKind.MEAN, MetricKind.RATIO}
-AGGREGATIONS = {Aggregation.SUM, Aggregation.COUNT}
+SHARES = {MetricKind.PROPORTION, MetricKind.FUNNEL, MetricKind.RETENTION}
 MICROSECOND = dt.timedelta(microseconds=1)
+DAY = dt.timedelta(days=1)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def encode_notebook(report: ExperimentReport, project: str) -> bytes:
@@ -35,13 +36,18 @@ def encode_notebook(report: ExperimentReport, project: str) -> bytes:
         "The numbers of these results, computed again from the event tables of the cut "
         f"`{report.observation.cut.token}`. Run it where the lake can be read, with "
         "`TOUCHSTONE_LAKE` as its folder, and with the packages duckdb, deltalake and "
-        "touchstone_statistics. Rows that came after the cut are not read, whatever version of the "
-        "tables is there."
+        "touchstone_statistics. It says which versions of the Delta tables it reads; rows after "
+        "the cut are not read."
     )
     if report.observation.links.version:
         words += (
             "\n\nThe project links ids to one another. This notebook knows units and events by the "
             "ids that they were logged under only, so it computes nothing again."
+        )
+    if report.analysis.plan.clustering is not None:
+        words += (
+            "\n\nUnits are read by clusters. This notebook knows single units only, so it computes "
+            "nothing again."
         )
     if left_out:
         words += "\n\nNot computed again: " + ", ".join(f"`{one}`" for one in left_out) + "."
@@ -60,26 +66,34 @@ def encode_notebook(report: ExperimentReport, project: str) -> bytes:
 
 def covered(measure: Measure) -> bool:
     """Whether the notebook's SQL can say what a unit's number is."""
-    plain = measure.filter is None and measure.cap is None and not measure.covariates
-    below = measure.denominator
+    sources = [measure.source, *measure.steps, *measure.covariates]
+    if measure.denominator is not None:
+        sources.append(measure.denominator)
+    capped = measure.cap is not None and (
+        measure.cap.absolute is None or measure.kind is not MetricKind.MEAN
+    )
     return (
-        plain
-        and measure.kind in KINDS
-        and not measure.complete_only
-        and measure.aggregation in AGGREGATIONS
-        and (below is None or (below.filter is None and below.aggregation in AGGREGATIONS))
+        all(source.filter is None for source in sources)
+        and not capped
+        and not measure.of_events
+        and not measure.spans
+        and not measure.logs
     )
 
 
 def _asked(report: ExperimentReport, project: str) -> dict[str, Any]:
-    plan, token = report.plan, report.observation.cut.token
+    plan, cut = report.plan, report.observation.cut
+    token = ConsistencyToken.decode(cut.token) if cut.token else ConsistencyToken("", 0)
     return {
+        "cut": cut.token,
+        "journal": token.journal_id,
+        "data_us": None if cut.data_time is None else (cut.data_time - EPOCH) // MICROSECOND,
         "project": project,
         "experiment": plan.experiment_id,
         "unit_type": plan.unit_type,
         "variants": [arm.variant for arm in plan.arms],
         "control": plan.control_index,
-        "position": ConsistencyToken.decode(token).position if token else 0,
+        "position": token.position,
         "forced": [unit_key(*unit) for unit in plan.forced],
         "exposures": report.analysis.plan.multiple_exposures.value,
         "alpha": report.alpha,
@@ -89,8 +103,10 @@ def _asked(report: ExperimentReport, project: str) -> dict[str, Any]:
 
 
 def _again(report: ExperimentReport) -> Iterator[Settled]:
-    """The metrics that are computed again: none where events are found through links."""
-    if report.observation.links.version:
+    """The metrics that are computed again: none where events are found through links, or units
+    are read by clusters.
+    """
+    if report.observation.links.version or report.analysis.plan.clustering is not None:
         return
     for _, found in report.metrics:
         if isinstance(found, Settled) and covered(_measure(found)):
@@ -105,13 +121,19 @@ def _metric(report: ExperimentReport, found: Settled) -> dict[str, Any]:
     measure, contrast = _measure(found), found.report.contrast
     reading = Fixed(report.alpha).read(contrast)
     sources = [measure.source, *([measure.denominator] if measure.denominator else [])]
+    low, high = _span(measure)
     return {
         "metric": found.report.asked.metric.metric_id,
         "version": found.report.asked.metric.version,
-        "share": measure.kind is MetricKind.PROPORTION,
+        "kind": "share" if measure.kind in SHARES else measure.kind.value,
         "sources": [_source(one) for one in sources],
-        "window_us": None if measure.window is None else measure.window // MICROSECOND,
-        "delay_us": measure.delay // MICROSECOND,
+        "steps": [one.event_name for one in measure.steps],
+        "covariates": [_source(one) for one in measure.covariates],
+        "quantile": measure.quantile,
+        "cap": None if measure.cap is None else measure.cap.absolute,
+        "low_us": low,
+        "high_us": high,
+        "age_us": _age(measure),
         "lookback_us": None if measure.lookback is None else measure.lookback // MICROSECOND,
         "expected": {
             "difference": _numbers(contrast.difference, contrast.gap),
@@ -122,9 +144,31 @@ def _metric(report: ExperimentReport, found: Settled) -> dict[str, Any]:
     }
 
 
+def _span(measure: Measure) -> tuple[int, int | None]:
+    """From when to when after the first exposure events count, both included, in microseconds."""
+    if measure.retention is not None:
+        first, last = measure.retention.first_day, measure.retention.last_day
+        return first * DAY // MICROSECOND, (last + 1) * DAY // MICROSECOND - 1
+    high = None if measure.window is None else measure.window // MICROSECOND
+    return measure.delay // MICROSECOND, high
+
+
+def _age(measure: Measure) -> int | None:
+    """How old a unit has to be to count, in microseconds; None where every unit counts."""
+    if not measure.needs_age:
+        return None
+    if measure.retention is not None:
+        return (measure.retention.last_day + 1) * DAY // MICROSECOND
+    assert measure.window is not None, "what needs an age has a window"
+    return measure.window // MICROSECOND
+
+
 def _source(source: Source) -> dict[str, Any]:
-    counted = source.aggregation is Aggregation.COUNT
-    return {"event": source.event_name, "count": counted, "currency": source.currency}
+    return {
+        "event": source.event_name,
+        "aggregation": source.aggregation.value,
+        "currency": source.currency,
+    }
 
 
 def _numbers(values: FloatArray, gaps: GapArray) -> list[float | None]:

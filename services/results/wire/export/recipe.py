@@ -13,13 +13,21 @@ from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.estimand import Mean, Ratio, estimate
 from touchstone_statistics.inference import Fixed
 from touchstone_statistics.moments import Moments
+from touchstone_statistics.quantile import QuantileCounts, quantile_estimate
 
 LAKE = Path(os.environ.get("TOUCHSTONE_LAKE", ".touchstone/lake"))
 ASKED = json.loads(ASKED_JSON)
 
+# The tables as they are together now: the cut is the part of them up to its position in its log.
+MARK = json.loads((LAKE / "_watermark.json").read_text())
+assert MARK["journal_id"] == ASKED["journal"], "these tables are of another event log"
+assert MARK["position"] >= ASKED["position"], "these tables do not reach to the cut yet"
+
 con = duckdb.connect()
-for name in ("exposures", "conversions"):
-    con.register(name, DeltaTable(str(LAKE / name)).to_pyarrow_dataset())
+VERSIONS = {name: MARK["tables"][name] for name in ("exposures", "conversions")}
+for name, version in VERSIONS.items():
+    con.register(name, DeltaTable(str(LAKE / name), version=version).to_pyarrow_dataset())
+print(f"cut {ASKED['cut']}, read from the Delta versions {VERSIONS}")
 """
 
 QUERY = '''
@@ -50,73 +58,162 @@ if ASKED["exposures"] == "exclude":
     con.execute("DELETE FROM units WHERE variants > 1")
 
 
-def column(source, span, share):
+def is_of(event):
+    """Whether an event has a name."""
+    return "event_name = '" + event.replace("'", "\'\'") + "'"
+
+
+def amount(source, span):
     """The number of a unit from the events of one source in a span of time."""
-    event = "event_name = '" + source["event"].replace("'", "''") + "'"
-    counts = f"({event} AND {span})"
-    if share:
-        return f"coalesce(max(CASE WHEN {counts} THEN 1.0 ELSE 0.0 END), 0.0)"
-    if source["count"]:
+    counts, how = f"({is_of(source['event'])} AND {span})", source["aggregation"]
+    if how == "count":
         return f"CAST(count(*) FILTER ({counts}) AS DOUBLE)"
+    if how == "distinct-days":
+        days = "date_trunc('day', event_time AT TIME ZONE 'UTC')"
+        return f"CAST(count(DISTINCT {days}) FILTER ({counts}) AS DOUBLE)"
     value = "value"
     if source["currency"]:
         value = f"CASE WHEN currency = '{source['currency']}' THEN value END"
-    return f"coalesce(sum({value}) FILTER ({counts}), 0.0)"
+    function = {
+        "sum": f"sum({value})",
+        "mean": f"avg({value})",
+        "min": f"min({value})",
+        "max": f"max({value})",
+        "first": f"arg_min({value}, (event_time, {value}))",
+        "last": f"arg_max({value}, (event_time, {value}))",
+    }[how]
+    return f"coalesce({function} FILTER ({counts} AND ({value}) IS NOT NULL), 0.0)"
+
+
+def flag(event, span):
+    """1 for a unit with an event in a span of time, otherwise 0."""
+    return f"coalesce(max(CASE WHEN {is_of(event)} AND {span} THEN 1.0 ELSE 0.0 END), 0.0)"
+
+
+def time_to(event, span, high_us):
+    """Seconds to the first event, or to the end of the span: in steps of 2**-20 of a second."""
+    first_us = "date_diff('microsecond', first, event_time)"
+    steps = f"min(round({first_us} * {2**20 * 1e-6!r})) FILTER ({is_of(event)} AND {span})"
+    return f"coalesce({steps}, round({high_us} * {2**20 * 1e-6!r})) / {2**20}"
+
+
+def took_all(steps, span):
+    """1 for a unit that took every step, each at the earliest time not before the one before."""
+    source, after = "timed", "true"
+    for event in steps:
+        found = f"""
+            SELECT unit_key, min(event_time) AS taken FROM {source}
+            WHERE {is_of(event)} AND {span} AND {after} GROUP BY unit_key
+        """
+        source, after = f"timed JOIN ({found}) USING (unit_key)", "event_time >= taken"
+    return f"CAST(unit_key IN (SELECT unit_key FROM ({found})) AS DOUBLE)"
+
+
+def own_columns(metric):
+    """The numbers that count, each an expression over the events of a unit."""
+    span = f"event_time >= first + to_microseconds({metric['low_us']})"
+    if metric["high_us"] is not None:
+        span += f" AND event_time <= first + to_microseconds({metric['high_us']})"
+    if metric["steps"]:
+        return [took_all(metric["steps"], span)]
+    if metric["kind"] == "share":
+        return [flag(metric["sources"][0]["event"], span)]
+    if metric["kind"] == "time-to-event":
+        return [time_to(metric["sources"][0]["event"], span, metric["high_us"])]
+    columns = [amount(source, span) for source in metric["sources"]]
+    if metric["cap"] is not None:
+        columns = [f"least({one}, {metric['cap']!r})" for one in columns]
+    return columns
+
+
+def columns_before(metric):
+    """The numbers from before the exposure of a unit."""
+    if metric["lookback_us"] is None:
+        return []
+    back = f"to_microseconds({metric['lookback_us']})"
+    span = f"event_time >= first - {back} AND event_time < first"
+    if metric["kind"] in ("share", "time-to-event"):
+        own = [flag(metric["sources"][0]["event"], span)]
+    else:
+        own = [amount(source, span) for source in metric["sources"]]
+    return own + [amount(source, span) for source in metric["covariates"]]
 
 
 def unit_rows(metric):
     """Variant and numbers of every unit: those that count, then those from before its exposure."""
-    after = f"event_time >= first + to_microseconds({metric['delay_us']})"
-    if metric["window_us"] is not None:
-        after += f" AND event_time <= first + to_microseconds({metric['window_us']})"
-    spans = [after]
-    if metric["lookback_us"] is not None:
-        back = f"to_microseconds({metric['lookback_us']})"
-        spans.append(f"event_time >= first - {back} AND event_time < first")
-    columns = [
-        column(source, span, metric["share"]) for span in spans for source in metric["sources"]
-    ]
-    names = [source["event"] for source in metric["sources"]]
-    query = f"""
+    columns = [*own_columns(metric), *columns_before(metric)]
+    sources = [*metric["sources"], *metric["covariates"]]
+    names = [source["event"] for source in sources] + metric["steps"]
+    asked = {name: ASKED[name] for name in ("project", "unit_type", "position")}
+    con.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE timed AS
+        SELECT unit_key, first, event_time, event_name, value, currency
+        FROM conversions JOIN units USING (unit_key)
+        WHERE project = $project AND unit_type = $unit_type AND position <= $position
+          AND list_contains($names, event_name)
+        """,
+        asked | {"names": names},
+    )
+    old = "true"
+    if metric["age_us"] is not None:
+        newest = ASKED["data_us"] - metric["age_us"]
+        old = f"epoch_us(units.first) <= {newest}"
+    return con.execute(
+        f"""
         SELECT units.variant, {', '.join(columns)}
-        FROM units
-        LEFT JOIN (
-            SELECT unit_key, event_time, event_name, value, currency
-            FROM conversions
-            WHERE project = $project AND unit_type = $unit_type AND position <= $position
-              AND list_contains($names, event_name)
-        ) events USING (unit_key)
+        FROM units LEFT JOIN timed USING (unit_key, first)
+        WHERE {old}
         GROUP BY unit_key, units.variant, first
         ORDER BY unit_key
-    """
-    asked = {name: ASKED[name] for name in ("project", "unit_type", "position")}
-    return con.execute(query, asked | {"names": names}).fetchnumpy()
+        """
+    ).fetchnumpy()
 '''
 
 STATISTICS = '''
-def moments(metric):
-    """Centred moments of every arm, in the order of the variants."""
+def numbers_of(metric):
+    """The numbers of the units of each arm, in the order of the variants."""
     rows = list(unit_rows(metric).values())
     variants = np.asarray(rows[0])
     numbers = np.column_stack([np.asarray(part, dtype=float) for part in rows[1:]])
-    arms = [Moments.from_rows(numbers[variants == variant]) for variant in ASKED["variants"]]
+    return [numbers[variants == variant] for variant in ASKED["variants"]]
+
+
+def moments(metric):
+    """Centred moments of every arm, in the order of the variants."""
+    arms = [Moments.from_rows(numbers) for numbers in numbers_of(metric)]
     return Moments.of(
         [arm.units for arm in arms], [arm.mean for arm in arms], [arm.co_moment for arm in arms]
     )
 
 
+def quantiles(metric):
+    """The quantile of every arm."""
+    share = metric["quantile"]
+    arms = [QuantileCounts.from_values(one[:, 0], share) for one in numbers_of(metric)]
+    stacked = {
+        name: np.array([getattr(arm, name) for arm in arms])
+        for name in ("count", "low", "centre", "high")
+    }
+    return quantile_estimate(QuantileCounts(**stacked), share)
+
+
 def contrast(metric):
     """Every treatment against the control; covariates take off variance where there are any."""
-    arms, control = moments(metric), ASKED["control"]
-    wide = len(metric["sources"])
+    control = ASKED["control"]
+    others = [place for place in range(len(ASKED["variants"])) if place != control]
+    if metric["quantile"] is not None:
+        plain = quantiles(metric)
+        return Contrast(plain[control : control + 1], plain[others])
+    arms, wide = moments(metric), len(metric["sources"])
     own = Mean(0) if wide == 1 else Ratio(0, 1)
     if metric["lookback_us"] is not None:
-        before = Mean(wide) if wide == 1 else Ratio(wide, wide + 1)
-        adjusted = adjust(arms, own, [before])
+        before = [Mean(wide) if wide == 1 else Ratio(wide, wide + 1)]
+        before += [Mean(2 * wide + place) for place in range(len(metric["covariates"]))]
+        adjusted = adjust(arms, own, before)
         if adjusted.used.any():
             return adjusted.joint.contrast(control)
     plain = estimate(arms, own)
-    others = [place for place in range(len(ASKED["variants"])) if place != control]
     return Contrast(plain[control : control + 1], plain[others])
 '''
 
