@@ -132,6 +132,21 @@ async def test_transforms_are_obeyed_and_said(world: World) -> None:
     assert list(answer.provenance.journeys.path_transforms) == steps
 
 
+async def test_credits_are_those_of_the_touches_that_stay(world: World) -> None:
+    kind = attribution_pb2.PATH_TRANSFORM_KIND_FREQUENCY
+    definition = attribution_pb2.JourneyDefinition(
+        event_name="buy", path_transforms=[attribution_pb2.PathTransform(kind=kind)]
+    )
+    request = attribution_service_pb2.StreamCreditsRequest(
+        journeys=definition, model=attribution_pb2.Model(linear=attribution_pb2.Linear())
+    )
+    call = world.attribution.StreamCredits(request, metadata=world.metadata())
+    rows = [row for part in [reply async for reply in call] for row in part.credits]
+
+    found = {(row.touch_id, row.channel, row.weight) for row in rows if row.unit.id == "u0-7"}
+    assert found == {("u0-7-t0", "ads(2)", 0.5), ("u0-7-t2", "mail(1)", 0.5)}
+
+
 async def test_a_transform_names_channels_where_it_removes_them_and_only_there(
     world: World,
 ) -> None:
