@@ -140,13 +140,15 @@ def _closed(arms: _Arms) -> FloatArray:
     sources[:, 1:, 0] = (1.0 - arms.weight) * arms.spread[:, None]
     for arm in range(treatments):
         sources[:, arm + 1, arm + 1] = arms.std_dev[:, arm]
-    chances = []
-    for arm in range(treatments + 1):
-        ahead = means[:, [arm]] - np.delete(means, arm, axis=1)
-        apart = sources[:, [arm]] - np.delete(sources, arm, axis=1)
-        score = ahead / np.sqrt((apart**2).sum(axis=2))
-        chances.append(special.ndtr(score[:, 0]) if treatments == 1 else _orthant(score, apart))
-    return np.stack(chances, axis=1)
+    # For each arm, as a row of its own, the others.
+    others = np.array(
+        [[o for o in range(treatments + 1) if o != arm] for arm in range(treatments + 1)]
+    )
+    ahead = (means[:, :, None] - means[:, others]).reshape(-1, treatments)
+    apart = (sources[:, :, None] - sources[:, others]).reshape(-1, treatments, 3)
+    score = ahead / np.sqrt((apart**2).sum(axis=2))
+    chances = special.ndtr(score[:, 0]) if treatments == 1 else _orthant(score, apart)
+    return np.asarray(chances.reshape(cells, treatments + 1))
 
 
 def _orthant(score: FloatArray, apart: FloatArray) -> FloatArray:

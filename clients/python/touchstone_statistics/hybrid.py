@@ -53,6 +53,8 @@ class Hybrid:
         """
         units = contrast.control.units + contrast.treatment.units
         ended = np.broadcast_to(units >= self.planned_units, contrast.difference.shape)
+        if not ended.any():
+            return replace(self._running(contrast), log_e=None)
         return _either(ended, self._fixed(contrast), self._running(contrast))
 
     def _running(self, contrast: Contrast) -> Reading:

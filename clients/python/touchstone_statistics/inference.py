@@ -8,6 +8,7 @@ from scipy import special
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.gaps import FloatArray, GapArray
 from touchstone_statistics.interval import Fraction, Interval, Side, around, fieller
+from touchstone_statistics.student import upper_quantile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +76,7 @@ class Fixed:
     def _critical(self, dof: FloatArray) -> FloatArray:
         level = np.asarray(self.alpha)
         tail = level / 2 if self.side is Side.TWO_SIDED else level
-        return np.asarray(-special.stdtrit(dof, tail))
+        return upper_quantile(dof, tail)
 
     def _p_value(self, statistic: FloatArray, dof: FloatArray) -> FloatArray:
         # The lower tail, never one minus the cdf: that is exactly zero from t = 9 on.

@@ -13,6 +13,7 @@ from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.inference import Reading
 from touchstone_statistics.interval import Side
 from touchstone_statistics.looks import Studentised, Threshold, normal_score, read_at
+from touchstone_statistics.student import upper_quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,9 @@ class GroupSequential:
             curve = boundary_curve(self.plan, ledger)
             critical[part] = curve.critical_at(levels[part])
             p_value[part] = curve.p_value(scores[part])
-        quantile = special.stdtrit(tested.dof, special.ndtr(-critical))
+        quantile = upper_quantile(tested.dof, special.ndtr(-critical))
         # Of a tail too thin for few degrees of freedom scipy returns infinity of either sign.
-        reach = np.where(np.isfinite(quantile), -quantile, np.inf)
+        reach = np.where(np.isfinite(quantile), quantile, np.inf)
         return read_at(contrast, tested, Threshold(reach, p_value, levels, self.plan.side))
 
 

@@ -1,6 +1,7 @@
 """A nearly normal distribution by its cumulants: what two large counts of events differ by."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -46,14 +47,10 @@ class Series:
         """From the coefficients of z^3, z^4, ... of log E[exp(z (X - mean) / std_dev)], orders +
         cells.
         """
-        orders = np.arange(3, 3 + terms.shape[0])
-        # (-i)^k is 1, -i, -1, i for k = 0, 1, 2, 3 and so on.
-        signs = np.array([1.0, -1.0, -1.0, 1.0])[orders % 4]
-        powers = signs * FREQUENCIES[:, None] ** orders
-        even, odd = orders % 2 == 0, orders % 2 == 1
-        grown = np.exp(powers[:, even] @ terms[even]) * NORMAL[:, None]
+        odd, even = _powers(terms.shape[0])
+        grown = np.exp(even @ terms[1::2]) * NORMAL[:, None]
         # Cosine and sine from the tangent of half the angle, which costs a tenth of them.
-        half = np.tan(0.5 * (powers[:, odd] @ terms[odd]))
+        half = np.tan(0.5 * (odd @ terms[::2]))
         grown /= 1.0 + half**2
         return cls(mean, std_dev, grown * (1.0 - half**2) - NORMAL[:, None], grown * (2.0 * half))
 
@@ -78,16 +75,10 @@ class Series:
 
     def ends(self, alpha: float) -> list[FloatArray]:
         """The quantiles beyond each of which half of `alpha` lies."""
-        reach = float(-special.ndtri(alpha / 2))
-        ends, far = [], np.zeros(self.mean.shape, dtype=np.bool_)
-        for upper in (False, True):
-            end, missed = self._near(reach if upper else -reach, alpha / 2, upper)
-            ends.append(end)
-            far |= missed
-        if far.any():
-            for end, found in zip(ends, self._cells(far).searched(alpha), strict=True):
-                end[far] = found
-        return ends
+        ends, missed = self._near(alpha / 2)
+        if missed.any():
+            ends[:, missed] = np.stack(self._cells(missed).searched(alpha))
+        return list(ends)
 
     def _cells(self, chosen: BoolArray) -> "Series":
         parts = (self.real[:, chosen], self.imaginary[:, chosen])
@@ -103,41 +94,38 @@ class Series:
         waves = self.real * turns.real - self.imaginary * turns.imag
         return waves, self.imaginary * turns.real + self.real * turns.imag
 
-    def _near(self, start: float, mass: float, upper: bool) -> tuple[FloatArray, BoolArray]:
-        """Where the upper or lower tail holds `mass`, and in which cells that is not near `start`,
-        the place for a normal distribution.
+    def _near(self, mass: float) -> tuple[FloatArray, BoolArray]:
+        """Where both tails hold `mass`, ends + cells, and in which cells one of them is not near
+        that of a normal distribution.
 
-        Newton's method on the tail. The rest is a polynomial about the start, whose coefficients
-        are sums over the waves.
+        Newton's method on the tails. The rest is a polynomial about the normal quantile, whose
+        coefficients are sums over the waves.
         """
-        sign = 1.0 if upper else -1.0
-        rest = self._polynomial(start)
-        moved = np.zeros_like(self.mean)
+        reach = float(-special.ndtri(mass))
+        sign, shape = np.array([[-1.0], [1.0]]), (TAYLOR, 2, self.mean.size)
+        real, imaginary = _derivatives(reach)
+        rest = (real @ self.real - imaginary @ self.imaginary).reshape(shape)
+        # The first step, from the normal quantile itself.
+        normal = np.exp(-0.5 * reach**2) / np.sqrt(2.0 * np.pi)
+        moved = np.clip(-rest[0] / np.maximum(normal + rest[1], 0.1 * mass), -NEAR, NEAR)
         for _ in range(STEPS):
             value, slope = rest[-1], np.zeros_like(moved)
             for coefficient in rest[-2::-1]:
                 slope *= moved
                 slope += value
-                value = value * moved + coefficient
-            place = start + moved
+                value = value * moved
+                value += coefficient
+            place = sign * reach + moved
             tail = special.ndtr(-sign * place) - sign * value
             density = np.exp(-0.5 * place**2) / np.sqrt(2.0 * np.pi) + slope
             step = sign * (tail - mass) / np.maximum(density, 0.1 * mass)
             moved = np.clip(moved + step, -NEAR, NEAR)
-            size = np.abs(step)
+            far = np.abs(moved) >= NEAR
             # Newton's steps square their size: the next one would be nothing.
-            if np.all((size <= 1e-7) | (np.abs(moved) >= NEAR)):
+            settled = np.abs(step) <= 1e-7
+            if np.all(settled | far):
                 break
-        missed = (np.abs(moved) >= NEAR) | ~(size <= 1e-7)
-        return self.mean + (start + moved) * self.std_dev, missed
-
-    def _polynomial(self, place: float) -> FloatArray:
-        """Taylor's coefficients of the integral of the rest about a place: orders + cells."""
-        orders = np.arange(TAYLOR)
-        # The derivative of order j of the integral has the factor (i w)^(j - 1).
-        turn = np.exp(1j * FREQUENCIES * place) * (1j * FREQUENCIES) ** (orders[:, None] - 1.0)
-        turn *= (2.0 / PERIOD) / special.factorial(orders)[:, None]
-        return np.asarray(turn.real @ self.real - turn.imag @ self.imaginary)
+        return self.mean + (sign * reach + moved) * self.std_dev, (far | ~settled).any(axis=0)
 
     def searched(self, alpha: float) -> list[FloatArray]:
         """The same ends by sums over the waves at each step, wherever they are."""
@@ -153,3 +141,28 @@ class Series:
             return mass, density / self.std_dev
 
         return equal_tails(Margin(tail, self.mean, self.std_dev), alpha)
+
+
+@lru_cache(maxsize=16)
+def _powers(count: int) -> tuple[FloatArray, FloatArray]:
+    """The odd and the even powers of the frequencies, from 3 on, times the powers of -i: waves +
+    orders. Of an odd power that is an imaginary number.
+    """
+    orders = np.arange(3, 3 + count)
+    # (-i)^k is 1, -i, -1, i for k = 0, 1, 2, 3 and so on.
+    powers = np.array([1.0, -1.0, -1.0, 1.0])[orders % 4] * FREQUENCIES[:, None] ** orders
+    return powers[:, ::2].copy(), powers[:, 1::2].copy()
+
+
+@lru_cache(maxsize=64)
+def _derivatives(reach: float) -> tuple[FloatArray, FloatArray]:
+    """What gives Taylor's coefficients of the integral of a rest about -reach and reach, of its
+    real and of its imaginary part: orders by ends, + waves.
+    """
+    orders = np.arange(TAYLOR)[:, None, None]
+    place = np.array([-reach, reach])[:, None]
+    # The derivative of order j of the integral has the factor (i w)^(j - 1).
+    turn = np.exp(1j * FREQUENCIES * place) * (1j * FREQUENCIES) ** (orders - 1.0)
+    turn *= (2.0 / PERIOD) / special.factorial(orders)
+    flat = turn.reshape(2 * TAYLOR, WAVES)
+    return flat.real.copy(), flat.imag.copy()
