@@ -118,7 +118,8 @@ class SqlScheduleStore:
         waits = (schedules.c.paused == sa.false()) & (schedules.c.next_time <= now)
         query = sa.select(schedules).where((schedules.c.operation_id != "") | waits)
         order = (schedules.c.next_time, schedules.c.project, schedules.c.schedule_id)
-        return [_schedule(row) for row in self.connection.execute(query.order_by(*order))][:limit]
+        rows = self.connection.execute(query.order_by(*order).limit(limit))
+        return [_schedule(row) for row in rows]
 
     def note_report(self, project: str, schedule_id: str, report_id: str, now: dt.datetime) -> None:
         """See ScheduleStore."""
