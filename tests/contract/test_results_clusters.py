@@ -12,7 +12,13 @@ import pytest
 import statsmodels.api as sm
 from google.protobuf.field_mask_pb2 import FieldMask
 from scipy import stats
-from touchstone.results.v1 import analysis_plan_pb2, metric_pb2, results_pb2
+from touchstone.assignment.v1 import experiment_pb2
+from touchstone.results.v1 import (
+    analysis_plan_pb2,
+    evaluation_service_pb2,
+    metric_pb2,
+    results_pb2,
+)
 
 from services.results.domain.clustering import Clustering, Switchback
 from services.results.domain.measure import Measure, MetricKind
@@ -20,7 +26,7 @@ from services.results.domain.observation import Observation, Slice
 from shared.errors import Code
 from tests.contract.results_log import START, Log, Row, conversion, exposure
 from tests.contract.results_recount import Unit, moments_of, table_of, units_of
-from tests.contract.results_world import EXPERIMENT, World, open_world
+from tests.contract.results_world import EXPERIMENT, PROJECT, World, open_world
 from tests.contract.test_results_kinds import (
     MEASURES,
     data_time,
@@ -251,6 +257,38 @@ async def test_what_clusters_cannot_do_is_said(world: World) -> None:
     assert (metric.error.code, metric.error.reason) == ("FAILED_PRECONDITION", "NOT_FOR_CLUSTERS")
     series = (await world.viewer.call("GetTimeSeries", experiment=EXPERIMENT)).time_series
     assert series.metrics[0].error.reason == "NOT_FOR_CLUSTERS"
+
+
+async def test_what_several_experiments_show_is_refused_or_read_by_clusters(world: World) -> None:
+    sold = Sold(shops=24, whole=False)
+    sold.write(world)
+    await plan(world, cluster_field="properties.shop")
+    metric = await spend(world)
+    names = {"metrics": [f"{PROJECT}/metrics/spend"]}
+    refused = await world.viewer.refused("GetInteractions", experiment=EXPERIMENT, **names)
+    assert (refused.code, refused.reason) == (Code.FAILED_PRECONDITION, "NOT_FOR_CLUSTERS")
+    groups = [
+        evaluation_service_pb2.ExperimentGroup(experiment=EXPERIMENT, variant=variant)
+        for variant in ("control", "green")
+    ]
+    reply = await world.viewer.call(
+        "EvaluateControlGroup", parent=PROJECT, control=groups[0], waves=groups[1:], **names
+    )
+    assert reply.metrics[0].error.reason == "NOT_FOR_CLUSTERS"
+    world.played.experiment.state = experiment_pb2.Experiment.STATE_STOPPED
+    world.played.experiment.name = EXPERIMENT
+    effect = await world.viewer.call(
+        "GetProgramEffect", parent=PROJECT, metric=f"{PROJECT}/metrics/spend"
+    )
+    (one,) = effect.experiments
+    (comparison,) = metric.comparisons
+    assert one.lift.value == pytest.approx(comparison.lift.value)
+    control = next(arm for arm in metric.arms if arm.variant == "control")
+    # Nearly the standard error of the difference over the control's mean.
+    rough = comparison.std_err.value / control.mean.value
+    assert one.std_err.value == pytest.approx(rough, rel=0.1)
+    health = (await world.viewer.call("GetHealth", experiment=EXPERIMENT)).health
+    assert health
 
 
 @pytest.mark.parametrize(

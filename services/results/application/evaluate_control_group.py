@@ -8,6 +8,7 @@ import numpy as np
 from services.results.application.find_metric import get_metric
 from services.results.application.get_results import Sources
 from services.results.application.observing import Observed, observe
+from services.results.application.removals import removed_since
 from services.results.domain.measure import Measure
 from services.results.domain.metric import Metric
 from services.results.domain.observation import DataCut, ExperimentPlan, Question
@@ -19,6 +20,7 @@ from services.results.domain.reading.control_group import (
     follow_up_is_equal,
 )
 from services.results.domain.reading.report import Failure
+from services.results.domain.removed import Removed
 from shared import errors
 from shared.identity.belonging import Stitching
 
@@ -34,6 +36,13 @@ CAPS_DIFFER = Failure(
     "FAILED_PRECONDITION",
     "WRONG_STATE",
     "its cap is a percentile, which each experiment has its own; give it an absolute cap, or none",
+)
+
+NO_CLUSTERS = Failure(
+    "FAILED_PRECONDITION",
+    "NOT_FOR_CLUSTERS",
+    "groups are not compared by clusters of units, which the analysis plan of one of their "
+    "experiments names",
 )
 
 
@@ -82,6 +91,7 @@ class Evaluated:
     unequal: tuple[bool, ...]
     cut: DataCut
     identity_version: str
+    removed: Removed | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +112,16 @@ def evaluate_control_group(command: EvaluateControlGroup, sources: Sources) -> E
         metrics = [get_metric(command.project, one, store) for one in command.metric_ids]
     plans = _plans(command, sources)
     measures = tuple(comparable(metric.definition.measure) for metric in metrics)
-    wanted = [index for index, one in enumerate(measures) if _obstacle(one, plans) is None]
+    clustered = _clustered(command.project, plans, sources)
+    obstacles = [NO_CLUSTERS if clustered else _obstacle(one, plans) for one in measures]
+    wanted = [index for index, one in enumerate(obstacles) if one is None]
     seen = _observed(command, plans, [measures[index] for index in wanted], sources)
     first = seen[command.control.experiment_id].observed.base
     with np.errstate(all="ignore"):
         found = tuple(
             _one(command, seen, measure, wanted.index(index))
             if index in wanted
-            else _obstacle(measure, plans) or NO_SUM
+            else obstacles[index] or NO_SUM
             for index, measure in enumerate(measures)
         )
     return Evaluated(
@@ -119,6 +131,9 @@ def evaluate_control_group(command: EvaluateControlGroup, sources: Sources) -> E
         unequal=tuple(len(plans) > 1 and not follow_up_is_equal(one) for one in measures),
         cut=first.cut,
         identity_version=first.links.version,
+        removed=removed_since(
+            command.project, first.cut.token, command.as_of, sources.plans, sources.moments
+        ),
     )
 
 
@@ -151,6 +166,13 @@ def _plans(command: EvaluateControlGroup, sources: Sources) -> Mapping[str, Expe
             allowed = f"an experiment on the unit type of the control, {own.unit_type}"
             raise errors.invalid(f"{where}.experiment", group.experiment_id, allowed)
     return plans
+
+
+def _clustered(project: str, plans: Mapping[str, ExperimentPlan], sources: Sources) -> bool:
+    """Whether any experiment is read by clusters of units."""
+    with sources.plans.read() as store:
+        stored = [store.current(project, experiment_id).plan for experiment_id in plans]
+    return any(one.clustering is not None for one in stored)
 
 
 def _obstacle(measure: Measure, plans: Mapping[str, ExperimentPlan]) -> Failure | None:

@@ -61,7 +61,7 @@ def get_interactions(command: GetInteractions, sources: Sources, beside: Beside)
     """The experiment beside each other one that runs, from one cut of the event log.
 
     NOT_FOUND for an experiment or a metric that the project does not have, INVALID_ARGUMENT for a
-    quantile. Takes no look.
+    quantile, FAILED_PRECONDITION for an experiment that is read by clusters. Takes no look.
     """
     with sources.metrics.read() as store:
         metrics = tuple(get_metric(command.project, one, store) for one in command.metric_ids)
@@ -69,6 +69,12 @@ def get_interactions(command: GetInteractions, sources: Sources, beside: Beside)
         if metric.definition.measure.quantile is not None:
             raise errors.invalid(f"metrics[{place}]", metric.metric_id, "any but a quantile")
     plan = sources.experiments.experiment(command.project, command.experiment_id)
+    with sources.plans.read() as plans:
+        if plans.current(command.project, command.experiment_id).plan.clustering is not None:
+            raise errors.failed_precondition(
+                "NOT_FOR_CLUSTERS",
+                "interactions are not read by clusters of units, which the analysis plan names",
+            )
     every = _comparable(beside.catalogue.running(command.project), plan)
     others = [one for one in every if len(one.arms) <= MOST_VARIANTS][:MOST_OTHERS]
     measures = tuple(

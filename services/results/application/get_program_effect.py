@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 from touchstone_statistics.contrast import Contrast
-from touchstone_statistics.estimand import estimate
 from touchstone_statistics.heterogeneity import Effects
 from touchstone_statistics.winners import Programme, programme
 
@@ -16,7 +15,7 @@ from services.results.application.removals import removed_since
 from services.results.domain.measure import Measure
 from services.results.domain.metric import Direction
 from services.results.domain.observation import ExperimentPlan, Question
-from services.results.domain.reading.measured import of_record, plain_contrast
+from services.results.domain.reading.measured import all_units, measured
 from services.results.domain.removed import Removed
 from services.results.ports import ExperimentCatalogue
 from shared import errors
@@ -96,14 +95,24 @@ def get_program_effect(
 def _contrasts(
     command: GetProgramEffect, plans: Sequence[ExperimentPlan], measure: Measure, sources: Sources
 ) -> tuple[list[Contrast], str]:
-    """The treatment of each experiment against its control, all at one cut."""
+    """The treatment of each experiment against its control, all at one cut; by clusters where the
+    analysis plan of an experiment names them.
+    """
     found, as_of = [], command.as_of
     for plan in plans:
-        question = Question(command.project, plan, (measure,), command.stitching, as_of=as_of)
+        with sources.plans.read() as store:
+            clustering = store.current(command.project, plan.experiment_id).plan.clustering
+        question = Question(
+            project=command.project,
+            plan=plan,
+            measures=(measure,),
+            stitching=command.stitching,
+            as_of=as_of,
+            clustering=clustering,
+        )
         seen = sources.moments.observe(question)
         as_of = as_of or seen.cut.token
-        arms = estimate(seen.moments(0)[0], of_record(measure))
-        found.append(plain_contrast(arms, plan))
+        found.append(all_units(measured(measure, 0, seen).contrast(plan)))
     return found, as_of
 
 

@@ -15,6 +15,7 @@ from services.results.domain.reading.control_group import Compared, Level, Waves
 from services.results.domain.reading.report import Failure
 from services.results.wire.metric_names import KIND_OF
 from services.results.wire.numbers import encode_difference, encode_interval, encode_number
+from services.results.wire.removed import encode_removed
 from shared import errors
 from shared.identity.wire import stitching_of
 from shared.resource_names import require_id, require_parent, resource_name
@@ -83,6 +84,7 @@ def encode_evaluation(
         watermark=found.cut.token,
         engine_version=engine_version,
         identity_version=found.identity_version,
+        removed_since=encode_removed(found.removed),
     )
 
 
