@@ -39,7 +39,7 @@ from shared.lake.snapshot import EngineLimits, LakeEventTables
 from shared.lake.writer import LakeWriter
 from shared.testing.fakes import FixedClock
 from shared.testing.policies import FixedPolicies
-from tests.bench import results_query
+from tests.bench import results_query, results_statistics
 from tests.bench.report import BenchRow, compared, missing, peer_environment
 
 AREA = "results"
@@ -90,7 +90,7 @@ def run() -> list[BenchRow]:
         lake = Path(folder) / "lake"
         write_events(lake)
         rows = [query(lake)]
-    return rows + results_query.rows() + statistics()
+    return rows + results_query.rows() + statistics() + results_statistics.rows()
 
 
 def write_events(lake: Path) -> None:
