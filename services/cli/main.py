@@ -46,6 +46,7 @@ from services.cli.commands import (
     results_looks,
     results_time_series,
     results_together,
+    results_plan,
     results_watch,
     retention,
     scenario,
@@ -124,6 +125,8 @@ results.app.command()(results_export.export)
 results.app.command()(results_looks.looks)
 for of_several in (
     results_together.evaluate,
+results.app.command()(results_plan.plan)
+results.app.command("change-plan")(results_plan.change_plan)
     results_together.interactions,
     results_together.program,
 ):

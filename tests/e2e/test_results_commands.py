@@ -275,6 +275,31 @@ def test_methods_are_tried_on_units_to_whom_nothing_was_done(suite: Suite, journ
     assert "does not keep its promise" in peeking.stderr
 
 
+def test_a_plan_is_changed_until_the_first_look(suite: Suite, journey: int) -> None:
+    assert journey
+    started(suite, "planned", ("old", "new"))
+    changed = (
+        "results",
+        "change-plan",
+        "planned",
+        "--planned-units",
+        "5000",
+        "--role",
+        "paid=primary",
+    )
+    plan = json.loads(suite.run(*changed, "--output", "json").stdout)["analysis_plan"]
+    assert (plan["version"], plan["planned_units"]) == ("1", "5000")
+    assert plan["metrics"][0]["role"] == "METRIC_ROLE_PRIMARY"
+    shown = suite.run("results", "plan", "planned").stdout
+    assert "group-sequential" in shown
+    assert "metric paid" in shown
+    first = json.loads(suite.run("results", "plan", "planned", "-o", "json").stdout)
+    assert first["analysis_plan"]["etag"] == "1"
+    suite.run("results", "show", "journey", "--metric", "paid")
+    refused = suite.run("results", "change-plan", "journey", "--alpha", "0.1", status=1)
+    assert "looks were taken under this plan" in refused.stderr
+
+
 def test_a_metric_of_every_kind_and_its_versions(suite: Suite) -> None:
     kinds: dict[str, Sequence[str]] = {
         "mean": ("--currency", "EUR", "--cap-percentile", "0.999"),

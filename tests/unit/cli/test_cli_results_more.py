@@ -4,14 +4,21 @@ import io
 import json
 
 import pytest
+from touchstone.results.v1 import analysis_plan_pb2 as plan_pb
 from touchstone.results.v1 import bandit_service_pb2 as bandit_pb
 from touchstone.results.v1 import evaluation_service_pb2 as evaluation_pb
+from touchstone.results.v1 import metric_pb2, time_series_pb2
 from touchstone.results.v1 import results_pb2 as pb
 from touchstone.results.v1 import results_service_pb2 as service_pb
-from touchstone.results.v1 import time_series_pb2
 from typer.testing import CliRunner
 
-from services.cli.commands import bandit, results_time_series, results_together, results_watch
+from services.cli.commands import (
+    bandit,
+    results_plan,
+    results_time_series,
+    results_together,
+    results_watch,
+)
 from services.cli.main import app
 from services.cli.rendering import Format
 
@@ -138,6 +145,31 @@ def test_weights_that_are_held_say_why(capsys: pytest.CaptureFixture[str]) -> No
     assert said.out.splitlines()[1].startswith("a,5,")
 
 
+def test_a_plan_is_a_row_a_field() -> None:
+    plan = plan_pb.AnalysisPlan(
+        method=plan_pb.ANALYSIS_METHOD_GROUP_SEQUENTIAL,
+        planned_units=4000,
+        prior=plan_pb.LiftPrior(mean=0.01, std_dev=0.1),
+        dimensions=["source", "evaluator"],
+        metrics=[
+            plan_pb.MetricPlan(
+                metric="projects/p/metrics/refunds",
+                role=metric_pb2.METRIC_ROLE_GUARDRAIL,
+                margin=0.02,
+            )
+        ],
+    )
+    plan.planned_end_time.FromJsonString("2026-03-01T00:00:00Z")
+    found = {row[0]: row[1] for row in results_plan.rows(plan)}
+    assert found["method"] == "group-sequential"
+    assert found["spending"] == "by default"
+    assert (found["planned_units"], found["planned_end_time"]) == (4000, "2026-03-01T00:00:00Z")
+    assert found["prior"] == "mean 0.01, std_dev 0.1"
+    assert found["dimensions"] == "source, evaluator"
+    assert found["metric refunds"] == "guardrail, margin 0.02"
+    assert found["create_time"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -145,6 +177,8 @@ def test_weights_that_are_held_say_why(capsys: pytest.CaptureFixture[str]) -> No
             ["results", "evaluate", "--control", "journey", "--wave", "a=b", "--metric", "m"],
             "journey",
         ),
+        (["results", "change-plan", "e", "--role", "orders=boss"], "boss"),
+        (["results", "change-plan", "e", "--margin", "orders=much"], "much"),
         (["metric", "create", "m", "--kind", "ratio", "--denominator", "a=most"], "most"),
         (["metric", "create", "m", "--kind", "retention", "--days", "one"], "one"),
         (
