@@ -44,9 +44,9 @@ from services.cli.commands import (
     results,
     results_export,
     results_looks,
+    results_plan,
     results_time_series,
     results_together,
-    results_plan,
     results_watch,
     retention,
     scenario,
@@ -123,10 +123,10 @@ results.app.command()(results_watch.watch)
 results.app.command("time-series")(results_time_series.time_series)
 results.app.command()(results_export.export)
 results.app.command()(results_looks.looks)
-for of_several in (
-    results_together.evaluate,
 results.app.command()(results_plan.plan)
 results.app.command("change-plan")(results_plan.change_plan)
+for of_several in (
+    results_together.evaluate,
     results_together.interactions,
     results_together.program,
 ):
