@@ -105,6 +105,25 @@ def test_what_tests_of_others_lead_to_expect_is_shrunk_and_keeps_the_spread_betw
     assert calibrate([]).expected(Target("mail")) is None
 
 
+def test_the_interval_of_an_untested_channel_holds_what_it_says() -> None:
+    # Kappas around a common mean that is itself around 1, three of them tested, of a fourth.
+    tau, std_err = 0.5, 0.2
+    random = np.random.default_rng(5)
+    hits = []
+    for _ in range(1500):
+        kappas = 1.0 + tau * random.standard_normal() + tau * random.standard_normal(4)
+        seen = kappas[:3] + std_err * random.standard_normal(3)
+        tests = [
+            lift_test(float(kappa), std_err, f"e{n}", Target(f"c{n}"))
+            for n, kappa in enumerate(seen)
+        ]
+        expected = calibrate(tests, prior=Prior(tau)).expected(Target("mail"))
+        assert expected is not None
+        hits.append(expected.low <= kappas[3] <= expected.high)
+
+    assert 0.935 <= np.mean(hits) <= 0.965
+
+
 def test_a_campaign_without_a_test_is_like_its_channel_but_less_certain() -> None:
     known = calibrate(
         [lift_test(0.3, 0.05), lift_test(0.9, 0.05, "e2", Target("search", "spring"))]
