@@ -93,6 +93,27 @@ def test_few_units_have_no_lag_of_their_own() -> None:
     assert (hidden.units, hidden.lags, hidden.withheld_bins) == (None, None, 1)
 
 
+@given(TOUCH_ROWS, st.floats(0, 1), st.integers(1, 4))
+def test_a_quantile_has_enough_units_on_either_side(
+    touches: list[TouchRow], level: float, min_units: int
+) -> None:
+    journeys = build_journeys(touches_of(touches), conversions_of([]), JourneyRules())
+    found = time_lags(journeys, LagTable((level,), min_units=min_units)).between_touches
+    gaps = [
+        (int(journeys.times[row] - journeys.times[row - 1]), int(journeys.units[journey]))
+        for journey in range(len(journeys))
+        for row in range(journeys.offsets[journey] + 1, journeys.offsets[journey + 1])
+    ]
+    ordered = sorted(lag for lag, _ in gaps)
+    lag = ordered[max(0, math.ceil(level * len(gaps)) - 1)] if gaps else 0
+    sides = (
+        len({unit for each, unit in gaps if each <= lag}),
+        len({unit for each, unit in gaps if each >= lag}),
+    )
+
+    assert found.quantiles[0].lag_us == (lag if gaps and min(sides) >= min_units else None)
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

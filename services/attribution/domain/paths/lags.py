@@ -113,7 +113,8 @@ def _lags(lags: Integers, units: Integers, table: LagTable) -> Lags:
     bins = np.searchsorted(edges, lags, side="right") - 1
     held = count_units(bins, units, len(edges), table.min_units)
     counts = np.bincount(bins, minlength=len(edges))
-    distinct = len(np.unique(units))
+    names, dense = np.unique(units, return_inverse=True)
+    distinct = len(names)
     told = distinct == 0 or distinct >= table.min_units
     few = held.suppressed
     suppressed = None
@@ -122,7 +123,7 @@ def _lags(lags: Integers, units: Integers, table: LagTable) -> Lags:
     return Lags(
         units=distinct if told else None,
         lags=len(lags) if told else None,
-        quantiles=tuple(_quantile(lags, units, level, table) for level in table.levels),
+        quantiles=_quantiles(lags, dense, distinct, table),
         bins=tuple(
             LagBin(*_between(table, row), int(held.units[row]), int(counts[row]))
             for row in np.flatnonzero(held.reported).tolist()
@@ -138,11 +139,20 @@ def _between(table: LagTable, row: int) -> tuple[int, int | None]:
     return low or 0, high
 
 
-def _quantile(lags: Integers, units: Integers, level: float, table: LagTable) -> Quantile:
-    """Return the inverse of the distribution function: an observed lag, nothing interpolated."""
+def _quantiles(
+    lags: Integers, units: Integers, distinct: int, table: LagTable
+) -> tuple[Quantile, ...]:
+    """Return the inverse of the distribution function: observed lags, nothing interpolated."""
     if not len(lags):
-        return Quantile(level, None)
-    rank = max(0, int(np.ceil(level * len(lags))) - 1)
-    lag = int(np.partition(lags, rank)[rank])
-    sides = (len(np.unique(units[lags <= lag])), len(np.unique(units[lags >= lag])))
-    return Quantile(level, lag if min(sides) >= table.min_units else None)
+        return tuple(Quantile(level, None) for level in table.levels)
+    ordered = np.sort(lags)
+    shortest = np.full(distinct, ordered[-1])
+    longest = np.full(distinct, ordered[0])
+    np.minimum.at(shortest, units, lags)
+    np.maximum.at(longest, units, lags)
+    found = []
+    for level in table.levels:
+        lag = int(ordered[max(0, int(np.ceil(level * len(lags))) - 1)])
+        sides = (int((shortest <= lag).sum()), int((longest >= lag).sum()))
+        found.append(Quantile(level, lag if min(sides) >= table.min_units else None))
+    return tuple(found)
