@@ -21,12 +21,14 @@ from services.cli.commands import (
     audit,
     backup,
     balanced_salt,
+    budget,
     bandit,
     calibration,
     calibration_report,
     check,
     control,
     doctor,
+    economics,
     erasure,
     experiment,
     flags,
@@ -133,6 +135,8 @@ for of_several in (
     results.app.command()(of_several)
 app.add_typer(results.app, name="results")
 attribution.app.command()(scenario.scenario)
+for of_money in (economics.economics, economics.lifetime, budget.budget):
+    attribution.app.command()(of_money)
 app.add_typer(bandit.app, name="bandit")
 attribution_report.app.command("credits")(attribution_scores.list_credits)
 attribution_report.app.command()(attribution_scores.export)

@@ -19,6 +19,7 @@ from touchstone.assignment.v1 import layer_service_pb2_grpc as layer_grpc
 from touchstone.assignment.v1 import schema_service_pb2_grpc as schema_grpc
 from touchstone.assignment.v1 import unit_service_pb2_grpc as unit_grpc
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
+from touchstone.attribution.v1 import economics_service_pb2_grpc as economics_grpc
 from touchstone.attribution.v1 import calibration_service_pb2_grpc as calibration_grpc
 from touchstone.attribution.v1 import grouping_service_pb2_grpc as grouping_grpc
 from touchstone.attribution.v1 import path_service_pb2_grpc as path_grpc
@@ -301,6 +302,11 @@ class Session:
     def spend(self) -> spend_grpc.SpendServiceStub:
         """What was paid for channels."""
         return self._stub("attribution", spend_grpc.SpendServiceStub)
+
+    @property
+    def economics(self) -> economics_grpc.EconomicsServiceStub:
+        """Credit against money."""
+        return self._stub("attribution", economics_grpc.EconomicsServiceStub)
 
     @property
     def scenarios(self) -> scenario_grpc.ScenarioServiceStub:

@@ -1,0 +1,92 @@
+"""touchstone attribution budget: where money brings most."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from touchstone.attribution.v1 import budget_pb2
+from touchstone.attribution.v1 import economics_service_pb2 as pb
+
+from services.cli.commands.scenario import figure, std_err
+from services.cli.failures import FAILED
+from services.cli.figures import enum_text
+from services.cli.options import Data, Output
+from services.cli.rendering import Cell, Column, Format, View, columns, write
+from services.cli.request_files import read_request
+from services.cli.session import open_session
+from services.cli.terminal import say, warn
+
+COLUMNS = (
+    *columns("channel"),
+    *(
+        Column(name, lambda cell: f"{cell:,.2f}", right=True)
+        for name in ("spend", "response", "std_err")
+    ),
+    Column("marginal", lambda cell: f"{cell:.6f}", right=True),
+    *columns("bound", "calibrated", "extrapolated"),
+)
+
+
+def budget(
+    file: Annotated[
+        Path, typer.Argument(help="The budget: an AllocateBudgetRequest, YAML or JSON.")
+    ],
+    *,
+    total: Annotated[
+        float, typer.Option(help="Spread this, in the place of the file's total.")
+    ] = math.nan,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Spread a budget so that no shift of money between channels would bring more.
+
+    Example: touchstone attribution budget budget.yaml --total 50000
+    """
+    request = read_request(file, pb.AllocateBudgetRequest())
+    if not math.isnan(total):
+        request.total = total
+    with open_session(data) as session:
+        reply = session.economics.AllocateBudget(request)
+    if reply.WhichOneof("outcome") == "infeasible":
+        if output is Format.JSON:
+            write(View(reply, COLUMNS, []), output)
+        warn(reply.infeasible.message)
+        raise typer.Exit(FAILED)
+    found = reply.allocation
+    write(View(reply, COLUMNS, [row(one) for one in found.channels]), output)
+    for group in found.groups:
+        bound = enum_text(group, "bound", "BUDGET_BOUND_").replace("_", " ")
+        say(f"group {group.group}: {group.spend:,.2f}, {bound}")
+    for one in found.binding:
+        say(binding_text(one))
+    if found.unspent:
+        say(f"{found.unspent:,.2f} is left: no channel may take it, or it would bring too little")
+
+
+def row(one: budget_pb2.AllocatedChannel) -> tuple[Cell, ...]:
+    """One channel."""
+    return (
+        one.channel,
+        one.spend,
+        figure(one.response),
+        std_err(one.response),
+        figure(one.marginal),
+        enum_text(one, "bound", "BUDGET_BOUND_").replace("_", " "),
+        one.calibrated,
+        one.extrapolated,
+    )
+
+
+def binding_text(one: budget_pb2.BindingConstraint) -> str:
+    """A constraint that binds, and what it costs."""
+    on = one.WhichOneof("on")
+    name = "the total" if on == "total" else f"{on} {getattr(one, on or 'channel')}"
+    limit = (
+        "" if on == "total" else " " + enum_text(one, "bound", "BUDGET_BOUND_").replace("_", " ")
+    )
+    gain = figure(one.gain)
+    shown = f"{gain:+.6f}" if isinstance(gain, float) else gain
+    return f"binds: {name}{limit}; one more unit of money for it brings {shown}"
