@@ -19,8 +19,8 @@ from touchstone.assignment.v1 import layer_service_pb2_grpc as layer_grpc
 from touchstone.assignment.v1 import schema_service_pb2_grpc as schema_grpc
 from touchstone.assignment.v1 import unit_service_pb2_grpc as unit_grpc
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as attribution_grpc
-from touchstone.attribution.v1 import economics_service_pb2_grpc as economics_grpc
 from touchstone.attribution.v1 import calibration_service_pb2_grpc as calibration_grpc
+from touchstone.attribution.v1 import economics_service_pb2_grpc as economics_grpc
 from touchstone.attribution.v1 import grouping_service_pb2_grpc as grouping_grpc
 from touchstone.attribution.v1 import path_service_pb2_grpc as path_grpc
 from touchstone.attribution.v1 import referral_service_pb2_grpc as referral_grpc
