@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.longrunning import operations_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import code_pb2
@@ -25,7 +26,7 @@ from touchstone.attribution.v1 import (
 from touchstone.attribution.v1 import schedule_service_pb2 as pb
 
 from services.attribution.adapters.lake import LakeJourneyLog
-from services.attribution.adapters.refresh_keeper import RefreshKeeper
+from services.attribution.adapters.refresh_keeper import Kept, RefreshKeeper
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
 from services.attribution.api.channel_groupings import KeptGroupings
 from services.attribution.api.reports import ReportRun
@@ -275,6 +276,23 @@ async def test_a_failure_is_seen_on_the_schedule_and_counted(process: Process) -
     process.clock.advance(HOUR)
     process.keeper.keep_once()
     assert (await process.ended()).failures == 0
+
+
+async def test_a_run_that_cannot_begin_for_no_known_reason_is_seen_too(process: Process) -> None:
+    def broken(*_: Any) -> operations_pb2.Operation:
+        raise RuntimeError("no reason")
+
+    await process.create()
+    kept = Kept(process.schedules.schedules, process.groupings.groupings, process.reports)
+    mutations = process.schedules.mutations
+    times = (process.clock, process.platform.ids)
+    keeper = RefreshKeeper(process.platform.database, kept, mutations, broken, times)
+    assert keeper.keep_once() == 1
+    found = await process.get()
+    assert (found.failures, found.last_run.error.code) == (1, code_pb2.INTERNAL)
+    assert "no reason" not in found.last_run.error.message
+    assert found.next_run_time.ToDatetime(dt.UTC) == NOW + HOUR
+    assert not process.kept()
 
 
 async def test_a_pause_is_not_made_up_for(process: Process) -> None:

@@ -39,6 +39,9 @@ LOOK_EVERY_S = 5.0
 MOST_AT_ONCE = 100
 _SERVICE = "/touchstone.attribution.v1.ReportService/"
 _AGAIN = frozenset({Code.ABORTED, Code.UNAVAILABLE})
+_UNEXPECTED = DomainError(
+    Code.INTERNAL, "INTERNAL", "an unexpected failure; tell the operator the name of the schedule"
+)
 
 BeginRun = Callable[[sa.Connection, pb.RunAttributionRequest, str], operations_pb2.Operation]
 """Begins the operation of a request and a project in a transaction."""
@@ -109,20 +112,25 @@ class RefreshKeeper:
         return False
 
     def _start(self, schedule: StoredSchedule, now: dt.datetime) -> bool:
-        project = schedule.project
-        run = due_run(schedule, self._report_id(schedule, now))
+        """Begin the run that is due. One that cannot begin is told of on the schedule."""
         try:
-            with self._kept.groupings.read() as groupings:
-                found = resolved_definition(run.request.journeys, project, groupings)
-            run.request.journeys.CopyFrom(found)
-            require_runnable(run.request, project)
+            self._begin_run(schedule, self._run_of(schedule, now), now)
         except DomainError as error:
             if error.code in _AGAIN:
                 raise
             self._replace(schedule, not_begun(schedule, error, now))
-            return True
-        self._begin_run(schedule, run, now)
+        except Exception:  # noqa: BLE001  whoever looks at the schedule has to see that it failed
+            _LOG.exception("a scheduled report cannot begin", extra={"schedule": _name(schedule)})
+            self._replace(schedule, not_begun(schedule, _UNEXPECTED, now))
         return True
+
+    def _run_of(self, schedule: StoredSchedule, now: dt.datetime) -> DueRun:
+        run = due_run(schedule, self._report_id(schedule, now))
+        with self._kept.groupings.read() as groupings:
+            found = resolved_definition(run.request.journeys, schedule.project, groupings)
+        run.request.journeys.CopyFrom(found)
+        require_runnable(run.request, schedule.project)
+        return run
 
     def _begin_run(self, schedule: StoredSchedule, run: DueRun, now: dt.datetime) -> None:
         project, report_id = schedule.project, run.request.report_id
