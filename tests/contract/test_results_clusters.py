@@ -222,6 +222,29 @@ def fit_of_mean(sold: Sold, arm: int) -> float:
     return float(fit.bse[0] ** 2 * many / (many - 1))
 
 
+async def test_the_sample_ratio_is_that_of_what_was_drawn(world: World) -> None:
+    """Shops of very different sizes: their customers would raise an alarm, the shops do not."""
+    sold = Sold(shops=20, whole=True)
+    large = np.repeat(np.arange(len(sold.shop)), np.where(sold.shop == 0, 30, 1))
+    sold.shop, sold.arm, sold.amount = sold.shop[large], sold.arm[large], sold.amount[large]
+    sold.write(world)
+    await plan(world, cluster_field="properties.shop")
+    await world.owner.define(
+        "spend", metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_MEAN, event_name="purchase")
+    )
+    results = await world.viewer.results()
+    units = [arm.units for arm in results.arms]
+    assert stats.chisquare(units).pvalue < 1e-6
+    assert not results.sample_ratio.alert
+    weights = np.array([arm.weight for arm in results.arms], dtype=float)
+    expected = stats.chisquare([10, 10], 20 * weights / weights.sum()).pvalue
+    assert results.sample_ratio.p_value.value == pytest.approx(expected, rel=1e-9)
+    reasons = {one.code for decision in results.decisions for one in decision.reasons}
+    assert results_pb2.DECISION_REASON_CODE_SAMPLE_RATIO_MISMATCH not in reasons
+    health = (await world.viewer.call("GetHealth", experiment=EXPERIMENT)).health
+    assert health.sample_ratio == results.sample_ratio
+
+
 async def test_too_few_clusters_are_said(world: World) -> None:
     Sold(shops=8, whole=True).write(world)
     await plan(world, cluster_field="properties.shop")

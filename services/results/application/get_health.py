@@ -50,7 +50,7 @@ def get_health(command: GetResults, sources: Sources) -> Checked:
             metrics.append(metric_health(asked, arms, place, (plan, analysis), traffic))
     committed = seen.cut.commit_time
     health = Health(
-        sequential_p_value=sequential_p_value(plan, seen.units),
+        sequential_p_value=sequential_p_value(plan, seen.drawn),
         dimensions=ratios_by_dimension(plan, seen),
         exclusions=excluded(seen),
         metrics=tuple(metrics),

@@ -115,7 +115,7 @@ def report(inputs: Inputs, terms: Terms) -> tuple[ExperimentReport, tuple[Look, 
     with np.errstate(all="ignore"):
         found = _every(inputs, terms)
         metrics = tuple(zip(inputs.asked, _settled(inputs.asked, found, analysis), strict=True))
-        check = sample_ratio(np.array(base.units, dtype=np.float64), plan.weights)
+        check = sample_ratio(np.array(base.drawn, dtype=np.float64), plan.weights)
         standing = Standing(
             units=sum(base.units),
             data_time=base.cut.data_time or base.cut.commit_time,

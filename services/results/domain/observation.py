@@ -125,11 +125,20 @@ class Observation:
     """For each measure the sums over clusters; empty where the question has none."""
     unclustered: int = 0
     """Units that belong to no cluster: they are in no sum over clusters."""
+    assigned: tuple[int, ...] = ()
+    """Clusters of each arm, each of that of its first unit; empty without clusters, and where so
+    many have units of several arms that these were not given to clusters.
+    """
 
     @property
     def units(self) -> tuple[int, ...]:
         """All units of each arm."""
         return self.slices[0].units
+
+    @property
+    def drawn(self) -> tuple[int, ...]:
+        """How often each arm was drawn: for a cluster or, failing that, for a unit."""
+        return self.assigned or self.units
 
     @property
     def multiply_exposed_units(self) -> int:

@@ -17,6 +17,7 @@ class Known:
     seen: Seen
     links: Links
     unclustered: int = 0
+    assigned: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +45,5 @@ def answer(question: Question, summed: Summed, known: Known, cut: DataCut) -> Ob
         ranked=summed.ranked,
         clusters=summed.clusters,
         unclustered=known.unclustered,
+        assigned=known.assigned,
     )

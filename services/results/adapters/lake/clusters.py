@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 
+import ibis
 import numpy as np
 from ibis import ir
 
@@ -44,6 +45,32 @@ def unclustered_units(units: ir.Table, question: Question) -> int:
         return 0
     without = units.filter(units.arm.notnull(), units[CLUSTER].isnull())
     return int(row_of(without.aggregate(units=without.count()))["units"])
+
+
+def assigned_clusters(units: ir.Table, question: Question) -> tuple[int, ...]:
+    """By arm the clusters whose first unit is in it; none where a tenth of the clusters or more
+    have units of several arms.
+
+    Under either way to draw arms, for clusters or for units, that of one unit is drawn by the
+    weights, and clusters are independent.
+    """
+    by = list(cluster_columns(question))
+    if not by:
+        return ()
+    counted = units.filter(units.arm.notnull())
+    if CLUSTER in by:
+        counted = counted.filter(counted[CLUSTER].notnull())
+    first = ibis.struct({name: counted[name] for name in ("first_us", "unit_key", "arm")}).min()
+    several = counted.arm.min() < counted.arm.max()
+    clusters = counted.group_by(by).aggregate(first=first, several=several)
+    clusters = clusters.mutate(arm=clusters["first"]["arm"])
+    rows = rows_of(
+        clusters.group_by("arm").aggregate(clusters=clusters.count(), mixed=clusters.several.sum())
+    )
+    found = {row["arm"]: int(row["clusters"]) for row in rows}
+    if 10 * sum(int(row["mixed"]) for row in rows) >= sum(found.values()):
+        return ()
+    return tuple(found.get(arm, 0) for arm in range(len(question.plan.arms)))
 
 
 def clustered(question: Question, grouping: Grouping) -> tuple[Clustered, ...]:

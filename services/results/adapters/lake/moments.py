@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 from ibis import ir
 
 from services.results.adapters.lake.answer import Known, Summed, answer
-from services.results.adapters.lake.clusters import Grouping, clustered, unclustered_units
+from services.results.adapters.lake.clusters import (
+    Grouping,
+    assigned_clusters,
+    clustered,
+    unclustered_units,
+)
 from services.results.adapters.lake.columns import Layout
 from services.results.adapters.lake.cut import data_cut, data_time_us, rows_of_cut
 from services.results.adapters.lake.days import additive, changes_of, days_of, new_units, unit_days
@@ -113,7 +118,12 @@ def _observed(asked: _Asked) -> Observation:
     links = Links(
         asked.ownership.identity.version, question.stitching, exposed.ambiguous, ambiguous
     )
-    known = Known(exposed.seen, links, unclustered_units(slices.units, question))
+    known = Known(
+        exposed.seen,
+        links,
+        unclustered_units(slices.units, question),
+        assigned_clusters(slices.units, question),
+    )
     return answer(question, summed, known, data_cut(asked.cut, data_us))
 
 

@@ -81,7 +81,11 @@ def sequential_p_value(plan: ExperimentPlan, units: Sequence[int]) -> Known:
 
 
 def ratios_by_dimension(plan: ExperimentPlan, seen: Observation) -> tuple[DimensionRatio, ...]:
-    """The sample ratio within every value of every dimension."""
+    """The sample ratio within every value of every dimension; none where arms were drawn for
+    clusters, which values of units do not follow.
+    """
+    if seen.assigned:
+        return ()
     names = dict.fromkeys(one.dimension for one in seen.slices[1:])
     made = []
     for name in names:
@@ -127,7 +131,10 @@ def metric_health(
 
 def _imbalance(found: Measured) -> Imbalance | None:
     columns = [i for i, c in enumerate(found.measure.columns) if c.role is ColumnRole.COVARIATE]
-    return imbalance(found.moments[0].select(columns)) if columns else None
+    if not columns or (found.clusters is not None and found.clusters.is_mixed):
+        return None
+    arms = found.moments if found.clusters is None else found.clusters.by_arm
+    return imbalance(arms[0].select(columns))
 
 
 def _skewness(found: Measured, seen: Observation, index: int) -> Skewness | None:
