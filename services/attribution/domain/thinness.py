@@ -11,6 +11,7 @@ from services.attribution.domain.held_out.fit import HeldOutFit
 
 MAX_STATES_PER_CONVERSION = 0.1
 WIDE_PART = 0.5
+MOST_NAMED = 10
 MIN_HELD_OUT_CONVERSIONS = 30
 CALIBRATED_SLOPE = (0.5, 2.0)
 
@@ -42,7 +43,8 @@ def thin_intervals(
     """Name the channels whose interval reaches further than half of their figure to a side.
 
     `rows` are the channel, its credit and the ends of the interval; a channel without credit and
-    without spread has never been seen to convert, of which `sufficiency` warns.
+    without spread has never been seen to convert, of which `sufficiency` warns. More than ten such
+    channels are counted in one warning.
     """
     thin = []
     for channel, figure, low, high in rows:
@@ -53,7 +55,13 @@ def thin_intervals(
                 "channels or report a longer time range."
             )
             thin.append(ThinFigure(Thin.WIDE_INTERVAL, model, message, channel))
-    return tuple(thin)
+    if len(thin) <= MOST_NAMED:
+        return tuple(thin)
+    message = (
+        f"{len(thin)} channels have intervals that reach further than {WIDE_PART:.0%} of their "
+        "figure. Group rare channels or report a longer time range."
+    )
+    return (ThinFigure(Thin.WIDE_INTERVAL, model, message),)
 
 
 def no_interval(model: str, why: str) -> ThinFigure:

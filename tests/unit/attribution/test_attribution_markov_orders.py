@@ -278,6 +278,7 @@ def test_the_rows_of_the_transition_matrix_sum_to_one(
 def test_orders_that_no_integer_can_spell_are_refused() -> None:
     assert largest_order(15) == 14
     assert largest_order(500) == 6
+    assert largest_order(0) == largest_order(1) == 61
     with pytest.raises(DomainError, match="1 to 5 over 1000 channels"):
         count_chain(journeys_of_paths([("A", 1.0)], [f"c{n}" for n in range(999)] + ["A"]), 6)
     with pytest.raises(DomainError, match="order"):

@@ -41,6 +41,17 @@ ASKED = [
         )
     ),
     pb.Model(same_touch=pb.SameTouch(within=Duration(seconds=60))),
+    pb.Model(markov=pb.Markov(order=3, ignore_non_converting=True)),
+    pb.Model(markov=pb.Markov(automatic_order=True, highest_order=2)),
+    pb.Model(shapley=pb.Shapley(game=pb.SHAPLEY_GAME_ORDERED, positions=4)),
+    pb.Model(
+        shapley=pb.Shapley(
+            game=pb.SHAPLEY_GAME_LEARNED,
+            learner=pb.BaggedLogistic(row_part=0.25, column_part=0.75, rounds=7, ridge=2.0, seed=5),
+            pairs=9,
+            seed=3,
+        )
+    ),
 ]
 
 

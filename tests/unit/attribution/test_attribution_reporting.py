@@ -26,6 +26,7 @@ from services.attribution.domain.journeys import DAY_US
 from services.attribution.domain.models import (
     AdditiveHazard,
     AutomaticMarkov,
+    LearnedShapley,
     Linear,
     Markov,
     Shapley,
@@ -96,6 +97,16 @@ def test_thin_figures_are_warned_of_by_model_and_channel() -> None:
     assert "'other'" not in texts
     assert "'other'" in " ".join(warning.message for warning in answer.warnings)
     assert Concern.CHANNELS_SUPPRESSED in {warning.concern for warning in hidden.warnings}
+
+
+def test_a_project_without_events_is_answered_by_every_model() -> None:
+    models = (Linear(), AutomaticMarkov(), Markov(order=3), Shapley(), LearnedShapley())
+    question = Question("nobody", JourneyDefinition("buy"), models)
+    answer = get_attribution(GetAttribution(question, FULL), log_of(), LIMITS)
+
+    assert [table.channels for table in answer.told] == [()] * len(answer.told)
+    assert all(table.resampled and table.resampled.why_none for table in answer.told)
+    assert all(fit.why_none for fit in answer.fits)
 
 
 def test_an_automatic_order_is_that_of_the_largest_penalised_area() -> None:

@@ -30,6 +30,8 @@ def test_wide_intervals_name_their_channel() -> None:
 
     assert (thin.reason, thin.channel) == (Thin.WIDE_INTERVAL, "B")
     assert "between 0 and 4" in thin.message
+    (many,) = thin_intervals("linear", [(f"C{n}", 2.0, 0.0, 4.0) for n in range(11)])
+    assert (many.channel, many.message.split()[:2]) == ("", ["11", "channels"])
     none = no_interval("linear", "too few")
     assert (none.reason, none.message) == (Thin.NO_INTERVAL, "no interval: too few")
 

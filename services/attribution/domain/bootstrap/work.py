@@ -44,7 +44,7 @@ def seconds_of(model: Model, journeys: Journeys) -> float:
 
 def _chain(model: Markov, journeys: Journeys, channels: int) -> float:
     if model.order == 1:
-        return 1e-10 * channels**3
+        return 2e-10 * channels**3
     converting, others = count_chain(journeys, model.order)
     return 4e-7 * len((converting + others).windows) * channels
 

@@ -102,8 +102,8 @@ class ChainCounts:
 
 def largest_order(channels: int) -> int:
     """Return the highest order whose steps over so many channels are spelt in 63 bits."""
-    order = 1
-    while (channels + 1) ** (order + 2) <= LARGEST_KEY:
+    order, base = 1, max(channels, 1) + 1
+    while base ** (order + 2) <= LARGEST_KEY:
         order += 1
     return order
 
