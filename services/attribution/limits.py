@@ -17,5 +17,5 @@ class AttributionLimits:
     max_channels: int = 1_000
     max_touches_per_journey: int = 500
     credits_per_message: int = 1_000
-    max_invitations: int = 1_000_000
+    max_invitations: int = 300_000
     max_wait_s: float = 20.0

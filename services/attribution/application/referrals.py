@@ -14,7 +14,7 @@ from services.attribution.domain.referral_tables import (
     ReferralTables,
     referral_tables,
 )
-from services.attribution.domain.referrals import Campaign, ReferralReport, report
+from services.attribution.domain.referrals import Campaign, ReferralReport, judge, report
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,10 @@ def get_referrals(command: GetReferrals, log: ReferralLog) -> Referrals:
         watermark_us=until_us or 0,
         window_us=command.campaign.window_us,
     )
-    tables = referral_tables(campaign, _purchases(events), command.min_units, command.max_referrers)
+    judged = judge(campaign)
+    tables = referral_tables(judged, _purchases(events), command.min_units, command.max_referrers)
     return Referrals(
-        figures=report(campaign, command.retention_days),
+        figures=report(campaign, command.retention_days, judged),
         tables=tables,
         observed_until_us=until_us,
         currencies=events.currencies,

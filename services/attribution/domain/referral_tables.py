@@ -1,13 +1,14 @@
 """What referrals brought, by depth of the chain and by referrer, and why invitations failed."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from services.attribution.domain.paths.suppression import count_units
-from services.attribution.domain.referrals import Campaign, Judged, judge, places
+from services.attribution.domain.referrals import Judged
 
 MAX_REFERRERS = 1_000
 
@@ -58,15 +59,14 @@ class ReferralTables:
 
 
 def referral_tables(
-    campaign: Campaign, purchases: Mapping[str, Purchases], min_units: int, most: int
+    judged: Judged, purchases: Mapping[str, Purchases], min_units: int, most: int
 ) -> ReferralTables:
     """Tabulate what a campaign brought.
 
     Depths and sizes are in their order; referrers by people whom they brought themselves, then by
     name, the first `most` of them; reasons by invitations, then by name.
     """
-    judged = judge(campaign)
-    found = places(judged.brought)
+    found = judged.places
     members = [*judged.brought]
     sizes: dict[str, int] = {}
     for place in found.values():
@@ -77,9 +77,9 @@ def referral_tables(
     size = people.table([sizes[found[unit].start] for unit in members])
     referrers = people.table([judged.brought[unit] for unit in members])
     return ReferralTables(
-        by_depth=depth.listed(sorted(depth.names)),
-        by_size=size.listed(sorted(size.names)),
-        by_referrer=referrers.listed(referrers.by_units(), most),
+        by_depth=depth.listed(lambda row: int(row.name)),
+        by_size=size.listed(lambda row: int(row.name)),
+        by_referrer=referrers.listed(lambda row: (-row.units, row.name), most),
         failures=_failures(judged, min_units),
     )
 
@@ -88,33 +88,26 @@ def _failures(judged: Judged, min_units: int) -> ReferralTable:
     invitees = [invitee for _, invitee in judged.failed]
     people = _People(invitees, [NOTHING] * len(invitees), min_units)
     table = people.table([reason for reason, _ in judged.failed])
-    return table.listed(table.by_invitations())
+    return table.listed(lambda row: (-row.invitations, row.name))
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Rows by name, whether each is reported, and what is to be said of the others."""
+    """The reported rows and the people in each, and what is to be said of the others."""
 
-    names: Mapping[int | str, ReferralRow]
-    members: Mapping[int | str, Sequence[int]]
-    reported: frozenset[int | str]
+    rows: Sequence[tuple[ReferralRow, Sequence[int]]]
     suppressed: ReferralRow | None
     withheld: int
     people: "_People"
 
-    def by_units(self) -> list[int | str]:
-        return sorted(self.names, key=lambda name: (-self.names[name].units, str(name)))
-
-    def by_invitations(self) -> list[int | str]:
-        return sorted(self.names, key=lambda name: (-self.names[name].invitations, str(name)))
-
-    def listed(self, order: Sequence[int | str], most: int | None = None) -> ReferralTable:
-        told = [name for name in order if name in self.reported]
-        first, rest = told[:most], told[len(told[:most]) :]
-        behind = [row for name in rest for row in self.members[name]]
+    def listed(self, order: Callable[[ReferralRow], Any], most: int | None = None) -> ReferralTable:
+        """The first rows in an order, and the others together."""
+        ranked = sorted(self.rows, key=lambda each: order(each[0]))
+        shown = ranked[:most]
+        behind = [row for _, members in ranked[len(shown) :] for row in members]
         return ReferralTable(
-            rows=tuple(self.names[name] for name in first),
-            others=self.people.row("", behind) if rest else None,
+            rows=tuple(row for row, _ in shown),
+            others=self.people.row("", behind) if behind else None,
             suppressed=self.suppressed,
             withheld=self.withheld,
         )
@@ -129,26 +122,26 @@ class _People:
         self._bought = bought
         self._min_units = min_units
 
-    def table(self, names: Sequence[int | str]) -> _Table:
-        distinct = sorted(set(names), key=lambda name: (str(type(name)), name))
-        place = {name: cell for cell, name in enumerate(distinct)}
-        cells = np.array([place[name] for name in names], dtype=np.int64)
+    def table(self, names: Sequence[int] | Sequence[str]) -> _Table:
+        """Group the rows by name."""
+        distinct, cells = np.unique(np.array(names, dtype=object), return_inverse=True)
         held = count_units(cells, self._codes, len(distinct), self._min_units)
-        members: dict[int | str, list[int]] = {name: [] for name in distinct}
-        for row, name in enumerate(names):
-            members[name].append(row)
-        few = [distinct[cell] for cell in np.flatnonzero(held.suppressed).tolist()]
-        hidden = [row for name in few for row in members[name]]
+        members = np.split(
+            np.argsort(cells, kind="stable"), np.cumsum(np.bincount(cells, minlength=1))[:-1]
+        )
+        hidden = np.flatnonzero(held.suppressed[cells]).tolist() if len(cells) else []
         return _Table(
-            names={name: self.row(str(name), members[name]) for name in distinct},
-            members=members,
-            reported=frozenset(distinct[cell] for cell in np.flatnonzero(held.reported).tolist()),
-            suppressed=self.row("", hidden) if few and not held.withheld else None,
-            withheld=len(few) if held.withheld else 0,
+            rows=[
+                (self.row(str(distinct[cell]), members[cell].tolist()), members[cell].tolist())
+                for cell in np.flatnonzero(held.reported).tolist()
+            ],
+            suppressed=self.row("", hidden) if hidden and not held.withheld else None,
+            withheld=int(held.suppressed.sum()) if held.withheld else 0,
             people=self,
         )
 
     def row(self, name: str, rows: Sequence[int]) -> ReferralRow:
+        """What these rows hold together."""
         return ReferralRow(
             name=name,
             units=len(np.unique(self._codes[rows])),

@@ -116,21 +116,6 @@ class ReferralReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What became of the invitations that were sent before the watermark.
-
-    `brought` says by whom each registered invitee was brought, in the order of invitations.
-    `failed` holds the reason and the invitee of each that brought nobody, `undecided` the invitees
-    whose window is still open.
-    """
-
-    seen: tuple[Invitation, ...]
-    brought: Mapping[str, str]
-    failed: tuple[tuple[str, str], ...]
-    undecided: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """How far from the start of its chain somebody is, and who started it."""
 
@@ -138,7 +123,27 @@ class Place:
     start: str
 
 
-def report(campaign: Campaign, retention_days: Sequence[int] = (1, 7, 30)) -> ReferralReport:
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of the invitations that were sent before the watermark.
+
+    `brought` says by whom each registered invitee was brought, in the order of invitations.
+    `places` is where these stand in their chains. `failed` holds the reason and the invitee of each
+    invitation that brought nobody, `undecided` the invitees whose window is still open.
+    """
+
+    seen: tuple[Invitation, ...]
+    brought: Mapping[str, str]
+    places: Mapping[str, Place]
+    failed: tuple[tuple[str, str], ...]
+    undecided: tuple[str, ...]
+
+
+def report(
+    campaign: Campaign,
+    retention_days: Sequence[int] = (1, 7, 30),
+    judged: Judged | None = None,
+) -> ReferralReport:
     """Return the figures of a campaign; they do not depend on the order of its rows.
 
     Invitations are judged in order of time, then of inviter and invitee. A registration belongs to
@@ -148,7 +153,7 @@ def report(campaign: Campaign, retention_days: Sequence[int] = (1, 7, 30)) -> Re
     """
     if any(day < 1 for day in retention_days):
         raise invalid("retention_days", list(retention_days), "numbers of days above 0")
-    judged = judge(campaign)
+    judged = judged or judge(campaign)
     seen, brought = judged.seen, judged.brought
     sharers = {user for user, count in campaign.shares.items() if count}
     reached = campaign.reached | sharers
@@ -167,7 +172,7 @@ def report(campaign: Campaign, retention_days: Sequence[int] = (1, 7, 30)) -> Re
         registration_rate=_ratio(len(brought), len(invitees)),
         growth_factor=_ratio(len(brought), len(reached)),
         retention=tuple(_retention(brought, campaign, day) for day in sorted(set(retention_days))),
-        chains=_chains(brought),
+        chains=_chains(judged),
         failures=tuple(sorted(Counter(reason for reason, _ in judged.failed).items())),
         undecided=len(judged.undecided),
     )
@@ -198,7 +203,7 @@ def judge(campaign: Campaign) -> Judged:
             failed.append((Failure.REPEATED.value, one.invitee))
         else:
             failed.append((one.reason or failure.value, one.invitee))
-    return Judged(tuple(seen), brought, tuple(failed), tuple(undecided))
+    return Judged(tuple(seen), brought, _places(brought), tuple(failed), tuple(undecided))
 
 
 def _open(one: Invitation, campaign: Campaign) -> bool:
@@ -243,8 +248,7 @@ class _Forest:
         self._above[invitee] = self.start(inviter)
 
 
-def places(brought: Mapping[str, str]) -> dict[str, Place]:
-    """Where each of those who were brought stands in a chain."""
+def _places(brought: Mapping[str, str]) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for user in brought:
         path = []
@@ -258,8 +262,8 @@ def places(brought: Mapping[str, str]) -> dict[str, Place]:
     return found
 
 
-def _chains(brought: Mapping[str, str]) -> Chains:
-    found = places(brought).values()
+def _chains(judged: Judged) -> Chains:
+    found = judged.places.values()
     sizes = Counter(place.start for place in found)
     depths = Counter(place.depth for place in found)
     return Chains(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.attribution.domain.referral_tables import Purchases, ReferralTable, referral_tables
-from services.attribution.domain.referrals import DAY_US, Campaign, Invitation, judge, places
+from services.attribution.domain.referrals import DAY_US, Campaign, Invitation, judge
 
 USERS = "abcdefgh"
 INVITATIONS = st.lists(
@@ -40,9 +40,10 @@ def test_every_row_or_nothing_is_told_and_rows_of_few_units_are_not(
 ) -> None:
     campaign = campaign_of(invitations, registered)
     bought = {unit: Purchases(number, 2.0 * number) for number, unit in enumerate(USERS)}
-    brought = judge(campaign).brought
+    judged = judge(campaign)
+    brought = judged.brought
 
-    found = referral_tables(campaign, bought, min_units, most)
+    found = referral_tables(judged, bought, min_units, most)
 
     expected = (
         len(brought),
@@ -63,8 +64,8 @@ def test_every_row_or_nothing_is_told_and_rows_of_few_units_are_not(
 def test_a_place_is_one_step_behind_that_of_the_inviter(
     invitations: list[Invitation], registered: dict[str, int]
 ) -> None:
-    brought = judge(campaign_of(invitations, registered)).brought
-    found = places(brought)
+    judged = judge(campaign_of(invitations, registered))
+    brought, found = judged.brought, judged.places
 
     assert found.keys() == brought.keys()
     for unit, inviter in brought.items():
@@ -78,6 +79,6 @@ def test_tables_do_not_depend_on_the_order_of_rows(
     invitations: list[Invitation], registered: dict[str, int], randoms: object
 ) -> None:
     mixed = sorted(invitations, key=lambda _: randoms.random())  # type: ignore[attr-defined]
-    one = referral_tables(campaign_of(invitations, registered), {}, 2, 2)
+    one = referral_tables(judge(campaign_of(invitations, registered)), {}, 2, 2)
 
-    assert referral_tables(campaign_of(mixed, registered), {}, 2, 2) == one
+    assert referral_tables(judge(campaign_of(mixed, registered)), {}, 2, 2) == one
