@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.attribution.v1 import attribution_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
+from touchstone.attribution.v1 import held_out_pb2, uncertainty_pb2
 from touchstone.common.v1 import filter_pb2, identity_pb2
 from touchstone.events.v1 import event_pb2
 
@@ -262,6 +263,40 @@ async def test_aggregated_paths_are_credited(clients: Clients) -> None:
     assert (summary.converting_journeys, summary.non_converting_journeys) == (4, 1)
     every = await clients.demo.evaluate(paths=paths)
     assert "time_decay" not in {result.model_name for result in every.results}
+
+
+def path(text: str, conversions: int, value: float, nulls: int) -> service_pb.PathCounts:
+    return service_pb.PathCounts(path=text, conversions=conversions, value=value, nulls=nulls)
+
+
+async def test_calls_give_intervals_and_fits_where_they_are_asked_for(clients: Clients) -> None:
+    rows = [path("ads > mail", 60, 90.0, 40), path("mail", 9, 9.0, 80), path("rare", 1, 1.0, 1)]
+    models = [pb.Model(linear=pb.Linear()), pb.Model(markov=pb.Markov())]
+    plain = await clients.demo.evaluate(paths=rows, models=models)
+    few = uncertainty_pb2.Bootstrap(replicates=50, level=0.9)
+    held = held_out_pb2.HeldOut(part=0.5)
+    full = await clients.demo.evaluate(
+        paths=rows, models=models, bootstrap=few, held_out=held, min_units=5
+    )
+
+    assert (plain.bootstrap.off, plain.held_out.off, list(plain.fits)) == (True, True, [])
+    assert not plain.results[0].channels[0].HasField("intervals")
+    assert (full.bootstrap, full.held_out) == (few, held)
+    # "rare" alone is too few journeys, and "ads", the next, joins it.
+    assert [row.channel for row in full.activity] == ["mail"]
+    assert full.suppressed_channels.channels == 2
+    for result in full.results:
+        spans = result.channels[0].intervals.conversions
+        assert spans.low < result.channels[0].conversions < spans.high
+        assert result.suppressed.intervals.conversions.low > 0
+    assert [fit.why_none == "" for fit in full.fits] == [False, True]
+    assert full.fits[1].HasField("auc")
+    asked = await clients.demo.get(bootstrap=few, held_out=held)
+    assert asked.suppressed_channels.channels == 0
+    assert [result.replicates.replicates for result in asked.results] == [50] * 7
+    kind = pb.WARNING_KIND_NO_INTERVAL
+    # Of one conversion a third of the replicates has none.
+    assert len([w for w in asked.warnings if w.kind == kind]) == 7
 
 
 async def test_paths_tell_no_times(clients: Clients) -> None:
