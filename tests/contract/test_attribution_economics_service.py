@@ -26,7 +26,7 @@ from services.attribution.settings import Settings
 from shared.security.caller import Role
 from shared.server.run import start_server
 from tests.contract.attribution_world import free_port, key_of, timestamp
-from tests.contract.money_world import spend_rows, write_customers, write_money_events
+from tests.contract.money_world import TOUCHES, spend_rows, write_customers, write_money_events
 
 BUY = attribution_pb2.JourneyDefinition(
     event_name="buy", start_time=timestamp(0), end_time=timestamp(7)
@@ -218,10 +218,39 @@ async def test_a_report_is_set_against_money_as_its_journeys_are(world: World) -
             await world.ask(**wrong)
 
 
-async def _report(world: World) -> str:
+async def test_channels_of_too_few_units_are_not_told_of_alone(world: World) -> None:
+    write_money_events(world.lake, touched=(*TOUCHES, ("fay", 1.0, "sms", 0.5)))
+    await world.put_spend()
+    name = await _report(world, min_units=2)
+    asked: dict[str, Any] = {"report": name, "models": [], "currency": "CNY"}
+
+    dollars = [money_pb2.ExchangeRate(currency="USD", rate=7.0)]
+    found = await world.ask(exchange_rates=dollars, payback=pb.EarningDefinition(), **asked)
+    touches = await world.ask(costs=pb.CostRules(basis=pb.COST_BASIS_TOUCHES), **asked)
+    mixed = await world.ask(**asked)
+
+    # One unit each met mail and sms. Radio and television met nobody, which is not told apart.
+    together = "(too few units)"
+    rows = {one.channel: one for one in found.models[0].channels}
+    assert sorted(rows) == [together, "ads"]
+    assert (rows[together].conversions, shown(rows[together].cost_per_conversion)) == (0.5, 112.0)
+    assert rows["ads"].HasField("payback")
+    assert not rows[together].HasField("payback")
+    assert {one.channel: shown(one.cost) for one in found.costs} == {"ads": 11.0, together: 56.0}
+    left = [one.touch_costs for one in found.conflicts if one.channel == together]
+    assert left == [0.5]
+    assert {one.channel: shown(one.cost) for one in touches.costs} == {"ads": 3.0, together: 0.5}
+    assert shown(mixed.costs[1].cost) == "MIXED_CURRENCIES"
+
+
+async def _report(world: World, min_units: int = 1) -> str:
     stub = report_service_pb2_grpc.ReportServiceStub(world.channel)
     request = report_service_pb2.RunAttributionRequest(
-        parent="projects/demo", report_id="weekly", journeys=BUY, models=[LINEAR], min_units=1
+        parent="projects/demo",
+        report_id="weekly",
+        journeys=BUY,
+        models=[LINEAR],
+        min_units=min_units,
     )
     begun = await stub.RunAttribution(request, metadata=world.metadata())
     wait = operations_pb2.WaitOperationRequest(

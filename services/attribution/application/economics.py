@@ -1,6 +1,7 @@
 """Set credit against money: by channel and model."""
 
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from services.attribution.domain.economics import (
     BY_DEFAULT,
     ChannelCost,
     ChannelEconomics,
+    CostConflict,
     CostRules,
     ExchangeRates,
     Figure,
@@ -32,6 +34,9 @@ from services.attribution.spend_ports import Ledger, SpendSelection
 _DAY_OF_1970 = dt.date(1970, 1, 1).toordinal()
 MIXED = ("several", "currencies")
 """The currencies of amounts that were mixed before it was known of which they are."""
+
+SUPPRESSED = "(too few units)"
+"""The channels that a report does not tell of alone, with spend that it says nothing of."""
 
 _TOTALS_ALONE = ("markov_removal_share", "participation", "probabilistic", "shapley_learned")
 
@@ -87,6 +92,7 @@ class Credited:
     """What is set against money: results, touches, the time range, and the currencies of both.
 
     `currencies` is None where it is not known, and holds several where amounts were mixed.
+    `suppresses` says that channels of too few units are told of together, as SUPPRESSED.
     """
 
     results: tuple[CreditedResult, ...]
@@ -94,6 +100,7 @@ class Credited:
     start_us: int | None
     end_us: int | None
     currencies: tuple[str, ...] | None
+    suppresses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +218,35 @@ def costs_of(
     money = ExchangeRates(_currency(rules, credited, spend), rules.rates or {})
     factor = worth_of(credited.currencies, money)
     touch_costs = {one.channel: _times(one.figure(), factor) for one in credited.touched}
-    return money, factor, channel_costs(spend, touch_costs, money, rules.costs)
+    costs = channel_costs(spend, touch_costs, money, rules.costs)
+    if credited.suppresses:
+        costs = _suppressed(costs, {one.channel for one in credited.touched})
+    return money, factor, costs
+
+
+def _suppressed(costs: Sequence[ChannelCost], told: set[str]) -> tuple[ChannelCost, ...]:
+    """The costs with those of channels that the report does not tell of added up.
+
+    Whether such a channel was met by few units or by none is not said. What touches of the former
+    cost is left out where any of them has spend.
+    """
+    own = [cost for cost in costs if cost.channel in told and cost.channel != SUPPRESSED]
+    paid = [cost for cost in costs if cost.channel not in told]
+    touched = [cost for cost in costs if cost.channel == SUPPRESSED]
+    if not paid:
+        return (*own, *touched)
+    amounts = [cost.cost for cost in paid]
+    unknown = next((amount for amount in amounts if isinstance(amount, Undefined)), None)
+    known = [amount for amount in amounts if not isinstance(amount, Undefined)]
+    sources = tuple(sorted({source for cost in paid for source in cost.sources}))
+    conflicts = [conflict for cost in paid for conflict in cost.conflicts]
+    conflicts += [
+        CostConflict(SUPPRESSED, ", ".join(sources), cost.cost, None)
+        for cost in touched
+        if not isinstance(cost.cost, Undefined) and cost.cost
+    ]
+    whole = math.fsum(known) if unknown is None else unknown
+    return (*own, ChannelCost(SUPPRESSED, whole, sources, False, tuple(conflicts)))
 
 
 def _currency(rules: MoneyRules, credited: Credited, spend: Sequence[Spend]) -> str:
@@ -282,9 +317,12 @@ def _channels(
     paybacks = {} if earned is None else earned.of(result)
     found = []
     for channel in sorted({*costs, *credited}):
+        if channel == SUPPRESSED and channel not in credited:
+            continue  # nothing is said of what they are credited
         one = credited.get(channel, CreditedChannel(channel, 0.0, 0.0))
         value = _times(one.value, factor)
         cost = costs.get(channel, Undefined.COST_UNKNOWN)
         ratios = channel_economics(channel, one.conversions, value, cost, margin_rate)
-        found.append(ChannelMoney(one.conversions, value, ratios, paybacks.get(channel)))
+        payback = None if channel == SUPPRESSED else paybacks.get(channel)
+        found.append(ChannelMoney(one.conversions, value, ratios, payback))
     return tuple(found)

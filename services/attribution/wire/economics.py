@@ -11,6 +11,7 @@ from services.attribution.application.cohorts import Earning
 from services.attribution.application.definition import YEAR_1_US, YEAR_10000_US
 from services.attribution.application.economics import (
     MIXED,
+    SUPPRESSED,
     ChannelMoney,
     Credited,
     CreditedChannel,
@@ -93,26 +94,36 @@ def credited_report(report: report_pb2.AttributionReport) -> Credited:
     """What a report that is kept credits. Its amounts do not say of which currency they are."""
     journeys = report.provenance.journeys
     mixed = attribution_pb2.WARNING_KIND_MIXED_CURRENCIES
+    activity = list(report.activity)
+    few = report.suppressed_channels
+    if few.HasField("activity"):
+        activity.append(few.activity)
     return Credited(
-        results=tuple(
-            CreditedResult(
-                result.model_name,
-                _model(result.model),
-                result.additive,
-                tuple(
-                    CreditedChannel(one.channel, one.conversions, one.value)
-                    for one in result.channels
-                ),
-            )
-            for result in report.results
-        ),
+        results=tuple(map(_credited_result, report.results)),
         touched=tuple(
-            TouchedChannel(one.channel, one.cost, one.touches, one.touches_without_cost)
-            for one in report.activity
+            TouchedChannel(
+                one.channel or SUPPRESSED, one.cost, one.touches, one.touches_without_cost
+            )
+            for one in activity
         ),
         start_us=_time_us(journeys, "start_time"),
         end_us=_time_us(journeys, "end_time"),
         currencies=MIXED if any(one.kind == mixed for one in report.warnings) else None,
+        suppresses=few.channels > 0,
+    )
+
+
+def _credited_result(result: attribution_pb2.ModelResult) -> CreditedResult:
+    told = list(result.channels)
+    if result.HasField("suppressed"):
+        told.append(result.suppressed)
+    return CreditedResult(
+        result.model_name,
+        _model(result.model),
+        result.additive,
+        tuple(
+            CreditedChannel(one.channel or SUPPRESSED, one.conversions, one.value) for one in told
+        ),
     )
 
 
