@@ -106,7 +106,8 @@ class _Margins:
         """Margin earned through each age from 0 to `days` - 1."""
         mine = (self._codes == code) & (self._ages < days)
         daily = np.bincount(self._ages[mine], self._amounts[mine], minlength=days)
-        return np.cumsum(daily)[:days].tolist()
+        earned: list[float] = np.cumsum(daily)[:days].tolist()
+        return earned
 
 
 def _of_channel(

@@ -301,6 +301,11 @@ def over_cost(gain: Figure, cost: Figure) -> Figure:
     return gain if isinstance(gain, Undefined) else gain / cost
 
 
+def known(figure: Figure) -> float | None:
+    """The figure, or None where it is undefined."""
+    return None if isinstance(figure, Undefined) else figure
+
+
 @dataclass(frozen=True, slots=True)
 class Payback:
     """When a cohort has earned what it cost.

@@ -7,6 +7,7 @@ import numpy as np
 from services.attribution.domain.arrays import Flags, Floats
 from services.attribution.domain.bootstrap.intervals import Intervals
 from services.attribution.domain.bootstrap.models import Resampled, TableIntervals
+from services.attribution.domain.economics import cost_per, known, over_cost
 from services.attribution.domain.journey_statistics import ChannelCounts, journeys_holding
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.paths.suppression import CellUnits, count_units
@@ -153,8 +154,8 @@ def _merged(rows: list[ChannelTotals], cost: float) -> ChannelTotals:
         conversions=conversions,
         value=value,
         share=float(sum(row.share for row in rows)),
-        cost_per_conversion=cost / conversions if cost > 0 and conversions > 0 else None,
-        return_on_spend=value / cost if cost > 0 else None,
+        cost_per_conversion=known(cost_per(cost, conversions)),
+        return_on_spend=known(over_cost(value, cost)),
         removal_effect=None,
         positions=tuple(
             (sum(bought for bought, _ in place), sum(worth for _, worth in place))

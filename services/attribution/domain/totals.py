@@ -15,6 +15,7 @@ from services.attribution.domain.data_driven import (
     learned_credits,
     learned_game,
 )
+from services.attribution.domain.economics import cost_per, known, over_cost
 from services.attribution.domain.journey_statistics import JourneyStatistics
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.models import (
@@ -150,8 +151,8 @@ def _channels(
             conversions=conversions,
             value=value,
             share=conversions / converting if converting else 0.0,
-            cost_per_conversion=cost / conversions if cost > 0 and conversions > 0 else None,
-            return_on_spend=value / cost if cost > 0 else None,
+            cost_per_conversion=known(cost_per(cost, conversions)),
+            return_on_spend=known(over_cost(value, cost)),
             removal_effect=effect,
             positions=positions,
             sampling_std_err=std_err,
