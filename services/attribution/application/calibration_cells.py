@@ -1,6 +1,6 @@
 """The journeys of the units of a test, from their first exposure on, and their credit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,11 +13,14 @@ from services.attribution.application.calibration_ports import (
     MeasuredEvents,
 )
 from services.attribution.application.get_attribution import attribution_of
-from services.attribution.application.questions import Question, cut_journeys
+from services.attribution.application.questions import CutJourneys, Question, cut_journeys
+from services.attribution.application.stream_credits import touch_weights
 from services.attribution.domain.arrays import Flags, Integers
+from services.attribution.domain.credits import credits_by_channel
 from services.attribution.domain.events import Conversions, Facets, MilestoneEvents, Touches
 from services.attribution.domain.journeys import BEGINNING_OF_TIME_US
 from services.attribution.domain.lift import Cell
+from services.attribution.domain.models import Linear, Output, divides_conversions
 from services.attribution.domain.totals import ModelTotals
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, JourneyEvents, JourneyLog
@@ -26,16 +29,20 @@ Reading = Callable[[EventQuery], JourneyEvents]
 _Asked = tuple[tuple[SwitchedGroup, ...], tuple[SwitchedGroup, ...], MeasuredEvents]
 
 
+Credit = Mapping[str, tuple[float, float]]
+"""Conversions and their value by channel."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credited:
-    """What models credit where the channel of a test was on, and where it was off.
+    """What results credit where the channel of a test was on, and where it was off.
 
-    The tables are in the order of the models, none where a group has no unit. `repeated`: some
-    unit converted more than once.
+    In the order of the results; none where a group has no unit. `repeated`: some unit converted
+    more than once.
     """
 
-    on: tuple[ModelTotals, ...]
-    off: tuple[ModelTotals, ...]
+    on: tuple[Credit, ...]
+    off: tuple[Credit, ...]
     units_on: int
     units_off: int
     cell: Cell | None = None
@@ -43,11 +50,12 @@ class Credited:
 
 
 class CreditedCells:
-    """The journeys of tested units by the rules of a report, all out of one reading of the log.
+    """The credit of tested units by the rules of a report, all out of one reading of the log.
 
     `question` is that of the report, at the cut of the tests. Only its own time does not count:
     credited are the conversions that the metric counts, so that the same are set against each
-    other. A conversion from before the exposure explains touches, and is not credited.
+    other. A conversion from before the exposure explains touches, and is not credited. Models
+    learn from everybody since the first exposure, as they do in a report.
     """
 
     def __init__(
@@ -98,18 +106,18 @@ class CreditedCells:
         off: tuple[SwitchedGroup, ...],
         measured: MeasuredEvents,
     ) -> Credited:
-        groups = (self._places(on), self._places(off))
-        units_on, units_off = (self._units(places, measured) for places in groups)
+        places = (self._places(on), self._places(off))
+        units_on, units_off = (self._units(group, measured) for group in places)
         if not units_on or not units_off:
             return Credited((), (), units_on, units_off)
-        logs = [_GroupLog(self._reading, self._exposed, places, measured) for places in groups]
-        tables = []
-        for log in logs:
-            cut = cut_journeys(self._question, log, self._limits, identified=False)
-            tables.append(attribution_of(cut, self._question.models).tables)
-        repeated = any(log.repeated for log in logs)
-        cell = self._cell(sum(groups, ()), units_on, logs)
-        return Credited(tables[0], tables[1], units_on, units_off, cell, repeated)
+        log = _TestedLog(self._reading, self._exposed, places, measured)
+        cut = cut_journeys(self._question, log, self._limits, identified=False)
+        tables = attribution_of(cut, self._question.models).tables
+        sides = [
+            tuple(group_credit(table, cut, inside) for table in tables) for inside in log.groups
+        ]
+        cell = self._cell(sum(places, ()), units_on, log)
+        return Credited(sides[0], sides[1], units_on, units_off, cell, log.repeated)
 
     def _places(self, variants: tuple[SwitchedGroup, ...]) -> tuple[int, ...]:
         return tuple(self._variants.index(variant) for variant in variants)
@@ -126,26 +134,57 @@ class CreditedCells:
             self._read = self._log.read(wide)
         return self._read
 
-    def _cell(self, places: tuple[int, ...], units: int, logs: Sequence["_GroupLog"]) -> Cell:
+    def _cell(self, places: tuple[int, ...], units: int, log: "_TestedLog") -> Cell:
         """From the first exposure to the last conversion that counts, or the last exposure."""
         spans = [self._exposed.spans(None)[place] for place in places]
         start_us = min(span.first_us for span in spans if span.units)
         end_us = max(span.last_us for span in spans)
-        return Cell(start_us, max(end_us, *(log.last_us for log in logs)) + 1, units)
+        return Cell(start_us, max(end_us, log.last_us) + 1, units)
 
 
-class _GroupLog:
-    """JourneyLog of the units of some variants, whose time begins at their first exposure."""
+def group_credit(table: ModelTotals, cut: CutJourneys, inside: Flags) -> Credit:
+    """What a result credits for the conversions of the units inside.
+
+    That of a result that divides totals alone falls on conversions as far as their channel is
+    credited for them by the model's own paths, or else by equal parts.
+    """
+    journeys = cut.journeys
+    divides = divides_conversions(table.model)
+    weights = touch_weights(table.model if divides else Linear(), cut)
+    of_unit = inside[journeys.units[: journeys.converting]]
+    kept = np.repeat(of_unit, np.diff(journeys.converting_offsets))
+    own = credits_by_channel(weights * kept, journeys)
+    columns = [own.conversions, own.values]
+    if not divides or table.output is Output.MARKOV_REMOVAL_SHARE:
+        whole = credits_by_channel(weights, journeys)
+        totals = {each.channel: (each.conversions, each.value) for each in table.channels}
+        given = np.array([totals[channel] for channel in journeys.channels]).reshape(-1, 2)
+        sums = (whole.conversions, whole.values)
+        columns = [
+            given[:, n]
+            * np.divide(columns[n], sums[n], out=np.zeros(len(given)), where=sums[n] > 0)
+            for n in range(2)
+        ]
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return dict(zip(journeys.channels, rows, strict=True))
+
+
+class _TestedLog:
+    """JourneyLog of everybody, where the time of tested units begins at their first exposure.
+
+    That of the others begins at the first exposure of all.
+    """
 
     def __init__(
         self,
         reading: Reading,
         exposed: ExposedUnits,
-        places: tuple[int, ...],
+        places: tuple[tuple[int, ...], ...],
         measured: MeasuredEvents,
     ) -> None:
         self._reading, self._exposed, self._places = reading, exposed, places
         self._measured = measured
+        self.groups: list[Flags] = []
         self.repeated = False
         self.last_us = BEGINNING_OF_TIME_US
 
@@ -155,26 +194,15 @@ class _GroupLog:
     def read(self, query: EventQuery) -> JourneyEvents:
         """See JourneyLog."""
         events = self._reading(query)
-        measured = self._measured
-        rows = (events.touches.units, events.conversions.units)
-        count = 1 + max(int(units.max(initial=-1)) for units in rows)
-        placed = self._exposed.placed(events.units, count, self._places)
-        inside = placed.inside
-        latest_us = _latest(self._exposed, measured)
-        if latest_us is not None:
-            inside = inside & (placed.first_us <= latest_us)
-        window_us = measured.window_us
-        clock = _Clock(
-            inside,
-            placed.first_us + measured.delay_us,
-            None if window_us is None else window_us - measured.delay_us,
-        )
+        clock = self._clock(events)
         conversions = _converted(events.conversions, clock)
+        tested = clock.inside[conversions.units]
+        counted = tested & (conversions.times >= 0)
         times = conversions.times + clock.start_us[conversions.units]
-        self.last_us = int(times[conversions.times >= 0].max(initial=BEGINNING_OF_TIME_US))
-        again = _again(conversions)
+        self.last_us = int(times[counted].max(initial=BEGINNING_OF_TIME_US))
+        again = tested & _again(conversions)
         self.repeated = bool(again.any())
-        if measured.once:
+        if self._measured.once:
             conversions = _conversion_rows(conversions, ~again)
         return replace(
             events,
@@ -182,6 +210,23 @@ class _GroupLog:
             conversions=conversions,
             milestones=_passed(events.milestones, clock),
         )
+
+    def _clock(self, events: JourneyEvents) -> "_Clock":
+        rows = (events.touches.units, events.conversions.units)
+        count = 1 + max(int(units.max(initial=-1)) for units in rows)
+        latest_us = _latest(self._exposed, self._measured)
+        start_us = np.full(count, self._exposed.start_us or 0, dtype=np.int64)
+        self.groups = []
+        for places in self._places:
+            placed = self._exposed.placed(events.units, count, places)
+            inside = placed.inside
+            if latest_us is not None:
+                inside = inside & (placed.first_us <= latest_us)
+            start_us[inside] = placed.first_us[inside] + self._measured.delay_us
+            self.groups.append(inside)
+        window_us, delay_us = self._measured.window_us, self._measured.delay_us
+        end_us = None if window_us is None else window_us - delay_us
+        return _Clock(np.logical_or.reduce(self.groups), start_us, end_us)
 
 
 def _latest(exposed: ExposedUnits, measured: MeasuredEvents) -> int | None:
@@ -193,7 +238,7 @@ def _latest(exposed: ExposedUnits, measured: MeasuredEvents) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """Time from the start of each unit inside on, up to and including `end_us`."""
+    """Time from the start of each unit on; of those inside up to and including `end_us`."""
 
     inside: Flags
     start_us: Integers
@@ -202,9 +247,9 @@ class _Clock:
     def of(self, units: Integers, times: Integers) -> tuple[Integers, Integers]:
         """The rows that are kept, and their times."""
         since = times - self.start_us[units]
-        kept = self.inside[units]
+        kept = np.ones(len(units), dtype=np.bool_)
         if self.end_us is not None:
-            kept = kept & (since <= self.end_us)
+            kept = ~self.inside[units] | (since <= self.end_us)
         rows = np.flatnonzero(kept)
         return rows, since[rows]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from services.attribution.application.calibration_cells import Credited, CreditedCells
+from services.attribution.application.calibration_cells import Credit, Credited, CreditedCells
 from services.attribution.application.calibration_links import CalibrationLink
 from services.attribution.application.calibration_ports import (
     Exposures,
@@ -14,7 +14,6 @@ from services.attribution.application.calibration_ports import (
 from services.attribution.application.questions import Question
 from services.attribution.domain.conflicts import Conflict, Finding
 from services.attribution.domain.lift import Estimate, LiftTest, Outcome, Target
-from services.attribution.domain.totals import ChannelTotals, ModelTotals
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 
@@ -60,9 +59,9 @@ class LinkedTest:
         assert credited is not None
         sides = ((credited.on, credited.units_on), (credited.off, credited.units_off))
         on, off = (
-            _of(tables[index], self.link.channel, by_value=lift.events.by_value)
+            _of(credits_[index], self.link.channel, by_value=lift.events.by_value)
             * (lift.units_on / units)
-            for tables, units in sides
+            for credits_, units in sides
         )
         return on, off
 
@@ -181,10 +180,5 @@ def _finding(
     return Finding(conflict, Target(link.channel), (link.name,), why, left_out)
 
 
-def _of(table: ModelTotals, channel: str, *, by_value: bool) -> float:
-    totals: ChannelTotals | None = next(
-        (each for each in table.channels if each.channel == channel), None
-    )
-    if totals is None:
-        return 0.0
-    return totals.value if by_value else totals.conversions
+def _of(credit: Credit, channel: str, *, by_value: bool) -> float:
+    return credit.get(channel, (0.0, 0.0))[1 if by_value else 0]

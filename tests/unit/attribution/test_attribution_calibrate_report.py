@@ -37,7 +37,20 @@ from services.attribution.domain.conflicts import Conflict
 from services.attribution.domain.economics import Undefined
 from services.attribution.domain.journeys import DAY_US
 from services.attribution.domain.lift import Estimate
-from services.attribution.domain.models import LastTouch, Linear
+from services.attribution.domain.models import (
+    BaggedLogistic,
+    FirstTouch,
+    Fractribution,
+    LastTouch,
+    Linear,
+    Markov,
+    Model,
+    Participation,
+    Probabilistic,
+    Shapley,
+    TimeDecay,
+)
+from services.attribution.domain.shapley import Game
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import Names, TouchField
 from shared.filters.filter import Comparison, Filter, Operator
@@ -141,9 +154,10 @@ def calibrated(
     links: Sequence[CalibrationLink] = (LINK,),
     definition: JourneyDefinition | None = None,
     untested: Untested = Untested.POOLED,
+    models: tuple[Model, ...] = (LastTouch(), Linear()),
 ) -> CalibratedReport:
     log, limits = world.log(), AttributionLimits()
-    question = Question("p", definition or JourneyDefinition("buy"), (LastTouch(), Linear()))
+    question = Question("p", definition or JourneyDefinition("buy"), models)
     answer = get_attribution(GetAttribution(question), log, limits)
     counts = answer.statistics.counts
     results = tuple(
@@ -382,6 +396,33 @@ def test_a_holdout_of_the_only_channel_leaves_no_touch() -> None:
         assert mail.conversions is not None
         assert (mail.conversions.attributed.value, result.tests[0].credited_off) == (40.0, 0.0)
         assert mail.conversions.incremental.value == pytest.approx(20.0, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        FirstTouch(),
+        Linear(),
+        TimeDecay(),
+        Participation(),
+        Markov(),
+        Markov(order=2),
+        *(Shapley(game) for game in (Game.SIMPLIFIED, Game.EXACT_SET_RATE, Game.SUBSET_RATE)),
+        Probabilistic(),
+        BaggedLogistic(),
+        Fractribution(),
+    ],
+    ids=str,
+)
+def test_whatever_a_model_credits_the_tested_channel_caused_the_same(model: Model) -> None:
+    # 40 of 100 units bought with mail and 20 without: it caused 20, whatever it is credited with.
+    # Models that learn do so from everybody, in the report and beside the test.
+    report = calibrated(switched_world(), {"link": lift(0.2, 0.001)}, models=(model,))
+
+    for result in report.results:
+        mail = result.channels[0].conversions
+        assert mail is not None
+        assert mail.incremental.value == pytest.approx(20.0, rel=0.01)
 
 
 def test_the_order_of_links_and_of_rows_is_of_no_consequence() -> None:
