@@ -11,9 +11,11 @@ from services.attribution.domain.markov.absorbing import solve
 from services.attribution.domain.markov.chain import ChainCounts
 from services.attribution.domain.markov.removal import chances_of
 from services.attribution.domain.markov.walks import walks
-from shared.errors import invalid
+from shared.errors import invalid, limit_exceeded
 
 MAX_SEQUENCE = 20
+MAX_UNKNOWNS = 1_000_000
+"""States of the chain times channels of the sequence; so many are solved in seconds."""
 
 
 def sequence_removal_effect(counts: ChainCounts, sequence: Sequence[int]) -> float:
@@ -21,11 +23,15 @@ def sequence_removal_effect(counts: ChainCounts, sequence: Sequence[int]) -> flo
 
     The chain is followed together with how much of the sequence was just seen (the automaton of
     Knuth, Morris and Pratt 1977), so a sequence may be longer than the order. Between 0 and 1.
+    RESOURCE_EXHAUSTED where states times channels of the sequence are more than MAX_UNKNOWNS.
     """
     _require_visible(counts, sequence)
     if not counts.converted.any():
         return 0.0
     chain = walks(counts)
+    unknowns = len(chain.keys) * len(sequence)
+    if unknowns > MAX_UNKNOWNS:
+        raise limit_exceeded("states times channels of the sequence", unknowns, MAX_UNKNOWNS)
     chances, _ = chances_of(chain, chain.converts)
     length = len(sequence)
     after = _automaton(sequence, counts.channels)
