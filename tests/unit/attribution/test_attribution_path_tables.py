@@ -282,6 +282,36 @@ def test_funnels_agree_with_a_walk_over_each_journey(
         assert sum(step.journeys for step in rows if step is not None) == counts[number]
 
 
+@given(TOUCH_ROWS, CONVERSION_ROWS, EVENT_ROWS, STEPS, st.integers(2, 4))
+def test_no_step_of_a_funnel_shows_few_units_nor_do_the_others_together(
+    touches: list[TouchRow],
+    conversions: list[tuple[int, int, float]],
+    events: list[tuple[int, int, int]],
+    steps: list[Reach],
+    min_units: int,
+) -> None:
+    rules = JourneyRules(lookback_us=9 * DAY_US)
+    journeys = build_journeys(touches_of(touches), conversions_of(conversions), rules)
+    followed = Followed(steps, events_of(events), rules.lookback_us)
+
+    whole = funnel(journeys, followed)
+    found = funnel(journeys, followed, min_units)
+
+    rows = [found.steps, found.suppressed, *(row.steps for row in found.by_channel)]
+    for number in range(len(steps)):
+        told = [row[number] for row in rows]
+        assert all(step is None or step.units == 0 or step.units >= min_units for step in told)
+        total, *parts = told
+        exact = whole.steps[number]
+        assert total is None or (exact is not None and total.journeys == exact.journeys)
+        # What is held back is told of as a whole, or nothing is told of the step at all.
+        if parts[0] is not None and total is not None:
+            sums = sum(step.journeys for step in parts if step is not None)
+            assert sums == total.journeys
+        if parts[0] is None:
+            assert not any(step.units for step in parts[1:] if step is not None)
+
+
 def test_a_funnel_has_steps() -> None:
     with pytest.raises(DomainError, match="steps"):
         funnel(journeys_of_paths([("A", None)]), Followed([]))
