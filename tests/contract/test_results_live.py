@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from services.results.adapters.lake import LakeMoments
 from services.results.adapters.live import LiveMoments
+from services.results.adapters.live.moments import MOST_PLANS
 from services.results.adapters.live.shelf import Shelf, ShelfLimits
 from services.results.adapters.live.upkeep import StatesUpkeep
 from services.results.domain.measure import Measure
 from services.results.domain.observation import MultipleExposures, Question
+from shared.identity.few import Few
 from shared.identity.reader import IdentityReader
 from shared.lake.snapshot import EngineLimits, LakeEventTables, Snapshot
 from shared.lake.watermark import Watermark
@@ -32,6 +34,9 @@ KINDS = (
     *("next day", "time"),
 )
 SOME = tuple(MEASURES[name] for name in KINDS)
+
+PLANS: Few[str, dict[str, str]] = Few(MOST_PLANS)
+"""To write queries takes longer than to run them: one world after the other uses the same."""
 
 
 @dataclass
@@ -81,9 +86,8 @@ class Live:
         limits = ShelfLimits(most_bytes, engine=EngineLimits(threads=2, memory_limit_mb=512))
         self.shelf = Shelf(folder / "states", folder / "lake", limits)
         self.folder = folder
-        self.live = LiveMoments(
-            LakeMoments(self.tables, IdentityReader(self.log.policies)), self.shelf
-        )
+        lake = LakeMoments(self.tables, IdentityReader(self.log.policies))
+        self.live = LiveMoments(lake, self.shelf, PLANS)
 
     def check(self, question: Question) -> None:
         assert self.live.observe(question) == self.log.source.observe(question)

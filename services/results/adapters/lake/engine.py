@@ -5,6 +5,8 @@ from typing import Any
 import ibis
 import pyarrow as pa
 from ibis import ir
+from ibis.backends.sql.datatypes import DuckDBType
+from ibis.expr import operations as ops
 
 BATCH_ROWS = 100_000
 MICROSECONDS_PER_DAY = 86_400_000_000
@@ -33,8 +35,15 @@ def row_of(expression: ir.Table) -> dict[str, Any]:
 
 def stored(name: str, expression: ir.Table) -> ir.Table:
     """Computed once for several questions; it goes when the connection is closed."""
-    unique = ibis.util.gen_name(name)
-    return expression.get_backend().create_table(unique, expression, temp=True)
+    engine, unique = expression.get_backend(), ibis.util.gen_name(name)
+    if expression.op().find(ops.InMemoryTable):
+        return engine.create_table(unique, expression, temp=True)
+    # What `create_table` does, without copies of the parsed query, which cost as much as all else.
+    schema = expression.schema()
+    columns = ", ".join(f'"{column}" {DuckDBType.to_string(of)}' for column, of in schema.items())
+    engine.con.execute(f"CREATE TEMP TABLE {unique} ({columns})")
+    engine.con.execute(f"INSERT INTO {unique} {engine.compile(expression)}")
+    return ops.DatabaseTable(unique, schema=schema, source=engine).to_expr()
 
 
 def batches_of(expression: ir.Table) -> pa.RecordBatchReader:

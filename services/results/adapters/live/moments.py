@@ -46,7 +46,8 @@ class LiveMoments:
 
     lake: LakeMoments
     shelf: Shelf
-    _plans: Few[str, dict[str, str]] = field(default_factory=lambda: Few(MOST_PLANS))
+    plans: Few[str, dict[str, str]] = field(default_factory=lambda: Few(MOST_PLANS))
+    """Texts of queries by question; several readers may share them."""
 
     async def wait_until(self, at_least: str, timeout_s: float) -> None:
         """See MomentsSource."""
@@ -88,7 +89,7 @@ class LiveMoments:
         snapshot = self.lake.tables.snapshot(question.project)
         name = name_of(question)
         with self.shelf.use(name) as connection, interruptible(connection.interrupt):
-            plans = self._plans.of(name, dict)
+            plans = self.plans.of(name, dict)
             state = State(ibis.duckdb.from_connection(connection), question, plans)
             connection.begin()
             try:

@@ -8,7 +8,7 @@ from ibis import ir
 from services.results.adapters.lake.columns import Scales
 from services.results.adapters.lake.cut import data_time_us
 from services.results.adapters.lake.engine import batches_of, stored
-from services.results.adapters.lake.events import Catalogue, narrow_events, peaks
+from services.results.adapters.lake.events import Catalogue, narrow_events, peaks_in, peaks_table
 from services.results.adapters.lake.exposed import (
     dimension_columns,
     exposed_units,
@@ -18,7 +18,7 @@ from services.results.adapters.lake.exposed import (
 from services.results.adapters.lake.groups import ages_of, counts_table
 from services.results.adapters.lake.parts import Nature, parts_of
 from services.results.adapters.lake.reading import Shown, scales_of, since, sizes_table
-from services.results.adapters.lake.seen import seen_of
+from services.results.adapters.lake.seen import Seen, left_out_table, seen_in, seen_table
 from services.results.adapters.lake.sums import Wanted, sums_table
 from services.results.adapters.lake.values import Reading, joined_events, unit_values
 from services.results.adapters.live.facts import Facts, Sizes, Stand, exponents
@@ -34,18 +34,24 @@ def rebuild(
     catalogue = Catalogue.of(parts)
     exposed = narrow_exposures(tables["exposures"], question, ownership)
     state.fill("units", batches_of(exposed_units(exposed.rows, question)))
-    seen = seen_of(state.table("units"), question)
+    seen = seen_among(state, "units")
     begin = since(seen.start_us, question)
     owned = narrow_events(tables["conversions"], catalogue, begin, ownership)
     state.fill("events", batches_of(owned.rows))
     data_us = data_time_us(tables) or 0
-    largest = peaks(state.table("events"), catalogue)
+    largest = largest_of(state, "events", catalogue)
     reading = Reading(parts, catalogue, exponents(largest))
-    units = units_of(state.table("units"), question)
-    state.keep("unit_values", numbers_of(state, state.table("events"), units, reading))
+
+    def units() -> ir.Table:
+        return units_of(state.table("units"), question)
+
+    def values() -> ir.Table:
+        return numbers_of(state, state.table("events"), units(), reading)
+
+    state.keep("unit_values", values, again=what_numbers_follow(reading))
     state.make_sums()
     state.moments(data_us, data_us)
-    count(state, "all", lambda: units, 1)
+    count(state, "all", units, 1)
     sizes = sizes_of(state, reading)
     scales = current_scales(state, reading, data_us, sizes)
     layouts = dict(enumerate(scales.layouts(question)))
@@ -62,6 +68,27 @@ def numbers_of(state: State, events: ir.Table, units: ir.Table, reading: Reading
         joined = stored("joined", joined)
     dimensions = tuple(dimension_columns(state.question).values())
     return unit_values(joined, dimensions, reading)
+
+
+def what_numbers_follow(reading: Reading) -> str | None:
+    """What the query for the numbers of units depends on besides the question. The steps of a
+    funnel become tables of their own each time, so that its text is for once.
+    """
+    return None if is_deep(reading) else repr(sorted(reading.exponents.items()))
+
+
+def seen_among(state: State, name: str) -> Seen:
+    """What is counted of the exposed units in a table of the state."""
+    question = state.question
+    by_arm = state.rows(f"seen {name}", lambda: seen_table(state.table(name), question))
+    (left_out,) = state.rows(f"left out {name}", lambda: left_out_table(state.table(name)))
+    return seen_in(by_arm, left_out, question)
+
+
+def largest_of(state: State, name: str, catalogue: Catalogue) -> Mapping[str, float]:
+    """For each event with values that are needed the largest of them in a table of the state."""
+    rows = state.rows(f"peaks {name}", lambda: peaks_table(state.table(name), catalogue))
+    return peaks_in(rows, catalogue)
 
 
 def is_deep(reading: Reading) -> bool:

@@ -12,7 +12,7 @@ from ibis import ir
 
 from services.results.adapters.lake.columns import Scales
 from services.results.adapters.lake.cut import received_table
-from services.results.adapters.lake.events import narrow_events, peaks_in, peaks_table
+from services.results.adapters.lake.events import narrow_events
 from services.results.adapters.lake.exposed import (
     exposed_units,
     merged_units,
@@ -21,17 +21,19 @@ from services.results.adapters.lake.exposed import (
 )
 from services.results.adapters.lake.groups import ages_of
 from services.results.adapters.lake.reading import since, sizes_table
-from services.results.adapters.lake.seen import Seen, left_out_table, seen_in, seen_table
+from services.results.adapters.lake.seen import Seen
 from services.results.adapters.lake.sums import Wanted, sum_names
 from services.results.adapters.lake.values import Reading
 from services.results.adapters.live.facts import Facts, Sizes, Stand, exponents
 from services.results.adapters.live.rebuild import (
     count,
     current_scales,
-    is_deep,
+    largest_of,
     numbers_of,
+    seen_among,
     sizes_of,
     sum_up,
+    what_numbers_follow,
 )
 from services.results.adapters.live.state import AFTER, BEFORE, State
 from shared.identity.ownership import Ownership
@@ -147,7 +149,7 @@ def _merged(state: State) -> ir.Table:
 
 def _seen(state: State, known: Seen) -> Seen | None:
     """The counts of all exposed units now; None where another exposure is the first of all."""
-    was, now = _seen_in(state, "before"), _seen_in(state, "after")
+    was, now = seen_among(state, "before"), seen_among(state, "after")
     first = known.start_us
     earlier = now.start_us is not None and (first is None or now.start_us < first)
     gone = first is not None and was.start_us == first and now.start_us != first
@@ -162,17 +164,9 @@ def _seen(state: State, known: Seen) -> Seen | None:
     )
 
 
-def _seen_in(state: State, name: str) -> Seen:
-    question = state.question
-    by_arm = state.rows(f"seen {name}", lambda: seen_table(state.table(name), question))
-    (left_out,) = state.rows(f"left out {name}", lambda: left_out_table(state.table(name)))
-    return seen_in(by_arm, left_out, question)
-
-
 def _largest(state: State, facts: Facts, reading: Reading) -> dict[str, float]:
     catalogue = reading.catalogue
-    rows = state.rows("peaks", lambda: peaks_table(state.table("fresh_events"), catalogue))
-    found, known = peaks_in(rows, catalogue), facts.peaks
+    found, known = largest_of(state, "fresh_events", catalogue), facts.peaks
     names = sorted({*found, *known})
     return {name: max(found.get(name, 0.0), known.get(name, 0.0)) for name in names}
 
@@ -224,9 +218,7 @@ def _apply(state: State, reading: Reading) -> None:
         "their_events",
         lambda: state.table("events").semi_join(state.table("their_units"), "unit_key"),
     )
-    # The steps of a funnel become tables of their own each time, so their text is for once.
-    of_events = repr(sorted(reading.exponents.items()))
-    state.make("new_values", new_values, again=None if is_deep(reading) else of_events)
+    state.make("new_values", new_values, again=what_numbers_follow(reading))
     state.delete("unit_values", "old_values")
     state.copy("unit_values", "new_values")
     for name, sign in (("before", -1), ("after", 1)):

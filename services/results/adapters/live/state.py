@@ -105,9 +105,12 @@ class State:
             self.plans.pop(step, None)
         self._run(f"CREATE TEMP TABLE {name} AS {self._plan(step, build)}")
 
-    def keep(self, name: str, expression: ir.Table) -> None:
-        """Make a table of the state anew."""
-        self._run(f"CREATE OR REPLACE TABLE {name} AS {self._sql(expression)}")
+    def keep(self, name: str, build: Build, *, again: str | None) -> None:
+        """Make a table of the state anew; `again` as for `make`."""
+        step = f"keep {name} {again}"
+        if again is None:
+            self.plans.pop(step, None)
+        self._run(f"CREATE OR REPLACE TABLE {name} AS {self._plan(step, build)}")
 
     def copy(self, name: str, source: str) -> None:
         """Add the rows of another table."""
