@@ -172,7 +172,8 @@ def expected_purchases(parameters: Floats, history: BuyingHistory, horizon: floa
 
     Source: Fader, Hardie and Lee (2005), equation 10. By Euler's transformation its
     (1-z)^(r+x) 2F1(r+x, b+x; a+b+x-1; z) is (1-z)^(a-1) 2F1(a+b-1-r, a-1; a+b+x-1; z) with
-    z = t/(alpha+T+t), which does not overflow for units with many purchases.
+    z = t/(alpha+T+t), which does not overflow for units with many purchases. For a large a it
+    does, and the first form serves.
     """
     if not (np.isfinite(horizon) and horizon >= 0):
         raise invalid("horizon", horizon, "a finite duration of at least 0")
@@ -182,8 +183,21 @@ def expected_purchases(parameters: Floats, history: BuyingHistory, horizon: floa
         a = 1.0 + 1e-6
     x = history.repeats
     z = horizon / (alpha + history.age + horizon)
-    rest = (1.0 - z) ** (a - 1.0) * special.hyp2f1(a + b - 1.0 - r, a - 1.0, a + b + x - 1.0, z)
-    while_active = (a + b + x - 1.0) / (a - 1.0) * (1.0 - rest)
+    while_active = (a + b + x - 1.0) / (a - 1.0) * (1.0 - _left(r, a, b, x, z))
     active = probability_active(parameters, history)
     expected: Floats = np.maximum(while_active, 0.0) * active
     return expected
+
+
+def _left(r: float, a: float, b: float, x: Floats, z: Floats) -> Floats:
+    """The hypergeometric term of equation 10 in the form that is finite, letters as there."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        left = (1.0 - z) ** (a - 1.0) * special.hyp2f1(a + b - 1.0 - r, a - 1.0, a + b + x - 1.0, z)
+        lost = ~np.isfinite(left)
+        if lost.any():
+            some, far = x[lost], z[lost]
+            left[lost] = (1.0 - far) ** (r + some) * special.hyp2f1(
+                r + some, b + some, a + b + some - 1.0, far
+            )
+    # Both overflow only where a and x are large and next to nothing is left.
+    return np.where(np.isfinite(left), left, 0.0)

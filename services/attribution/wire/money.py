@@ -24,11 +24,13 @@ _UNDEFINED = {
 def encode_figure(figure: Figure, std_err: Figure | None = None) -> pb.MoneyFigure:
     """The figure, with its standard error where that is known.
 
-    Infinity is never sent: it is said that the figure has no bound.
+    Infinity is never sent: it is said that the figure has no bound. Nor is what is no number.
     """
     if isinstance(figure, Undefined):
         return pb.MoneyFigure(undefined=_UNDEFINED[figure])
-    if not math.isfinite(figure):
+    if math.isnan(figure):
+        return pb.MoneyFigure(undefined=pb.MONEY_UNDEFINED_NOT_IDENTIFIED)
+    if math.isinf(figure):
         return pb.MoneyFigure(undefined=pb.MONEY_UNDEFINED_UNBOUNDED)
     known = None if std_err is None or isinstance(std_err, Undefined) else std_err
     return pb.MoneyFigure(value=figure, std_err=known)

@@ -229,3 +229,30 @@ def test_a_history_that_cannot_be_is_refused(row: tuple[float, float, float]) ->
     with pytest.raises(DomainError, match="horizon"):
         expected_purchases(PUBLISHED, history_of((0, 0, 1)), -1.0)
     assert replace(history_of((0, 0, 1)), age=np.array([2.0])).age.tolist() == [2.0]
+
+
+def integrated(parameters: np.ndarray, repeats: float, age: float, horizon: float) -> float:
+    """Equation 10 as the mean over the chance to stop, by quadrature over its quantiles."""
+    r, alpha, a, b = parameters.tolist()
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    stop = special.betaincinv(a, b + repeats, (nodes + 1) / 2)
+    bought = -np.expm1(-(r + repeats) * np.log1p(stop * horizon / (alpha + age))) / stop
+    return float(weights @ bought / 2)
+
+
+@pytest.mark.parametrize("repeats", [0.0, 1.0, 5.0, 30.0, 80.0, 300.0])
+@pytest.mark.parametrize(("age", "horizon"), [(180.0, 365.0), (30.0, 3660.0)])
+@pytest.mark.parametrize("parameters", [(1.534, 60.6, 693.35, 8103.1), (1.5, 60.0, 50.0, 600.0)])
+def test_parameters_at_the_edge_give_numbers(
+    parameters: tuple[float, ...], repeats: float, age: float, horizon: float
+) -> None:
+    known = np.array(parameters)
+    # The last purchase was now, so that the unit is as good as certain not to have stopped.
+    history = BuyingHistory(
+        np.array([repeats]), np.array([age if repeats else 0.0]), np.array([age])
+    )
+    active = probability_active(known, history)[0]
+
+    (found,) = expected_purchases(known, history, horizon).tolist()
+
+    assert found == pytest.approx(active * integrated(known, repeats, age, horizon), rel=1e-5)
