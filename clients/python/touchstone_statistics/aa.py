@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
+import scipy  # its statistics load when they are first used: they take most of a second
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from touchstone_statistics.adjust import adjust
 from touchstone_statistics.contrast import Contrast
@@ -169,7 +170,7 @@ def _summary(p_values: FloatArray, repetitions: int, alpha: float) -> AASimulati
         rejection_rate=rejections / count if count else 0.0,
         rate_low=low,
         rate_high=high,
-        uniformity_p=float(stats.kstest(p_values, "uniform").pvalue) if count else 1.0,
+        uniformity_p=float(scipy.stats.kstest(p_values, "uniform").pvalue) if count else 1.0,
         skipped=repetitions - count,
     )
 

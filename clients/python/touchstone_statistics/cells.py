@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
+import scipy  # its statistics load when they are first used: they take most of a second
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.gaps import FloatArray, Gap, GapArray
@@ -156,12 +157,12 @@ def _table(cells: Cells) -> NDArray[np.int64]:
 
 
 def _fisher(table: NDArray[np.int64], side: Side) -> float:
-    return float(stats.fisher_exact(table, alternative=_SIDES[side]).pvalue)
+    return float(scipy.stats.fisher_exact(table, alternative=_SIDES[side]).pvalue)
 
 
 def _unconditional(table: NDArray[np.int64], side: Side) -> tuple[float, float]:
     if np.any(table.sum(axis=1) == 0):
         return 1.0, 1.0
-    barnard = stats.barnard_exact(table, alternative=_SIDES[side], pooled=True)
-    boschloo = stats.boschloo_exact(table, alternative=_SIDES[side])
+    barnard = scipy.stats.barnard_exact(table, alternative=_SIDES[side], pooled=True)
+    boschloo = scipy.stats.boschloo_exact(table, alternative=_SIDES[side])
     return float(barnard.pvalue), float(boschloo.pvalue)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import scipy  # its statistics load when they are first used: they take most of a second
+from scipy import special
 
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.family import Adjusted
@@ -67,11 +68,15 @@ def _scales(dof: float) -> tuple[FloatArray, FloatArray]:
     if not np.isfinite(dof):
         return np.ones(1), np.ones(1)
     edges = np.array(
-        [stats.chi.ppf(1e-15, dof), stats.chi.ppf(0.5, dof), stats.chi.isf(1e-15, dof)]
+        [
+            scipy.stats.chi.ppf(1e-15, dof),
+            scipy.stats.chi.ppf(0.5, dof),
+            scipy.stats.chi.isf(1e-15, dof),
+        ]
     )
     half = np.diff(edges)[:, None] / 2.0
     x = edges[:-1, None] + half * (SCALE_NODES + 1.0)
-    mass = half * SCALE_WEIGHTS * stats.chi.pdf(x, dof)
+    mass = half * SCALE_WEIGHTS * scipy.stats.chi.pdf(x, dof)
     return x.ravel() / np.sqrt(dof), mass.ravel() / mass.sum()
 
 

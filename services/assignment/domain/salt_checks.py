@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
+import scipy  # its statistics load when they are first used: they take most of a second
 from touchstone_assignment.bucketing import HashVersion, require_salt
 from touchstone_assignment.bulk.murmur import Hasher, Words, beginning
 
@@ -64,7 +64,7 @@ def uniformity(found: Cells, width: int = CELLS) -> ChiSquare:
     observed = np.bincount(found, minlength=width).astype(np.float64)
     expected = len(found) / width
     statistic = float(((observed - expected) ** 2 / expected).sum())
-    return ChiSquare(statistic, float(chi2.sf(statistic, width - 1)))
+    return ChiSquare(statistic, float(scipy.stats.chi2.sf(statistic, width - 1)))
 
 
 def independence(first: Cells, second: Cells, width: int = CELLS) -> ChiSquare:
@@ -78,7 +78,7 @@ def independence(first: Cells, second: Cells, width: int = CELLS) -> ChiSquare:
     counted = expected > 0
     terms = (table[counted] - expected[counted]) ** 2 / expected[counted]
     statistic = float(terms.sum())
-    return ChiSquare(statistic, float(chi2.sf(statistic, (width - 1) ** 2)))
+    return ChiSquare(statistic, float(scipy.stats.chi2.sf(statistic, (width - 1) ** 2)))
 
 
 def dependent_on(new: Salt, others: Sequence[Salt]) -> Salt | None:

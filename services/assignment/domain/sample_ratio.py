@@ -8,7 +8,7 @@ degree of freedom less than there are variants, when no expected count is small.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import chi2
+import scipy  # its statistics load when they are first used: they take most of a second
 
 LEAST_EXPECTED = 5.0
 """Units that each variant should have before the approximation is used (Cochran 1954)."""
@@ -49,4 +49,6 @@ def sample_ratio(weights: Sequence[tuple[str, int]], counts: Mapping[str, int]) 
     if any(v.units for v in variants if not v.expected):
         return SampleRatio(variants, None, 0.0)
     statistic = sum((v.units - v.expected) ** 2 / v.expected for v in possible)
-    return SampleRatio(variants, statistic, float(chi2.sf(statistic, len(possible) - 1)))
+    return SampleRatio(
+        variants, statistic, float(scipy.stats.chi2.sf(statistic, len(possible) - 1))
+    )
