@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy  # its statistics load when they are first used: they take most of a second
 
 from services.attribution.domain.arrays import Floats
 from shared.errors import invalid
@@ -77,6 +77,6 @@ def _compared(
 
 
 def _spearman(left: Floats, right: Floats) -> float | None:
-    ranks = [rankdata(share) - (len(share) + 1) / 2 for share in (left, right)]
+    ranks = [scipy.stats.rankdata(share) - (len(share) + 1) / 2 for share in (left, right)]
     spread = np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1]))
     return float(ranks[0] @ ranks[1] / spread) if spread > 0 else None

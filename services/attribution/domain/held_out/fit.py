@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its statistics load when they are first used: they take most of a second
 from scipy import special
-from scipy.stats import rankdata
 
 from services.attribution.domain.arrays import Flags, Floats
 from services.attribution.domain.learned.ridge import fit_logistic
@@ -107,7 +107,7 @@ def _recalibrated(chances: Floats, converted: Flags) -> tuple[float | None, floa
 
 def _bins(chances: Floats, converted: Flags, bins: int) -> tuple[CalibrationBin, ...]:
     """Cut at equal numbers of journeys; those of one prediction stay together."""
-    ranks = rankdata(chances, method="max")
+    ranks = scipy.stats.rankdata(chances, method="max")
     place = np.ceil(ranks * bins / len(chances)).astype(np.int64) - 1
     journeys = np.bincount(place, minlength=bins)
     predicted = np.bincount(place, weights=chances, minlength=bins)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy  # its statistics load when they are first used: they take most of a second
 
 from services.attribution.domain.arrays import Flags, Floats, Integers
 from services.attribution.domain.journeys import Journeys
@@ -124,7 +124,7 @@ def area_under_curve(chances: Floats, converted: Flags) -> float | None:
     negatives = len(converted) - positives
     if not positives or not negatives:
         return None
-    ranks = rankdata(chances)
+    ranks = scipy.stats.rankdata(chances)
     return float(
         (ranks[converted].sum() - positives * (positives + 1) / 2) / (positives * negatives)
     )
