@@ -22,6 +22,8 @@ _MAX_READS = 1_000
 OUTAGE = dt.timedelta(minutes=15)
 # How long a call waits for the database to confirm a key that was good a moment ago.
 _PATIENCE_S = 1.0
+# How long it waits on for a key of which the disk knows nothing either.
+_MORE_PATIENCE_S = 9.0
 _THREADS = 2
 
 
@@ -115,16 +117,16 @@ class Authenticator:
             return await asyncio.shield(read)
         try:
             return await asyncio.wait_for(asyncio.shield(read), _PATIENCE_S)
-        except (TimeoutError, DomainError) as error:
-            if isinstance(error, DomainError) and error.code is not Code.UNAVAILABLE:
+        except TimeoutError:
+            pass
+        except DomainError as error:
+            if error.code is not Code.UNAVAILABLE:
                 raise
-            found = await asyncio.to_thread(self._kept.find, key_id)
-            if found is None or self._clock.now() - found[1] >= self._outage:
-                raise unavailable(
-                    "STORAGE_UNAVAILABLE", "the key cannot be looked up now; call again later"
-                ) from error
-            self._cache[key_id] = _Cached(*found)
-            return found[0]
+        found = await asyncio.to_thread(self._kept.find, key_id)
+        if found is None or self._clock.now() - found[1] >= self._outage:
+            return await _at_last(read)
+        self._cache[key_id] = _Cached(*found)
+        return found[0]
 
     def _start_read(self, key_id: str) -> asyncio.Task[ApiKey | None]:
         if len(self._reads) >= _MAX_READS:
@@ -162,3 +164,15 @@ class Authenticator:
     def close(self) -> None:
         """Lets go of the threads, without waiting for a database that hangs."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _at_last(read: asyncio.Task[ApiKey | None]) -> ApiKey | None:
+    """What the read gives in the end; UNAVAILABLE when the database is away or hangs on."""
+    try:
+        return await asyncio.wait_for(asyncio.shield(read), _MORE_PATIENCE_S)
+    except (TimeoutError, DomainError) as error:
+        if isinstance(error, DomainError) and error.code is not Code.UNAVAILABLE:
+            raise
+        raise unavailable(
+            "STORAGE_UNAVAILABLE", "the key cannot be looked up now; call again later"
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ from sqlalchemy import event
 
 from shared.errors import Code, DomainError
 from shared.ids import RandomIds
-from shared.security.authentication import Authenticator
+from shared.security.authentication import _PATIENCE_S, Authenticator
 from shared.security.caller import Role
 from shared.security.kept_keys import MOST, KeptKeys
 from shared.security.keys import NewKey, SqlKeyStore, make_key
@@ -82,6 +83,15 @@ async def test_a_key_that_was_met_is_good_after_a_restart_without_the_database(
         assert await refused(second, never_met) is Code.UNAVAILABLE
         world.clock.advance(HOUR)
         assert await refused(second, met) is Code.UNAVAILABLE
+
+
+async def test_a_key_that_the_disk_does_not_know_waits_for_a_slow_database(world: World) -> None:
+    key = world.add()
+    event.listen(
+        world.database.engine, "before_cursor_execute", lambda *_: time.sleep(1.2 * _PATIENCE_S)
+    )
+    with world.authenticator() as authenticator:
+        assert (await authenticator.caller(f"Bearer {key.text}")).project == "demo"
 
 
 async def test_what_was_revoked_is_known_from_the_next_minute_on(world: World) -> None:
