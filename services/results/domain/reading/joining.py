@@ -18,24 +18,35 @@ if TYPE_CHECKING:
     from services.results.domain.reading.rules import Rule
 
 
-def one_by_one(contrast: Contrast, read: Callable[[Contrast, int], Reading]) -> Reading:
-    """Read each treatment of a contrast with one axis by itself, and join the readings."""
-    count = contrast.difference.size
-    return joined([read(part_of(contrast, index), index) for index in range(count)])
+def by_kind(
+    contrast: Contrast, kinds: Sequence[float], read: Callable[[Contrast, list[int]], Reading]
+) -> Reading:
+    """Read the treatments of each kind together, of a contrast with one axis, and join the readings
+    in the order of the contrast.
+    """
+    found: dict[int, Reading] = {}
+    for kind in dict.fromkeys(kinds):
+        places = [place for place, own in enumerate(kinds) if own == kind]
+        parts = pieces(read(rows_of(contrast, places), places), [1] * len(places))
+        found |= zip(places, parts, strict=True)
+    return joined([found[place] for place in range(len(kinds))])
 
 
-def part_of(contrast: Contrast, index: int) -> Contrast:
-    """Treatment number `index` alone, with its axis; the control may have an axis of one."""
-    own = slice(index, index + 1)
-    control = contrast.control if contrast.control.value.size == 1 else contrast.control[own]
+def rows_of(contrast: Contrast, places: list[int]) -> Contrast:
+    """Some treatments alone; the control may have an axis of one."""
+    control = contrast.control if contrast.control.value.size == 1 else contrast.control[places]
     shape = contrast.difference.shape
+
+    def rows(values: FloatArray | float) -> FloatArray:
+        return np.asarray(np.broadcast_to(values, shape)[places])
+
     return replace(
         contrast,
         control=control,
-        treatment=contrast.treatment[own],
-        null_lift=np.broadcast_to(contrast.null_lift, shape)[own],
-        covariance=np.broadcast_to(contrast.covariance, shape)[own],
-        freedom=None if contrast.freedom is None else np.broadcast_to(contrast.freedom, shape)[own],
+        treatment=contrast.treatment[places],
+        null_lift=rows(contrast.null_lift),
+        covariance=rows(contrast.covariance),
+        freedom=None if contrast.freedom is None else rows(contrast.freedom),
     )
 
 

@@ -23,7 +23,7 @@ from touchstone_statistics.spending import (
 )
 
 from services.results.domain.analysis_plan import AlphaSpending, AnalysisMethod, AnalysisPlan
-from services.results.domain.reading.joining import one_by_one
+from services.results.domain.reading.joining import by_kind
 
 TUNED_FOR = 10_000.0
 """Units for which a confidence sequence is tightest where no number of units is planned."""
@@ -100,15 +100,14 @@ class Rule:
 
     def _hybrid(self, contrast: Contrast, alpha: FloatArray | float, side: Side) -> Reading:
         levels = np.broadcast_to(np.asarray(alpha, dtype=np.float64), contrast.difference.shape)
-        planned = self.plan.planned_units
+        shares = self.shares[: contrast.difference.size]
 
-        def read(part: Contrast, index: int) -> Reading:
+        def read(part: Contrast, places: list[int]) -> Reading:
             # The end is reached at the planned number, and not an ulp later.
-            end = planned * self.shares[index] * (1.0 - 1e-12)
-            level = levels[index : index + 1]
-            return Hybrid(end, level, side, tuned_level=self.plan.alpha).read(part)
+            end = self.plan.planned_units * shares[places[0]] * (1.0 - 1e-12)
+            return Hybrid(end, levels[places], side, tuned_level=self.plan.alpha).read(part)
 
-        return one_by_one(contrast, read)
+        return by_kind(contrast, shares, read)
 
     def boundary(self, side: Side) -> Plan:
         """The group-sequential plan."""
