@@ -77,6 +77,7 @@ VALUES: dict[str, Any] = {
     "flag_key": "exp",
     "weight": 10000,
     "window_s": 3600,
+    "period_s": 3600,
     "variant": "geheim-a",
     "control_variant": "geheim-a",
     "conversions": ["order"],
