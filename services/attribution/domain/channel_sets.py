@@ -18,6 +18,8 @@ Words = NDArray[np.uint64]
 
 WORD_BITS = 64
 SMALL_TABLE = 1 << 22
+JOURNEYS_AT_ONCE = 1 << 16
+"""So many have their bits in the caches of a processor, where one array of all would leave them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +137,14 @@ def _words(codes: Codes, offsets: Integers, channels: int) -> Words:
     words = np.zeros((len(offsets) - 1, count), dtype=np.uint64)
     if not len(codes):
         return words
-    bits = np.left_shift(np.uint64(1), np.arange(WORD_BITS, dtype=np.uint64))[
-        codes & (WORD_BITS - 1)
-    ]
-    if count == 1:
-        words[:, 0] = np.bitwise_or.reduceat(bits, offsets[:-1])
-        return words
-    for word in range(count):
-        own = np.where(codes // WORD_BITS == word, bits, np.uint64(0))
-        words[:, word] = np.bitwise_or.reduceat(own, offsets[:-1])
+    bit = np.left_shift(np.uint64(1), np.arange(WORD_BITS, dtype=np.uint64))
+    for first in range(0, len(words), JOURNEYS_AT_ONCE):
+        bounds = offsets[first : first + JOURNEYS_AT_ONCE + 1]
+        block = codes[bounds[0] : bounds[-1]]
+        bits, starts = bit[block & (WORD_BITS - 1)], bounds[:-1] - bounds[0]
+        for word in range(count):
+            own = bits if count == 1 else np.where(block // WORD_BITS == word, bits, np.uint64(0))
+            words[first : first + len(starts), word] = np.bitwise_or.reduceat(own, starts)
     return words
 
 
