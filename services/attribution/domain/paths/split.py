@@ -16,8 +16,10 @@ from services.attribution.domain.arrays import Codes, Flags, Integers
 
 Words = NDArray[np.uint64]
 
-PATHS_AT_ONCE = 1 << 14
+PATHS_AT_ONCE = 1 << 13
 WORD_BYTES = 8
+LONG_BYTES = 96
+"""Longer touches are told apart one by one."""
 ROUNDS = 6
 _MASKS = np.array([(1 << 8 * length) - 1 for length in range(WORD_BYTES + 1)], dtype=np.uint64)
 # 2^64 over the golden ratio, made odd (Knuth, The Art of Computer Programming 3, section 6.4).
@@ -79,75 +81,66 @@ class _Block:
 
     def stands(self) -> Integers:
         """Return for each touch the one that stands for all touches with its text."""
-        stands = np.arange(len(self.begins), dtype=np.int64)
-        slots = np.empty(1 << (2 * len(stands)).bit_length(), dtype=np.int64)
+        parts = self._parts()
+        hashes = np.zeros(len(self.begins), dtype=np.uint64)
+        for part in parts:
+            hashes = _mixed(hashes ^ part)
+        stands = np.arange(len(hashes), dtype=np.int64)
+        slots = np.empty(1 << (2 * len(hashes)).bit_length(), dtype=np.int64)
         shift = np.uint64(64 - (len(slots).bit_length() - 1))
-        hashes, left = self._hashes(), stands.copy()
+        left, own = stands.copy(), parts
         for _ in range(ROUNDS):
-            if not len(left):
-                return stands
-            hashes *= _SPREAD
-            hashes ^= hashes >> _HALF
-            slot = (hashes * _SPREAD) >> shift
+            slot = (hashes >> shift).astype(np.int64)
             slots[slot] = left
             first = slots[slot]
-            same = self._equal(left, first)
+            same: Flags = self.sizes[left] <= LONG_BYTES
+            for mine, part in zip(own, parts, strict=True):
+                same &= mine == part[first]
             stands[left[same]] = first[same]
-            left, hashes = left[~same], hashes[~same]
+            if same.all():
+                return stands
+            left, hashes = left[~same], _mixed(hashes[~same])
+            own = [mine[~same] for mine in own]
         met: dict[str, int] = {}
         stands[left] = [met.setdefault(self.name(touch), touch) for touch in left.tolist()]
         return stands
 
-    def _hashes(self) -> Words:
-        hashes = self.sizes.astype(np.uint64)
-        at, longest = np.arange(len(hashes)), int(self.sizes.max(initial=0))
+    def _parts(self) -> list[Words]:
+        """The size of each touch and its bytes, eight at a time."""
+        parts: list[Words] = [self.sizes.astype(np.uint64)]
+        longest = min(int(self.sizes.max()), LONG_BYTES)
         for skip in range(0, longest, WORD_BYTES):
-            if skip:
-                at = at[self.sizes[at] > skip]
-            mixed = hashes[at] ^ self._word(at, skip)
-            mixed *= _SPREAD
-            mixed ^= mixed >> _HALF
-            hashes[at] = mixed
-        return hashes
+            word = self.words[np.minimum(self.begins + skip, len(self.words) - 1)]
+            parts.append(word & _MASKS[np.clip(self.sizes - skip, 0, WORD_BYTES)])
+        return parts
 
-    def _equal(self, one: Integers, other: Integers) -> Flags:
-        equal: Flags = self.sizes[one] == self.sizes[other]
-        rows, longest = np.flatnonzero(equal), int(self.sizes[one].max(initial=0))
-        for skip in range(0, longest, WORD_BYTES):
-            if skip:
-                rows = rows[self.sizes[one[rows]] > skip]
-            differ = self._word(one[rows], skip) != self._word(other[rows], skip)
-            equal[rows[differ]] = False
-            rows = rows[~differ]
-        return equal
 
-    def _word(self, touches: Integers, skip: int) -> Words:
-        """Up to eight bytes of each touch after the first `skip`, as a number."""
-        sizes = np.minimum(self.sizes[touches] - skip, WORD_BYTES)
-        word: Words = self.words[self.begins[touches] + skip] & _MASKS[np.maximum(sizes, 0)]
-        return word
+def _mixed(hashes: Words) -> Words:
+    mixed: Words = hashes * _SPREAD
+    mixed ^= mixed >> _HALF
+    return mixed
 
 
 def _cut(paths: Sequence[str], separator: str) -> _Block:
     mark = separator
     if len(separator) > 1:
-        # What ends a path is not yet known to be no part of a separator: each is cut by itself.
+        # What ends one path and begins the next is no separator: each is cut by itself.
         mark = _absent(paths)
         paths = [path.replace(separator, mark) for path in paths]
     text = mark.join(paths)
     ascii_ = text.isascii()
-    # Code points of one width, so that lengths in characters are lengths in the array.
+    # Characters of one width, so that lengths of texts are lengths in the array.
     encoding, width = ("ascii", 1) if ascii_ else ("utf-32-le", 4)
     raw = text.encode(encoding, "surrogatepass")
-    points = np.frombuffer(raw, dtype=np.uint8 if ascii_ else np.uint32)
-    marks = np.flatnonzero(points == ord(mark))
+    characters = np.frombuffer(raw, dtype=np.uint8 if ascii_ else "<u4")
+    marks = np.flatnonzero(characters == ord(mark))
     begins = np.concatenate([[0], marks + 1])
-    sizes = np.append(marks, len(points)) - begins
+    sizes = np.append(marks, len(characters)) - begins
     ends = np.cumsum(np.fromiter(map(len, paths), dtype=np.int64, count=len(paths)) + 1) - 1
     last = np.append(np.searchsorted(marks, ends[:-1]), len(marks))
-    padded = np.frombuffer(raw + bytes(2 * WORD_BYTES), dtype=np.uint8)
+    padded = np.frombuffer(raw + bytes(WORD_BYTES), dtype=np.uint8)
     words = np.lib.stride_tricks.as_strided(
-        padded[:WORD_BYTES].view("<u8"), (len(raw) + WORD_BYTES,), (1,), writeable=False
+        padded[:WORD_BYTES].view("<u8"), (len(raw) + 1,), (1,), writeable=False
     )
     return _Block(raw, encoding, begins * width, sizes * width, np.diff(last, prepend=-1), words)
 
