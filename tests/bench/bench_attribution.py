@@ -40,6 +40,7 @@ from services.attribution.domain.models import (
     RuleModel,
     TimeDecay,
 )
+from services.attribution.domain.paths.aggregated import PathColumns, read_paths
 from services.attribution.domain.totals import model_totals
 from tests.bench.report import BenchRow, compared, missing, peer_environment
 
@@ -57,6 +58,8 @@ RULES: dict[str, RuleModel] = {
 PEER_GOAL = "<= 0.1"
 ORDER_GOALS = {1: "<= 0.05", 2: "<= 0.2", 3: "<= 0.2"}
 """The journeys are codes already, as they are when they come from the event log."""
+TEXT_GOAL = "<= 0.25"
+"""From the texts of paths on, as the peer that reads texts has to begin too."""
 EXACT = 1e-9
 
 Effects = np.ndarray[Any, np.dtype[np.float64]]
@@ -78,6 +81,7 @@ class Peer:
     simulated_conversions: int
     rules: str
     orders: tuple[int, ...]
+    reads_texts: bool = False
 
 
 PEERS = (
@@ -96,6 +100,7 @@ PEERS = (
         500,  # it returns one fold of 10,000 walks, of which one in twenty converts
         "first, last, linear",
         (1, 2, 3),
+        reads_texts=True,
     ),
 )
 
@@ -109,6 +114,7 @@ class Ours:
     statistics: JourneyStatistics
     markov_s: dict[int, float]
     effects: dict[int, Effects]
+    text_s: dict[int, float]
 
 
 def run() -> list[BenchRow]:
@@ -127,15 +133,17 @@ def run() -> list[BenchRow]:
         against_one_pass("every model, totals, 1M journeys", every_s, pass_s, "<= 60"),
         against_one_pass("order-1 Markov, 1M journeys", markov[1][0], pass_s, "<= 20"),
     ]
-    ours = Ours(
-        cut_s,
-        rules_s,
-        statistics,
-        {order: seconds for order, (seconds, _) in markov.items()},
-        {order: effects for order, (_, effects) in markov.items()},
-    )
     with tempfile.TemporaryDirectory() as folder:
         write_for_peers(Path(folder), journeys)
+        texts = texts_of_paths(Path(folder))
+        ours = Ours(
+            cut_s,
+            rules_s,
+            statistics,
+            {order: seconds for order, (seconds, _) in markov.items()},
+            {order: effects for order, (_, effects) in markov.items()},
+            {order: from_texts(texts, order, markov[order][1]) for order in ORDER_GOALS},
+        )
         for peer in PEERS:
             rows.extend(beside(peer, ours, Path(folder)))
     return rows
@@ -176,6 +184,22 @@ def effects_of(journeys: Journeys, order: int) -> Effects:
     return chain_removal_effects(converting + others).effects
 
 
+def texts_of_paths(folder: Path) -> PathColumns:
+    """The paths as the peer has them in memory: a row of Python text and two counts each."""
+    table = pq.read_table(folder / "paths.parquet")
+    return PathColumns(
+        table["path"].to_pylist(), table["conversions"].to_numpy(), None, table["nulls"].to_numpy()
+    )
+
+
+def from_texts(texts: PathColumns, order: int, effects: Effects) -> float:
+    """The seconds from the texts of paths to the removal effects, which must be the same."""
+    seconds, found = fastest(lambda: effects_of(read_paths(texts).journeys, order))
+    if not np.allclose(found, effects, rtol=EXACT, atol=0):
+        raise AssertionError(f"order {order} from texts: {found} is not {effects}")
+    return seconds
+
+
 def fastest(work: Callable[[], T], repeats: int = 3) -> tuple[float, T]:
     """The least time of some runs, in seconds, and the last result."""
     best = math.inf
@@ -201,14 +225,6 @@ def against_one_pass(name: str, ours_s: float, pass_s: float, goal: str) -> Benc
 
 def beside(peer: Peer, ours: Ours, folder: Path) -> list[BenchRow]:
     """The rows of one peer, missing where it cannot be had."""
-    rules = f"rules ({peer.rules}), 1M journeys"
-    lines = [
-        (rules, ours.rules_s, PEER_GOAL),
-        *(
-            (f"order-{order} Markov, 1M journeys", ours.markov_s[order], ORDER_GOALS[order])
-            for order in peer.orders
-        ),
-    ]
     python, reason = peer_environment(peer.command, peer.requirements)
     theirs = None
     if python is not None:
@@ -217,29 +233,51 @@ def beside(peer: Peer, ours: Ours, folder: Path) -> list[BenchRow]:
         return [
             missing(
                 AREA,
-                name,
-                ours=ours_s,
+                line.name,
+                ours=line.ours_s,
                 reference_name=peer.name,
                 unit="s",
-                goal=goal,
+                goal=line.goal,
                 reason=reason,
             )
-            for name, ours_s, goal in lines
+            for line in lines_of(peer, ours)
         ]
     require_agreement(peer, ours, theirs)
-    their_s = [theirs["rules_s"], *(theirs["orders"][str(o)]["markov_s"] for o in peer.orders)]
+    taken = {order: found["markov_s"] for order, found in theirs["orders"].items()}
     return [
         compared(
             AREA,
-            name,
-            ours=ours_s,
-            reference=seconds,
+            line.name,
+            ours=line.ours_s,
+            reference=taken.get(line.order, theirs["rules_s"]),
             reference_name=peer.name,
             unit="s",
-            goal=goal,
+            goal=line.goal,
         )
-        for (name, ours_s, goal), seconds in zip(lines, their_s, strict=True)
+        for line in lines_of(peer, ours)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is compared with a peer: a Markov order of it, or its rules (no order)."""
+
+    name: str
+    ours_s: float
+    goal: str
+    order: str = ""
+
+
+def lines_of(peer: Peer, ours: Ours) -> list[Line]:
+    """What a peer is compared by."""
+    lines = [Line(f"rules ({peer.rules}), 1M journeys", ours.rules_s, PEER_GOAL)]
+    for order in peer.orders:
+        name = f"order-{order} Markov, 1M journeys"
+        lines.append(Line(name, ours.markov_s[order], ORDER_GOALS[order], str(order)))
+        if peer.reads_texts:
+            name = f"order-{order} Markov from texts, 1M paths"
+            lines.append(Line(name, ours.text_s[order], TEXT_GOAL, str(order)))
+    return lines
 
 
 def ask(peer: Peer, python: Path, folder: Path) -> tuple[dict[str, Any] | None, str]:
