@@ -14,6 +14,7 @@ from shared.lake.table import TableWriter
 from shared.lake.watermark import ConsistencyToken
 from shared.lake.writer import LakeWriter
 from shared.testing.fakes import FixedClock
+from tests.contract import test_results_bandits as bandit
 from tests.contract import test_results_interactions as crossed
 from tests.contract import test_results_program as finished
 from tests.contract.results_world import EXPERIMENT, NOW, PROJECT, World, events, open_world
@@ -119,3 +120,14 @@ async def test_the_effect_of_a_programme_as_it_was(world: World) -> None:
     ahead = ConsistencyToken("journal", 9).encode()
     refused = await world.viewer.refused("GetProgramEffect", **asked, as_of=ahead)
     assert (refused.code, refused.reason) == (Code.UNAVAILABLE, "NOT_YET_FRESH")
+
+
+async def test_weights_of_a_cut_that_lost_rows_say_so(world: World) -> None:
+    world.played.experiment.allocation = experiment_pb2.ALLOCATION_BANDIT
+    write(world, bandit.log(bandit.two_periods()), 1)
+    first = (await world.viewer.call("ComputeBanditWeights", **bandit.asked())).weights
+    assert not first.HasField("removed_since")
+    remove(world, "conversions", {"conversions-1-0", "conversions-1-1"})
+    asked = bandit.asked() | {"as_of": first.watermark}
+    again = (await world.viewer.call("ComputeBanditWeights", **asked)).weights
+    assert again.removed_since == results_pb2.RemovedSince(conversions=2)

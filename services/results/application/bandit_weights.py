@@ -8,6 +8,7 @@ from touchstone_statistics.bandit import Bandit
 
 from services.results.application.find_metric import get_metric
 from services.results.application.get_results import Sources, prior_of
+from services.results.application.removals import removed_since
 from services.results.domain.metric import Direction
 from services.results.domain.observation import (
     DataCut,
@@ -17,6 +18,7 @@ from services.results.domain.observation import (
 )
 from services.results.domain.reading.bandits import PERIOD, Learned, Wish, in_play, learn
 from services.results.domain.reading.beliefs import Prior
+from services.results.domain.removed import Removed
 from services.results.ports import BanditExperiment, Bandits, Handover
 from shared import errors
 from shared.identity.belonging import Stitching
@@ -36,13 +38,17 @@ class ComputeWeights:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What was learned of an experiment, from which cut, and what was believed before."""
+    """What was learned of an experiment, from which cut, and what was believed before.
+
+    `removed` is what the cut has lost since something was first read at it.
+    """
 
     plan: ExperimentPlan
     experiment: BanditExperiment
     learned: Learned
     cut: DataCut
     prior: Prior
+    removed: Removed | None = None
 
     @property
     def weights(self) -> Mapping[str, int]:
@@ -86,7 +92,10 @@ def compute_weights(command: ComputeWeights, sources: Sources, bandits: Bandits)
     wish = Wish(command.rule, prior.lift, definition.direction is Direction.INCREASE)
     with np.errstate(all="ignore"):
         learned = learn(measure, seen, plan, found.dropped, wish)
-    return Computed(plan, found, learned, seen.cut, prior)
+    removed = removed_since(
+        command.project, seen.cut.token, command.as_of, sources.plans, sources.moments
+    )
+    return Computed(plan, found, learned, seen.cut, prior, removed)
 
 
 def apply_weights(

@@ -7,6 +7,7 @@ from services.results.application.bandit_weights import Computed, ComputeWeights
 from services.results.domain.reading.bandits import Held
 from services.results.ports import Handover
 from services.results.wire.numbers import encode_number
+from services.results.wire.removed import encode_removed
 from shared.identity.wire import stitching_of
 from shared.resource_names import require_id, resource_name
 
@@ -66,6 +67,7 @@ def encode_weights(computed: Computed, project: str, engine_version: str) -> pb.
         prior=f"normal on the lift, mean {lift.mean:g}, standard deviation {lift.std_dev:g}",
         prior_source=computed.prior.source,
         engine_version=engine_version,
+        removed_since=encode_removed(computed.removed),
     )
 
 

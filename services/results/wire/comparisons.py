@@ -15,7 +15,6 @@ from services.results.domain.reading.report import (
     MetricReport,
     Settled,
 )
-from services.results.domain.reading.revenue import not_revenue
 from services.results.wire.analysis_plans import CORRECTIONS
 from services.results.wire.clusters import encode_windows
 from services.results.wire.numbers import (
@@ -94,13 +93,10 @@ def _selected(metric: Settled, index: int, alpha: float) -> pb.SelectedEffect:
 
 
 def encode_revenue(report: ExperimentReport, metric: int, index: int) -> pb.Posterior:
-    """What a share of buyers and their lognormal amounts say; without numbers what went wrong
-    with its own question.
-    """
+    """What a share of buyers and their lognormal amounts say, where that was answered."""
     belief = report.revenues[metric]
     assert belief is not None, "the caller has looked"
-    if isinstance(belief, Failure):
-        belief = not_revenue(report.plan)
+    assert not isinstance(belief, Failure), "the same"
     made = _counted(belief, index, 1.0 - report.alpha, HURDLE_PRIOR)
     assert made is not None, "there is a belief"
     return made

@@ -21,13 +21,17 @@ def encode_course(report: ExperimentReport, index: int) -> pb.EffectCourse | Non
     if found is None:
         return None
     if isinstance(found, Failure):
-        reason = pb.MetricError(code=found.code, reason=found.reason, message=found.message)
-        return pb.EffectCourse(error=reason)
+        return pb.EffectCourse(error=encode_failure(found))
     return pb.EffectCourse(
         units=found.units,
         per_day=found.per_day,
         slopes=[_slope(report, found, place) for place in range(len(report.plan.treatments))],
     )
+
+
+def encode_failure(found: Failure) -> pb.MetricError:
+    """Why something about a metric is not there."""
+    return pb.MetricError(code=found.code, reason=found.reason, message=found.message)
 
 
 def _slope(report: ExperimentReport, found: CourseOfEffect, place: int) -> pb.EffectSlope:

@@ -17,7 +17,7 @@ from services.results.wire.analysis_plans import METHODS
 from services.results.wire.choice import encode_choice
 from services.results.wire.clusters import encode_clusters, variance_of_units
 from services.results.wire.comparisons import encode_comparison, encode_revenue
-from services.results.wire.courses import encode_course
+from services.results.wire.courses import encode_course, encode_failure
 from services.results.wire.metric_names import KIND_OF, ROLES
 from services.results.wire.numbers import encode_number, encode_scalar
 from services.results.wire.parts import (
@@ -162,16 +162,13 @@ def _metric_results(report: ExperimentReport, index: int) -> pb.MetricResults:
         course=encode_course(report, index),
     )
     if isinstance(found, Failure):
-        message.error.code, message.error.reason = found.code, found.reason
-        message.error.message = found.message
+        message.error.CopyFrom(encode_failure(found))
         return message
     message.arms.extend(_arm(report, found, arm) for arm in range(len(report.plan.arms)))
     treatments = range(len(report.plan.treatments))
     message.comparisons.extend(encode_comparison(report, found, place) for place in treatments)
     if report.revenues:
-        for place, comparison in enumerate(message.comparisons):
-            revenue = encode_revenue(report, index, place)
-            comparison.hurdle_posterior.CopyFrom(revenue)
+        _add_revenue(report, index, message)
     message.incomplete_units.extend(found.report.incomplete)
     message.slices.extend(encode_slices(report, found))
     message.heterogeneity.extend(encode_heterogeneity(report, found))
@@ -184,6 +181,15 @@ def _metric_results(report: ExperimentReport, index: int) -> pb.MetricResults:
         message.covariate_adjustment.slopes.extend(adjusted.theta[0, 0].tolist())
         message.covariate_adjustment.dropped = int((~adjusted.used[0]).sum())
     return message
+
+
+def _add_revenue(report: ExperimentReport, index: int, message: pb.MetricResults) -> None:
+    found = report.revenues[index]
+    if isinstance(found, Failure):
+        message.hurdle_error.CopyFrom(encode_failure(found))
+        return
+    for place, comparison in enumerate(message.comparisons):
+        comparison.hurdle_posterior.CopyFrom(encode_revenue(report, index, place))
 
 
 def _arm(report: ExperimentReport, metric: Settled, arm: int) -> pb.ArmEstimate:

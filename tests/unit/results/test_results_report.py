@@ -140,6 +140,19 @@ def test_a_metric_that_failed_says_so_and_leaves_the_others_theirs() -> None:
     assert not good.HasField("error")
 
 
+def test_a_posterior_that_could_not_be_asked_for_says_why() -> None:
+    units = (1000, 500, 1100)
+    made = Lab().read(units, [shares(units, (130, 50, 90))], [asked()])
+    failure = Failure("RESOURCE_EXHAUSTED", "LIMIT_EXCEEDED", "too much memory")
+    (metric,) = encode_results(replace(made, revenues=(failure,)), "p", "1").metrics
+    assert metric.hurdle_error.message == "too much memory"
+    assert metric.hurdle_error.reason == "LIMIT_EXCEEDED"
+    assert metric.comparisons[0].p_value.value > 0
+    assert not any(one.HasField("hurdle_posterior") for one in metric.comparisons)
+    (plain,) = encode_results(made, "p", "1").metrics
+    assert not plain.HasField("hurdle_error")
+
+
 def test_sums_that_make_no_sense_are_the_error_of_their_metric() -> None:
     units = (1000, 500, 1100)
     columns = [shares(units, (130, 50, 1200)), shares(units, (130, 50, 90))]
