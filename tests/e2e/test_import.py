@@ -85,7 +85,7 @@ def import_experiment(suite: Suite, path: Path) -> dict[str, Any]:
         *("import", "experiment", str(path), "--experiment", "hillstrom", "--unit", "row"),
         *("--variant", "treatment", "--control", "No E-Mail", "--covariate", "history"),
         *(part for metric in metrics for part in ("--metric", metric)),
-        *("--attribute", "zip_code", "-o", "json"),
+        *("--attribute", "zip_code", "--currency", "USD", "-o", "json"),
     )
     summary: dict[str, Any] = json.loads(done.stdout)
     return summary
@@ -284,6 +284,10 @@ def test_refused_import_makes_nothing(suite: Suite, tmp_path: Path) -> None:
     suite.run("metric", "create", "later-revenue", "--kind", "mean", "--event-name", "other")
     assert "is there already" in imported(suite, path, "later", status=1)
     suite.run("experiment", "get", "later", status=1)
+    money = ("--kind", "mean", "--event-name", "paid.revenue", "--currency", "EUR")
+    suite.run("metric", "create", "paid-revenue", *money)
+    assert "in EUR, and would count no value" in imported(suite, path, "paid", status=1)
+    suite.run("experiment", "get", "paid", status=1)
     assert "made experiment" in imported(suite, path, "later-2", "--start", "2026-01-31")
 
 

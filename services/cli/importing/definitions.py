@@ -106,10 +106,17 @@ def is_metric_there(session: Session, metric: MetricColumn) -> bool:
         return False
     if (found.kind, found.event_name) != (_kind(metric), metric.event_name):
         raise _other_metric(metric, found)
+    if found.currency not in ("", metric.currency):
+        raise failed_precondition(
+            "WRONG_STATE",
+            f"metric {metric.metric_id} is there already, in {found.currency}, and would count no "
+            f"value of this file; say --currency {found.currency}, or choose another id with "
+            "--experiment",
+        )
     return True
 
 
-def make_metric(session: Session, metric: MetricColumn, currency: str, primary: bool) -> None:
+def make_metric(session: Session, metric: MetricColumn, primary: bool) -> None:
     """Makes the metric."""
     role = metric_pb2.METRIC_ROLE_PRIMARY if primary else metric_pb2.METRIC_ROLE_SECONDARY
     session.metrics.CreateMetric(
@@ -121,7 +128,7 @@ def make_metric(session: Session, metric: MetricColumn, currency: str, primary: 
                 kind=_kind(metric),
                 event_name=metric.event_name,
                 role=role,
-                currency="" if metric.proportion else currency,
+                currency=metric.currency,
             ),
         )
     )

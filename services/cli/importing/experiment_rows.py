@@ -25,14 +25,16 @@ EVALUATOR = "touchstone import"
 
 @dataclass(frozen=True, slots=True)
 class MetricColumn:
-    """A column that is measured. `proportion`: it says yes or no; otherwise it is a number. The
-    metric and its events are the experiment's own: those of another experiment never count here.
+    """A column that is measured. `proportion`: it says yes or no; otherwise it is a number, in
+    `currency` where it is money. The metric and its events are the experiment's own: those of
+    another experiment never count here.
     """
 
     column: str
     metric_id: str
     event_name: str
     proportion: bool
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,7 @@ class ExperimentRows:
         for metric, place in self._metrics:
             value = _measured(metric, row.cells[place])
             if value != 0:
-                given = None if metric.proportion else value
-                found.append(self._conversion(row, unit, metric.event_name, given, after))
+                found.append(self._outcome(row, unit, metric, value, after))
         return found
 
     def column_of(self, event: Event, field: str) -> str:
@@ -168,6 +169,15 @@ class ExperimentRows:
             if not cells.is_missing(row[place])
         }
         return struct_pb2.Struct(fields=fields) if fields else None
+
+    def _outcome(
+        self, row: SourceRow, unit: UnitId, metric: MetricColumn, value: float, time: Timestamp
+    ) -> Event:
+        given = None if metric.proportion else value
+        event = self._conversion(row, unit, metric.event_name, given, time)
+        # A metric with a currency counts no value that does not say to be in it.
+        event.conversion.currency = metric.currency
+        return event
 
     def _conversion(
         self, row: SourceRow, unit: UnitId, name: str, value: float | None, time: Timestamp

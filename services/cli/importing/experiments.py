@@ -122,7 +122,7 @@ def _plan(session: Session, wanted: ExperimentFile, run_of: Run, clock: Clock) -
 
 def _make(session: Session, wanted: ExperimentFile, plan: _Plan) -> None:
     for metric in plan.missing:
-        make_metric(session, metric, wanted.currency, primary=metric == plan.mapping.metrics[0])
+        make_metric(session, metric, primary=metric == plan.mapping.metrics[0])
         say(f"made metric {metric.metric_id}: {_described(metric, plan.found)}")
     if plan.there is not None:
         complete_adopted(session, plan.experiment, plan.there)
@@ -147,16 +147,21 @@ def _metric_kind(text: str) -> tuple[str, bool | None]:
     return text, None
 
 
+def _metric_column(wanted: ExperimentFile, column: str, proportion: bool) -> MetricColumn:
+    return MetricColumn(
+        column,
+        metric_id(wanted.experiment, column),
+        event_name_in(wanted.experiment, column),
+        proportion,
+        "" if proportion else wanted.currency,
+    )
+
+
 def _mapping(
     wanted: ExperimentFile, found: Survey, keys: Mapping[str, str], start: int
 ) -> ExperimentMapping:
     metrics = tuple(
-        MetricColumn(
-            column,
-            metric_id(wanted.experiment, column),
-            event_name_in(wanted.experiment, column),
-            column not in found.means if kind is None else kind,
-        )
+        _metric_column(wanted, column, column not in found.means if kind is None else kind)
         for column, kind in map(_metric_kind, wanted.metrics)
     )
     covariates = tuple(

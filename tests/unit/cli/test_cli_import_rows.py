@@ -350,6 +350,15 @@ def test_row_of_an_experiment_is_exposure_covariate_and_what_happened(tmp_path: 
     assert ids == [event.event_id for event in rows.events(source[0])]
 
 
+def test_money_says_its_currency_and_nothing_else_does(tmp_path: Path) -> None:
+    paid = MetricColumn("spend", "email-spend", "email.spend", False, "USD")
+    seen = MetricColumn("visit", "email-visit", "email.visit", True)
+    rows, read = experiment_rows(tmp_path, HEADER + "Mail,1,12.5,320,Urban\n", metrics=(seen, paid))
+    _, *measured = rows.events(read[0])
+    currencies = {e.conversion.event_name: e.conversion.currency for e in measured}
+    assert currencies == {"email.history": "", "email.visit": "", "email.spend": "USD"}
+
+
 def test_nothing_that_happened_is_no_event(tmp_path: Path) -> None:
     rows, source = experiment_rows(tmp_path, HEADER + "No Mail,0,0,,\n")
     events = rows.events(source[0])
