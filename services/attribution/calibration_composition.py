@@ -13,6 +13,7 @@ from services.attribution.application.calibration_tests import CalibrationSource
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog, Reports
 from services.attribution.settings import Settings
+from services.attribution.spend_ports import Ledger
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource
 from shared.lake.analyses import Analyses
@@ -29,6 +30,7 @@ class Shared:
     log: JourneyLog
     limits: AttributionLimits
     reports: Reports
+    ledger: Ledger
     mutations: Mutations
     analyses: Analyses
 
@@ -54,6 +56,7 @@ def calibration(
     servicer = CalibrationServicer(
         links=SqlLinks(platform.database),
         reports=shared.reports,
+        ledger=shared.ledger,
         mutations=shared.mutations,
         clock=platform.clock,
         sources=sources,

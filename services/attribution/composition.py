@@ -58,7 +58,7 @@ def compose(settings: Settings) -> Application:
     """The attribution service over the event tables of the settings."""
     limits = _limits(settings)
     platform = open_platform(settings)
-    for migrate in (migrate_identity, migrate_operations, migrate_attribution):
+    for migrate in (migrate_identity, migrate_operations, migrate_attribution, migrate_spend):
         migrate(platform.database)
     log = _log(settings, platform.database)
     analyses = Analyses(settings.attribution_at_once, settings.attribution_in_line)
@@ -69,7 +69,8 @@ def compose(settings: Settings) -> Application:
     groupings = kept_groupings(platform.database)
     kept = ReportServicer(reports, mutations, runner, platform.clock, platform.ids, groupings)
     scheduled = scheduling(platform, mutations, groupings, reports, runner)
-    shared = Shared(log, limits, reports, mutations, analyses)
+    ledger = SqlLedger(platform.database)
+    shared = Shared(log, limits, reports, ledger, mutations, analyses)
     calibrating, results = calibration(settings, platform, shared)
 
     async def stop() -> None:
@@ -85,7 +86,7 @@ def compose(settings: Settings) -> Application:
             *_servicers(log, limits, analyses, kept),
             _referring(_referral_log(settings, platform.database), limits, analyses),
             *scheduled.servicers,
-            *_money(platform.database, mutations, log, limits, analyses, kept),
+            *_money(shared, kept),
             calibrating,
             operations_servicer(platform, mutations, runner),
         ],
@@ -158,21 +159,13 @@ def _servicers(
     ]
 
 
-def _money(
-    database: Database,
-    mutations: Mutations,
-    log: JourneyLog,
-    limits: AttributionLimits,
-    analyses: Analyses,
-    kept: ReportServicer,
-) -> list[Servicer]:
+def _money(shared: Shared, kept: ReportServicer) -> list[Servicer]:
     """The services that set money against credit."""
-    migrate_spend(database)
-    ledger = SqlLedger(database)
+    log, limits, analyses, ledger = shared.log, shared.limits, shared.analyses, shared.ledger
     return [
         _serving(
             spend_service_pb2,
-            SpendServicer(ledger, mutations),
+            SpendServicer(ledger, shared.mutations),
             spend_service_pb2_grpc.add_SpendServiceServicer_to_server,
         ),
         _serving(

@@ -10,9 +10,18 @@ import grpc
 import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
-from touchstone.attribution.v1 import attribution_pb2, calibration_pb2, report_service_pb2
+from touchstone.attribution.v1 import (
+    attribution_pb2,
+    calibration_pb2,
+    money_pb2,
+    report_service_pb2,
+    spend_service_pb2,
+    spend_service_pb2_grpc,
+)
 from touchstone.attribution.v1 import calibration_service_pb2 as pb
 from touchstone.attribution.v1 import calibration_service_pb2_grpc as rpc
+from touchstone.attribution.v1 import economics_service_pb2 as economics_pb
+from touchstone.attribution.v1 import economics_service_pb2_grpc as economics_rpc
 from touchstone.attribution.v1 import report_service_pb2_grpc as report_rpc
 from touchstone.results.v1 import (
     metric_pb2,
@@ -287,6 +296,80 @@ async def test_results_are_asked_with_the_callers_own_credential(
     finally:
         await server.stop(0)
     assert results.asked == [f"Bearer {world.keys['viewer']}"]
+
+
+async def import_spend(world: World, *rows: tuple[str, str, float, float, str]) -> None:
+    stub = spend_service_pb2_grpc.SpendServiceStub(world.channel)
+    spend = [
+        spend_service_pb2.Spend(
+            source=source,
+            channel=channel,
+            day=moment(day).date().isoformat(),
+            amount=amount,
+            currency=currency,
+        )
+        for source, channel, day, amount, currency in rows
+    ]
+    request = spend_service_pb2.ImportSpendRequest(parent=PARENT, rows=spend)
+    await stub.ImportSpend(request, metadata=world.metadata())
+
+
+async def test_costs_are_those_of_the_channel_economics(world: World) -> None:
+    report = await world.run_report()
+    before = (await world.call("CalibrateReport", report=report)).calibrated_report
+    # Two sources tell of one day, one channel is met by nobody, and one is paid in other money.
+    await import_spend(
+        world,
+        ("platform", "ads", 1, 6.0, "CNY"),
+        ("agency", "ads", 1, 5.0, "CNY"),
+        ("agency", "radio", 2, 7.0, "CNY"),
+        ("agency", "mail", 2, 2.0, "USD"),
+    )
+    economics = economics_rpc.EconomicsServiceStub(world.channel)
+    asked: tuple[dict[str, Any], ...] = (
+        {"currency": "CNY"},
+        {"currency": "CNY", "costs": economics_pb.CostRules(sources=["platform"])},
+        {"currency": "CNY", "costs": economics_pb.CostRules(basis=economics_pb.COST_BASIS_TOUCHES)},
+        {
+            "currency": "CNY",
+            "exchange_rates": [money_pb2.ExchangeRate(currency="USD", rate=7.0)],
+        },
+    )
+    digests = {before.digest}
+    for fields in asked:
+        found = (await world.call("CalibrateReport", report=report, **fields)).calibrated_report
+        same = await economics.GetChannelEconomics(
+            economics_pb.GetChannelEconomicsRequest(parent=PARENT, report=report, **fields),
+            metadata=world.metadata("viewer"),
+        )
+        assert list(found.costs) == list(same.costs)
+        assert list(found.conflicts) == list(same.conflicts)
+        assert found.currency == same.currency == "CNY"
+        for result, said in zip(found.results, same.models, strict=True):
+            ratios = {one.channel: one for one in said.channels}
+            for channel in result.channels:
+                beside = ratios[channel.channel]
+                assert channel.cost_per_conversion == beside.cost_per_conversion
+                assert channel.return_on_spend == beside.return_on_spend
+        assert len(found.provenance.spend_digest) == 64
+        digests.add(found.digest)
+    assert len(digests) == 5
+    assert not before.provenance.spend_digest
+
+
+async def test_a_cost_that_is_not_known_says_why(world: World) -> None:
+    report = await world.run_report()
+
+    def costs(found: Any) -> dict[str, Any]:
+        return {one.channel: one for one in found.calibrated_report.results[0].channels}
+
+    mail = costs(await world.call("CalibrateReport", report=report))["mail"]
+    assert mail.cost.undefined == money_pb2.MONEY_UNDEFINED_COST_UNKNOWN
+    await import_spend(world, ("agency", "mail", 2, 2.0, "USD"), ("agency", "ads", 2, 0.0, "CNY"))
+    found = costs(await world.call("CalibrateReport", report=report, currency="CNY"))
+    assert found["mail"].cost_per_conversion.undefined == money_pb2.MONEY_UNDEFINED_MIXED_CURRENCIES
+    assert found["ads"].cost_per_conversion.undefined == money_pb2.MONEY_UNDEFINED_ZERO_COST
+    assert found["ads"].return_on_spend.undefined == money_pb2.MONEY_UNDEFINED_ZERO_COST
 
 
 async def test_what_is_not_there_is_not_found(world: World) -> None:

@@ -13,9 +13,11 @@ from services.attribution.application.calibration_kept import delete_link, find_
 from services.attribution.application.calibration_links import COLLECTION, link_name
 from services.attribution.application.calibration_ports import Links, StoredLink
 from services.attribution.application.calibration_tests import CalibrationSources
+from services.attribution.application.charges import charges_of
 from services.attribution.application.reports import COLLECTION as REPORTS
 from services.attribution.application.reports import find_report
 from services.attribution.ports import Reports, StoredReport
+from services.attribution.spend_ports import Ledger
 from services.attribution.wire.calibration import decode_calibrate, encode_calibrated
 from services.attribution.wire.calibration_links import (
     decode_link,
@@ -23,6 +25,8 @@ from services.attribution.wire.calibration_links import (
     document_of,
     encode_link,
 )
+from services.attribution.wire.economics import credited_report, decode_money_rules
+from services.attribution.wire.reports import encode_report
 from shared.clock import Clock
 from shared.lake.analyses import Analyses
 from shared.mutations import Mutation, Mutations
@@ -39,6 +43,7 @@ class CalibrationServicer(rpc.CalibrationServiceServicer):
 
     links: Links
     reports: Reports
+    ledger: Ledger
     mutations: Mutations
     clock: Clock
     sources: CalibrationSources
@@ -116,13 +121,16 @@ class CalibrationServicer(rpc.CalibrationServiceServicer):
         project = current_caller().project
         report_id = require_id(request.report, project, REPORTS)
         named = [require_id(name, project, COLLECTION) for name in request.links]
+        rules = decode_money_rules(request.costs, request.currency, request.exchange_rates)
 
         def answer() -> pb.CalibrateReportResponse:
             report, links = self._kept(project, report_id, named)
             decoded = tuple(decode_stored(link) for link in links)
-            command = decode_calibrate(request, report, decoded)
+            credited = credited_report(encode_report(report))
+            charges = charges_of(project, credited, rules, self.ledger)
+            command = decode_calibrate(request, report, decoded, charges)
             found = calibrate_report(command, self.sources)
-            message = encode_calibrated(command, found, report, links)
+            message = encode_calibrated(command, found, report, links, charges)
             return pb.CalibrateReportResponse(calibrated_report=message)
 
         return await self.analyses.run(answer)

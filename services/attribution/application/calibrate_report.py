@@ -52,7 +52,7 @@ class Basis(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class ReportedChannel:
     """What one result of the report says of one channel. Where `cost_incomplete` it cost at least
-    `cost`.
+    `cost`. `mixed` says that values of several currencies were added up.
     """
 
     channel: str
@@ -60,6 +60,11 @@ class ReportedChannel:
     value: float
     cost: Figure
     cost_incomplete: bool = False
+    mixed: bool = False
+
+    def over_cost(self, value: float) -> Figure:
+        """A value of the channel over what it cost."""
+        return over_cost(Undefined.MIXED_CURRENCIES if self.mixed else value, self.cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +289,7 @@ def _channel(reported: ReportedChannel, beliefs: Beliefs, alpha: float) -> Calib
         credit = Estimate(reported.value, 0.0)
         value = incremental_by(value_kappa.kappa, credit, reported.cost, alpha)
         ends = (value.incremental.value, value.low, value.high)
-        back = Interval(*(over_cost(end, reported.cost) for end in ends))
+        back = Interval(*map(reported.over_cost, ends))
     return CalibratedChannel(reported, kappa, value_kappa, conversions, value, back)
 
 
@@ -304,5 +309,4 @@ def _of_channel(channel: CalibratedChannel) -> list[Finding]:
 
 def attributed_ratios(channel: ReportedChannel) -> tuple[Figure, Figure]:
     """Cost over attributed conversions, and attributed value over cost."""
-    cost = channel.cost
-    return cost_per(cost, channel.conversions), over_cost(channel.value, cost)
+    return cost_per(channel.cost, channel.conversions), channel.over_cost(channel.value)

@@ -2,9 +2,9 @@
 
 import hashlib
 
-from touchstone.attribution.v1 import attribution_pb2, report_pb2
 from touchstone.attribution.v1 import calibration_pb2 as pb
 from touchstone.attribution.v1 import calibration_service_pb2 as service_pb
+from touchstone.attribution.v1 import report_pb2
 
 from services.attribution.application.calibrate_report import (
     ALPHA,
@@ -17,11 +17,13 @@ from services.attribution.application.calibrate_report import (
 )
 from services.attribution.application.calibration_links import CalibrationLink
 from services.attribution.application.calibration_ports import StoredLink
-from services.attribution.domain.economics import Figure, Undefined
+from services.attribution.application.charges import Charges
+from services.attribution.domain.economics import Undefined
 from services.attribution.ports import StoredReport
 from services.attribution.wire.calibration_links import encode_link
 from services.attribution.wire.calibration_results import encode_finding, encode_result
 from services.attribution.wire.calibration_tests import encode_test
+from services.attribution.wire.economics import encode_conflicts, encode_costs
 from services.attribution.wire.reports import question_of
 from shared.version import VERSION
 
@@ -36,10 +38,11 @@ def decode_calibrate(
     request: service_pb.CalibrateReportRequest,
     stored: StoredReport,
     links: tuple[CalibrationLink, ...],
+    charges: Charges,
 ) -> CalibrateReport:
     """What to calibrate."""
     return CalibrateReport(
-        reported=reported(stored),
+        reported=reported(stored, charges),
         links=links,
         as_of=request.as_of,
         untested=_UNTESTED.get(request.untested, Untested.POOLED),
@@ -47,18 +50,10 @@ def decode_calibrate(
     )
 
 
-def reported(stored: StoredReport) -> Reported:
+def reported(stored: StoredReport, charges: Charges) -> Reported:
     """The report as far as calibration needs it."""
     report = report_pb2.AttributionReport.FromString(stored.document)
-    mixed = any(
-        warning.kind == attribution_pb2.WARNING_KIND_MIXED_CURRENCIES for warning in report.warnings
-    )
-    costs = {activity.channel: _cost(activity, mixed=mixed) for activity in report.activity}
-    partly = {
-        activity.channel
-        for activity in report.activity
-        if 0 < activity.touches_without_cost < activity.touches
-    }
+    partly, mixed = charges.incomplete, isinstance(charges.worth, Undefined)
     summary = report.summary
     return Reported(
         question=question_of(stored),
@@ -70,8 +65,9 @@ def reported(stored: StoredReport) -> Reported:
                         each.channel,
                         each.conversions,
                         each.value,
-                        costs.get(each.channel, Undefined.COST_UNKNOWN),
+                        charges.cost(each.channel),
                         each.channel in partly,
+                        mixed,
                     )
                     for each in result.channels
                 ),
@@ -83,19 +79,12 @@ def reported(stored: StoredReport) -> Reported:
     )
 
 
-def _cost(activity: attribution_pb2.ChannelActivity, *, mixed: bool) -> Figure:
-    if mixed:
-        return Undefined.MIXED_CURRENCIES
-    if activity.touches_without_cost == activity.touches:
-        return Undefined.COST_UNKNOWN
-    return activity.cost
-
-
 def encode_calibrated(
     command: CalibrateReport,
     found: CalibratedReport,
     stored: StoredReport,
     links: tuple[StoredLink, ...],
+    charges: Charges,
 ) -> pb.CalibratedReport:
     """The calibrated report; links in the order of the tests."""
     source = report_pb2.AttributionReport.FromString(stored.document)
@@ -117,7 +106,11 @@ def encode_calibrated(
             engine_version=VERSION,
             alpha=command.alpha,
             untested=_UNTESTED_OF[command.untested],
+            spend_digest=charges.spend_digest,
         ),
+        currency=charges.currency,
+        costs=encode_costs(charges.costs, charges.touched),
+        conflicts=encode_conflicts(charges.costs),
     )
     answer.digest = hashlib.sha256(answer.SerializeToString(deterministic=True)).hexdigest()
     return answer

@@ -1,6 +1,7 @@
 """Money against credit, between messages and the domain."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from touchstone.attribution.v1 import attribution_pb2, report_pb2
 from touchstone.attribution.v1 import economics_pb2 as pb
@@ -48,19 +49,23 @@ _BASES = {
 def decode_money(
     request: service_pb.GetChannelEconomicsRequest | service_pb.PredictLifetimeValueRequest,
 ) -> MoneyRules:
+    """How costs are chosen, in which currency, and what of value is margin."""
+    rules = decode_money_rules(request.costs, request.currency, request.exchange_rates)
+    margin_rate = request.margin_rate if request.HasField("margin_rate") else 1.0
+    return replace(rules, margin_rate=margin_rate)
+
+
+def decode_money_rules(
+    costs: service_pb.CostRules, currency: str, rates: Iterable[ExchangeRate]
+) -> MoneyRules:
     """How costs are chosen, and in which currency."""
-    costs = request.costs
     whole = costs.one_source != service_pb.ONE_SOURCE_CAMPAIGN_DAY
-    return MoneyRules(
-        costs=CostRules(
-            _BASES.get(costs.basis, CostBasis.IMPORTED_ELSE_TOUCHES),
-            tuple(costs.sources),
-            SourceRule.CHANNEL_DAY if whole else SourceRule.CAMPAIGN_DAY,
-        ),
-        currency=request.currency,
-        rates=decode_rates(request.exchange_rates),
-        margin_rate=request.margin_rate if request.HasField("margin_rate") else 1.0,
+    rules = CostRules(
+        _BASES.get(costs.basis, CostBasis.IMPORTED_ELSE_TOUCHES),
+        tuple(costs.sources),
+        SourceRule.CHANNEL_DAY if whole else SourceRule.CAMPAIGN_DAY,
     )
+    return MoneyRules(rules, currency, decode_rates(rates))
 
 
 def decode_rates(messages: Iterable[ExchangeRate]) -> dict[str, float]:
@@ -131,11 +136,10 @@ def encode_economics(
     found: Economics, credited: Credited
 ) -> service_pb.GetChannelEconomicsResponse:
     """The answer without what it is a function of."""
-    without = {one.channel: one.without_cost for one in credited.touched}
     return service_pb.GetChannelEconomicsResponse(
         currency=found.currency,
-        costs=[_cost(cost, without.get(cost.channel, 0)) for cost in found.costs],
-        conflicts=[encode_conflict(one) for cost in found.costs for one in cost.conflicts],
+        costs=encode_costs(found.costs, credited.touched),
+        conflicts=encode_conflicts(found.costs),
         models=[_result(result) for result in found.results],
     )
 
@@ -151,14 +155,24 @@ def _time_us(journeys: attribution_pb2.JourneyDefinition, field: str) -> int | N
     return microseconds(f"journeys.{field}", getattr(journeys, field))
 
 
-def _cost(cost: ChannelCost, without_cost: int) -> pb.ChannelCost:
-    return pb.ChannelCost(
-        channel=cost.channel,
-        cost=encode_figure(cost.cost),
-        sources=cost.sources,
-        from_touches=cost.from_touches,
-        touches_without_cost=without_cost,
-    )
+def encode_costs(
+    costs: Sequence[ChannelCost], touched: Sequence[TouchedChannel]
+) -> Iterator[pb.ChannelCost]:
+    """What channels cost, and where that is known from."""
+    without = {one.channel: one.without_cost for one in touched}
+    for cost in costs:
+        yield pb.ChannelCost(
+            channel=cost.channel,
+            cost=encode_figure(cost.cost),
+            sources=cost.sources,
+            from_touches=cost.from_touches,
+            touches_without_cost=without.get(cost.channel, 0),
+        )
+
+
+def encode_conflicts(costs: Sequence[ChannelCost]) -> Iterator[pb.CostConflict]:
+    """What was not added to costs."""
+    return (encode_conflict(one) for cost in costs for one in cost.conflicts)
 
 
 def encode_conflict(conflict: CostConflict) -> pb.CostConflict:

@@ -12,6 +12,16 @@ from touchstone.attribution.v1 import money_pb2
 
 from services.cli.commands.attribution_report import COLLECTION as REPORTS
 from services.cli.commands.calibration import COLLECTION
+from services.cli.commands.economics import (
+    Basis,
+    CostBasis,
+    CountFirst,
+    PerCampaign,
+    Rates,
+    cost_rules,
+    exchange_rates,
+    tell_conflicts,
+)
 from services.cli.figures import enum_text, last_part, plain, span
 from services.cli.options import Data, Output
 from services.cli.rendering import Cell, Column, Format, View, columns, write
@@ -25,6 +35,7 @@ COLUMNS = (
     *(Column(name, plain, right=True) for name in ("attributed_value", "incremental_value")),
     *(Column(name, plain, right=True) for name in ("cost", "cost_per_attributed")),
     Column("cost_per_incremental", plain, right=True),
+    *(Column(name, plain, right=True) for name in ("return_on_spend", "incremental_return")),
 )
 _BRIEF = (
     *columns("model", "channel", "kappa_from"),
@@ -54,6 +65,13 @@ def report(
     alpha: Annotated[
         float, typer.Option(min=0, max=0.5, help="Error probability of intervals; 0: 0.05.")
     ] = 0.0,
+    basis: CostBasis = Basis.IMPORTED_ELSE_TOUCHES,
+    source: CountFirst = None,
+    per_campaign: PerCampaign = False,
+    currency: Annotated[
+        str, typer.Option(help="Currency of the answer. [default: that of all spend]")
+    ] = "",
+    rate: Rates = None,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -71,10 +89,15 @@ def report(
             as_of=as_of,
             untested=untested,
             alpha=alpha,
+            costs=cost_rules(basis, source, per_campaign=per_campaign),
+            currency=currency,
+            exchange_rates=exchange_rates(rate),
         )
         found = session.calibration.CalibrateReport(request).calibrated_report
     table = [row for result in found.results for row in _rows(result)]
     write(View(found, COLUMNS, table, brief=(_BRIEF, [_brief(row) for row in table])), output)
+    tell_conflicts(found.conflicts)
+    tell_unmet(found)
     tell_findings(found)
 
 
@@ -95,6 +118,8 @@ def _rows(result: model_pb.CalibratedResult) -> Iterator[tuple[Cell, ...]]:
             figure(channel.cost),
             figure(channel.cost_per_conversion),
             figure(channel.cost_per_incremental_conversion.value),
+            figure(channel.return_on_spend),
+            figure(channel.incremental_return_on_spend.value),
         )
 
 
@@ -109,6 +134,15 @@ def figure(found: money_pb2.MoneyFigure) -> Cell:
     if not found.undefined:
         return None
     return enum_text(found, "undefined", "MONEY_UNDEFINED_").replace("_", " ")
+
+
+def tell_unmet(found: model_pb.CalibratedReport) -> None:
+    """Says on standard error what was paid for channels that no journey of the report met."""
+    named = {channel.channel for result in found.results for channel in result.channels}
+    for cost in found.costs:
+        if cost.channel not in named and cost.cost.value:
+            paid = f"{cost.cost.value:,.2f} {found.currency}".rstrip()
+            warn(f"{cost.channel}: {paid} was paid, and the report credits nothing to it")
 
 
 def tell_findings(found: model_pb.CalibratedReport) -> None:

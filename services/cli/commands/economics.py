@@ -140,9 +140,9 @@ def economics(
         raise typer.BadParameter("name a report or --event-name; allowed: one of the two")
     request = pb.GetChannelEconomicsRequest(
         models=[model_message(name) for name in model or []],
-        costs=_rules(basis, source, per_campaign=per_campaign),
+        costs=cost_rules(basis, source, per_campaign=per_campaign),
         currency=currency,
-        exchange_rates=_rates(rate),
+        exchange_rates=exchange_rates(rate),
         margin_rate=margin_rate,
     )
     if payback:
@@ -209,9 +209,9 @@ def lifetime(
         horizon_days=horizon_days,
         annual_discount=annual_discount,
         hold_out_days=hold_out_days,
-        costs=_rules(basis, source, per_campaign=per_campaign),
+        costs=cost_rules(basis, source, per_campaign=per_campaign),
         currency=currency,
-        exchange_rates=_rates(rate),
+        exchange_rates=exchange_rates(rate),
     )
     with open_session(data) as session:
         request.parent = session.parent
@@ -285,7 +285,8 @@ def tell_check(check: lifetime_pb2.HoldOutCheck) -> None:
         )
 
 
-def _rules(basis: Basis, sources: list[str] | None, *, per_campaign: bool) -> pb.CostRules:
+def cost_rules(basis: Basis, sources: list[str] | None, *, per_campaign: bool) -> pb.CostRules:
+    """How costs are chosen."""
     return pb.CostRules(
         basis=pb.CostBasis.Value(f"COST_BASIS_{basis.name}"),
         sources=sources,
@@ -293,7 +294,8 @@ def _rules(basis: Basis, sources: list[str] | None, *, per_campaign: bool) -> pb
     )
 
 
-def _rates(texts: list[str] | None) -> list[money_pb2.ExchangeRate]:
+def exchange_rates(texts: list[str] | None) -> list[money_pb2.ExchangeRate]:
+    """What other currencies are worth."""
     found = []
     for text in texts or ():
         currency, rate = parse_pair(text, "--rate", "USD=7.1")
