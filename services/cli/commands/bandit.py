@@ -9,6 +9,7 @@ import typer
 from touchstone.results.v1 import bandit_service_pb2 as pb
 
 from services.cli.commands.results import STITCHINGS
+from services.cli.commands.results_further import removed_words
 from services.cli.figures import count, enum_text, estimate, probability
 from services.cli.options import Data, DryRun, Output, PointInTime
 from services.cli.rendering import Cell, Column, Format, View, columns, write
@@ -132,6 +133,8 @@ def show(reply: Any, output: Format) -> None:
     if weights.hold:
         reason = enum_text(weights, "hold", "BANDIT_HOLD_").replace("_", " ")
         warn(f"the weights are held: {reason}")
+    if weights.HasField("removed_since"):
+        warn(removed_words(weights.removed_since))
     counted = [one for one in weights.periods if one.counts]
     say(f"{len(counted)} of {len(weights.periods)} periods of constant weights count")
 

@@ -13,6 +13,7 @@ from touchstone.results.v1 import health_pb2, metric_pb2
 from touchstone.results.v1 import results_pb2 as model_pb
 from touchstone.results.v1 import results_service_pb2 as pb
 
+from services.cli.commands import results_further
 from services.cli.figures import (
     count,
     ends,
@@ -45,6 +46,7 @@ COLUMNS = (
     Column("p_value", p_value, right=True),
     Column("probability_better", probability, right=True),
     Column("probability_best", probability, right=True),
+    *results_further.COLUMNS,
 )
 CHECKS = (Column("check"), Column("status"), Column("finding"))
 
@@ -64,6 +66,26 @@ METHODS = {
     Method.ANYTIME: plan_pb.ANALYSIS_METHOD_ANYTIME,
     Method.HYBRID: plan_pb.ANALYSIS_METHOD_HYBRID,
 }
+
+
+class PosteriorModel(enum.StrEnum):
+    """Posteriors that are computed only when they are asked for."""
+
+    HURDLE = "hurdle"
+
+
+POSTERIORS = {PosteriorModel.HURDLE: pb.POSTERIOR_MODEL_HURDLE}
+Days = Annotated[
+    list[str] | None,
+    typer.Option(help="FIRST-LAST day since the first exposure, such as 8-56. Repeat it."),
+]
+PosteriorOption = Annotated[
+    list[PosteriorModel] | None,
+    typer.Option(help="hurdle: what a share of buyers and their amounts say of revenue."),
+]
+AsOf = Annotated[
+    str, typer.Option(help="The watermark of earlier results, to have the same again.")
+]
 STITCHINGS = {
     False: identity_pb2.STITCHING_UNSPECIFIED,
     True: identity_pb2.STITCHING_POINT_IN_TIME,
@@ -90,6 +112,9 @@ def show(
         typer.Option(help="How comparisons are read. [default: that of the analysis plan]"),
     ] = None,
     *,
+    days: Days = None,
+    posterior: PosteriorOption = None,
+    as_of: AsOf = "",
     point_in_time: PointInTime = False,
     data: Data = None,
     output: Output = Format.TABLE,
@@ -100,6 +125,7 @@ def show(
     its method is fixed; the probability of being better is a posterior, Beta-Binomial for a
     proportion and normal for a mean.
     """
+    spans = [parse_span(text) for text in days or []]
     with open_session(data) as session:
         reply = session.results.GetResults(
             pb.GetResultsRequest(
@@ -107,6 +133,9 @@ def show(
                 metrics=[session.name("metrics", name) for name in metric or []],
                 alpha=alpha or 0,
                 methods=[METHODS[method]] if method else [],
+                exposure_windows=spans,
+                posteriors=[POSTERIORS[one] for one in posterior or []],
+                as_of=as_of,
                 stitching=STITCHINGS[point_in_time],
             )
         )
@@ -114,10 +143,7 @@ def show(
     whole = list(rows(results, method))
     heading = title(experiment, results.provenance.alpha)
     write(View(reply, COLUMNS, whole, heading, brief(whole)), output)
-    tell_method(results)
-    for line in decisions(results):
-        say(line)
-    tell_health(results)
+    tell(results)
 
 
 @app.command()
@@ -151,6 +177,14 @@ def health(
     write(View(reply, CHECKS, list(checks(reply.health)), f"health of {experiment}"), output)
 
 
+def parse_span(text: str) -> pb.ExposureWindow:
+    """The days of FIRST-LAST."""
+    first, separator, last = text.partition("-")
+    if not (separator and first.isdecimal() and last.isdecimal()):
+        raise typer.BadParameter(f"--days is {text!r}; allowed: FIRST-LAST, such as 8-56")
+    return pb.ExposureWindow(first_day=int(first), last_day=int(last))
+
+
 def decisions(results: model_pb.Results) -> Iterator[str]:
     """A line a treatment: what to do, and why."""
     method = _words(plan_pb.AnalysisMethod.Name(results.method), "ANALYSIS_METHOD_")
@@ -158,6 +192,16 @@ def decisions(results: model_pb.Results) -> Iterator[str]:
         verdict = _words(model_pb.Verdict.Name(decision.verdict), "VERDICT_")
         why = "; ".join(reason.message for reason in decision.reasons) or "nothing was measured"
         yield f"{decision.variant}: {verdict}, read by the method {method}: {why}"
+
+
+def tell(results: model_pb.Results) -> None:
+    """Says on standard error what stands below the table."""
+    tell_method(results)
+    for line in decisions(results):
+        say(line)
+    for line in results_further.findings(results):
+        say(line)
+    tell_health(results)
 
 
 def tell_method(results: model_pb.Results) -> None:
@@ -189,7 +233,7 @@ def rows(results: model_pb.Results, method: Method | None = None) -> Iterator[tu
         control = next((arm.variant for arm in results.arms if arm.control), "")
         means = {arm.variant: estimate(arm.mean) for arm in metric.arms}
         compared = {comparison.variant: comparison for comparison in metric.comparisons}
-        for arm in metric.arms:
+        for place, arm in enumerate(metric.arms):
             found = compared.get(arm.variant)
             yield (
                 last_part(metric.metric),
@@ -199,6 +243,7 @@ def rows(results: model_pb.Results, method: Method | None = None) -> Iterator[tu
                 estimate(arm.mean),
                 *(comparison_cells(found, metric.kind, method) if found else (None,) * 8),
                 estimate(arm.probability_best),
+                *results_further.cells(metric, place),
             )
 
 
@@ -257,6 +302,10 @@ def tell_health(results: model_pb.Results) -> None:
         )
     elif isinstance(value, float):
         say(f"sample ratio: fits the weights (p = {p_value(value)})")
+    if results.HasField("removed_since"):
+        warn(results_further.removed_words(results.removed_since))
+    if results.unclustered_units:
+        warn(f"{results.unclustered_units} units belong to no cluster and are in no comparison")
     if results.multiply_exposed_units:
         warn(f"{results.multiply_exposed_units} units saw several variants and are left out")
     if results.unknown_variant_exposures:

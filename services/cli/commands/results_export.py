@@ -11,7 +11,16 @@ import typer
 from touchstone.results.v1 import export_service_pb2 as pb
 from touchstone.results.v1 import results_service_pb2 as results_pb
 
-from services.cli.commands.results import METHODS, STITCHINGS, Method
+from services.cli.commands.results import (
+    METHODS,
+    POSTERIORS,
+    STITCHINGS,
+    AsOf,
+    Days,
+    Method,
+    PosteriorOption,
+    parse_span,
+)
 from services.cli.options import Data, PointInTime
 from services.cli.session import open_session
 from services.cli.terminal import say, standard_output
@@ -61,9 +70,9 @@ def export(
         list[str] | None,
         typer.Option(help="Split by this, such as properties.country. Repeat it."),
     ] = None,
-    as_of: Annotated[
-        str, typer.Option(help="The watermark of earlier results, to have the same again.")
-    ] = "",
+    days: Days = None,
+    posterior: PosteriorOption = None,
+    as_of: AsOf = "",
     point_in_time: PointInTime = False,
     data: Data = None,
 ) -> None:
@@ -71,12 +80,15 @@ def export(
 
     Example: touchstone results export checkout --format html --output checkout.html
     """
+    spans = [parse_span(text) for text in days or []]
     with open_session(data) as session:
         asked = results_pb.GetResultsRequest(
             experiment=session.name("experiments", experiment),
             metrics=[session.name("metrics", name) for name in metric or []],
             methods=[METHODS[one] for one in method or []],
             dimensions=dimension,
+            exposure_windows=spans,
+            posteriors=[POSTERIORS[one] for one in posterior or []],
             as_of=as_of,
             stitching=STITCHINGS[point_in_time],
         )

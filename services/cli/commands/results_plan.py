@@ -67,6 +67,19 @@ def change_plan(
     dimension: Annotated[
         list[str] | None, typer.Option(help="Split by this, such as properties.country. Repeat it.")
     ] = None,
+    cluster_unit_type: Annotated[
+        str | None, typer.Option(help="Units linked to one unit of this type vary together.")
+    ] = None,
+    cluster_field: Annotated[
+        str | None, typer.Option(help="The same for one value of this, such as properties.shop.")
+    ] = None,
+    switchback_s: Annotated[
+        int | None,
+        typer.Option(help="Seconds of a window with one variant; 0: as the experiment says."),
+    ] = None,
+    burn_in_s: Annotated[
+        int | None, typer.Option(help="First seconds of a window that do not count.")
+    ] = None,
     role: Annotated[
         list[str] | None, typer.Option(help="METRIC=ROLE here: primary, secondary, guardrail.")
     ] = None,
@@ -95,8 +108,11 @@ def change_plan(
         "planned_units": planned_units,
         "planned_end_time": parse_time(planned_end, "--planned-end") if planned_end else None,
         "dimensions": dimension,
+        "cluster_unit_type": cluster_unit_type,
+        "cluster_field": cluster_field,
     }
     changes = {field: value for field, value in given.items() if value is not None}
+    changes |= _windows(switchback_s, burn_in_s)
     if not (changes or roles or margins):
         raise typer.BadParameter("nothing to change; name an option such as --planned-units")
     with open_session(data) as session:
@@ -111,6 +127,20 @@ def change_plan(
 
 def _name(session: Session, experiment: str) -> str:
     return f"{session.name('experiments', experiment)}/analysisPlan"
+
+
+def _windows(period_s: int | None, burn_in_s: int | None) -> dict[str, Any]:
+    """The change of the windows, None for taking them away; nothing where they stay."""
+    if period_s is None:
+        if burn_in_s is not None:
+            raise typer.BadParameter(
+                f"--burn-in-s is {burn_in_s} without windows; allowed: together with --switchback-s"
+            )
+        return {}
+    if not period_s:
+        return {"switchback": None}
+    windows = model_pb.SwitchbackWindows(period_s=period_s, burn_in_s=burn_in_s or 0)
+    return {"switchback": windows}
 
 
 def _roles(texts: list[str]) -> dict[str, metric_pb2.MetricRole.ValueType]:

@@ -11,13 +11,15 @@ from touchstone.results.v1 import results_service_pb2 as pb
 from services.cli.commands.results import (
     COLUMNS,
     METHODS,
+    POSTERIORS,
     STITCHINGS,
+    Days,
     Method,
+    PosteriorOption,
     brief,
-    decisions,
+    parse_span,
     rows,
-    tell_health,
-    tell_method,
+    tell,
     title,
 )
 from services.cli.figures import last_part
@@ -44,6 +46,8 @@ def watch(
     ] = 10,
     times: Annotated[int, typer.Option(min=0, help="End after so many results; 0: never.")] = 0,
     *,
+    days: Days = None,
+    posterior: PosteriorOption = None,
     point_in_time: PointInTime = False,
     data: Data = None,
     output: Output = Format.TABLE,
@@ -55,11 +59,14 @@ def watch(
 
     Example: touchstone results watch checkout --output json
     """
+    spans = [parse_span(text) for text in days or []]
     with open_session(data) as session:
         asked = pb.GetResultsRequest(
             experiment=session.name("experiments", experiment),
             metrics=[session.name("metrics", name) for name in metric or []],
             methods=[METHODS[method]] if method else [],
+            exposure_windows=spans,
+            posteriors=[POSTERIORS[one] for one in posterior or []],
             stitching=STITCHINGS[point_in_time],
         )
         request = pb.WatchResultsRequest(results=asked, interval_s=interval_s)
@@ -107,7 +114,4 @@ def _show_table(told: pb.WatchResultsResponse, method: Method | None, out: TextI
     whole = list(rows(results, method))
     heading = title(last_part(results.experiment), results.provenance.alpha)
     write(View(told, COLUMNS, whole, heading, brief(whole)), Format.TABLE, out)
-    tell_method(results)
-    for line in decisions(results):
-        say(line)
-    tell_health(results)
+    tell(results)
