@@ -76,6 +76,28 @@ async def test_planned_units_make_the_default_group_sequential(world: World) -> 
     assert (changed.version, changed.etag) == (1, "1")
 
 
+async def test_what_peeking_does_is_said_of_one_comparison_and_of_the_prior_that_was_used(
+    world: World,
+) -> None:
+    visits = metric_pb2.Metric(kind=metric_pb2.METRIC_KIND_PROPORTION, event_name="visit")
+    await world.owner.define("visits", visits)
+    world.write(events({variant: np.arange(200) % 2 for variant in ("control", "green", "blue")}))
+
+    async def peeking(**prior: float) -> dict[str, float]:
+        await update(world, "prior", prior=pb.LiftPrior(**prior))
+        told = (await world.owner.results()).peeking
+        assert all(
+            "of comparisons without an effect" in one.statement or one.false_decisions == 1
+            for one in told
+        )
+        return {one.rule: one.false_decisions for one in told[1:]}
+
+    wide, narrow = await peeking(std_dev=0.3), await peeking(std_dev=0.03)
+    assert all(narrow[rule] < wide[rule] < 0.5 for rule in wide)
+    # The belief in a gain decides for it before there is any data.
+    assert set((await peeking(mean=0.1, std_dev=0.01)).values()) == {1.0}
+
+
 async def test_what_was_set_comes_back_and_every_version_stays(world: World) -> None:
     full = pb.AnalysisPlan(
         method=pb.ANALYSIS_METHOD_HYBRID,

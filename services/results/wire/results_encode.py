@@ -73,6 +73,10 @@ REASONS: dict[Code, tuple[pb.DecisionReasonCode.ValueType, str]] = {
     ),
 }
 ALWAYS_VALID = "its p-values and intervals hold however often one looks"
+LEANING = (
+    "up to all comparisons without an effect: a prior whose mean is not 0 may decide before there "
+    "is data"
+)
 CHANCE_THRESHOLD, LOSS_THRESHOLD = 0.05, 0.0025
 
 
@@ -221,14 +225,19 @@ def _decision(decision: Decision, project: str) -> pb.Decision:
 
 
 def _peeking(report: ExperimentReport) -> list[pb.PeekingStatement]:
-    """Of the rule of record, and of two that people apply to posteriors."""
-    alpha, spread = report.alpha, report.prior.lift.std_dev
+    """Of the rule of record, and of two that people apply to posteriors: by the prior under which
+    they err most.
+    """
+    read = [one.report.beliefs.prior for _, one in report.metrics if isinstance(one, Settled)]
+    priors = [prior.lift for prior in read] or [report.prior.lift]
+    spread = max(prior.std_dev for prior in priors)
     chance = peeking_of(PeekingRule.CHANCE, CHANCE_THRESHOLD, spread)
     loss = peeking_of(PeekingRule.LOSS, LOSS_THRESHOLD, spread)
+    leaning = any(prior.mean for prior in priors)
     return [
-        _of_record(report.analysis.plan.rule, alpha),
-        _of_belief("probability to beat above 95% or below 5%", chance),
-        _of_belief("expected loss below 0.25% of the control", loss),
+        _of_record(report.analysis.plan.rule, report.alpha),
+        _of_belief("probability to beat above 95% or below 5%", chance, leaning),
+        _of_belief("expected loss below 0.25% of the control", loss, leaning),
     ]
 
 
@@ -237,7 +246,7 @@ def _of_record(rule: AnalysisMethod, alpha: float) -> pb.PeekingStatement:
         return pb.PeekingStatement(
             rule=f"p-value below {alpha:g} by the method of record",
             false_decisions=alpha,
-            statement=f"at most {alpha:.1%} of experiments without an effect: {ALWAYS_VALID}",
+            statement=f"at most {alpha:.1%} of comparisons without an effect: {ALWAYS_VALID}",
         )
     found = peeking_of(PeekingRule.SIGNIFICANT, 0.05, np.inf)
     return pb.PeekingStatement(
@@ -247,7 +256,9 @@ def _of_record(rule: AnalysisMethod, alpha: float) -> pb.PeekingStatement:
     )
 
 
-def _of_belief(rule: str, found: Peeking) -> pb.PeekingStatement:
+def _of_belief(rule: str, found: Peeking, leaning: bool) -> pb.PeekingStatement:
+    if leaning:
+        return pb.PeekingStatement(rule=rule, false_decisions=1.0, statement=LEANING)
     return pb.PeekingStatement(
         rule=rule, false_decisions=found.daily_looks, statement=_words(found)
     )
@@ -255,6 +266,6 @@ def _of_belief(rule: str, found: Peeking) -> pb.PeekingStatement:
 
 def _words(found: Peeking) -> str:
     return (
-        f"of experiments without an effect {found.one_look:.1%} at one look at the end, "
+        f"of comparisons without an effect {found.one_look:.1%} at one look at the end, "
         f"{found.daily_looks:.1%} at any of 28 daily looks"
     )
