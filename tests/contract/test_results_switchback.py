@@ -15,7 +15,7 @@ from touchstone_statistics.inference import Fixed
 from touchstone_statistics.switchback import carry_over, permutation_test
 
 from services.results.domain.reading.switchback import REPETITIONS, SEED
-from tests.contract.results_world import EXPERIMENT, START, World, open_world
+from tests.contract.results_world import EXPERIMENT, PROJECT, START, World, open_world
 
 HOUR = dt.timedelta(hours=1)
 REGIONS, WINDOWS, RIDERS = 3, 24, 6
@@ -129,6 +129,40 @@ async def test_what_a_window_leaves_behind_is_seen(world: World) -> None:
     assert left.difference_interval.low == pytest.approx(float(reading.difference.low[0]))
     assert left.difference_interval.low < 3.0 < left.difference_interval.high
     assert left.p_value.value < 1e-6
+
+
+async def test_windows_are_those_of_the_assignment(world: World) -> None:
+    """Where the plan has none, and never in place of those that it has."""
+    Rides(left_behind=0.0).write(world)
+    named = await spend(world)
+    windows = {"paths": ["switchback"]}
+    plan = analysis_plan_pb2.AnalysisPlan(name=f"{EXPERIMENT}/analysisPlan")
+    await world.owner.call("UpdateAnalysisPlan", analysis_plan=plan, update_mask=windows)
+    results = await world.viewer.results()
+    assert results.multiply_exposed_units > 0
+    world.played.experiment.switchback.window_s = 7200
+    world.played.experiment.switchback.washout_s = 600
+    results = await world.viewer.results()
+    assert results.multiply_exposed_units == 0
+    assert results.metrics[0].comparisons == named.comparisons
+    plan.switchback.period_s = 14_400
+    await world.owner.call("UpdateAnalysisPlan", analysis_plan=plan, update_mask=windows)
+    longer = await world.viewer.results()
+    assert longer.metrics[0].clusters.all < named.clusters.all
+
+
+async def test_what_reads_no_windows_refuses_those_of_the_assignment(world: World) -> None:
+    Rides(left_behind=0.0).write(world)
+    await spend(world)
+    plan = analysis_plan_pb2.AnalysisPlan(name=f"{EXPERIMENT}/analysisPlan")
+    fields = {"paths": ["switchback", "cluster_field"]}
+    await world.owner.call("UpdateAnalysisPlan", analysis_plan=plan, update_mask=fields)
+    world.played.experiment.switchback.window_s = 7200
+    asked = {"experiment": EXPERIMENT, "metrics": [f"{PROJECT}/metrics/spend"]}
+    refused = await world.viewer.refused("GetInteractions", **asked)
+    assert refused.reason == "NOT_FOR_CLUSTERS"
+    series = (await world.viewer.call("GetTimeSeries", experiment=EXPERIMENT)).time_series
+    assert series.metrics[0].error.reason == "NOT_FOR_CLUSTERS"
 
 
 async def test_an_experiment_without_windows_says_nothing_of_them(world: World) -> None:

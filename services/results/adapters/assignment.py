@@ -10,6 +10,7 @@ from touchstone.assignment.v1 import experiment_pb2
 from touchstone.assignment.v1 import experiment_service_pb2 as pb
 from touchstone.assignment.v1 import experiment_service_pb2_grpc as rpc
 
+from services.results.domain.clustering import Switchback
 from services.results.domain.observation import Arm, ExperimentPlan
 from shared.errors import failed_precondition, shown
 from shared.resource_names import project_name, resource_name
@@ -119,7 +120,15 @@ def plan_of(
         forced=tuple((found.unit.type, found.unit.id) for found in forced),
         planned_end=_time(experiment.schedule, "stop_time"),
         start=_time(experiment, "start_time"),
+        switchback=_windows(experiment),
     )
+
+
+def _windows(experiment: experiment_pb2.Experiment) -> Switchback | None:
+    if not experiment.HasField("switchback"):
+        return None
+    found = experiment.switchback
+    return Switchback(dt.timedelta(seconds=found.window_s), dt.timedelta(seconds=found.washout_s))
 
 
 def _time(

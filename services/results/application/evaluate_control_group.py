@@ -171,8 +171,8 @@ def _plans(command: EvaluateControlGroup, sources: Sources) -> Mapping[str, Expe
 def _clustered(project: str, plans: Mapping[str, ExperimentPlan], sources: Sources) -> bool:
     """Whether any experiment is read by clusters of units."""
     with sources.plans.read() as store:
-        stored = [store.current(project, experiment_id).plan for experiment_id in plans]
-    return any(one.clustering is not None for one in stored)
+        stored = [store.current(project, one).for_design(plan) for one, plan in plans.items()]
+    return any(one.plan.clustering is not None for one in stored)
 
 
 def _obstacle(measure: Measure, plans: Mapping[str, ExperimentPlan]) -> Failure | None:

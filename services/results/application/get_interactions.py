@@ -70,7 +70,8 @@ def get_interactions(command: GetInteractions, sources: Sources, beside: Beside)
             raise errors.invalid(f"metrics[{place}]", metric.metric_id, "any but a quantile")
     plan = sources.experiments.experiment(command.project, command.experiment_id)
     with sources.plans.read() as plans:
-        if plans.current(command.project, command.experiment_id).plan.clustering is not None:
+        stored = plans.current(command.project, command.experiment_id).for_design(plan)
+        if stored.plan.clustering is not None:
             raise errors.failed_precondition(
                 "NOT_FOR_CLUSTERS",
                 "interactions are not read by clusters of units, which the analysis plan names",

@@ -101,14 +101,14 @@ def _contrasts(
     found, as_of = [], command.as_of
     for plan in plans:
         with sources.plans.read() as store:
-            clustering = store.current(command.project, plan.experiment_id).plan.clustering
+            stored = store.current(command.project, plan.experiment_id).for_design(plan)
         question = Question(
             project=command.project,
             plan=plan,
             measures=(measure,),
             stitching=command.stitching,
             as_of=as_of,
-            clustering=clustering,
+            clustering=stored.plan.clustering,
         )
         seen = sources.moments.observe(question)
         as_of = as_of or seen.cut.token

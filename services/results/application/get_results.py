@@ -133,7 +133,7 @@ def asked_about(
     """
     plan = sources.experiments.experiment(command.project, command.experiment_id)
     with sources.plans.read() as store:
-        stored = store.current(command.project, command.experiment_id)
+        stored = store.current(command.project, command.experiment_id).for_design(plan)
     asked = _asked(command, plan, stored, sources)
     return _question(command, plan, stored, asked), stored, asked
 
@@ -169,16 +169,16 @@ def _computed(command: GetResults, sources: Sources) -> ExperimentReport:
         ):
             return made
         # Somebody else took a look meanwhile: it counts for this one.
-        stored, looks = _plan_and_looks(command, sources)
+        stored, looks = _plan_and_looks(command, inputs.plan, sources)
         prepared = Prepared(replace(inputs, stored=stored, kept=looks))
     raise overloaded("others take looks at this experiment all the time; call again", 1.0)
 
 
 def _plan_and_looks(
-    command: GetResults, sources: Sources
+    command: GetResults, plan: ExperimentPlan, sources: Sources
 ) -> tuple[StoredPlan, Mapping[LookKey, Sequence[Look]]]:
     with sources.plans.read() as store:
-        stored = store.current(command.project, command.experiment_id)
+        stored = store.current(command.project, command.experiment_id).for_design(plan)
         return stored, store.looks(command.project, command.experiment_id)
 
 

@@ -8,7 +8,7 @@ from touchstone_statistics.bayes import LiftPrior
 
 from services.results.domain.clustering import Clustering, Switchback
 from services.results.domain.metric import MetricRole
-from services.results.domain.observation import MultipleExposures
+from services.results.domain.observation import ExperimentPlan, MultipleExposures
 from shared.errors import failed_precondition, invalid
 
 MAX_METRICS = 200
@@ -159,6 +159,12 @@ class StoredPlan:
     def etag(self) -> str:
         """Differs between any two versions."""
         return str(self.version)
+
+    def for_design(self, experiment: ExperimentPlan) -> "StoredPlan":
+        """With the windows of time that the experiment is assigned by, where the plan has none."""
+        if self.plan.switchback is not None or experiment.switchback is None:
+            return self
+        return replace(self, plan=replace(self.plan, switchback=experiment.switchback))
 
 
 def changed(stored: StoredPlan, new: AnalysisPlan, now: dt.datetime) -> StoredPlan:

@@ -8,7 +8,7 @@ import numpy as np
 from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.moments import Moments
 
-from services.results.domain.clustering import Clustered, Clustering
+from services.results.domain.clustering import Clustered, Clustering, Switchback
 from services.results.domain.exact import Sums
 from services.results.domain.measure import Measure
 from services.results.domain.ordered import Ranked
@@ -40,6 +40,8 @@ class ExperimentPlan:
     """When it is to stop by itself."""
     start: dt.datetime | None = None
     """When it first started."""
+    switchback: Switchback | None = None
+    """The windows of time that it gives variants to, where it is assigned by them."""
 
     @property
     def control_index(self) -> int:
