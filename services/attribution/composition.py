@@ -23,20 +23,25 @@ from touchstone.attribution.v1 import (
     spend_service_pb2_grpc,
 )
 
+from services.attribution.adapters.kept import KeptJourneyLog
+from services.attribution.adapters.kept.files import KeptFiles
+from services.attribution.adapters.kept.upkeep import KeptUpkeep
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.adapters.referrals_lake import LakeReferralLog
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
 from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.adapters.spend_sql import SqlLedger, migrate_spend
 from services.attribution.api.attribution import AttributionServicer
+from services.attribution.api.budget import BudgetEvidence
 from services.attribution.api.economics import EconomicsServicer
+from services.attribution.api.kept_calibration import KeptCalibration
 from services.attribution.api.paths import PathServicer
 from services.attribution.api.referrals import ReferralServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
 from services.attribution.api.spend import SpendServicer
-from services.attribution.calibration_composition import Shared, calibration
+from services.attribution.calibration_composition import Shared, calibration, kept_calibration
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 from services.attribution.schedule_composition import kept_groupings, scheduling
@@ -64,17 +69,23 @@ def compose(settings: Settings) -> Application:
     analyses = Analyses(settings.attribution_at_once, settings.attribution_in_line)
     mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
     reports = SqlReports(platform.database)
-    run = ReportRun(log, limits, reports, platform.clock)
+    of_reports, upkeep = _kept(settings, log)
+    run = ReportRun(of_reports, limits, reports, platform.clock)
     runner = OperationRunner(platform.database, platform.clock, platform.ids, [run.kind()])
     groupings = kept_groupings(platform.database)
     kept = ReportServicer(reports, mutations, runner, platform.clock, platform.ids, groupings)
     scheduled = scheduling(platform, mutations, groupings, reports, runner)
     ledger = SqlLedger(platform.database)
     shared = Shared(log, limits, reports, ledger, mutations, analyses)
-    calibrating, results = calibration(settings, platform, shared)
+    calibrating, results = kept_calibration(settings, platform, shared)
+
+    async def start() -> None:
+        await upkeep.start()
+        await scheduled.start()
 
     async def stop() -> None:
         await scheduled.stop()
+        await upkeep.stop()
         analyses.close()
         results.close()
 
@@ -86,11 +97,11 @@ def compose(settings: Settings) -> Application:
             *_servicers(log, limits, analyses, kept),
             _referring(_referral_log(settings, platform.database), limits, analyses),
             *scheduled.servicers,
-            *_money(shared, kept),
-            calibrating,
+            *_money(shared, kept, calibrating),
+            calibration(platform, shared, calibrating),
             operations_servicer(platform, mutations, runner),
         ],
-        start=scheduled.start,
+        start=start,
         stop=stop,
     )
 
@@ -105,6 +116,13 @@ def _limits(settings: Settings) -> AttributionLimits:
 
 def _log(settings: Settings, database: Database) -> LakeJourneyLog:
     return LakeJourneyLog(_tables(settings), IdentityReader(SqlPolicySource(database)))
+
+
+def _kept(settings: Settings, log: LakeJourneyLog) -> tuple[JourneyLog, KeptUpkeep]:
+    """The log that reports are read from, and what lets none of it outlive an erasure."""
+    most_bytes = settings.attribution_kept_mb * 1_000_000
+    files = KeptFiles(settings.kept_path, settings.lake_path, most_bytes)
+    return KeptJourneyLog(log, files) if most_bytes else log, KeptUpkeep(files)
 
 
 def _referral_log(settings: Settings, database: Database) -> LakeReferralLog:
@@ -159,9 +177,10 @@ def _servicers(
     ]
 
 
-def _money(shared: Shared, kept: ReportServicer) -> list[Servicer]:
+def _money(shared: Shared, kept: ReportServicer, calibrating: KeptCalibration) -> list[Servicer]:
     """The services that set money against credit."""
     log, limits, analyses, ledger = shared.log, shared.limits, shared.analyses, shared.ledger
+    evidence = BudgetEvidence(log, limits, calibrating)
     return [
         _serving(
             spend_service_pb2,
@@ -170,7 +189,9 @@ def _money(shared: Shared, kept: ReportServicer) -> list[Servicer]:
         ),
         _serving(
             economics_service_pb2,
-            EconomicsServicer(log, limits, analyses, kept.groupings, kept.reports, ledger),
+            EconomicsServicer(
+                log, limits, analyses, kept.groupings, kept.reports, ledger, evidence
+            ),
             economics_service_pb2_grpc.add_EconomicsServiceServicer_to_server,
         ),
     ]

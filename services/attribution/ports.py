@@ -87,6 +87,30 @@ class Names(Protocol):
         ...
 
 
+class WhyAll(enum.Enum):
+    """Why events were read that had been read before."""
+
+    PAST_CUT = "past_cut"
+    NOTHING_KEPT = "nothing_kept"
+    EARLIER_START = "earlier_start"
+    IDENTITIES_CHANGED = "identities_changed"
+    EVENTS_REMOVED = "events_removed"
+
+
+@dataclass(frozen=True, slots=True)
+class HowRead:
+    """How events were read: all of them, and why, or those that an earlier reading lacked.
+
+    `since` is the watermark of the earlier one. `kept` rows were there already, `new` ones were
+    read.
+    """
+
+    why_all: WhyAll | None
+    since: str
+    kept: int
+    new: int
+
+
 @dataclass(frozen=True, slots=True)
 class JourneyEvents:
     """Touches and conversions of one cut of the event log.
@@ -96,7 +120,8 @@ class JourneyEvents:
     are those of conversions. `units` are always there: the id of each unit, by its number in
     both. `watermark` is the consistency token of the cut, and
     `watermark_time` is None when nothing was logged yet. `identity_version` names the policy and
-    the links that were used; it is empty where there are no links.
+    the links that were used; it is empty where there are no links. `how` is None for a log that
+    keeps nothing.
     """
 
     touches: Touches
@@ -110,6 +135,7 @@ class JourneyEvents:
     watermark_time: dt.datetime | None
     identity_version: str = ""
     milestones: MilestoneEvents = NO_MILESTONES
+    how: HowRead | None = None
 
 
 class JourneyLog(Protocol):

@@ -1,5 +1,7 @@
 """Settings of the attribution service."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from shared.settings import ServiceSettings
@@ -29,3 +31,14 @@ class Settings(ServiceSettings):
     attribution_max_wait_s: float = Field(
         20.0, ge=0, le=30, description="Longest wait for data as fresh as a consistency token."
     )
+    attribution_kept_mb: int = Field(
+        20_480,
+        ge=0,
+        description="Disk for events that are kept from one report to the next, in megabytes. At 0 "
+        "nothing is kept and every report reads all events.",
+    )
+
+    @property
+    def kept_path(self) -> Path:
+        """Folder of events that are kept from one report to the next."""
+        return self.data / "attribution-kept"

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ibis import ir
 
-from services.attribution.adapters.lake import ArrowNames
+from services.attribution.adapters.journey_events import ArrowNames
 from services.attribution.application.calibration_ports import (
     ExposedSpan,
     ExposedUnits,

@@ -12,7 +12,7 @@ from services.attribution.application.reporting import Reporting
 from services.attribution.domain.journeys_digest import journeys_digest
 from services.attribution.domain.paths.table import PathOrder, TopPaths, top_paths
 from services.attribution.limits import AttributionLimits
-from services.attribution.ports import JourneyLog, ReportStore, StoredReport
+from services.attribution.ports import HowRead, JourneyLog, ReportStore, StoredReport
 from shared import errors
 from shared.resource_names import resource_name
 
@@ -31,12 +31,13 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a report holds; `credits` counts those of one model."""
+    """What a report holds; `credits` counts those of one model, `how` says how events were read."""
 
     attribution: Attribution
     paths: TopPaths
     credits: int
     journeys_digest: str
+    how: HowRead | None = None
 
 
 def report_name(project: str, report_id: str) -> str:
@@ -70,4 +71,4 @@ def run_report(
     hidden = attribution.hidden.hidden
     paths = top_paths(cut.journeys, MOST_PATHS, PathOrder.CONVERSIONS, least, hidden)
     credits_ = len(cut.journeys.converting_codes)
-    return Found(attribution, paths, credits_, journeys_digest(cut.journeys))
+    return Found(attribution, paths, credits_, journeys_digest(cut.journeys), cut.events.how)

@@ -10,13 +10,21 @@ from services.attribution.application.questions import Question
 from services.attribution.application.reporting import REPORT_S, Reporting
 from services.attribution.application.reports import MIN_UNITS, Found, RunReport, report_name
 from services.attribution.domain.paths.table import PathTotals, TopPaths
-from services.attribution.ports import StoredReport
+from services.attribution.ports import HowRead, StoredReport, WhyAll
 from services.attribution.wire.answers import encode_attribution
 from services.attribution.wire.definition import decode_definition
 from services.attribution.wire.models import decode_models
 from services.attribution.wire.reporting import decode_bootstrap, decode_held_out
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_WHY_ALL = {
+    None: pb.WHOLE_READING_REASON_UNSPECIFIED,
+    WhyAll.PAST_CUT: pb.WHOLE_READING_REASON_PAST_CUT,
+    WhyAll.NOTHING_KEPT: pb.WHOLE_READING_REASON_NOTHING_KEPT,
+    WhyAll.EARLIER_START: pb.WHOLE_READING_REASON_EARLIER_START,
+    WhyAll.IDENTITIES_CHANGED: pb.WHOLE_READING_REASON_IDENTITIES_CHANGED,
+    WhyAll.EVENTS_REMOVED: pb.WHOLE_READING_REASON_EVENTS_REMOVED,
+}
 _SUMMARY = ("name", "create_time", "summary", "provenance", "scores", "min_units", "digest")
 
 
@@ -57,6 +65,7 @@ def stored_report(
         suppressed_channels=answer.suppressed_channels,
         bootstrap=answer.bootstrap,
         held_out=answer.held_out,
+        reading=_reading(found.how),
     )
     report.digest = _digest(report, paths)
     report.name = report_name(project, report_id)
@@ -108,15 +117,29 @@ def decode_place(time_us: str, report_id: str) -> tuple[dt.datetime, str]:
 
 
 def _digest(report: pb.AttributionReport, paths: pb.ReportPaths) -> str:
-    """What the report says. When the cut was committed is known of the newest cut alone."""
+    """What the report says. When the cut was committed is known of the newest cut alone, and how
+    events were read plays no part.
+    """
     said = pb.AttributionReport()
     said.CopyFrom(report)
     said.provenance.ClearField("watermark_time")
+    said.ClearField("reading")
     parts = (
         said.SerializeToString(deterministic=True),
         paths.SerializeToString(deterministic=True),
     )
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def _reading(how: HowRead | None) -> pb.EventReading | None:
+    if how is None:
+        return None
+    return pb.EventReading(
+        whole_reading_reason=_WHY_ALL[how.why_all],
+        since_watermark=how.since,
+        kept_events=how.kept,
+        read_events=how.new,
+    )
 
 
 def _paths(found: TopPaths) -> pb.ReportPaths:
