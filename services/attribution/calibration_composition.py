@@ -9,6 +9,7 @@ from services.attribution.adapters.calibration_lake import LakeExposures
 from services.attribution.adapters.calibration_results import GrpcLifts
 from services.attribution.adapters.calibration_sql import SqlLinks, migrate_calibration
 from services.attribution.api.calibration import CalibrationServicer
+from services.attribution.api.kept_calibration import KeptCalibration
 from services.attribution.application.calibration_tests import CalibrationSources
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog, Reports
@@ -35,10 +36,10 @@ class Shared:
     analyses: Analyses
 
 
-def calibration(
+def kept_calibration(
     settings: Settings, platform: Platform, shared: Shared
-) -> tuple[Servicer, grpc.Channel]:
-    """The service, and its channel to the results service, which is to be closed at the end."""
+) -> tuple[KeptCalibration, grpc.Channel]:
+    """What corrects reports, and its channel to the results service, to be closed at the end."""
     migrate_calibration(platform.database)
     address = settings.address("results")
     channel = open_channel(address, settings.client_tls)
@@ -53,15 +54,19 @@ def calibration(
         exposures=LakeExposures(tables, identities),
         lifts=GrpcLifts(channel, address),
     )
+    links = SqlLinks(platform.database)
+    return KeptCalibration(links, shared.reports, shared.ledger, sources), channel
+
+
+def calibration(platform: Platform, shared: Shared, kept: KeptCalibration) -> Servicer:
+    """The service."""
     servicer = CalibrationServicer(
-        links=SqlLinks(platform.database),
-        reports=shared.reports,
-        ledger=shared.ledger,
+        links=kept.links,
         mutations=shared.mutations,
         clock=platform.clock,
-        sources=sources,
+        kept=kept,
         analyses=shared.analyses,
     )
     (service,) = calibration_service_pb2.DESCRIPTOR.services_by_name.values()
     add = calibration_service_pb2_grpc.add_CalibrationServiceServicer_to_server
-    return Servicer(service.full_name, servicer, add), channel
+    return Servicer(service.full_name, servicer, add)

@@ -8,25 +8,15 @@ import sqlalchemy as sa
 from touchstone.attribution.v1 import calibration_service_pb2 as pb
 from touchstone.attribution.v1 import calibration_service_pb2_grpc as rpc
 
-from services.attribution.application.calibrate_report import calibrate_report
-from services.attribution.application.calibration_kept import delete_link, find_link, links_to_use
+from services.attribution.api.kept_calibration import KeptCalibration
+from services.attribution.application.calibration_kept import delete_link, find_link
 from services.attribution.application.calibration_links import COLLECTION, link_name
 from services.attribution.application.calibration_ports import Links, StoredLink
-from services.attribution.application.calibration_tests import CalibrationSources
-from services.attribution.application.charges import charges_of
-from services.attribution.application.reports import COLLECTION as REPORTS
-from services.attribution.application.reports import find_report
-from services.attribution.ports import Reports, StoredReport
-from services.attribution.spend_ports import Ledger
-from services.attribution.wire.calibration import decode_calibrate, encode_calibrated
 from services.attribution.wire.calibration_links import (
     decode_link,
-    decode_stored,
     document_of,
     encode_link,
 )
-from services.attribution.wire.economics import credited_report, decode_money_rules
-from services.attribution.wire.reports import encode_report
 from shared.clock import Clock
 from shared.lake.analyses import Analyses
 from shared.mutations import Mutation, Mutations
@@ -42,11 +32,9 @@ class CalibrationServicer(rpc.CalibrationServiceServicer):
     """
 
     links: Links
-    reports: Reports
-    ledger: Ledger
     mutations: Mutations
     clock: Clock
-    sources: CalibrationSources
+    kept: KeptCalibration
     analyses: Analyses
 
     async def CreateCalibrationLink(
@@ -119,26 +107,10 @@ class CalibrationServicer(rpc.CalibrationServiceServicer):
     ) -> pb.CalibrateReportResponse:
         """Corrects the credit of a report by experiments."""
         project = current_caller().project
-        report_id = require_id(request.report, project, REPORTS)
-        named = [require_id(name, project, COLLECTION) for name in request.links]
-        rules = decode_money_rules(request.costs, request.currency, request.exchange_rates)
 
         def answer() -> pb.CalibrateReportResponse:
-            report, links = self._kept(project, report_id, named)
-            decoded = tuple(decode_stored(link) for link in links)
-            credited = credited_report(encode_report(report))
-            charges = charges_of(project, credited, rules, self.ledger)
-            command = decode_calibrate(request, report, decoded, charges)
-            found = calibrate_report(command, self.sources)
-            message = encode_calibrated(command, found, report, links, charges)
+            report = self.kept.report(project, request.report)
+            _, message = self.kept.calibrated(request, report)
             return pb.CalibrateReportResponse(calibrated_report=message)
 
         return await self.analyses.run(answer)
-
-    def _kept(
-        self, project: str, report_id: str, named: list[str]
-    ) -> tuple[StoredReport, tuple[StoredLink, ...]]:
-        with self.reports.read() as reports:
-            report = find_report(project, report_id, reports)
-        with self.links.read() as links:
-            return report, tuple(links_to_use(project, named, links))

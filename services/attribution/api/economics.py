@@ -8,8 +8,10 @@ import grpc
 from touchstone.attribution.v1 import economics_service_pb2 as pb
 from touchstone.attribution.v1 import economics_service_pb2_grpc as rpc
 
+from services.attribution.api.budget import BudgetEvidence
 from services.attribution.api.channel_groupings import KeptGroupings
 from services.attribution.application.budget import allocate_budget
+from services.attribution.application.calibrate_report import ALPHA
 from services.attribution.application.cohorts import cohort_of
 from services.attribution.application.economics import (
     Credited,
@@ -55,6 +57,7 @@ class EconomicsServicer(rpc.EconomicsServiceServicer):
     groupings: KeptGroupings
     reports: Reports
     ledger: Ledger
+    evidence: BudgetEvidence
 
     async def GetChannelEconomics(
         self, request: pb.GetChannelEconomicsRequest, context: grpc.ServicerContext
@@ -102,9 +105,19 @@ class EconomicsServicer(rpc.EconomicsServiceServicer):
         self, request: pb.AllocateBudgetRequest, _context: grpc.ServicerContext
     ) -> pb.AllocateBudgetResponse:
         """Spreads a budget over channels."""
-        return await self.analyses.run(
-            lambda: encode_budget(allocate_budget(decode_budget(request)))
-        )
+        project = current_caller().project
+
+        def answer() -> pb.AllocateBudgetResponse:
+            evidence, told = None, None
+            if request.HasField("evidence"):
+                evidence, told = self.evidence.of(request, project)
+            found = allocate_budget(decode_budget(request, evidence))
+            reply = encode_budget(found, request.evidence.alpha or ALPHA)
+            if told is not None:
+                reply.provenance.CopyFrom(told)
+            return reply
+
+        return await self.analyses.run(answer)
 
     async def _credited(
         self, request: pb.GetChannelEconomicsRequest, project: str, context: grpc.ServicerContext

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from services.attribution.application.calibrate_report import BelievedKappa
 from services.attribution.domain.budget import AllocatedLine, Bound, BudgetLine, Infeasible
 from services.attribution.domain.budget_groups import (
     BudgetGroup,
@@ -12,18 +13,24 @@ from services.attribution.domain.budget_groups import (
 )
 from services.attribution.domain.lift import Estimate
 from services.attribution.domain.response import FittedResponse, Response
+from services.attribution.domain.spend_history import SpendHistory
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedLine:
     """A channel with its curve before calibration, the kappa that corrects it, and its bounds.
 
-    `line.response` is the curve as it was given or fitted. Without a `kappa` it stays so.
+    `line.response` is the curve as it was given or fitted. Without a `kappa` it stays so. `present`
+    is what is spent now, None where that is not known. `history` and `believed` are what curve and
+    kappa were measured by.
     """
 
     line: BudgetLine
     kappa: Estimate | None = None
     fitted: FittedResponse | None = None
+    present: float | None = None
+    history: SpendHistory | None = None
+    believed: BelievedKappa | None = None
 
     def calibrated(self) -> BudgetLine:
         """The line with the curve of what the channel causes."""
@@ -40,6 +47,12 @@ class PlannedLine:
             return None
         value = self.line.response.value(spend)
         return Estimate(max(self.kappa.value, 0.0) * value, self.kappa.std_err * value)
+
+    def gain(self, spend: float, before: float) -> Estimate:
+        """What the channel causes more at a spend than at another one, with the error of kappa."""
+        kappa = self.kappa or Estimate(1.0, 0.0)
+        more = self.line.response.value(spend) - self.line.response.value(before)
+        return Estimate(max(kappa.value, 0.0) * more, kappa.std_err * abs(more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +80,17 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The best spread; `std_err` is that of its response by kappa alone, None without any."""
+    """The best spread; `std_err` is that of its response by kappa alone, None without any.
+
+    `gain` is what it brings more than as much money in the proportions of present spend, None where
+    that is not known.
+    """
 
     lines: tuple[tuple[PlannedLine, AllocatedLine], ...]
     found: GroupedAllocation
     std_err: float | None
     binding: tuple[Binding, ...]
+    gain: Estimate | None = None
 
 
 def allocate_budget(command: AllocateBudget) -> Spread | Infeasible:
@@ -93,6 +111,19 @@ def allocate_budget(command: AllocateBudget) -> Spread | Infeasible:
         found=found,
         std_err=math.hypot(*(each.std_err for each in errors)) if errors else None,
         binding=tuple(_binding(found, rows, command.groups)),
+        gain=_gain(rows),
+    )
+
+
+def _gain(rows: Sequence[tuple[PlannedLine, AllocatedLine]]) -> Estimate | None:
+    """Errors of kappas are independent between channels."""
+    present = [plan.present for plan, _ in rows if plan.present is not None]
+    whole, spent = math.fsum(present), math.fsum(row.spend for _, row in rows)
+    if len(present) < len(rows) or not whole > 0:
+        return None
+    gains = [plan.gain(row.spend, (plan.present or 0.0) * spent / whole) for plan, row in rows]
+    return Estimate(
+        math.fsum(gain.value for gain in gains), math.hypot(*(gain.std_err for gain in gains))
     )
 
 

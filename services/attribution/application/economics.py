@@ -38,7 +38,8 @@ MIXED = ("several", "currencies")
 SUPPRESSED = "(too few units)"
 """The channels that a report does not tell of alone, with spend that it says nothing of."""
 
-_TOTALS_ALONE = ("markov_removal_share", "participation", "probabilistic", "shapley_learned")
+TOTALS_ALONE = ("markov_removal_share", "participation", "probabilistic", "shapley_learned")
+"""Results that say nothing of single conversions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +294,7 @@ class _Earned:
 
     def of(self, result: CreditedResult) -> dict[str, CohortPayback]:
         """Payback by channel; none of a result that does not divide each conversion."""
-        if result.model is None or result.name in _TOTALS_ALONE:
+        if result.model is None or result.name in TOTALS_ALONE:
             return {}
         weights = touch_weights(result.model, self._cohort.cut)
         found = cohort_payback(

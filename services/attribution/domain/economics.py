@@ -211,25 +211,32 @@ def _from_touches(channel: str, cost: Figure, basis: CostBasis) -> ChannelCost:
     return ChannelCost(channel, cost, (), True)
 
 
-def _imported(
-    channel: str, rows: Sequence[Spend], touch_cost: Figure, money: ExchangeRates, rules: CostRules
-) -> ChannelCost:
+def counted_spend(
+    rows: Sequence[Spend], rules: CostRules
+) -> tuple[Sequence[Spend], Sequence[tuple[Spend, str]]]:
+    """Return the rows of one channel that count, and the others with the source that does instead.
+
+    Both are in the order of keys.
+    """
     order = sorted(rows, key=lambda row: row.key.sort_key())
     first: dict[tuple[str, dt.date], Spend] = {}
     for row in order:
         other = first.setdefault(rules.cell(row), row)
         if rules.rank(row) < rules.rank(other):
             first[rules.cell(row)] = row
-    chosen = {cell: row.key.source for cell, row in first.items()}
-    counted = [row for row in order if chosen[rules.cell(row)] == row.key.source]
+    chosen = [(row, first[rules.cell(row)].key.source) for row in order]
+    counted = [row for row, source in chosen if source == row.key.source]
+    return counted, [(row, source) for row, source in chosen if source != row.key.source]
+
+
+def _imported(
+    channel: str, rows: Sequence[Spend], touch_cost: Figure, money: ExchangeRates, rules: CostRules
+) -> ChannelCost:
+    counted, left_out = counted_spend(rows, rules)
     sources = tuple(sorted({row.key.source for row in counted}))
     amounts = [money.convert(row.amount, row.currency) for row in counted]
     known = [amount for amount in amounts if amount is not None]
-    conflicts = [
-        CostConflict(channel, chosen[rules.cell(row)], row.amount, row)
-        for row in order
-        if chosen[rules.cell(row)] != row.key.source
-    ]
+    conflicts = [CostConflict(channel, source, row.amount, row) for row, source in left_out]
     if not isinstance(touch_cost, Undefined) and touch_cost:
         conflicts.append(CostConflict(channel, ", ".join(sources), touch_cost, None))
     return ChannelCost(

@@ -101,7 +101,8 @@ class FittedResponse:
     """A curve by least squares and how well it fits.
 
     `std_errs` are of scale and half, None where the curve is at the edge of what the spends can
-    tell. `lowest` and `highest` are the spends seen: beyond them the curve is extrapolation.
+    tell. `lowest` and `highest` are the spends seen: beyond them the curve is extrapolation. Their
+    mean is `mean`.
     """
 
     curve: LogResponse
@@ -110,6 +111,7 @@ class FittedResponse:
     periods: int
     lowest: float
     highest: float
+    mean: float
     concerns: tuple[FitConcern, ...]
 
 
@@ -163,6 +165,7 @@ def _described(curve: LogResponse, x: Floats, y: Floats, best: int, inside: bool
         periods=len(x),
         lowest=float(x.min()),
         highest=float(x.max()),
+        mean=float(x.mean()),
         concerns=tuple(concerns),
     )
 

@@ -1,16 +1,22 @@
 """Budgets between messages and the domain."""
 
 import math
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from touchstone.attribution.v1 import budget_pb2 as pb
+from touchstone.attribution.v1 import calibration_pb2
 from touchstone.attribution.v1 import economics_service_pb2 as service_pb
 
 from services.attribution.application.budget import AllocateBudget, Binding, PlannedLine, Spread
+from services.attribution.application.budget_evidence import Histories, MeasuredKappas
+from services.attribution.application.calibrate_report import ALPHA
+from services.attribution.domain.arrays import Floats
 from services.attribution.domain.budget import AllocatedLine, Bound, BudgetLine, Infeasible
 from services.attribution.domain.budget_groups import AllocatedGroup, BudgetGroup
 from services.attribution.domain.economics import Undefined
-from services.attribution.domain.lift import Estimate
+from services.attribution.domain.lift import Estimate, critical
 from services.attribution.domain.response import (
     FitConcern,
     FittedResponse,
@@ -19,8 +25,12 @@ from services.attribution.domain.response import (
     Response,
     fit_response,
 )
+from services.attribution.domain.spend_history import SpendHistory
+from services.attribution.wire.calibration_results import encode_kappa, encode_range
 from services.attribution.wire.money import encode_figure
 from shared.errors import invalid
+
+A = TypeVar("A")
 
 LEAST = 1e-6
 """A scale or a kappa below it is as good as none, and hard to compute with."""
@@ -38,9 +48,20 @@ _CONCERNS = {
 }
 
 
-def decode_budget(request: service_pb.AllocateBudgetRequest) -> AllocateBudget:
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What lines are measured by, as far as they ask for it."""
+
+    histories: Histories | None = None
+    kappas: MeasuredKappas | None = None
+
+
+def decode_budget(
+    request: service_pb.AllocateBudgetRequest, evidence: Evidence | None = None
+) -> AllocateBudget:
     """What to spread; INVALID_ARGUMENT for histories that tell nothing and unknown groups."""
-    lines = tuple(_line(number, line) for number, line in enumerate(request.lines))
+    found = evidence or Evidence()
+    lines = tuple(_line(number, line, found) for number, line in enumerate(request.lines))
     members: dict[str, list[str]] = {group.group: [] for group in request.groups}
     for number, line in enumerate(request.lines):
         if not line.group:
@@ -64,8 +85,10 @@ def decode_budget(request: service_pb.AllocateBudgetRequest) -> AllocateBudget:
     return AllocateBudget(lines, groups, request.total, request.least_marginal)
 
 
-def encode_budget(found: Spread | Infeasible) -> service_pb.AllocateBudgetResponse:
-    """The spread, or why there is none."""
+def encode_budget(
+    found: Spread | Infeasible, alpha: float = ALPHA
+) -> service_pb.AllocateBudgetResponse:
+    """The spread, or why there is none; `alpha` is that of intervals."""
     if isinstance(found, Infeasible):
         return service_pb.AllocateBudgetResponse(
             infeasible=pb.InfeasibleBudget(
@@ -83,18 +106,39 @@ def encode_budget(found: Spread | Infeasible) -> service_pb.AllocateBudgetRespon
             response=encode_figure(whole.response, found.std_err),
             residual=whole.residual,
             binding=[_binding(one) for one in found.binding],
+            gain=_gain(found.gain, alpha),
         )
     )
 
 
-def _line(number: int, message: pb.BudgetLine) -> PlannedLine:
+def _gain(found: Estimate | None, alpha: float) -> calibration_pb2.MoneyRange:
+    if found is None:
+        return encode_range(*(Undefined.NOT_GIVEN,) * 3)
+    reach = critical(alpha) * found.std_err
+    gain = encode_range(found.value, found.value - reach, found.value + reach)
+    gain.value.std_err = found.std_err
+    return gain
+
+
+def _line(number: int, message: pb.BudgetLine, evidence: Evidence) -> PlannedLine:
     field = f"lines[{number}]"
-    curve, fitted = _curve(field, message)
-    kappa = None
+    history = None
+    if message.WhichOneof("response") == "measured":
+        histories = _needed(f"{field}.measured", evidence.histories)
+        history = histories.of(f"{field}.measured", message.channel)
+        curve, fitted = _of_days(f"{field}.measured", history)
+    else:
+        curve, fitted = _curve(field, message)
+    kappa, believed = None, None
     if message.HasField("kappa"):
         kappa = Estimate(message.kappa.value, message.kappa.std_err)
         if 0 < kappa.value < LEAST:
             raise invalid(f"{field}.kappa.value", kappa.value, f"0 or less, or from {LEAST} on")
+    elif message.calibrate:
+        kappas = _needed(f"{field}.calibrate", evidence.kappas)
+        believed = kappas.of(f"{field}.calibrate", message.channel)
+        mean = believed.kappa.mean
+        kappa = Estimate(0.0 if 0 < mean < LEAST else mean, believed.kappa.std_dev)
     line = BudgetLine(
         channel=message.channel,
         response=curve,
@@ -103,13 +147,25 @@ def _line(number: int, message: pb.BudgetLine) -> PlannedLine:
         locked=message.locked if message.HasField("locked") else None,
         seen=None if fitted is None else (fitted.lowest, fitted.highest),
     )
-    return PlannedLine(line, kappa, fitted)
+    present = fitted.mean if fitted is not None else line.locked
+    if message.HasField("present"):
+        present = message.present
+    return PlannedLine(line, kappa, fitted, present, history, believed)
+
+
+def _needed(field: str, found: A | None) -> A:
+    if found is None:
+        raise invalid(field, "no evidence", "evidence, with the report to measure by")
+    return found
 
 
 def _curve(field: str, message: pb.BudgetLine) -> tuple[Response, FittedResponse | None]:
     kind = message.WhichOneof("response")
     if kind == "history":
-        fitted = _fitted(f"{field}.history", message.history)
+        periods = message.history.periods
+        spends = np.array([period.spend for period in periods], dtype=np.float64)
+        responses = np.array([period.response for period in periods], dtype=np.float64)
+        fitted = _fitted(f"{field}.history", spends, responses)
         return fitted.curve, fitted
     scale = message.power.scale if kind == "power" else message.log.scale
     if 0 < scale < LEAST:
@@ -119,9 +175,15 @@ def _curve(field: str, message: pb.BudgetLine) -> tuple[Response, FittedResponse
     return LogResponse(scale, message.log.half), None
 
 
-def _fitted(field: str, history: pb.ResponseHistory) -> FittedResponse:
-    spends = np.array([period.spend for period in history.periods], dtype=np.float64)
-    responses = np.array([period.response for period in history.periods], dtype=np.float64)
+def _of_days(field: str, history: SpendHistory) -> tuple[Response, FittedResponse | None]:
+    """The curve of measured days; nothing is credited is a curve, too: that of no response."""
+    if not (history.responses > 0).any():
+        return LogResponse(0.0, max(float(history.spends.mean()), LEAST)), None
+    fitted = _fitted(field, history.spends, history.responses)
+    return fitted.curve, fitted
+
+
+def _fitted(field: str, spends: Floats, responses: Floats) -> FittedResponse:
     fitted = fit_response(spends, responses)
     if isinstance(fitted, Undefined) or not fitted.curve.scale >= LEAST:
         raise invalid(
@@ -144,6 +206,20 @@ def _channel(planned: PlannedLine, row: AllocatedLine) -> pb.AllocatedChannel:
         extrapolated=row.extrapolated,
         calibrated=planned.kappa is not None,
         fitted=None if planned.fitted is None else _fit(planned.fitted),
+        present=planned.present,
+        measured=None if planned.history is None else _days(planned.history),
+        kappa=None if planned.believed is None else encode_kappa(planned.believed),
+    )
+
+
+def _days(history: SpendHistory) -> pb.MeasuredDays:
+    return pb.MeasuredDays(
+        days=len(history.days),
+        first_day=history.days[0].isoformat(),
+        last_day=history.days[-1].isoformat(),
+        spend=math.fsum(history.spends.tolist()),
+        response=math.fsum(history.responses.tolist()),
+        sources=history.sources,
     )
 
 

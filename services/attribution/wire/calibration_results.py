@@ -64,28 +64,32 @@ def _channel(channel: CalibratedChannel) -> pb.CalibratedChannel:
     )
     if channel.kappa is not None and channel.conversions is not None:
         row = channel.conversions
-        message.kappa.CopyFrom(_kappa(channel.kappa))
-        message.incremental_conversions.CopyFrom(_range(row.incremental.value, row.low, row.high))
+        message.kappa.CopyFrom(encode_kappa(channel.kappa))
+        message.incremental_conversions.CopyFrom(
+            encode_range(row.incremental.value, row.low, row.high)
+        )
         message.cost_per_incremental_conversion.CopyFrom(
-            _range(row.cost_per_incremental, row.cost_low, row.cost_high)
+            encode_range(row.cost_per_incremental, row.cost_low, row.cost_high)
         )
     if channel.value_kappa is not None and channel.value is not None:
         row = channel.value
-        message.value_kappa.CopyFrom(_kappa(channel.value_kappa))
-        message.incremental_value.CopyFrom(_range(row.incremental.value, row.low, row.high))
+        message.value_kappa.CopyFrom(encode_kappa(channel.value_kappa))
+        message.incremental_value.CopyFrom(encode_range(row.incremental.value, row.low, row.high))
     back = channel.return_on_spend
     if back is not None:
-        message.incremental_return_on_spend.CopyFrom(_range(back.value, back.low, back.high))
+        message.incremental_return_on_spend.CopyFrom(encode_range(back.value, back.low, back.high))
     return message
 
 
-def _range(value: Figure, low: Figure, high: Figure) -> pb.MoneyRange:
+def encode_range(value: Figure, low: Figure, high: Figure) -> pb.MoneyRange:
+    """A figure with the ends of its interval."""
     return pb.MoneyRange(
         value=encode_figure(value), low=encode_figure(low), high=encode_figure(high)
     )
 
 
-def _kappa(believed: BelievedKappa) -> pb.Kappa:
+def encode_kappa(believed: BelievedKappa) -> pb.Kappa:
+    """What is believed of kappa."""
     kappa = believed.kappa
     pooled = kappa.pooled
     return pb.Kappa(
@@ -105,13 +109,13 @@ def _kappa(believed: BelievedKappa) -> pb.Kappa:
 def _tested(tested: MeasuredKappa) -> pb.TestedKappa:
     incremental, measured = tested.test.incremental, tested.measured
     if isinstance(measured, Undefined):
-        kappa = _range(measured, measured, measured)
+        kappa = encode_range(measured, measured, measured)
     else:
         ends = (
             Undefined.NOT_IDENTIFIED if end is None else end
             for end in (measured.low, measured.high)
         )
-        kappa = _range(measured.kappa.value, *ends)
+        kappa = encode_range(measured.kappa.value, *ends)
     return pb.TestedKappa(
         link=tested.link.name,
         channel=tested.link.channel,

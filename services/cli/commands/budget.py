@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from touchstone.attribution.v1 import budget_pb2
+from touchstone.attribution.v1 import budget_pb2, calibration_pb2
 from touchstone.attribution.v1 import economics_service_pb2 as pb
 
+from services.cli.commands.attribution_report import COLLECTION as REPORTS
+from services.cli.commands.calibration import COLLECTION
+from services.cli.commands.calibration_report import told
+from services.cli.commands.economics import tell_conflicts
 from services.cli.commands.scenario import figure, std_err
 from services.cli.failures import FAILED
-from services.cli.figures import enum_text
+from services.cli.figures import enum_text, plain, span
 from services.cli.options import Data, Output
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.request_files import read_request
@@ -38,6 +42,16 @@ def budget(
     total: Annotated[
         float, typer.Option(help="Spread this, in the place of the file's total.")
     ] = math.nan,
+    report: Annotated[
+        str, typer.Option(help="Id of the report that lines are measured by, in the file's place.")
+    ] = "",
+    link: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a calibration link, in the file's place. Repeat it."),
+    ] = None,
+    as_of: Annotated[
+        str, typer.Option(help="The watermark at which tests are read, in the file's place.")
+    ] = "",
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -48,7 +62,13 @@ def budget(
     request = read_request(file, pb.AllocateBudgetRequest())
     if not math.isnan(total):
         request.total = total
+    if as_of:
+        request.evidence.as_of = as_of
     with open_session(data) as session:
+        if report:
+            request.evidence.report = session.name(REPORTS, report)
+        if link:
+            request.evidence.links[:] = [session.name(COLLECTION, each) for each in link]
         reply = session.economics.AllocateBudget(request)
     if reply.WhichOneof("outcome") == "infeasible":
         if output is Format.JSON:
@@ -64,6 +84,36 @@ def budget(
         say(binding_text(one))
     if found.unspent:
         say(f"{found.unspent:,.2f} is left: no channel may take it, or it would bring too little")
+    tell_gain(found.gain)
+    tell_evidence(reply)
+
+
+def tell_gain(gain: calibration_pb2.MoneyRange) -> None:
+    """Says what the spread brings more than present proportions do."""
+    if not gain.value.HasField("value"):
+        return
+    text = f"{gain.value.value:+,.2f} against present proportions"
+    if gain.value.std_err:
+        text += f", between {gain.low.value:+,.2f} and {gain.high.value:+,.2f}"
+    say(text)
+
+
+def tell_evidence(reply: pb.AllocateBudgetResponse) -> None:
+    """Says what lines were measured by, and on standard error what does not fit."""
+    for one in reply.allocation.channels:
+        if one.HasField("measured"):
+            days = one.measured
+            say(
+                f"{one.channel}: {days.days} days from {days.first_day} to {days.last_day}, "
+                f"{days.spend:,.2f} spent and {days.response:,.2f} credited"
+            )
+        if one.HasField("kappa"):
+            kappa, basis = one.kappa, enum_text(one.kappa, "basis", "KAPPA_BASIS_")
+            interval = span(kappa.low, kappa.high, plain)
+            say(f"{one.channel}: kappa {plain(kappa.mean)}, {interval}, {basis.replace('_', ' ')}")
+    tell_conflicts(reply.provenance.conflicts)
+    for finding in reply.provenance.findings:
+        (warn if finding.left_out else say)(told(finding))
 
 
 def row(one: budget_pb2.AllocatedChannel) -> tuple[Cell, ...]:

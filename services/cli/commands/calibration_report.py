@@ -149,17 +149,18 @@ def tell_findings(found: model_pb.CalibratedReport) -> None:
     """Says on standard error what does not fit: what is so of several models once."""
     said: dict[tuple[str, bool], list[str]] = {}
     for each in found.findings:
-        said[_told(each), each.left_out] = []
+        said[told(each), each.left_out] = []
     for result in found.results:
         for each in result.findings:
-            said.setdefault((_told(each), each.left_out), []).append(result.model_name)
+            said.setdefault((told(each), each.left_out), []).append(result.model_name)
     for (text, left_out), models in said.items():
         everywhere = len(models) in (0, len(found.results))
         tell: Callable[[str], None] = warn if left_out else say
         tell(text if everywhere else f"{', '.join(models)}: {text}")
 
 
-def _told(finding: model_pb.CalibrationFinding) -> str:
+def told(finding: model_pb.CalibrationFinding) -> str:
+    """A finding in words, with what it is about."""
     about = ", ".join(last_part(name) for name in finding.links) or finding.channel
     kind = enum_text(finding, "kind", "CALIBRATION_FINDING_KIND_").replace("_", " ")
     return f"{about}: {kind}: {finding.message}" if about else f"{kind}: {finding.message}"
