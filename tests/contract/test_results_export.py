@@ -22,10 +22,10 @@ from touchstone.common.v1 import filter_pb2
 from touchstone.results.v1 import export_service_pb2 as pb
 from touchstone.results.v1 import metric_pb2, results_pb2, results_service_pb2
 
+from services.results.wire.export.cells import end, number, shape, text
 from services.results.wire.export.chart import Scale, excludes_none, interval_chart, interval_words
 from services.results.wire.export.files import PART_BYTES, in_parts
 from services.results.wire.export.page import encode_html
-from services.results.wire.export.table import end, number, shape, text
 from services.results.wire.export.words import equals, p_value_words
 from shared.errors import Code
 from tests.contract.results_world import EXPERIMENT, START, World, events, open_world

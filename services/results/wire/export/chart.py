@@ -6,7 +6,7 @@ from html import escape
 
 from touchstone.results.v1 import results_pb2 as pb
 
-from services.results.wire.export.table import missing
+from services.results.wire.export.cells import missing
 from services.results.wire.export.words import enum_word
 
 WIDTH, HEIGHT, MARGIN = 200.0, 18.0, 6.0
@@ -40,12 +40,12 @@ class Scale:
         return WIDTH / 2.0 + share * (WIDTH / 2.0 - MARGIN)
 
 
-def interval_words(interval: pb.Interval) -> str:
-    """The interval of a lift in percent."""
+def interval_words(interval: pb.Interval, form: str = "{:+.2%}") -> str:
+    """The interval, of a lift in percent."""
     if missing(interval):
         return enum_word(interval, "not_estimable").replace("_", " ")
-    low = "no lower end" if interval.low_unbounded else f"{interval.low:+.2%}"
-    high = "no upper end" if interval.high_unbounded else f"{interval.high:+.2%}"
+    low = "no lower end" if interval.low_unbounded else form.format(interval.low)
+    high = "no upper end" if interval.high_unbounded else form.format(interval.high)
     if interval.low_unbounded and interval.high_unbounded:
         return "unbounded"
     return f"outside {low} to {high}" if interval.complement else f"{low} to {high}"

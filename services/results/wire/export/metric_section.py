@@ -1,15 +1,15 @@
 """One metric as a part of the page: its arms, slices and steps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 
 from touchstone.results.v1 import results_pb2 as pb
 
 from services.results.wire.export.chart import Scale, interval_chart, interval_words
+from services.results.wire.export.further_section import further_sections
+from services.results.wire.export.html_table import Cells, percent, plain, table
 from services.results.wire.export.table import slice_name
 from services.results.wire.export.words import enum_word, equals, last_part, p_value_words
-
-Cells = Sequence[str]
 
 
 def metric_section(metric: pb.MetricResults) -> Iterator[str]:
@@ -34,22 +34,10 @@ def metric_section(metric: pb.MetricResults) -> Iterator[str]:
         "Better",
     )
     yield from table(f"{name}: every arm", heading, _arms(metric, scale))
+    yield from further_sections(metric)
     yield from _slices(metric)
     yield from _steps(metric)
     yield "</section>"
-
-
-def table(caption: str, heading: Cells, rows: Iterator[Cells]) -> Iterator[str]:
-    """A table whose first column names its rows; caption and cells are HTML."""
-    yield f'<div class="wide"><table><caption>{caption}</caption><thead><tr>'
-    for place, cell in enumerate(heading):
-        first = "" if place else ' class="first"'
-        yield f'<th scope="col"{first}>{cell}</th>'
-    yield "</tr></thead><tbody>"
-    for first, *cells in rows:
-        others = "".join(f"<td>{cell}</td>" for cell in cells)
-        yield f'<tr><th scope="row">{first}</th>{others}</tr>'
-    yield "</tbody></table></div>"
 
 
 def _arms(metric: pb.MetricResults, scale: Scale) -> Iterator[Cells]:
@@ -118,19 +106,3 @@ def _steps(metric: pb.MetricResults) -> Iterator[str]:
     if metric.steps:
         heading = ("Step", "Arm", "Units", "Of all", "Of the step before", "Left")
         yield from table(f"{escape(last_part(metric.metric))}: steps", heading, rows())
-
-
-def plain(estimate: pb.Estimate) -> str:
-    """The number in short, or why there is none."""
-    return _told(estimate, f"{estimate.value:.4g}")
-
-
-def percent(estimate: pb.Estimate, *, sign: bool = True) -> str:
-    """The number in percent, or why there is none."""
-    return _told(estimate, f"{estimate.value:+.2%}" if sign else f"{estimate.value:.2%}")
-
-
-def _told(estimate: pb.Estimate, number: str) -> str:
-    if estimate.WhichOneof("result") == "value":
-        return number
-    return enum_word(estimate, "not_estimable").replace("_", " ")

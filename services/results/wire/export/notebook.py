@@ -28,6 +28,22 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 def encode_notebook(report: ExperimentReport, project: str) -> bytes:
     """The notebook, in the format of nbformat 4.5."""
     asked = _asked(report, project)
+    words = _introduction(report, asked)
+    settings = SETTINGS.replace("ASKED_JSON", repr(json.dumps(asked, sort_keys=True)))
+    cells = [_markdown(words), *(_code(text) for text in (settings, QUERY, STATISTICS, CHECK))]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    notebook = {
+        "cells": cells,
+        "metadata": {"language_info": {"name": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(notebook, indent=1, ensure_ascii=False).encode()
+
+
+def _introduction(report: ExperimentReport, asked: dict[str, Any]) -> str:
+    """What the notebook does, and what it leaves out."""
     again = {metric["metric"] for metric in asked["metrics"]}
     ids = [one.metric.metric_id for one, _ in report.metrics]
     left_out = [one for one in ids if one not in again]
@@ -49,19 +65,29 @@ def encode_notebook(report: ExperimentReport, project: str) -> bytes:
             "\n\nUnits are read by clusters. This notebook knows single units only, so it computes "
             "nothing again."
         )
+    if beside := list(_beside(report)):
+        words += f"\n\nOf {', '.join(beside)} it computes nothing again."
+    if report.removed is not None:
+        words += (
+            "\n\nThe cut has lost events since it was first read, or nobody knows whether it has. "
+            "These numbers are those of what is left."
+        )
     if left_out:
         words += "\n\nNot computed again: " + ", ".join(f"`{one}`" for one in left_out) + "."
-    settings = SETTINGS.replace("ASKED_JSON", repr(json.dumps(asked, sort_keys=True)))
-    cells = [_markdown(words), *(_code(text) for text in (settings, QUERY, STATISTICS, CHECK))]
-    for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number}"
-    notebook = {
-        "cells": cells,
-        "metadata": {"language_info": {"name": "python"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    return json.dumps(notebook, indent=1, ensure_ascii=False).encode()
+    return words
+
+
+def _beside(report: ExperimentReport) -> Iterator[str]:
+    """What stands beside the single look that is computed again."""
+    settled = [found for _, found in report.metrics if isinstance(found, Settled)]
+    if any(found.corrected.rejected.any() for found in settled):
+        yield "significant effects corrected for having been chosen"
+    if any(report.spans):
+        yield "the spans of days"
+    if any(one is not None for one in report.courses):
+        yield "the course over the days"
+    if report.revenues:
+        yield "the posterior of revenue"
 
 
 def covered(measure: Measure) -> bool:

@@ -74,6 +74,8 @@ def _health(results: pb.Results) -> Iterator[str]:
             '<p class="alert" role="alert">The arms do not have the sizes that their weights '
             "promise. Find the cause before you trust anything below.</p>"
         )
+    if results.HasField("removed_since"):
+        yield f'<p class="alert" role="alert">{_removed(results.removed_since)}</p>'
     yield f"<p>Sample ratio: p {equals(check.p_value)}; alert below {check.alert_level:g}.</p>"
     yield '<div class="wide"><table><caption>Units of each arm</caption><thead><tr>'
     yield '<th scope="col" class="first">Arm</th><th scope="col">Weight</th>'
@@ -93,6 +95,19 @@ def _left_out(results: pb.Results) -> Iterable[tuple[int, str]]:
         (results.ambiguous_exposures, "exposures could be of several units."),
         (results.ambiguous_conversions, "events could be of several units."),
         (results.forced_units, "units were looked at with a forced variant."),
+        (results.unclustered_units, "units belong to no cluster and are in no comparison."),
+    )
+
+
+def _removed(found: pb.RemovedSince) -> str:
+    if found.unknown:
+        return (
+            "It is not known whether this cut has lost events since it was current: nobody read "
+            "results then, or it was too long ago."
+        )
+    return (
+        f"{found.exposures:,} exposures and {found.conversions:,} measured events of this cut were "
+        "erased or removed by retention since it was first read: earlier numbers differ."
     )
 
 

@@ -1,4 +1,4 @@
-"""Results as a table: a row for each metric, treatment, slice and method."""
+"""Results as a table: a row for each metric, treatment, slice, span and method."""
 
 import csv
 import io
@@ -6,7 +6,17 @@ from collections.abc import Iterator
 
 from touchstone.results.v1 import results_pb2 as pb
 
-from services.results.wire.export.words import enum_word, estimate_or_reason, last_part
+from services.results.wire.export import further
+from services.results.wire.export.cells import (
+    Row,
+    end,
+    number,
+    read_row,
+    shown_row,
+    text,
+    units_row,
+)
+from services.results.wire.export.words import enum_word, last_part
 
 COLUMNS = (
     *("metric", "role", "variant", "reading", "method", "dimension", "slice"),
@@ -18,10 +28,9 @@ COLUMNS = (
     *("probability_better", "expected_loss", "probability_best"),
     *("verdict", "not_estimable", "error"),
     *("watermark", "metric_version", "plan_version", "config_version"),
+    *further.COLUMNS,
+    *further.RUN_COLUMNS,
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-Row = dict[str, str]
 
 
 def encode_csv(results: pb.Results) -> bytes:
@@ -34,13 +43,13 @@ def encode_csv(results: pb.Results) -> bytes:
 
 
 def rows(results: pb.Results) -> Iterator[Row]:
-    """Of each metric the comparisons of record and beside it, then slices, then steps; a metric
-    that failed has one row with its error.
+    """Of each metric the comparisons of record and beside it, then slices, then steps, then spans
+    of days; a metric that failed has one row with its error.
     """
     verdicts = {one.variant: enum_word(one, "verdict") for one in results.decisions}
     control = next((arm.variant for arm in results.arms if arm.control), "")
     for metric in results.metrics:
-        common = _common(results, metric)
+        common = _common(results, metric) | further.run_row(results)
         if metric.HasField("error"):
             error = f"{metric.error.reason}: {metric.error.message}"
             yield common | {"error": text(error)}
@@ -48,24 +57,16 @@ def rows(results: pb.Results) -> Iterator[Row]:
         arms = {arm.variant: arm for arm in metric.arms}
         of_record = enum_word(results, "method")
         for one in metric.comparisons:
-            units = _units(arms[one.variant].units, arms[control].units)
+            units = units_row(arms[one.variant].units, arms[control].units)
             row = common | units | {"variant": text(one.variant)}
             of_arms = _means(arms[one.variant], arms[control])
             verdict = {"method": of_record, "verdict": verdicts.get(one.variant, "")}
-            yield row | of_arms | _of_record(one) | verdict
-            yield from (row | _read(name, read) for name, read in _others(one))
+            more = further.further_row(metric, one, control)
+            yield row | of_arms | _of_record(one) | verdict | more
+            yield from (row | read_row(name, read) for name, read in _others(one))
         yield from (common | row for row in _slices(metric, control))
         yield from (common | row for row in _steps(metric, control))
-
-
-def text(value: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{value}" if value.startswith(_FORMULA) else value
-
-
-def number(estimate: pb.Estimate) -> str:
-    """The number with all its digits, or nothing where there is none."""
-    return repr(estimate.value) if estimate.WhichOneof("result") == "value" else ""
+        yield from (common | row for row in further.span_rows(metric, control))
 
 
 def _common(results: pb.Results, metric: pb.MetricResults) -> Row:
@@ -78,10 +79,6 @@ def _common(results: pb.Results, metric: pb.MetricResults) -> Row:
         "plan_version": str(provenance.plan_version),
         "config_version": str(provenance.config_version),
     }
-
-
-def _units(treatment: int, control: int) -> Row:
-    return {"units": str(treatment), "control_units": str(control)}
 
 
 def _means(treatment: pb.ArmEstimate, control: pb.ArmEstimate) -> Row:
@@ -97,7 +94,7 @@ def _of_record(one: pb.Comparison) -> Row:
     posterior = one.beta_binomial_posterior if exact else one.normal_posterior
     return (
         {"reading": "of_record"}
-        | _shown(one)
+        | shown_row(one)
         | {
             "running_p_value": number(one.running_p_value),
             "adjusted_p_value": number(one.adjusted.p_value),
@@ -115,10 +112,6 @@ def _others(one: pb.Comparison) -> Iterator[tuple[str, pb.MethodReading]]:
             yield name, getattr(one, name)
 
 
-def _read(name: str, read: pb.MethodReading) -> Row:
-    return {"reading": name, "method": enum_word(read, "method")} | _shown(read)
-
-
 def _slices(metric: pb.MetricResults, control: str) -> Iterator[Row]:
     for part in metric.slices:
         arms = {arm.variant: arm for arm in part.arms}
@@ -131,8 +124,8 @@ def _slices(metric: pb.MetricResults, control: str) -> Iterator[Row]:
                 "shrunken_low": end(one.shrunken_interval, low=True),
                 "shrunken_high": end(one.shrunken_interval, low=False),
             }
-            row = _units(arm.units, arms[control].units) | means | shrunken
-            yield {"variant": text(one.variant)} | where | row | _read("slice", one.reading)
+            row = units_row(arm.units, arms[control].units) | means | shrunken
+            yield {"variant": text(one.variant)} | where | row | read_row("slice", one.reading)
 
 
 def slice_name(part: pb.SliceResults) -> str:
@@ -146,48 +139,10 @@ def _steps(metric: pb.MetricResults, control: str) -> Iterator[Row]:
     for step in metric.steps:
         arms = {arm.variant: arm for arm in step.arms}
         for one in step.comparisons:
-            units = _units(arms[one.variant].units, arms[control].units)
+            units = units_row(arms[one.variant].units, arms[control].units)
             means = {
                 "mean": number(arms[one.variant].passed),
                 "control_mean": number(arms[control].passed),
             }
             named = {"variant": text(one.variant), "slice": text(step.event_name)}
-            yield named | units | means | _read("step", one.reading)
-
-
-def _shown(read: pb.Comparison | pb.MethodReading) -> Row:
-    """What every reading has."""
-    return {
-        "difference": number(read.difference),
-        "difference_low": end(read.difference_interval, low=True),
-        "difference_high": end(read.difference_interval, low=False),
-        "lift": number(read.lift),
-        "lift_low": end(read.lift_interval, low=True),
-        "lift_high": end(read.lift_interval, low=False),
-        "lift_shape": shape(read.lift_interval),
-        "level": repr(read.lift_interval.level),
-        "p_value": number(read.p_value),
-        "not_estimable": "" if number(read.p_value) else estimate_or_reason(read.p_value),
-    }
-
-
-def missing(interval: pb.Interval) -> bool:
-    """Whether there is no interval at all, for the reason that it names."""
-    open_end = interval.low_unbounded or interval.high_unbounded
-    return bool(interval.not_estimable) and not open_end and not interval.complement
-
-
-def shape(interval: pb.Interval) -> str:
-    """`inside` for what lies between the ends, `outside` for all else, nothing for none."""
-    if missing(interval):
-        return ""
-    return "outside" if interval.complement else "inside"
-
-
-def end(interval: pb.Interval, *, low: bool) -> str:
-    """One end of an interval; infinite where it is open, nothing where there is no interval."""
-    if interval.low_unbounded if low else interval.high_unbounded:
-        return "-inf" if low else "inf"
-    if missing(interval):
-        return ""
-    return repr(interval.low if low else interval.high)
+            yield named | units | means | read_row("step", one.reading)
