@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import grpc
@@ -15,6 +16,8 @@ FAILED = 1
 USAGE = 2
 REJECTED = 3
 _SHOWN_VIOLATIONS = 20
+# As gRPC says it, before any service of ours sees the call.
+_TOO_LARGE = re.compile(r"Received message larger than max \((\d+) vs\. (\d+)\)")
 # As the services say it of a call that is for the operator alone.
 _FOR_OPERATORS = "needs one of the roles operator;"
 _OPERATOR_NEXT = (
@@ -41,6 +44,14 @@ def from_call(error: Any) -> DomainError:
             "NEWER_VERSION",
             "the service does not know this call: it is of another version, or of another program; "
             "look at the addresses that `touchstone doctor` shows",
+        )
+    if too_large := _TOO_LARGE.search(found.message):
+        size, most = (int(text) for text in too_large.groups())
+        return DomainError(
+            Code.RESOURCE_EXHAUSTED,
+            "MESSAGE_TOO_LARGE",
+            f"the request is of {size:,} bytes, and the service takes at most {most:,}: send less "
+            "at once, or let its operator raise TOUCHSTONE_MAX_MESSAGE_BYTES",
         )
     from_service = "request_id" in found.metadata
     if found.code is Code.UNAVAILABLE and not from_service:

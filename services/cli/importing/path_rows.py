@@ -68,11 +68,18 @@ def read_paths(source: Source, columns: PathColumns) -> list[pb.PathCounts]:
         pb.PathCounts(
             path=path,
             conversions=sums.conversions,
-            value=math.fsum(sums.values),
+            value=_sum(path, sums.values),
             nulls=sums.nulls,
         )
         for path, sums in found.items()
     ]
+
+
+def _sum(path: str, values: list[float]) -> float:
+    try:
+        return math.fsum(values)
+    except OverflowError as error:
+        raise invalid("value", f"more than any number holds, over path {path}", "less") from error
 
 
 def _column(source: Source, name: str, named: str) -> int | None:

@@ -62,7 +62,7 @@ def test_journeys_aggregate_back_to_the_rows(rows: list[tuple[list[str], int, in
         (PathColumns(["A"], [1.5]), "row 1, column conversions"),
         (PathColumns(["A"], [-1]), "row 1, column conversions"),
         (PathColumns(["A"], [1], ["nan"]), "row 1, column value"),
-        (PathColumns(["A"], [0], [5]), "row 1, column value"),
+        (PathColumns(["A"], [0], [5]), "row 1, column value is '5'; allowed: 0 in a row"),
         (PathColumns(["A"], [1], None, [1e300]), "row 1, column nulls"),
         (PathColumns(["A"], [1, 2]), "column conversions"),
         (PathColumns([">".join("A" * 10_001)], [1]), "row 1, column path"),

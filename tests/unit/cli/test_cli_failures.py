@@ -44,6 +44,15 @@ def test_unknown_call_is_another_version() -> None:
     assert "another version" in error.message
 
 
+def test_a_request_that_is_too_large_says_how_large_and_what_to_do() -> None:
+    said = "SERVER: Received message larger than max (19922537 vs. 4194304)"
+    error = from_call(FailedCall(grpc.StatusCode.RESOURCE_EXHAUSTED, said))
+    assert error.code is Code.RESOURCE_EXHAUSTED
+    assert "19,922,537 bytes" in error.message
+    assert "at most 4,194,304" in error.message
+    assert "TOUCHSTONE_MAX_MESSAGE_BYTES" in error.message
+
+
 def test_every_violation_is_shown() -> None:
     error = invalid_fields([FieldViolation(f"f{n}", "is wrong") for n in range(25)])
     shown = lines(error)

@@ -167,4 +167,4 @@ def _number(column: str, row: int, cell: object) -> float:
 def _require(column: str, held: Flags, values: Integers | Floats, allowed: str) -> None:
     if not held.all():
         row = int(np.argmin(held))
-        raise invalid(f"row {row + 1}, column {column}", values[row], allowed)
+        raise invalid(f"row {row + 1}, column {column}", f"{values[row]:g}", allowed)
