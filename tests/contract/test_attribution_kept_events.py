@@ -277,43 +277,61 @@ def test_what_is_erased_leaves_the_files(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.grow(5, 20)
     how(world, PLAIN)
-    assert [*(tmp_path / "kept").glob("*.arrow")]
+    assert [*(tmp_path / "kept").glob("*.*")]
     write_marker(world.lake / MARKER, ["an-erasure"])
     world.files.forget_removed()
 
-    assert not [*(tmp_path / "kept").glob("*.arrow")]
+    assert not [*(tmp_path / "kept").glob("*.*")]
     assert how(world, PLAIN).why_all is WhyAll.NOTHING_KEPT
 
 
-def test_damaged_files_are_read_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["*.arrow", "*.base"])
+def test_damaged_files_are_read_anew(tmp_path: Path, kind: str) -> None:
     world = World(tmp_path)
     world.grow(5, 20)
     how(world, PLAIN)
-    (path,) = (tmp_path / "kept").glob("*.arrow")
-    for damage in (b"", b"nothing of ours", path.read_bytes()[:700]):
-        path.write_bytes(damage)
+    for damage in (b"", b"nothing of ours", None):
+        (path,) = (tmp_path / "kept").glob(kind)
+        path.write_bytes(path.read_bytes()[:700] if damage is None else damage)
         assert how(world, PLAIN).why_all is WhyAll.NOTHING_KEPT
         assert how(world, PLAIN).why_all is None
 
 
 def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
+    def used(folder: Path) -> list[int]:
+        return [each.stat().st_size for each in (folder / "kept").glob("*.*")]
+
     world = World(tmp_path)
     world.grow(5, 50)
     how(world, PLAIN)
-    (path,) = (tmp_path / "kept").glob("*.arrow")
-    room = path.stat().st_size * 5 // 2
+    room = sum(used(tmp_path)) * 5 // 2
     small = World(tmp_path / "small", most_bytes=room)
     small.grow(5, 50)
     names = ("buy", "trial", "lead")
     for name in names:
         how(small, replace(PLAIN, event_name=name))
 
-    left = [*(tmp_path / "small" / "kept").glob("*.arrow")]
-    assert 0 < len(left) < len(names)
-    assert sum(each.stat().st_size for each in left) <= room
+    assert 0 < len(used(small.folder)) < 2 * len(names)
+    assert sum(used(small.folder)) <= room
     none = World(tmp_path / "none", most_bytes=10)
     none.grow(5, 50)
     assert {how(none, PLAIN).why_all for _ in range(2)} == {WhyAll.NOTHING_KEPT}
+
+
+def test_rows_that_are_kept_are_written_anew_after_many_new_ones(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.grow(5, 300)
+    how(world, PLAIN)
+    (base,) = (tmp_path / "kept").glob("*.base")
+    world.grow(6, 6)
+    assert how(world, PLAIN).why_all is None
+    assert [*(tmp_path / "kept").glob("*.base")] == [base]
+    world.grow(7, 60)
+    assert how(world, PLAIN).why_all is None
+    (other,) = (tmp_path / "kept").glob("*.base")
+
+    assert other != base
+    assert how(world, PLAIN).new == 0
 
 
 async def test_what_is_erased_leaves_the_files_while_no_report_is_run(tmp_path: Path) -> None:
@@ -326,7 +344,7 @@ async def test_what_is_erased_leaves_the_files_while_no_report_is_run(tmp_path: 
     left = True
     for _ in range(500):
         await asyncio.sleep(0.01)
-        left = bool([*(tmp_path / "kept").glob("*.arrow")])
+        left = bool([*(tmp_path / "kept").glob("*.*")])
         if not left:
             break
     await upkeep.stop()

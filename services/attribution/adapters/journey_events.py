@@ -12,6 +12,7 @@ from services.attribution.adapters.journey_rows import (
     EventRows,
     Rows,
     Texts,
+    joined_names,
     joined_texts,
     recoded,
     sorted_distinct,
@@ -66,7 +67,7 @@ class ReadCut:
 def events_of(rows: EventRows, query: EventQuery, cut: ReadCut) -> JourneyEvents:
     """The events of the rows that a query selects."""
     touches, bought = rows.touches, rows.conversions
-    units = sorted_distinct(pa.chunked_array([touches.units.names, bought.units.names]))
+    units = joined_names(touches.units.names, bought.units.names)
     channels = touches.texts[CREDITED]
     matches = _matches(touches, bought, query)
     return JourneyEvents(

@@ -1,5 +1,6 @@
 """Rows of events as arrays, and how those of two readings are joined."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -55,12 +56,18 @@ class Rows:
 
     def between(self, from_us: int | None, until_us: int | None) -> "Rows":
         """The rows of these times, the first inclusive, the last exclusive; None is unbounded."""
+        if from_us is None and until_us is None:
+            return self
         chosen = np.ones(len(self), dtype=np.bool_)
         if from_us is not None:
             chosen &= self.times >= from_us
         if until_us is not None:
             chosen &= self.times < until_us
         return self if chosen.all() else self.where(chosen)
+
+    def first(self, count: int) -> "Rows":
+        """So many rows from the first on."""
+        return self.where(np.arange(len(self)) < count)
 
     def where(self, chosen: Flags) -> "Rows":
         """The chosen rows."""
@@ -102,44 +109,68 @@ def rows_of_table(table: pa.Table) -> Rows:
     return Rows(times, texts, numbers, ids)
 
 
-def joined(kept: Rows, new: Rows) -> Rows:
-    """The rows of both, which have no event in common, sorted."""
-    assert kept.event_ids is not None
-    assert new.event_ids is not None
+def joined(kept: Rows, new: Rows, *, identified: bool) -> Rows:
+    """The rows of both, which have no event in common, sorted; with their ids where identified.
+
+    Both come with ids, which say what is first at one instant.
+    """
     if not len(new) or not len(kept):
         return kept if len(kept) else new
     texts = {name: joined_texts(texts, new.texts[name]) for name, texts in kept.texts.items()}
     before = _places(kept, new, texts[UNIT].codes)
-    taken = np.zeros(len(kept) + len(new), dtype=np.bool_)
-    taken[before + np.arange(len(new))] = True
-    order = np.empty(len(taken), dtype=np.int64)
-    order[taken] = len(kept) + np.arange(len(new))
-    order[~taken] = np.arange(len(kept))
+    order = _inserted(len(kept), before)
     return Rows(
         np.concatenate([kept.times, new.times])[order],
         {name: Texts(both.names, both.codes[order]) for name, both in texts.items()},
         {name: np.concatenate([c, new.numbers[name]])[order] for name, c in kept.numbers.items()},
-        pa.concat_arrays([kept.event_ids, new.event_ids]).take(pa.array(order)),
+        _joined_ids(kept, new, order) if identified else None,
     )
 
 
 def joined_texts(one: Texts, other: Texts) -> Texts:
     """The texts of one, then of the other, over common names."""
-    names = sorted_distinct(pa.chunked_array([one.names, other.names]))
+    names = joined_names(one.names, other.names)
     return Texts(names, np.concatenate([recoded(one, names), recoded(other, names)]))
 
 
 def recoded(texts: Texts, names: pa.Array) -> Codes:
     """The codes of texts into other names, which hold all of theirs."""
+    if names is texts.names:
+        return texts.codes
     place = pc.index_in(texts.names, value_set=names).to_numpy(zero_copy_only=False)
     codes: Codes = np.append(place, NULL).astype(np.int32)[texts.codes]
     return codes
+
+
+def joined_names(one: pa.Array, other: pa.Array) -> pa.Array:
+    """All names of both, ascending; `one` itself where it holds all. It should be the longer."""
+    missing = other.filter(pc.invert(pc.is_in(other, value_set=one)))
+    if not len(missing):
+        return one
+    known = one.to_pylist()
+    # Text compares in Python as its bytes do.
+    places = [bisect_left(known, name) for name in missing.to_pylist()]
+    return pa.concat_arrays([one, missing]).take(pa.array(_inserted(len(one), np.array(places))))
 
 
 def sorted_distinct(column: pa.ChunkedArray) -> pa.Array:
     """The distinct texts of a column, ascending by bytes, without null."""
     distinct = pc.drop_null(pc.unique(column))
     return distinct.take(pc.sort_indices(distinct))
+
+
+def _inserted(count: int, before: Integers) -> Integers:
+    """The order of `count` rows and of new ones behind them, which stand before these rows."""
+    taken = np.zeros(count + len(before), dtype=np.bool_)
+    taken[before + np.arange(len(before))] = True
+    order = np.empty(len(taken), dtype=np.int64)
+    order[taken] = count + np.arange(len(before))
+    order[~taken] = np.arange(count)
+    return order
+
+
+def _joined_ids(kept: Rows, new: Rows, order: Integers) -> pa.Array:
+    return pa.concat_arrays([kept.event_ids, new.event_ids]).take(pa.array(order))
 
 
 def _places(kept: Rows, new: Rows, units: Codes) -> Integers:
@@ -208,11 +239,13 @@ class EventRows:
         passed = None if self.milestones is None else change(self.milestones)
         return EventRows(change(self.touches), change(self.conversions), passed)
 
-    def with_new(self, new: "EventRows") -> "EventRows":
-        """Together with new rows of the same question."""
+    def with_new(self, new: "EventRows", *, identified: bool) -> "EventRows":
+        """Together with new rows of the same question; with ids where identified."""
         passed = self.milestones
         if passed is not None and new.milestones is not None:
-            passed = joined(passed, new.milestones)
+            passed = joined(passed, new.milestones, identified=identified)
         return EventRows(
-            joined(self.touches, new.touches), joined(self.conversions, new.conversions), passed
+            joined(self.touches, new.touches, identified=identified),
+            joined(self.conversions, new.conversions, identified=identified),
+            passed,
         )

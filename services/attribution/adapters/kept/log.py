@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from services.attribution.adapters.journey_events import ReadCut, events_of
 from services.attribution.adapters.journey_rows import EventRows
-from services.attribution.adapters.kept.files import KeptFiles
+from services.attribution.adapters.kept.files import Kept, KeptFiles
 from services.attribution.adapters.kept.stand import READ, Stand, days_of
 from services.attribution.adapters.lake import LakeJourneyLog, read_rows
 from services.attribution.ports import EventQuery, HowRead, JourneyEvents, WhyAll
@@ -14,7 +14,9 @@ from shared.lake.cut import cut_of
 from shared.lake.snapshot import Snapshot
 from shared.version import VERSION
 
-FORMAT = "1"
+MOST_MOVED = 0.1
+"""A larger part of rows that came or went is worth a new file of all rows."""
+FORMAT = "2"
 """Changes when rows that were kept before must not be read any more."""
 
 
@@ -45,10 +47,10 @@ class KeptJourneyLog:
 
     def _rows(self, snapshot: Snapshot, query: EventQuery) -> tuple[EventRows, Identity, HowRead]:
         mark, name = snapshot.watermark, name_of(query)
-        found = self.files.load(name)
+        kept = self.files.load(name)
         with snapshot.read() as tables:
             identity = self.log.identities.of(query.project, mark, tables)
-            position = mark.position if found is None else found[0].position
+            position = mark.position if kept is None else kept.stand.position
             days = {table: days_of(tables[table], position) for table in READ}
             stand = Stand(
                 mark.journal_id,
@@ -59,20 +61,35 @@ class KeptJourneyLog:
                 {table: held for table, (held, _) in days.items()},
             )
             why: WhyAll | None = WhyAll.NOTHING_KEPT
-            if found is not None:
-                why = found[0].why_not(stand, {table: old for table, (_, old) in days.items()})
-            if found is None or why is not None:
+            if kept is not None:
+                why = kept.stand.why_not(stand, {table: old for table, (_, old) in days.items()})
+            if kept is None or why is not None:
                 rows = read_rows(tables, query, identity)
-                how = HowRead(why, "", 0, len(rows))
-            else:
-                since, kept = found
-                new = {table: since.new_rows(tables[table], query) for table in READ}
-                came = read_rows(new, query, identity)
-                kept = kept.each(lambda each: each.between(query.from_us, query.until_us))
-                rows = kept.with_new(came)
-                how = HowRead(None, since.token, len(kept), len(came))
-        self.files.save(name, stand, rows)
+                self.files.save(name, stand, rows)
+                return rows, identity, HowRead(why, "", 0, len(rows))
+            new = {table: kept.stand.new_rows(tables[table], query) for table in READ}
+            came = read_rows(new, query, identity)
+        rows = self._joined(name, kept, came, stand)
+        how = HowRead(None, kept.stand.token, len(rows) - len(came), len(came))
         return rows, identity, how
+
+    def _joined(self, name: str, kept: Kept, came: EventRows, stand: Stand) -> EventRows:
+        """All rows of the cut `stand`, which is kept."""
+        added = kept.added.with_new(came, identified=True)
+        every = kept.base.with_new(added, identified=False)
+        rows = _within(every, stand)
+        moved = len(added) + len(every) - len(rows)
+        # What lies behind an earlier end would be read once more when the end moves on again.
+        if stand.ends_before(kept.stand) or moved > MOST_MOVED * len(kept.base):
+            rows = _within(kept.base.with_new(added, identified=True), stand)
+            self.files.save(name, stand, rows)
+        elif stand != kept.stand:
+            self.files.add(name, stand, added, kept.base_file)
+        return rows
+
+
+def _within(rows: EventRows, stand: Stand) -> EventRows:
+    return rows.each(lambda each: each.between(stand.from_us, stand.until_us))
 
 
 def name_of(query: EventQuery) -> str:

@@ -11,11 +11,9 @@ from services.attribution.ports import EventQuery, WhyAll
 from shared.lake.watermark import ConsistencyToken
 
 READ = ("touchpoints", "conversions")
-# Sums of 64-bit digests need more than 64 bits, in every engine.
-_EXACT = "decimal(38, 0)"
 
 Days = Mapping[str, tuple[int, int]]
-"""By day as YYYY-MM-DD: how many rows a table has, and the sum of their digests."""
+"""By day as YYYY-MM-DD: how many rows a table has, and their digests combined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,12 @@ class Stand:
                 return WhyAll.EVENTS_REMOVED
         return None
 
+    def ends_before(self, other: "Stand") -> bool:
+        """Whether it ends at an earlier time than the other."""
+        if self.until_us is None:
+            return False
+        return other.until_us is None or self.until_us < other.until_us
+
     def new_rows(self, table: ibis.Table, query: EventQuery) -> ibis.Table:
         """The rows that a query selects and that are not kept: those that came later, and those of
         times that were behind the end.
@@ -85,9 +89,9 @@ class Stand:
 def days_of(table: ibis.Table, position: int) -> tuple[Days, Days]:
     """What a table holds by day: of all its rows, and of those up to a position."""
     old = table.position <= position
-    digest = table.content_digest.cast(_EXACT)
+    digest = table.content_digest
     found = table.group_by("day").aggregate(
-        rows=table.count(), all=digest.sum(), before=old.sum(), of=digest.sum(where=old)
+        rows=table.count(), all=digest.bit_xor(), before=old.sum(), of=digest.bit_xor(where=old)
     )
     every = found.to_pyarrow().to_pylist()
     now = {row["day"].isoformat(): (row["rows"], int(row["all"] or 0)) for row in every}
