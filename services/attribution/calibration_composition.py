@@ -8,6 +8,7 @@ from touchstone.attribution.v1 import calibration_service_pb2, calibration_servi
 from services.attribution.adapters.calibration_lake import LakeExposures
 from services.attribution.adapters.calibration_results import GrpcLifts
 from services.attribution.adapters.calibration_sql import SqlLinks, migrate_calibration
+from services.attribution.adapters.comparisons import GrpcComparisons
 from services.attribution.api.calibration import CalibrationServicer
 from services.attribution.api.kept_calibration import KeptCalibration
 from services.attribution.application.calibration_tests import CalibrationSources
@@ -38,8 +39,10 @@ class Shared:
 
 def kept_calibration(
     settings: Settings, platform: Platform, shared: Shared
-) -> tuple[KeptCalibration, grpc.Channel]:
-    """What corrects reports, and its channel to the results service, to be closed at the end."""
+) -> tuple[KeptCalibration, GrpcComparisons, grpc.Channel]:
+    """What corrects reports, what reads comparisons, and the channel of both to the results
+    service, to be closed at the end.
+    """
     migrate_calibration(platform.database)
     address = settings.address("results")
     channel = open_channel(address, settings.client_tls)
@@ -48,14 +51,16 @@ def kept_calibration(
     )
     tables = LakeEventTables(settings.lake_path, engine)
     identities = IdentityReader(SqlPolicySource(platform.database))
+    lifts = GrpcLifts(channel, address)
     sources = CalibrationSources(
         log=shared.log,
         limits=shared.limits,
         exposures=LakeExposures(tables, identities),
-        lifts=GrpcLifts(channel, address),
+        lifts=lifts,
     )
     links = SqlLinks(platform.database)
-    return KeptCalibration(links, shared.reports, shared.ledger, sources), channel
+    kept = KeptCalibration(links, shared.reports, shared.ledger, sources)
+    return kept, GrpcComparisons(lifts, tables), channel
 
 
 def calibration(platform: Platform, shared: Shared, kept: KeptCalibration) -> Servicer:

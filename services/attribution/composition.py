@@ -41,6 +41,7 @@ from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.scores import ScoreFiles, ScoreServicer
 from services.attribution.api.spend import SpendServicer
+from services.attribution.application.scenario_measurements import Comparisons
 from services.attribution.calibration_composition import Shared, calibration, kept_calibration
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
@@ -77,7 +78,7 @@ def compose(settings: Settings) -> Application:
     scheduled = scheduling(platform, mutations, groupings, reports, runner)
     ledger = SqlLedger(platform.database)
     shared = Shared(log, limits, reports, ledger, mutations, analyses)
-    calibrating, results = kept_calibration(settings, platform, shared)
+    calibrating, comparisons, results = kept_calibration(settings, platform, shared)
 
     async def start() -> None:
         await upkeep.start()
@@ -98,6 +99,7 @@ def compose(settings: Settings) -> Application:
             _referring(_referral_log(settings, platform.database), limits, analyses),
             *scheduled.servicers,
             *_money(shared, kept, calibrating),
+            _valuing(comparisons, analyses),
             calibration(platform, shared, calibrating),
             operations_servicer(platform, mutations, runner),
         ],
@@ -169,12 +171,15 @@ def _servicers(
             ScoreServicer(kept.reports, log, limits, analyses, ScoreFiles(parquet_file, csv_file)),
             score_service_pb2_grpc.add_ScoreServiceServicer_to_server,
         ),
-        _serving(
-            scenario_service_pb2,
-            ScenarioServicer(),
-            scenario_service_pb2_grpc.add_ScenarioServiceServicer_to_server,
-        ),
     ]
+
+
+def _valuing(comparisons: Comparisons, analyses: Analyses) -> Servicer:
+    return _serving(
+        scenario_service_pb2,
+        ScenarioServicer(comparisons, analyses),
+        scenario_service_pb2_grpc.add_ScenarioServiceServicer_to_server,
+    )
 
 
 def _money(shared: Shared, kept: ReportServicer, calibrating: KeptCalibration) -> list[Servicer]:

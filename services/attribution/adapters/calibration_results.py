@@ -33,7 +33,7 @@ from shared.security.caller import current_call
 from shared.server.status import REQUEST_ID, from_rpc_error
 
 A = TypeVar("A")
-_MISSING = frozenset((Code.NOT_FOUND, Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT))
+MISSING = frozenset((Code.NOT_FOUND, Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT))
 _AWAY = frozenset((Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED))
 
 
@@ -58,9 +58,13 @@ class GrpcLifts:
                 return self._control_group(link, events, as_of, stitching)
             return self._experiment(link, events, as_of, stitching)
         except DomainError as error:
-            if error.code in _MISSING:
+            if error.code in MISSING:
                 return NoLift(error.message)
             raise
+
+    def results(self, request: pb.GetResultsRequest) -> results_pb2.Results:
+        """The results of an experiment, as the caller may read them; errors are those of lifts."""
+        return self._ask(rpc.ResultsServiceStub(self.channel).GetResults, request).results
 
     def _metric(self, link: CalibrationLink) -> metric_pb2.Metric:
         request = metric_pb.GetMetricRequest(name=_metric_name(link))
@@ -76,7 +80,7 @@ class GrpcLifts:
             as_of=as_of,
             stitching=STITCHING_OF[stitching],
         )
-        found = self._ask(rpc.ResultsServiceStub(self.channel).GetResults, request).results
+        found = self.results(request)
         metric = found.metrics[0]
         if metric.HasField("error"):
             return NoLift(metric.error.message)
@@ -93,16 +97,7 @@ class GrpcLifts:
                 difference=difference,
                 units_on=sides[0],
                 units_off=sides[1],
-                provenance=LiftProvenance(
-                    watermark=source.watermark,
-                    config_versions=(source.config_version,),
-                    plan_version=source.plan_version,
-                    metric_version=metric.metric_version,
-                    engine_version=source.engine_version,
-                    identity_version=source.identity_version,
-                    question_digest=source.question_digest,
-                    inputs_digest=source.inputs_digest,
-                ),
+                provenance=provenance_of(source, metric),
                 alert=found.sample_ratio.alert,
             ),
         )
@@ -151,6 +146,22 @@ class GrpcLifts:
                 raise failed from error
             why = f"the results service at {self.address} cannot be asked: {failed.message}"
             raise unavailable(failed.reason, why, failed.retry_after_s or 1.0) from error
+
+
+def provenance_of(
+    source: results_pb2.Provenance, metric: results_pb2.MetricResults
+) -> LiftProvenance:
+    """What a comparison of an experiment is a function of."""
+    return LiftProvenance(
+        watermark=source.watermark,
+        config_versions=(source.config_version,),
+        plan_version=source.plan_version,
+        metric_version=metric.metric_version,
+        engine_version=source.engine_version,
+        identity_version=source.identity_version,
+        question_digest=source.question_digest,
+        inputs_digest=source.inputs_digest,
+    )
 
 
 def measured_events(metric: metric_pb2.Metric) -> MeasuredEvents:

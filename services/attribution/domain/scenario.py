@@ -121,6 +121,7 @@ class Quantity(Enum):
     DIRECT_PAYBACK_YEARS = "direct_payback_years"
     PAYBACK_YEARS = "payback_years"
     CONTRACT_RETURN = "contract_return"
+    INPUT = "input"
 
 
 class Agreement(Enum):
@@ -134,6 +135,7 @@ class Agreement(Enum):
     COARSELY_ROUNDED = "coarsely_rounded"
     TRUNCATED = "truncated"
     INCONSISTENT = "inconsistent"
+    WITHIN_INTERVAL = "within_interval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class Stated:
     unit: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.quantity in (Quantity.USERS, Quantity.VALUE_PER_USER):
+        if self.quantity in (Quantity.USERS, Quantity.VALUE_PER_USER, Quantity.INPUT):
             raise invalid("stated.quantity", self.quantity, "a result of the whole scenario")
         if not 0 <= self.decimals <= 9:
             raise invalid("stated.decimals", self.decimals, "0 to 9")
@@ -158,20 +160,25 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A given or printed figure beside the derived one, both in the same unit."""
+    """A given or printed figure beside the derived one, both in the same unit.
+
+    `input` is the field of the product where what is given stands beside what was measured.
+    """
 
     quantity: Quantity
     product: str
     given: float
     derived: float
     agreement: Agreement
+    input: str = ""
 
     @property
     def message(self) -> str:
         """Both figures, for a reader."""
         about = f" of {self.product}" if self.product else ""
-        name = self.quantity.value.replace("_", " ")
-        return f"{name}{about}: {self.given:.10g} is given and {self.derived:.10g} derived"
+        name = (self.input or self.quantity.value).replace("_", " ")
+        how = "measured" if self.input else "derived"
+        return f"{name}{about}: {self.given:.10g} is given and {self.derived:.10g} {how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +211,7 @@ class ScenarioValue:
     @property
     def inconsistencies(self) -> tuple[Check, ...]:
         """The checks whose figures a reader should not take for the same."""
-        agreed = (Agreement.EXACT, Agreement.ROUNDED)
+        agreed = (Agreement.EXACT, Agreement.ROUNDED, Agreement.WITHIN_INTERVAL)
         return tuple(check for check in self.checks if check.agreement not in agreed)
 
 
@@ -324,6 +331,18 @@ def _compared(quantity: Quantity, product: str, stated: float, derived: float) -
     same = math.isclose(stated, derived, rel_tol=1e-9, abs_tol=1e-9)
     agreement = Agreement.EXACT if same else Agreement.INCONSISTENT
     return Check(quantity, product, stated, derived, agreement)
+
+
+def beside_measured(
+    product: str, field: str, stated: float, found: Estimate, interval: tuple[float, float]
+) -> Check:
+    """Compare a given input with what an experiment measured: outside of its interval it differs.
+
+    An end of the interval may be infinite.
+    """
+    low, high = interval
+    agreement = Agreement.WITHIN_INTERVAL if low <= stated <= high else Agreement.INCONSISTENT
+    return Check(Quantity.INPUT, product, stated, found.value, agreement, field)
 
 
 def _printed(stated: Stated, value: ScenarioValue) -> Check | None:

@@ -15,7 +15,7 @@ def encode_test(test: LinkedTest, link: pb.CalibrationLink) -> pb.LinkedTest:
         message.outcome = outcome_of(by_value=lift.events.by_value)
         message.difference, message.std_err = lift.difference.value, lift.difference.std_err
         message.units_on, message.units_off = lift.units_on, lift.units_off
-        message.provenance.CopyFrom(_provenance(lift.provenance))
+        message.provenance.CopyFrom(encode_lift_provenance(lift.provenance))
     if credited is not None:
         message.credited_units_on = credited.units_on
         message.credited_units_off = credited.units_off
@@ -30,7 +30,8 @@ def outcome_of(*, by_value: bool) -> pb.TestedOutcome.ValueType:
     return pb.TESTED_OUTCOME_VALUE if by_value else pb.TESTED_OUTCOME_CONVERSIONS
 
 
-def _provenance(source: LiftProvenance) -> pb.LiftProvenance:
+def encode_lift_provenance(source: LiftProvenance) -> pb.LiftProvenance:
+    """What a lift is a function of."""
     return pb.LiftProvenance(
         watermark=source.watermark,
         config_versions=source.config_versions,

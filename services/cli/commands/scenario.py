@@ -10,7 +10,7 @@ import typer
 from touchstone.attribution.v1 import money_pb2
 from touchstone.attribution.v1 import scenario_service_pb2 as pb
 
-from services.cli.figures import enum_text
+from services.cli.figures import enum_text, last_part, plain
 from services.cli.options import Data, Output
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.request_files import read_request
@@ -43,9 +43,25 @@ def scenario(
     write(View(reply, COLUMNS, list(rows(reply))), output)
     for line in results(reply):
         say(line)
+    for one in reply.measurements:
+        say(measurement_text(one))
+        if one.untrusted:
+            warn(f"{one.input} of {one.product}: the sizes of the arms contradict their weights")
     for check in reply.checks:
         agreement = enum_text(check, "agreement", "AGREEMENT_").replace("_", " ")
         (warn if check.flagged else say)(f"{agreement}: {check.message}")
+
+
+def measurement_text(one: pb.ScenarioMeasurement) -> str:
+    """An input that an experiment measured."""
+    found = one.difference
+    experiment, metric = last_part(one.comparison.experiment), last_part(one.comparison.metric)
+    interval = " to ".join(plain(figure(end)) for end in (found.low, found.high))
+    return (
+        f"{one.input.replace('_', ' ')} of {one.product}: {plain(figure(found.value))}, "
+        f"{interval}, by {metric} of {experiment}, {one.comparison.variant} less "
+        f"{one.comparison.control}"
+    )
 
 
 def figure(found: money_pb2.MoneyFigure) -> Cell:
