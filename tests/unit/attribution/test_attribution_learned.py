@@ -126,6 +126,15 @@ def test_bagging_is_repeatable_and_leaves_channels_out() -> None:
     assert fit_bagged(histogram, Bagging(rounds=20, seed=8)).rounds.tolist() != one.rounds.tolist()
 
 
+def test_more_rounds_than_there_is_room_for_are_refused() -> None:
+    channels = tuple(f"C{number}" for number in range(500))
+    pairs = [(f"C{number}>C{(7 * number + 1) % 500}", None) for number in range(500)]
+    histogram = histogram_of([("C0", 1.0), *pairs], channels)
+
+    with pytest.raises(DomainError, match=r"rounds is 800; allowed: at most 641 over 499 sets"):
+        fit_bagged(histogram, Bagging(rounds=800))
+
+
 @settings(max_examples=20, deadline=None)
 @given(PATHS)
 def test_bagging_hands_out_each_conversion_once(paths: Paths) -> None:

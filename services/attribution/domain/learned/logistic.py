@@ -23,6 +23,8 @@ from services.attribution.domain.learned.ridge import fit_logistic
 from shared.errors import invalid
 
 MAX_ROUNDS = 10_000
+MAX_PRODUCTS = 2 * 10**10
+"""Of the curvature, in one Newton step of every round: about half a minute for all their steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,14 @@ class BaggedLogistic:
 
 
 def fit_bagged(histogram: SetHistogram, bagging: Bagging) -> BaggedLogistic:
-    """Fit every round; the same histogram and seed give the same model."""
+    """Fit every round; the same histogram and seed give the same model.
+
+    INVALID_ARGUMENT says how many rounds so many channels and sets leave room for.
+    """
     channels = len(histogram.channels)
-    generator = np.random.default_rng(np.random.PCG64(bagging.seed))
     columns = max(1, round(bagging.column_part * channels))
+    _require_room(histogram, bagging, columns)
+    generator = np.random.default_rng(np.random.PCG64(bagging.seed))
     members = histogram.members.astype(np.float64)
     others = histogram.journeys - histogram.conversions
     intercepts, rounds = np.zeros(bagging.rounds), np.zeros((bagging.rounds, channels))
@@ -106,6 +112,14 @@ def fit_bagged(histogram: SetHistogram, bagging: Bagging) -> BaggedLogistic:
         taken[row, chosen] = True
         unconverged += not fit.converged
     return BaggedLogistic(intercepts, rounds, taken, unconverged)
+
+
+def _require_room(histogram: SetHistogram, bagging: Bagging, columns: int) -> None:
+    most = MAX_PRODUCTS // max(1, len(histogram) * columns**2)
+    if bagging.rounds > most:
+        held = f"{len(histogram):,} sets of {len(histogram.channels)} channels"
+        allowed = f"at most {most} over {held}; group rare channels, or lower column_part"
+        raise invalid("bagged_logistic.rounds", bagging.rounds, allowed)
 
 
 def logistic_credits(model: BaggedLogistic, histogram: SetHistogram) -> ChannelCredits:
