@@ -49,6 +49,10 @@ Since = Annotated[str, typer.Option(help="Conversions from this time on.", show_
 Until = Annotated[str, typer.Option(help="Conversions before this time.", show_default=False)]
 Repeats = Annotated[str, typer.Option(help="Several conversions of a unit: all, first or split.")]
 
+TOGETHER = "(together)"
+"""Channels that too few units met to be told of alone."""
+UNCREDITED = "(uncredited)"
+"""Conversions that a model gives to no channel."""
 COLUMNS = (
     *columns("model", "channel"),
     Column("conversions", lambda cell: f"{cell:,.1f}", right=True),
@@ -139,19 +143,27 @@ def model_message(name: ModelName) -> model_pb.Model:
 def rows(
     reply: pb.GetAttributionResponse | report_pb2.AttributionReport,
 ) -> Iterator[tuple[Cell, ...]]:
-    """A row for each model and channel."""
+    """A row for each model and channel, and for what no channel is told to have."""
     for result in reply.results:
         for channel in result.channels:
-            yield (
-                result.model_name,
-                channel.channel,
-                channel.conversions,
-                channel.value,
-                channel.share,
-                channel.cost_per_conversion if channel.HasField("cost_per_conversion") else None,
-                channel.return_on_spend if channel.HasField("return_on_spend") else None,
-                channel.removal_effect if channel.HasField("removal_effect") else None,
-            )
+            yield _credit_of(result.model_name, channel.channel, channel)
+        if result.HasField("suppressed"):
+            yield _credit_of(result.model_name, TOGETHER, result.suppressed)
+        if result.uncredited:
+            yield (result.model_name, UNCREDITED, result.uncredited, *[None] * 5)
+
+
+def _credit_of(model: str, name: str, found: model_pb.ChannelCredit) -> tuple[Cell, ...]:
+    return (
+        model,
+        name,
+        found.conversions,
+        found.value,
+        found.share,
+        found.cost_per_conversion if found.HasField("cost_per_conversion") else None,
+        found.return_on_spend if found.HasField("return_on_spend") else None,
+        found.removal_effect if found.HasField("removal_effect") else None,
+    )
 
 
 def tell_summary(reply: pb.GetAttributionResponse | report_pb2.AttributionReport) -> None:

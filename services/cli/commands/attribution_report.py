@@ -14,6 +14,8 @@ from touchstone.common.v1 import identity_pb2
 
 from services.cli.commands.attribution import (
     COLUMNS,
+    TOGETHER,
+    UNCREDITED,
     EventName,
     Lookback,
     ModelName,
@@ -230,7 +232,7 @@ def _found(session: Session, operation: operations_pb2.Operation) -> report_pb2.
 
 def _show(report: report_pb2.AttributionReport, figure: Figure, output: Format) -> None:
     title = f"{last_part(report.name)}: {figure.value}"
-    brief = _by_channel(report, figure)
+    brief = by_channel(report, figure)
     write(View(report, COLUMNS, list(rows(report)), title=title, brief=brief), output)
     tell_summary(report)
     grouping = report.provenance.journeys.channel_grouping
@@ -239,19 +241,27 @@ def _show(report: report_pb2.AttributionReport, figure: Figure, output: Format) 
     say(f"watermark {report.provenance.watermark or 'none'}, digest {report.digest[:12]}")
 
 
-def _by_channel(
+def by_channel(
     report: report_pb2.AttributionReport, figure: Figure
 ) -> tuple[Sequence[Column], Sequence[Sequence[Cell]]]:
-    """A line a channel, a column a result."""
+    """A line a channel, a column a result; what no channel is told to have stands last."""
     form = share if figure is Figure.SHARE else lambda cell: f"{cell:,.2f}"
     shown = [Column("channel")]
     table: dict[str, list[Cell]] = {}
     for number, result in enumerate(report.results):
         shown.append(Column(result.model_name, form, right=True))
-        for channel in result.channels:
-            line = table.setdefault(channel.channel, [None] * len(report.results))
-            line[number] = getattr(channel, figure.value)
-    return shown, [[channel, *line] for channel, line in sorted(table.items())]
+        found = [(channel.channel, channel) for channel in result.channels]
+        if result.HasField("suppressed"):
+            found.append((TOGETHER, result.suppressed))
+        if result.uncredited and figure is Figure.CONVERSIONS:
+            rest = attribution_pb2.ChannelCredit(conversions=result.uncredited)
+            found.append((UNCREDITED, rest))
+        for name, credit in found:
+            line = table.setdefault(name, [None] * len(report.results))
+            line[number] = getattr(credit, figure.value)
+    last = [name for name in (TOGETHER, UNCREDITED) if name in table]
+    order = [*sorted(table.keys() - set(last)), *last]
+    return shown, [[name, *table[name]] for name in order]
 
 
 def _pair(pair: pb.ModelDivergence) -> tuple[Cell, ...]:

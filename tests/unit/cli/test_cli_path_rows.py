@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from touchstone.attribution.v1 import attribution_pb2, path_pb2
+from touchstone.attribution.v1 import attribution_pb2, path_pb2, report_pb2
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
 from touchstone.attribution.v1 import referral_service_pb2 as referral_pb
 from typer.testing import CliRunner
 
-from services.cli.commands import attribute, paths, referrals
+from services.cli.commands import attribute, attribution, attribution_report, paths, referrals
 from services.cli.importing.path_rows import PathColumns, read_paths
 from services.cli.importing.sources import open_source
 from services.cli.main import app
@@ -136,3 +136,23 @@ def test_referrals_say_what_is_not_told() -> None:
     assert "growth_factor: 1.25" in told
     assert "registrations: -" in told
     assert "retention on day 7: -" in told
+
+
+def test_what_no_channel_is_told_to_have_is_shown_so_that_sums_are_whole() -> None:
+    result = attribution_pb2.ModelResult(
+        model_name="same_touch",
+        channels=[attribution_pb2.ChannelCredit(channel="zebra", conversions=6, share=0.6)],
+        suppressed=attribution_pb2.ChannelCredit(conversions=3, share=0.3),
+        uncredited=1,
+    )
+    report = report_pb2.AttributionReport(results=[result])
+
+    assert [row[1:3] for row in attribution.rows(report)] == [
+        ("zebra", 6),
+        ("(together)", 3),
+        ("(uncredited)", 1),
+    ]
+    _, lines = attribution_report.by_channel(report, attribution_report.Figure.CONVERSIONS)
+    assert lines == [["zebra", 6], ["(together)", 3], ["(uncredited)", 1]]
+    _, lines = attribution_report.by_channel(report, attribution_report.Figure.SHARE)
+    assert lines == [["zebra", 0.6], ["(together)", 0.3]]
