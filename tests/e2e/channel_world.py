@@ -48,11 +48,16 @@ class Customers:
         return dict(zip(CHANNELS, counts.tolist(), strict=True))
 
 
-def customers(switched_on: NDArray[np.bool_], seed: int) -> Customers:
-    """Customers whose channels are switched on in these columns, in the order of CHANNELS."""
+def customers(
+    switched_on: NDArray[np.bool_], seed: int, intensity: NDArray[np.float64] | float = 1.0
+) -> Customers:
+    """Customers whose channels are switched on in these columns, in the order of CHANNELS.
+
+    They are reached with the chance of REACHED, times an intensity of the same shape.
+    """
     random = np.random.default_rng(seed)
     intent = (random.random(len(switched_on)) < INTENT).astype(np.int64)
-    shown = (random.random(switched_on.shape) < REACHED[intent]) & switched_on
+    shown = (random.random(switched_on.shape) < REACHED[intent] * intensity) & switched_on
     bought = random.random(len(intent)) < ORGANIC[intent] + shown @ EFFECTS
     return Customers(shown, bought)
 
@@ -63,19 +68,23 @@ def unit(number: int) -> unit_pb2.UnitId:
 
 
 def events(
-    who: Customers, variants: Mapping[str, list[str]], event_name: str
+    who: Customers, variants: Mapping[str, list[str]], event_name: str, days: int = 1
 ) -> Iterator[event_pb2.Event]:
-    """Exposures to the experiments, the touches, and the purchases."""
+    """Exposures to the experiments, the touches, and the purchases; customers come over so many
+    days, in turns.
+    """
     for experiment, of_units in variants.items():
         for number, variant in enumerate(of_units):
             exposure = event_pb2.Exposure(experiment=experiment, variant=variant)
-            yield _event(f"{experiment}-{number}", number, 0, exposure=exposure)
+            yield _event(f"{experiment}-{number}", number, number % days, exposure=exposure)
     for number, column in np.argwhere(who.shown).tolist():
         touch = event_pb2.Touchpoint(channel=CHANNELS[column], cost=COST)
-        yield _event(f"touch-{number}-{column}", number, TOUCH_DAYS[column], touchpoint=touch)
+        day = number % days + TOUCH_DAYS[column]
+        yield _event(f"touch-{number}-{column}", number, day, touchpoint=touch)
     for number in np.flatnonzero(who.bought).tolist():
         purchase = event_pb2.Conversion(event_name=event_name, value=AMOUNT)
-        yield _event(f"{event_name}-{number}", number, PURCHASE_DAY, conversion=purchase)
+        day = number % days + PURCHASE_DAY
+        yield _event(f"{event_name}-{number}", number, day, conversion=purchase)
 
 
 def _event(

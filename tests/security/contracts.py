@@ -137,6 +137,7 @@ NAMING_EXPERIMENTS = {
     "ExperimentGroup",
     "ExperimentComparison",
     "TestedVariant",
+    "MeasuredComparison",
     "ComputeBanditWeightsRequest",
     "GetInteractionsRequest",
     "ApplyBanditWeightsRequest",
@@ -162,6 +163,10 @@ OF_OTHER_KINDS = {
     ("CalibrationLink", "credited"),
     ("ScenarioProduct", "fixed"),
     ("GetChannelEconomicsRequest", "exchange_rates"),
+    ("CalibrateReportRequest", "exchange_rates"),
+    ("BudgetEvidence", "exchange_rates"),
+    ("AllocateBudgetRequest", "evidence"),
+    ("ScenarioInput", "comparison"),
     ("PredictLifetimeValueRequest", "exchange_rates"),
 }
 # Where a time is needed that others may leave out, and lies behind.
