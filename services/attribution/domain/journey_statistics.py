@@ -207,13 +207,17 @@ def measure(
 
     Touches before `start_us` belong to journeys, but not to the touches and costs of the report.
     A model of milestones needs `milestones`. Where touches left their journeys, `whole` holds them
-    all: they were made and paid for.
+    all: they were made and paid for. INVALID_ARGUMENT for values or costs that have no finite sum.
     """
+    by_channel = _count_channels(touches, journeys, start_us, whole or journeys)
+    _require_sum("value", journeys.values)
+    _require_sum("value", journeys.direct_values)
+    _require_sum("cost", by_channel.costs)
     converting_steps, other_steps = count_transitions(journeys)
     return JourneyStatistics(
         channels=journeys.channels,
         counts=_count_journeys(journeys),
-        by_channel=_count_channels(touches, journeys, start_us, whole or journeys),
+        by_channel=by_channel,
         converting_steps=converting_steps,
         other_steps=other_steps,
         rule_credits={
@@ -227,6 +231,14 @@ def measure(
             if order > 1
         },
     )
+
+
+def _require_sum(field: str, numbers: Floats) -> None:
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.abs(numbers).sum())
+    if not finite:
+        allowed = "numbers whose sum is below 1.8e308; leave those that are wrong out by a filter"
+        raise invalid(field, f"up to {np.abs(numbers).max():g}", allowed)
 
 
 def _count_journeys(journeys: Journeys) -> JourneyCounts:

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.attribution.application.evaluate_paths import EvaluatePaths, evaluate_paths
 from services.attribution.domain.channel_sets import count_sets
 from services.attribution.domain.paths.aggregated import PathColumns, read_paths
 from services.attribution.domain.paths.table import tabulate_paths
 from services.attribution.domain.shapley.additive import simplified
+from services.attribution.limits import AttributionLimits
 from shared.errors import DomainError
 
 
@@ -77,3 +79,9 @@ def test_what_cannot_be_read_is_named(columns: PathColumns, message: str) -> Non
 def test_a_blank_separator_is_refused() -> None:
     with pytest.raises(DomainError, match="separator"):
         read_paths(PathColumns(["A B"], [1]), separator=" ")
+
+
+def test_values_without_a_finite_sum_are_refused() -> None:
+    columns = PathColumns(["A", "B"], [1, 1], [1e308, 1e308])
+    with pytest.raises(DomainError, match=r"value is 'up to 1e\+308'; allowed: numbers whose sum"):
+        evaluate_paths(EvaluatePaths(columns), AttributionLimits())
