@@ -147,6 +147,20 @@ class ReportServicer(rpc.ReportServiceServicer):
             return find_report(project, require_id(name, project, COLLECTION), store)
 
 
+_STAGES = (
+    pb.RUN_ATTRIBUTION_STAGE_UNSPECIFIED,
+    pb.RUN_ATTRIBUTION_STAGE_READING,
+    pb.RUN_ATTRIBUTION_STAGE_MODELS,
+    pb.RUN_ATTRIBUTION_STAGE_INTERVALS,
+    pb.RUN_ATTRIBUTION_STAGE_HELD_OUT,
+    pb.RUN_ATTRIBUTION_STAGE_PATHS,
+)
+
+
+def _place(stage: pb.RunAttributionStage.ValueType, done: int) -> tuple[int, int]:
+    return _STAGES.index(stage), done
+
+
 @dataclass(frozen=True, slots=True)
 class ReportRun:
     """The work of the operation. It may be begun again: what is kept already is its result."""
@@ -175,10 +189,13 @@ class ReportRun:
     def _computed(self, task: Task, report_id: str) -> StoredReport:
         command = decode_run(task.request(pb.RunAttributionRequest), task.project)
         told = task.stored(pb.RunAttributionProgress)
+        reached = _place(told.stage, told.models_done)
 
         def tell(stage: pb.RunAttributionStage.ValueType, done: int) -> None:
-            told.stage, told.models_done = stage, done
-            task.progress(told)
+            # What an attempt before this one reached is no progress: attempts would never end.
+            if _place(stage, done) > reached:
+                told.stage, told.models_done = stage, done
+                task.progress(told)
 
         progress = Progress(
             reading=lambda: tell(pb.RUN_ATTRIBUTION_STAGE_READING, 0),
@@ -189,5 +206,6 @@ class ReportRun:
         )
         found = run_report(command, self.log, self.limits, progress)
         # The last moment at which a cancellation is heard.
-        tell(pb.RUN_ATTRIBUTION_STAGE_PATHS, told.models)
+        told.stage = pb.RUN_ATTRIBUTION_STAGE_PATHS
+        task.progress(told)
         return stored_report(report_id, self.clock.now(), command, found)

@@ -1,0 +1,73 @@
+"""The work behind RunAttribution: what it stores as progress when it is begun again."""
+
+import datetime as dt
+import threading
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from touchstone.attribution.v1 import attribution_pb2
+from touchstone.attribution.v1 import report_service_pb2 as pb
+
+from services.attribution.api.reports import KIND, ReportRun
+from services.attribution.limits import AttributionLimits
+from shared.errors import DomainError, unavailable
+from shared.operations.operation import Operation, packed
+from shared.operations.task import Task
+from shared.testing.fakes import FixedClock
+
+NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+
+
+class LogThatIsBehind:
+    """A log whose tables have not come to the watermark that is asked for."""
+
+    def journeys(self, *_: Any, **__: Any) -> Any:
+        raise unavailable("NOT_YET_FRESH", "the tables stand at position 45")
+
+    def __getattr__(self, _: str) -> Any:
+        return self.journeys
+
+
+class NoReports:
+    """A store of reports without any."""
+
+    @contextmanager
+    def read(self) -> Any:
+        yield self
+
+    def get(self, *_: str) -> None:
+        return None
+
+
+def attempt(progress: bytes) -> list[bytes]:
+    """What one attempt stores; it fails."""
+    stored: list[bytes] = []
+    request = pb.RunAttributionRequest(
+        parent="projects/p",
+        report_id="r",
+        journeys=attribution_pb2.JourneyDefinition(event_name="buy"),
+        as_of="later",
+    )
+    operation = Operation(
+        "p", "o", KIND, packed(request), progress, False, None, None, False, 0, NOW, None
+    )
+
+    def store(data: bytes) -> bool:
+        stored.append(data)
+        return False
+
+    task = Task(operation, store, threading.Event(), True)
+    run = ReportRun(LogThatIsBehind(), AttributionLimits(), NoReports(), FixedClock(NOW))  # type: ignore[arg-type]
+    with pytest.raises(DomainError, match="position 45"):
+        run.run(task)
+    return stored
+
+
+def test_an_attempt_that_comes_no_further_stores_no_progress() -> None:
+    # Stored progress begins the count of attempts again: they would never end.
+    begun = packed(pb.RunAttributionProgress(report="projects/p/attributionReports/r", models=1))
+    first = attempt(begun)
+
+    assert len(first) == 1
+    assert attempt(first[-1]) == []
