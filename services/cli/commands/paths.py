@@ -18,11 +18,12 @@ from services.cli.commands.attribution import (
     Until,
     journey_definition,
 )
+from services.cli.commands.attribution_report import Grouping, grouping_named
 from services.cli.figures import count, enum_text, share
 from services.cli.importing.names import require_event_name
 from services.cli.options import Data, Output, parse_days, parse_pair
 from services.cli.rendering import Cell, Column, Format, View, columns, write
-from services.cli.session import open_session
+from services.cli.session import Session, open_session
 from services.cli.terminal import say
 
 app = typer.Typer(no_args_is_help=True, help="Lengths, lags, steps and funnels of journeys.")
@@ -65,6 +66,7 @@ def lengths(
     event_name: EventName,
     max_length: Annotated[int, typer.Option(help="Longer journeys share a line.")] = 20,
     transform: Transforms = None,
+    channel_grouping: Grouping = "",
     unit_type: UnitType = "user",
     lookback_days: Lookback = 30,
     since: Since = "",
@@ -83,6 +85,7 @@ def lengths(
         question=_question(journeys, as_of, min_units), max_length=max_length
     )
     with open_session(data) as session:
+        _group(session, request.question, channel_grouping)
         reply = session.paths.GetPathLengths(request)
     found = [*_length_rows("touches", reply.touches), *_length_rows("channels", reply.channels)]
     write(View(reply, _LENGTHS, found, title=event_name), output)
@@ -101,6 +104,7 @@ def lags(
         bool, typer.Option("--quantiles", help="Show the quantiles, not the bins.")
     ] = False,
     transform: Transforms = None,
+    channel_grouping: Grouping = "",
     unit_type: UnitType = "user",
     lookback_days: Lookback = 30,
     since: Since = "",
@@ -121,6 +125,7 @@ def lags(
         levels=level or [],
     )
     with open_session(data) as session:
+        _group(session, request.question, channel_grouping)
         reply = session.paths.GetTimeLags(request)
     kinds = ("first_touch", "last_touch", "between_touches")
     each = [(kind, getattr(reply, kind)) for kind in kinds]
@@ -139,6 +144,7 @@ def transitions(
         bool, typer.Option("--self-loops", help="Count steps from a channel to itself too.")
     ] = False,
     transform: Transforms = None,
+    channel_grouping: Grouping = "",
     unit_type: UnitType = "user",
     lookback_days: Lookback = 30,
     since: Since = "",
@@ -157,6 +163,7 @@ def transitions(
         question=_question(journeys, as_of, min_units), self_loops=self_loops
     )
     with open_session(data) as session:
+        _group(session, request.question, channel_grouping)
         reply = session.paths.GetTransitions(request)
     found = [
         (_state(row.source), _state(row.target), row.units, row.count, row.probability)
@@ -175,6 +182,7 @@ def funnel(
         typer.Option(help="any, event=NAME or channel=NAME[,NAME]: what reaches it. Repeat it."),
     ],
     transform: Transforms = None,
+    channel_grouping: Grouping = "",
     unit_type: UnitType = "user",
     lookback_days: Lookback = 30,
     since: Since = "",
@@ -192,6 +200,7 @@ def funnel(
     steps = [_step(text) for text in step]
     request = pb.GetFunnelRequest(question=_question(journeys, as_of, min_units), steps=steps)
     with open_session(data) as session:
+        _group(session, request.question, channel_grouping)
         reply = session.paths.GetFunnel(request)
     each = [(_ALL, reply.rows), *((row.channel, row.rows) for row in reply.channels)]
     if any(row.figures.units for row in reply.suppressed):
@@ -208,6 +217,7 @@ def sequence(
     event_name: EventName,
     order: Annotated[int, typer.Option(min=1, max=10, help="Touches that the chain sees.")] = 1,
     transform: Transforms = None,
+    channel_grouping: Grouping = "",
     unit_type: UnitType = "user",
     lookback_days: Lookback = 30,
     since: Since = "",
@@ -226,6 +236,7 @@ def sequence(
         question=_question(journeys, as_of, min_units), sequence=channels, order=order
     )
     with open_session(data) as session:
+        _group(session, request.question, channel_grouping)
         reply = session.paths.GetSequenceEffect(request)
     names = ("removal_effect", "units", "journeys", "conversions", "all_units", "all_conversions")
     found: Any = reply
@@ -258,6 +269,11 @@ def _transform(text: str) -> attribution_pb2.PathTransform:
         ]
         raise typer.BadParameter(f"--transform is {text!r}; allowed: {', '.join(known)}") from error
     return attribution_pb2.PathTransform(kind=kind, channels=[channel] if channel else [])
+
+
+def _group(session: Session, question: pb.PathQuestion, grouping: str) -> None:
+    if grouping:
+        question.journeys.channel_grouping.CopyFrom(grouping_named(session, grouping))
 
 
 def _question(
