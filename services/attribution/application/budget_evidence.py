@@ -155,8 +155,10 @@ class MeasuredKappas:
             if each.reported.channel == channel and believed is not None:
                 return believed
         why = f"{field}: channel {channel!r} stays uncalibrated: no usable test says anything of it"
-        raise failed_precondition("NOT_CALIBRATED", f"{why}; link one, or give a kappa")
+        raise failed_precondition("TOO_LITTLE_DATA", f"{why}; link one, or give a kappa")
 
 
 def _no_history(field: str, channel: str, why: str) -> Exception:
-    return failed_precondition("NO_HISTORY", f"{field}: channel {channel!r} has no history: {why}")
+    return failed_precondition(
+        "TOO_LITTLE_DATA", f"{field}: channel {channel!r} has no history: {why}"
+    )

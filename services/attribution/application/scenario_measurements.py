@@ -78,6 +78,8 @@ def measure_inputs(inputs: Sequence[MeasuredInput], source: Comparisons) -> Meas
         compared = found[each.asked]
         if isinstance(compared, NoLift):
             place = f"products.{each.product}.{each.field}.comparison"
-            raise failed_precondition("NOT_MEASURED", f"{place} measures nothing: {compared.why}")
+            raise failed_precondition(
+                "TOO_LITTLE_DATA", f"{place} measures nothing: {compared.why}"
+            )
         measured[each.product, each.field] = compared
     return measured
