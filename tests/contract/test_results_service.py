@@ -224,6 +224,30 @@ async def test_numbers_beyond_a_double_are_reported_as_such(world: World) -> Non
     assert metric.arms[1].sum.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
 
 
+async def test_a_value_too_large_to_be_squared_takes_no_other_number_away(world: World) -> None:
+    """In a metric that is guarded, and in one that has an effect to find."""
+    values = {variant: np.linspace(1e200, 2e200, units) for variant, units in ARMS.items()}
+    world.write(events(values))
+    await world.owner.define("visits", VISIT)
+    guard = metric_pb2.Metric(role=metric_pb2.METRIC_ROLE_GUARDRAIL, margin=0.02)
+    goal = metric_pb2.Metric(role=metric_pb2.METRIC_ROLE_PRIMARY, minimum_effect=0.02)
+    for name, metric in (("guard", guard), ("goal", goal)):
+        metric.MergeFrom(SPEND)
+        await world.owner.define(name, metric)
+    goals, guards, visits = (await world.viewer.results()).metrics
+    assert visits.arms[0].mean.value == 1
+    for found in (goals, guards):
+        assert not found.HasField("error")
+        assert found.arms[1].variance.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
+        assert found.arms[0].mean.value == pytest.approx(1.5e200)
+    asked = {"experiment": f"{PROJECT}/experiments/checkout"}
+    health = (await world.viewer.call("GetHealth", **asked)).health
+    by_metric = {one.metric: one for one in health.power}
+    for found in (goals, guards):
+        detectable = by_metric[found.metric].detectable_lift
+        assert detectable.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
+
+
 async def test_units_that_are_forced_now_are_left_out(world: World) -> None:
     world.write(events({"control": np.ones(4), "green": np.ones(4)}))
     world.played.forced = ["control-0", "control-1", "green-3", "nobody"]

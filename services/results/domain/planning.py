@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from touchstone_statistics.decide import levels
 from touchstone_statistics.detection import AtHorizon, AtLooks, PlannedTest, Rule, anytime
 from touchstone_statistics.family import Role
@@ -186,7 +187,8 @@ def _known(metric: Metric, index: int, past: Past) -> tuple[int, History | None]
     found = measured(metric.definition.measure, index, past.observation)
     arm = found.plain[0, past.plan.control_index]
     units = int(arm.units)
-    if Gap(int(arm.spread_gap)) not in (Gap.NONE, Gap.ZERO_VARIANCE) or units < 2:
+    unknown = Gap(int(arm.spread_gap)) not in (Gap.NONE, Gap.ZERO_VARIANCE) or units < 2
+    if unknown or not np.isfinite([arm.value, arm.variance * units]).all():
         return units, None
     history = History(
         mean=float(arm.value),

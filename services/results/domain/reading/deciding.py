@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from touchstone_statistics.contrast import Contrast
 from touchstone_statistics.decide import (
     Decision,
@@ -172,7 +173,9 @@ def _powered(asked: Asked, looked: Looked, index: int, shared: Levels) -> bool:
         return True
     treated = looked.contrast.treatment
     units = (float(control.units[place]), float(treated.units[index]))
-    if min(units) < 2:
+    spread = float(control.variance[place] * control.units[place])
+    # Of a variance beyond a double nothing could be found.
+    if min(units) < 2 or not np.isfinite([control.value[place], spread]).all():
         return False
     history = History.of_estimate(control[place])
     toward = 1.0 if asked.increase else -1.0

@@ -144,9 +144,9 @@ def _skewness(found: Measured, seen: Observation, index: int) -> Skewness | None
     if found.measure.quantile is not None:
         return None
     moments = found.moments[0]
-    variance = moments.covariance[..., 0, 0]
-    skewed = seen.sums[index].skewness[0]
-    return skewness(moments.units, variance, skewed * np.maximum(variance, 0.0) ** 1.5)
+    # In units of the standard deviation, whose third power may be beyond a double.
+    variance = np.where(moments.covariance[..., 0, 0] > 0.0, 1.0, 0.0)
+    return skewness(moments.units, variance, seen.sums[index].skewness[0] * variance)
 
 
 def _complete(found: Measured, seen: Observation, index: int) -> FloatArray | None:
@@ -187,6 +187,9 @@ def _outlook(
         if control.spread_gap or not pair.all():
             gap = Gap(int(control.spread_gap)) if control.spread_gap else Gap.NOT_APPLICABLE
             made.append(Outlook(NotEstimable(gap), None, None))
+            continue
+        if not np.isfinite([control.value, control.variance * control.units]).all():
+            made.append(Outlook(np.inf, None, None))
             continue
         part = float(pair.sum() / weights.sum())
         history = History.of_estimate(control, (traffic.per_day * part,))
