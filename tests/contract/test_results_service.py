@@ -248,6 +248,30 @@ async def test_a_value_too_large_to_be_squared_takes_no_other_number_away(world:
         assert detectable.not_estimable == results_pb2.NOT_ESTIMABLE_OVERFLOW
 
 
+@pytest.mark.parametrize("unit", ["control-0", "a stranger"])
+async def test_values_that_are_lost_beside_a_far_larger_one_are_no_zeros(
+    world: World, unit: str
+) -> None:
+    """The largest number of a signed 64-bit integer, as a client logs it that knows no amount."""
+    tables = events({variant: np.linspace(1, 2, units) for variant, units in ARMS.items()})
+    tables["conversions"].append({"unit_id": unit, "event_name": "purchase", "value": 2.0**63})
+    world.write(tables)
+    capped = metric_pb2.Metric(cap=metric_pb2.Cap(percentile=0.9))
+    capped.MergeFrom(SPEND)
+    counted = metric_pb2.Metric(aggregation=metric_pb2.AGGREGATION_COUNT)
+    counted.MergeFrom(SPEND)
+    for name, metric in (("capped", capped), ("count", counted), ("spend", SPEND), ("v", VISIT)):
+        await world.owner.define(name, metric)
+    found = {m.metric.rpartition("/")[2]: m for m in (await world.viewer.results()).metrics}
+    for name in ("capped", "spend"):
+        error = found[name].error
+        assert error.reason == "LIMIT_EXCEEDED"
+        assert "an event purchase of the project has a value of 9e+18 or more" in error.message
+        assert not found[name].comparisons
+    for name in ("count", "v"):
+        assert found[name].arms[0].mean.value == 1
+
+
 async def test_units_that_are_forced_now_are_left_out(world: World) -> None:
     world.write(events({"control": np.ones(4), "green": np.ones(4)}))
     world.played.forced = ["control-0", "control-1", "green-3", "nobody"]

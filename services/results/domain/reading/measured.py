@@ -1,5 +1,6 @@
 """The arms of one metric as estimates: of record, without covariates, without the cap."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,10 +12,17 @@ from touchstone_statistics.gaps import FloatArray
 from touchstone_statistics.moments import Moments
 from touchstone_statistics.quantile import quantile_estimate
 
+from services.results.domain.exact import Cell, Sums
 from services.results.domain.measure import Column, ColumnRole, Measure, MetricKind
 from services.results.domain.observation import ExperimentPlan, Observation
 from services.results.domain.reading.clusters import Clusters
-from shared.errors import failed_precondition
+from shared.errors import Code, DomainError, failed_precondition
+
+VALUE_BITS = 53
+"""The largest value of an event has so many bits of steps."""
+MEAN_STEPS, SPREAD_STEPS = 2**20, 64
+"""Numbers are lost where their mean and their standard deviation are fewer steps."""
+_OF_VALUES = (MetricKind.MEAN, MetricKind.RATIO, MetricKind.QUANTILE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +94,7 @@ def plain_contrast(arms: Estimate, plan: ExperimentPlan) -> Contrast:
 def measured(measure: Measure, index: int, observation: Observation) -> Measured:
     """The arms of the measure that was number `index` of the question."""
     sums = observation.sums[index]
+    _require_fine(measure, sums)
     if observation.clusters:
         if measure.quantile is not None:
             raise failed_precondition(
@@ -102,6 +111,35 @@ def measured(measure: Measure, index: int, observation: Observation) -> Measured
         raise ValueError("the observation has no ranked values of a quantile")
     arms = quantile_estimate(ranked.counts, measure.quantile)
     return Measured(measure, sums.moments, arms, None, None, None)
+
+
+def _require_fine(measure: Measure, sums: Sums) -> None:
+    """Refuses numbers that were lost beside a far larger value. Values are counted in steps of the
+    largest of their event in the project, be it of a unit that is not here: one absurd event would
+    otherwise make the numbers of all others alike, or 0, and nobody would know.
+    """
+    exponent = sums.exponents[0]
+    if measure.kind not in _OF_VALUES or exponent == 0:
+        return  # Counts, flags and times have steps of their own.
+    if any(_is_lost(cell, exponent) for cell in sums.cells[0]):
+        raise DomainError(
+            Code.RESOURCE_EXHAUSTED,
+            "LIMIT_EXCEEDED",
+            f"an event {measure.event_name} of the project has a value of "
+            f"{math.ldexp(1.0, exponent + VALUE_BITS - 1):.0e} or more, beside which the others "
+            "are lost; erase the unit that it is of, or log true values under another event name",
+        )
+
+
+def _is_lost(cell: Cell, exponent: int) -> bool:
+    """Whether an arm's numbers differ by so few steps that rounding shows, in whole numbers."""
+    units, total = cell.units, cell.sums[0]
+    if units < 2 or abs(total) >= MEAN_STEPS * units:
+        return False
+    if total == 0 and exponent < 0:
+        return False  # They may well be 0.
+    spread = units * cell.products[0] - total * total
+    return spread < SPREAD_STEPS**2 * units * (units - 1)
 
 
 def of_moments(measure: Measure, moments: Moments, totals: FloatArray) -> Measured:
