@@ -27,7 +27,7 @@ app = typer.Typer(no_args_is_help=True, help="Credit channels for conversions.")
 
 
 class ModelName(enum.StrEnum):
-    """A rule that shares out credit."""
+    """A model that shares out credit, with its defaults."""
 
     FIRST_TOUCH = "first_touch"
     LAST_TOUCH = "last_touch"
@@ -40,8 +40,17 @@ class ModelName(enum.StrEnum):
     FULL_PATH = "full_path"
     PARTICIPATION = "participation"
     SAME_TOUCH = "same_touch"
+    SHAPLEY = "shapley"
+    PROBABILISTIC = "probabilistic"
+    BAGGED_LOGISTIC = "bagged_logistic"
+    FRACTRIBUTION = "fractribution"
+    ADDITIVE_HAZARD = "additive_hazard"
 
 
+MODELS_HELP = (
+    "A model. Repeat it. "
+    "[default: first_touch, last_touch, linear, position_based, time_decay, markov]"
+)
 EventName = Annotated[str, typer.Option(help="The conversion events that are credited.")]
 UnitType = Annotated[str, typer.Option(help="Whose touches make a journey.")]
 Lookback = Annotated[float, typer.Option(help="Days before its conversion that a touch counts.")]
@@ -79,9 +88,7 @@ _CREDIT_COLUMNS = columns(
 def show(
     *,
     event_name: EventName,
-    model: Annotated[
-        list[ModelName] | None, typer.Option(help="A model. Repeat it. [default: all]")
-    ] = None,
+    model: Annotated[list[ModelName] | None, typer.Option(help=MODELS_HELP)] = None,
     unit_type: UnitType = "user",
     lookback_days: Lookback = 30,
     since: Since = "",

@@ -14,6 +14,7 @@ from touchstone.common.v1 import identity_pb2
 
 from services.cli.commands.attribution import (
     COLUMNS,
+    MODELS_HELP,
     TOGETHER,
     UNCREDITED,
     EventName,
@@ -45,9 +46,7 @@ Name = Annotated[str, typer.Argument(help="Id of the report.", metavar="REPORT")
 NewName = Annotated[
     str, typer.Argument(help="Id of the report. [default: one is made]", show_default=False)
 ]
-Models = Annotated[
-    list[ModelName] | None, typer.Option("--model", help="A model. Repeat it. [default: all]")
-]
+Models = Annotated[list[ModelName] | None, typer.Option("--model", help=MODELS_HELP)]
 Grouping = Annotated[
     str, typer.Option(help="Id of a channel grouping, or ID@VERSION. [default: as they were sent]")
 ]

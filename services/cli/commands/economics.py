@@ -11,6 +11,7 @@ from touchstone.attribution.v1 import economics_pb2, lifetime_pb2, money_pb2
 from touchstone.attribution.v1 import economics_service_pb2 as pb
 
 from services.cli.commands.attribution import (
+    MODELS_HELP,
     EventName,
     Lookback,
     ModelName,
@@ -111,9 +112,7 @@ def economics(
     ] = "",
     *,
     event_name: EventName = "",
-    model: Annotated[
-        list[ModelName] | None, typer.Option(help="A model. Repeat it. [default: all]")
-    ] = None,
+    model: Annotated[list[ModelName] | None, typer.Option(help=MODELS_HELP)] = None,
     unit_type: UnitType = "user",
     lookback_days: Lookback = 30,
     since: Since = "",

@@ -71,6 +71,9 @@ def test_a_file_that_cannot_be_read_names_the_line(
 def test_every_model_offered_is_one_of_the_contract() -> None:
     kinds = attribution_pb2.Model.DESCRIPTOR.fields_by_name
     assert all(model.value in kinds for model in attribute.PathModel)
+    # All but two can be asked for by name: these mean nothing without weights.
+    offered = {model.value for model in attribution.ModelName}
+    assert set(kinds) - offered == {"custom", "by_position"}
 
 
 @pytest.mark.parametrize(
