@@ -166,6 +166,22 @@ def test_rows_are_sorted_by_unit_then_time_then_event_id(make: MakeLog) -> None:
     assert events.units.at(all_rows(5)) == ["0", "B", "a", "b", "é"]
 
 
+def test_ids_decide_what_is_first_at_one_instant_where_they_are_not_asked_for(
+    make: MakeLog,
+) -> None:
+    touches = [touch(f"t{9 - n}", "ab"[n % 2], 5, channel=f"channel {n}") for n in range(6)]
+    touches.append(touch("t0", "b", 4, channel="first"))
+
+    events = make(touches, [conversion("c1", "b", 8)]).read(replace(BUY, identified=False))
+
+    found = [events.touches.channels[code] for code in events.touches.codes.tolist()]
+    assert found == [
+        *(f"channel {n}" for n in (4, 2, 0)),
+        "first",
+        *("channel 5", "channel 3", "channel 1"),
+    ]
+
+
 def test_times_are_microseconds_and_names_are_taken_in_any_order(make: MakeLog) -> None:
     events = make([touch("t1", "a", 0.000001), touch("t2", "a", -1)], []).read(BUY)
 

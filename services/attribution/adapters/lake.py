@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import ibis
+import pyarrow as pa
 
 from services.attribution.adapters.journey_events import ReadCut, events_of
-from services.attribution.adapters.journey_rows import EventRows, Rows, rows_of_table
+from services.attribution.adapters.journey_rows import EventRows, Rows
 from services.attribution.adapters.lake_columns import (
     MATCH,
     TOUCH_COLUMNS,
@@ -16,6 +17,7 @@ from services.attribution.adapters.lake_columns import (
     touch_columns,
     wanted,
 )
+from services.attribution.adapters.row_order import KEYS, rows_in_order
 from services.attribution.ports import EventQuery, JourneyEvents
 from shared.identity.events import owned_events
 from shared.identity.identity import Identity
@@ -83,9 +85,13 @@ def _sorted_rows(
 ) -> Rows:
     wanted = ("event_time", "event_id", *columns)
     rows = owned_events(_selected(table, query), wanted, owners).rows
-    keys = ["unit_id", "event_time", "event_id"]
-    kept = [*keys, *columns] if query.identified else [*keys[:2], *columns]
-    return rows_of_table(rows.order_by(keys).select(*kept).to_pyarrow())
+    kept = [*KEYS, *columns] if query.identified else [*KEYS[:2], *columns]
+
+    def of_instants(instants: pa.Table) -> pa.Table:
+        chosen = rows.semi_join(ibis.memtable(instants), [*KEYS[:2]])
+        return chosen.order_by([*KEYS]).select(*kept).to_pyarrow()
+
+    return rows_in_order(rows.select(*kept).to_pyarrow(), of_instants)
 
 
 def instant(time_us: int) -> dt.datetime:
