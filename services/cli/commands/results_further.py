@@ -98,11 +98,10 @@ def _of_comparison(one: pb.Comparison) -> Iterator[str]:
         )
     if one.HasField("hurdle_posterior"):
         hurdle = one.hurdle_posterior
-        interval = hurdle.lift_interval
-        yield (
-            f"revenue posterior: better {_told(hurdle.probability_better, probability)}, "
-            f"lift {span(*ends(interval, percent), percent)}"
-        )
+        better = _told(hurdle.probability_better, probability)
+        lift = f", lift {span(*ends(hurdle.lift_interval, percent), percent)}"
+        known = hurdle.probability_better.HasField("value")
+        yield f"revenue posterior: {f'better {better}{lift}' if known else better}"
 
 
 def _clusters(found: pb.ClusterSummary) -> str:
@@ -115,6 +114,8 @@ def _slope(found: pb.EffectSlope, course: pb.EffectCourse) -> str:
     slope = _with_span(found.slope, found.slope_interval, plain)
     what = "daily effect" if course.per_day else "effect"
     words = f", {_trend(found)}" if found.trend else ""
+    if not found.slope.HasField("value"):
+        return f"the course of the {what} over the days: {slope}"
     return f"each day the {what} changes by {slope}, p {_told(found.p_value, p_value)}{words}"
 
 
@@ -129,6 +130,8 @@ def _effect(number: pb.Estimate, interval: pb.Interval) -> tuple[Cell, Cell, Cel
 
 
 def _with_span(number: pb.Estimate, interval: pb.Interval, show: Callable[[Cell], str]) -> str:
+    if not number.HasField("value"):
+        return _told(number, show)
     return f"{_told(number, show)} {span(*ends(interval, show), show)}"
 
 

@@ -95,6 +95,23 @@ def test_why_something_is_missing_is_a_line() -> None:
     ]
 
 
+def test_a_number_that_is_not_there_is_one_reason() -> None:
+    found = whole()
+    metric = found.metrics[0]
+    metric.ClearField("clusters")
+    (one,), (slope,) = metric.comparisons, metric.course.slopes
+    for field in ("selected", "switchback"):
+        one.ClearField(field)
+    hurdle = one.hurdle_posterior
+    hurdle.probability_better.not_estimable = pb.NOT_ESTIMABLE_NOT_APPLICABLE
+    slope.slope.not_estimable = pb.NOT_ESTIMABLE_NO_UNITS
+    slope.ClearField("trend")
+    assert list(findings(found)) == [
+        "spend, green: revenue posterior: not applicable",
+        "spend, green: the course of the daily effect over the days: no units",
+    ]
+
+
 def test_a_sheet_has_them_in_full() -> None:
     out = io.StringIO()
     found = whole()
