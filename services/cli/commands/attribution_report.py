@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from google.longrunning import operations_pb2
-from touchstone.attribution.v1 import attribution_pb2, report_pb2
+from touchstone.attribution.v1 import attribution_pb2, held_out_pb2, report_pb2
 from touchstone.attribution.v1 import report_service_pb2 as pb
 from touchstone.common.v1 import identity_pb2
 
@@ -31,7 +31,7 @@ from services.cli.commands.attribution import (
 )
 from services.cli.commands.attribution_grouping import COLLECTION as GROUPINGS
 from services.cli.failures import from_operation
-from services.cli.figures import enum_text, last_part, share, time_text
+from services.cli.figures import count, enum_text, last_part, share, time_text
 from services.cli.options import Data, DryRun, Limit, Output, PointInTime
 from services.cli.paging import collect
 from services.cli.progress import share_bar
@@ -185,7 +185,10 @@ def paths(
 
 @app.command()
 def compare(report: Name, data: Data = None, output: Output = Format.TABLE) -> None:
-    """Show how far the models of a report differ, and in which channel most."""
+    """Show how far the models of a report differ, and in which channel most.
+
+    Standard error says how well each predicts journeys that it was not fitted to.
+    """
     with open_session(data) as session:
         request = pb.CompareModelsRequest(name=session.name(COLLECTION, report))
         reply = session.reports.CompareModels(request)
@@ -197,6 +200,20 @@ def compare(report: Name, data: Data = None, output: Output = Format.TABLE) -> N
         *(Column(name, share, right=True) for name in ("left_share", "right_share")),
     )
     write(View(reply, shown, [_pair(pair) for pair in reply.pairs]), output)
+    for fit in reply.fits:
+        say(fit_text(fit))
+
+
+def fit_text(fit: held_out_pb2.ModelFit) -> str:
+    """How well a model predicts held-out journeys, or why nothing is known of it."""
+    if fit.why_none:
+        return f"{fit.model_name} on held-out journeys: {fit.why_none}"
+    auc = f"{fit.auc:.3f}" if fit.HasField("auc") else "-"
+    slope = f"{fit.calibration_slope:.2f}" if fit.HasField("calibration_slope") else "-"
+    return (
+        f"{fit.model_name} on {count(fit.journeys)} held-out journeys: AUC {auc}, log-loss "
+        f"{fit.log_loss:.4f} ({fit.base_log_loss:.4f} without a model), calibration slope {slope}"
+    )
 
 
 def grouping_named(session: Session, text: str) -> attribution_pb2.ChannelGrouping:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from touchstone.attribution.v1 import attribution_pb2, path_pb2, report_pb2
+from touchstone.attribution.v1 import attribution_pb2, held_out_pb2, path_pb2, report_pb2
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
 from touchstone.attribution.v1 import referral_service_pb2 as referral_pb
 from typer.testing import CliRunner
@@ -159,3 +159,15 @@ def test_what_no_channel_is_told_to_have_is_shown_so_that_sums_are_whole() -> No
     assert lines == [["zebra", 6], ["(together)", 3], ["(uncredited)", 1]]
     _, lines = attribution_report.by_channel(report, attribution_report.Figure.SHARE)
     assert lines == [["zebra", 0.6], ["(together)", 0.3]]
+
+
+def test_the_fit_of_a_model_is_told_or_why_there_is_none() -> None:
+    fit = held_out_pb2.ModelFit(
+        model_name="markov_1", journeys=1_900, auc=0.61, log_loss=0.47, base_log_loss=0.49
+    )
+    assert attribution_report.fit_text(fit) == (
+        "markov_1 on 1,900 held-out journeys: AUC 0.610, log-loss 0.4700 (0.4900 without a model), "
+        "calibration slope -"
+    )
+    none = held_out_pb2.ModelFit(model_name="linear", why_none="it predicts nothing")
+    assert attribution_report.fit_text(none) == "linear on held-out journeys: it predicts nothing"
