@@ -73,7 +73,7 @@ def events_of(rows: EventRows, query: EventQuery, cut: ReadCut) -> JourneyEvents
     return JourneyEvents(
         touches=Touches(
             channels=tuple(channels.names.to_pylist()),
-            units=recoded(touches.units, units).astype(np.int64),
+            units=units.first(touches.units.codes).astype(np.int64),
             times=touches.times,
             codes=channels.codes,
             costs=touches.numbers["cost"],
@@ -81,7 +81,7 @@ def events_of(rows: EventRows, query: EventQuery, cut: ReadCut) -> JourneyEvents
             matches=matches and matches[0],
         ),
         conversions=Conversions(
-            units=recoded(bought.units, units).astype(np.int64),
+            units=units.second(bought.units.codes).astype(np.int64),
             times=bought.times,
             values=np.nan_to_num(bought.numbers["value"], nan=0.0, posinf=np.inf, neginf=-np.inf),
             matches=matches and matches[1],
@@ -90,11 +90,11 @@ def events_of(rows: EventRows, query: EventQuery, cut: ReadCut) -> JourneyEvents
         touch_ids=_names(touches),
         conversion_ids=_names(bought),
         unit_ids=CodedNames(bought.units),
-        units=ArrowNames(pa.chunked_array([units])),
+        units=ArrowNames(pa.chunked_array([units.names])),
         watermark=cut.watermark,
         watermark_time=cut.watermark_time,
         identity_version=cut.identity_version,
-        milestones=_milestones(rows.milestones, units, query),
+        milestones=_milestones(rows.milestones, units.names, query),
         how=cut.how,
     )
 

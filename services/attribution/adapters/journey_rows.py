@@ -129,28 +129,55 @@ def joined(kept: Rows, new: Rows, *, identified: bool) -> Rows:
 
 def joined_texts(one: Texts, other: Texts) -> Texts:
     """The texts of one, then of the other, over common names."""
-    names = joined_names(one.names, other.names)
-    return Texts(names, np.concatenate([recoded(one, names), recoded(other, names)]))
+    both = joined_names(one.names, other.names)
+    codes = [both.first(one.codes), both.second(other.codes)]
+    return Texts(both.names, np.concatenate(codes))
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedNames:
+    """All names of two columns, ascending, and the place there of each name of either."""
+
+    names: pa.Array
+    first_places: Codes | None
+    second_places: Codes
+
+    def first(self, codes: Codes) -> Codes:
+        """Codes into the first names as codes into all of them."""
+        return codes if self.first_places is None else _placed(codes, self.first_places)
+
+    def second(self, codes: Codes) -> Codes:
+        """Codes into the second names as codes into all of them."""
+        return _placed(codes, self.second_places)
+
+
+def joined_names(one: pa.Array, other: pa.Array) -> JoinedNames:
+    """The names of both; fast where the first are many and hold most of the others."""
+    found = pc.index_in(other, value_set=one)
+    missing = other.filter(found.is_null())
+    own = found.fill_null(NULL).to_numpy().astype(np.int32)
+    if not len(missing):
+        return JoinedNames(one, None, own)
+    known = one.to_pylist()
+    # Text compares in Python as its bytes do.
+    before = np.array([bisect_left(known, name) for name in missing.to_pylist()], dtype=np.int64)
+    order = _inserted(len(one), before)
+    place = np.empty(len(order), dtype=np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    own[own == NULL] = len(one) + np.arange(len(missing), dtype=np.int32)
+    names = pa.concat_arrays([one, missing]).take(pa.array(order))
+    return JoinedNames(names, place[: len(one)], place[own])
 
 
 def recoded(texts: Texts, names: pa.Array) -> Codes:
     """The codes of texts into other names, which hold all of theirs."""
-    if names is texts.names:
-        return texts.codes
     place = pc.index_in(texts.names, value_set=names).to_numpy(zero_copy_only=False)
-    codes: Codes = np.append(place, NULL).astype(np.int32)[texts.codes]
-    return codes
+    return _placed(texts.codes, place.astype(np.int32))
 
 
-def joined_names(one: pa.Array, other: pa.Array) -> pa.Array:
-    """All names of both, ascending; `one` itself where it holds all. It should be the longer."""
-    missing = other.filter(pc.invert(pc.is_in(other, value_set=one)))
-    if not len(missing):
-        return one
-    known = one.to_pylist()
-    # Text compares in Python as its bytes do.
-    places = [bisect_left(known, name) for name in missing.to_pylist()]
-    return pa.concat_arrays([one, missing]).take(pa.array(_inserted(len(one), np.array(places))))
+def _placed(codes: Codes, places: Codes) -> Codes:
+    found: Codes = np.append(places, np.int32(NULL))[codes]
+    return found
 
 
 def sorted_distinct(column: pa.ChunkedArray) -> pa.Array:
