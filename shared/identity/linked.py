@@ -12,6 +12,7 @@ from ibis import ir
 from shared.identity.belonging import NOBODY, Belonging
 from shared.identity.log import UnitId
 from shared.identity.ownership import Ownership
+from shared.lake.texts import answer_of
 
 Span = tuple[int, int, int, bool]
 """From, until, owner and whether there were several, as in Belonging."""
@@ -33,7 +34,7 @@ def linked_units(elsewhere: ir.Table, ownership: Ownership) -> LinkedUnits:
     says = texts.notnull()
     if not len(ownership.identity.log):
         says = texts.contains(json.dumps(ownership.unit_type))
-    found = elsewhere.filter(says).select("linked_units").distinct().to_pyarrow()
+    found = answer_of(elsewhere.filter(says).select("linked_units").distinct())
     named: dict[str, str | int] = {}
     others: dict[str, list[UnitId]] = {}
     for text in found["linked_units"].to_pylist():

@@ -10,6 +10,7 @@ from typing import Protocol
 import ibis
 import pyarrow as pa
 from ibis.backends.sql.datatypes import DuckDBType
+from ibis.expr import operations as ops
 
 from shared.lake.failures import understood
 from shared.lake.freshness import Freshness
@@ -139,19 +140,25 @@ class LakeSnapshot:
         return f"SELECT {', '.join(types)} FROM ({none} UNION ALL BY NAME {rows})"  # noqa: S608
 
     def _table(self, engine: ibis.BaseBackend, name: str) -> ibis.Table:
-        types = ibis.Schema.from_pyarrow(_nullable(name))
+        types = dict(ibis.Schema.from_pyarrow(_nullable(name)))
         files = [str(file.path) for file in self._files(name)]
         if not files:
-            return engine.create_table(name, schema=types)
+            return engine.create_table(name, schema=ibis.schema(types))
         rows = engine.read_parquet(
-            files, table_name=name, union_by_name=True, hive_partitioning=True
+            files, table_name=f"files_of_{name}", union_by_name=True, hive_partitioning=True
         )
         # The engine guesses types from folder names: a project called 007 would become a number.
-        # The files are the project's alone, so its name is stated, not read.
-        stated = {"project": ibis.literal(self.project)}
+        # The files are the project's alone, so its name is stated, not read. It is stated in a view
+        # of this connection: what is asked of the view says nothing of the project.
+        types |= {column: kind for column, kind in rows.schema().items() if column in types}
+        types["project"] = ibis.dtype("string")
         # Files of an older layout lack the columns that were added since: nobody sent them.
-        later = {column: ibis.null(types[column]) for column in types if column not in rows.columns}
-        return rows.mutate(**stated, **later).select(*types)
+        told = {column: f"NULL::{DuckDBType.to_string(kind)}" for column, kind in types.items()}
+        told |= {column: f'"{column}"' for column in rows.columns if column in types}
+        told["project"] = _quoted(self.project)
+        listed = ", ".join(f'{value} AS "{column}"' for column, value in told.items())
+        engine.con.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {listed} FROM files_of_{name}')  # noqa: S608  all of it is ours, or quoted
+        return ops.DatabaseTable(name, schema=ibis.schema(types), source=engine).to_expr()
 
     def _files(self, name: str) -> list[HeldFile]:
         version = self.watermark.table_versions.get(name)

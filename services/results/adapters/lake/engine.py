@@ -1,5 +1,6 @@
 """What the engine names in its own way, and how answers come out of it."""
 
+import hashlib
 from typing import Any
 
 import ibis
@@ -7,6 +8,8 @@ import pyarrow as pa
 from ibis import ir
 from ibis.backends.sql.datatypes import DuckDBType
 from ibis.expr import operations as ops
+
+from shared.lake.texts import answer_of, text_of
 
 BATCH_ROWS = 100_000
 MICROSECONDS_PER_DAY = 86_400_000_000
@@ -24,7 +27,7 @@ def getvariable(variable: ir.StringValue) -> ir.IntegerValue:
 
 def rows_of(expression: ir.Table) -> list[dict[str, Any]]:
     """The rows of a small answer."""
-    return expression.to_pyarrow().to_pylist()  # type: ignore[no-any-return]
+    return answer_of(expression).to_pylist()  # type: ignore[no-any-return]
 
 
 def row_of(expression: ir.Table) -> dict[str, Any]:
@@ -34,15 +37,18 @@ def row_of(expression: ir.Table) -> dict[str, Any]:
 
 
 def stored(name: str, expression: ir.Table) -> ir.Table:
-    """Computed once for several questions; it goes when the connection is closed."""
-    engine, unique = expression.get_backend(), ibis.util.gen_name(name)
-    if expression.op().find(ops.InMemoryTable):
-        return engine.create_table(unique, expression, temp=True)
+    """Computed once for several questions; it goes when the connection is closed. Its name follows
+    from its query, so that texts which name it serve other connections, too.
+    """
+    engine, query = expression.get_backend(), text_of(expression)
+    if query is None:
+        return engine.create_table(ibis.util.gen_name(name), expression, temp=True)
+    unique = f"{name}_{hashlib.sha256(query.encode()).hexdigest()[:32]}"
     # What `create_table` does, without copies of the parsed query, which cost as much as all else.
     schema = expression.schema()
     columns = ", ".join(f'"{column}" {DuckDBType.to_string(of)}' for column, of in schema.items())
-    engine.con.execute(f"CREATE TEMP TABLE {unique} ({columns})")
-    engine.con.execute(f"INSERT INTO {unique} {engine.compile(expression)}")
+    engine.con.execute(f"CREATE OR REPLACE TEMP TABLE {unique} ({columns})")
+    engine.con.execute(f"INSERT INTO {unique} {query}")
     return ops.DatabaseTable(unique, schema=schema, source=engine).to_expr()
 
 
