@@ -328,6 +328,8 @@ def _value(field: FieldDescriptor) -> Any:
         return "{p}/experiments/exp" if owner in NAMING_EXPERIMENTS else "exp"
     if owner == "ExposureWindow":
         return 1
+    if owner == "ScenarioInput" and field.name == "value":
+        return 1.0
     if owner == "Spend" and field.name == "currency":
         return "CNY"
     if owner == "Parameter" and field.name == "key":
