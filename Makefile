@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# As the services do: what runs beside each other takes one thread for its sums.
+export OPENBLAS_NUM_THREADS ?= 1
 
 CONTRACTS := $(shell find protos -name '*.proto') protos/compile.py clients/python/hatch_build.py
 # A stamp is made anew when what it depends on has changed.

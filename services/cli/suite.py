@@ -27,6 +27,9 @@ def programs(settings: CliSettings) -> list[Program]:
     """The four services, which get these settings through the environment."""
     settings.logs_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     shared = {
+        # Analyses run beside each other: more threads for one product of matrices only wait for
+        # processors that others use.
+        "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         # A key for calls is nothing that a service should hold.
         "TOUCHSTONE_API_KEY": "",
         "TOUCHSTONE_DATA": str(settings.data.absolute()),

@@ -14,9 +14,16 @@ class Interruption:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stops: list[Stop] = []
+        self._interrupted = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it is not wanted any more."""
+        return self._interrupted
 
     def interrupt(self) -> None:
         """Stop what is being computed at this moment; the next query would begin all the same."""
+        self._interrupted = True
         with self._lock:
             for stop in self._stops:
                 stop()
@@ -46,3 +53,10 @@ def interruptible(stop: Stop) -> Iterator[None]:
         return
     with interruption.covering(stop):
         yield
+
+
+def require_wanted() -> None:
+    """Raise InterruptedError when nobody wants the analysis that is being computed here."""
+    interruption = INTERRUPTION.get()
+    if interruption is not None and interruption.interrupted:
+        raise InterruptedError("the caller of the analysis is gone")

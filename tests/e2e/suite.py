@@ -17,7 +17,7 @@ from shared.server.channel import open_channel
 from shared.settings import MORE_ADDRESSES
 
 SERVICES = ("assignment", "events", "results", "attribution")
-_START_S = 60.0
+_START_S = 120.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -66,7 +66,9 @@ class Suite:
         for service in SERVICES:
             while not self._serving(service):
                 if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"{service} is not serving:\n{self.log()}")
+                    said = self.log()
+                    self.stop()
+                    raise AssertionError(f"{service} is not serving:\n{said}")
                 time.sleep(0.1)
 
     def log(self) -> str:

@@ -62,7 +62,8 @@ TOTAL = 120.0
 
 def intensity(spend: NDArray[np.float64]) -> NDArray[np.float64]:
     """How much of what it could reach a channel does reach for its spend of a day."""
-    return np.log1p(spend / HALF) / np.log1p(MOST / HALF)
+    reached: NDArray[np.float64] = np.log1p(spend / HALF) / np.log1p(MOST / HALF)
+    return reached
 
 
 def truly_brings(spends: dict[str, float]) -> float:

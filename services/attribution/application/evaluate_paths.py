@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.attribution.application.get_attribution import (
-    SILENT,
+    WHILE_WANTED,
     Attribution,
     Computed,
     told_attribution,
@@ -69,4 +69,4 @@ def evaluate_paths(command: EvaluatePaths, limits: AttributionLimits) -> Attribu
         Observation(0, 0),
         orders=settled.orders,
     )
-    return told_attribution(computed, command.reporting, SILENT, ("", None, ""))
+    return told_attribution(computed, command.reporting, WHILE_WANTED, ("", None, ""))

@@ -38,6 +38,7 @@ from services.attribution.domain.thinness import ThinFigure, thin_states
 from services.attribution.domain.totals import ModelTotals, model_totals
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
+from shared.lake.interruption import require_wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,10 @@ class Progress:
     paths: Callable[[], None] = lambda: None
 
 
-SILENT = Progress()
+WHILE_WANTED = Progress(
+    model=lambda _: require_wanted(), intervals=require_wanted, held_out=require_wanted
+)
+"""Ends the work of a caller that is gone."""
 
 
 def get_attribution(
@@ -98,7 +102,7 @@ def attribution_of(
     cut: CutJourneys,
     asked: tuple[AskedModel, ...],
     reporting: Reporting = PLAIN,
-    progress: Progress = SILENT,
+    progress: Progress = WHILE_WANTED,
 ) -> Attribution:
     """What the models say of the journeys of the log."""
     progress.model(0)

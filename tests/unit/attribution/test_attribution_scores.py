@@ -13,7 +13,7 @@ from touchstone.attribution.v1 import score_service_pb2 as pb
 from services.attribution.adapters.memory import ConversionRow, MemoryJourneyLog, TouchRow
 from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.api.scores import MOST_BROKEN, BrokenStreams, ScoreFiles, ScoreServicer
-from services.attribution.application.get_attribution import SILENT
+from services.attribution.application.get_attribution import WHILE_WANTED
 from services.attribution.application.reports import run_report
 from services.attribution.domain.journeys import DAY_US
 from services.attribution.limits import AttributionLimits
@@ -85,7 +85,7 @@ def servicer(log: CountedLog) -> Iterator[ScoreServicer]:
         min_units=1,
     )
     command = decode_run(request, "demo")
-    report = stored_report("weekly", NOW, command, run_report(command, log, LIMITS, SILENT))
+    report = stored_report("weekly", NOW, command, run_report(command, log, LIMITS, WHILE_WANTED))
     log.reads = 0
     analyses = Analyses(1, 4)
     files = ScoreFiles(parquet_file, csv_file)

@@ -12,6 +12,7 @@ import pytest
 
 from shared.errors import Code, DomainError
 from shared.lake.analyses import Analyses
+from shared.lake.interruption import require_wanted
 from shared.lake.snapshot import LakeEventTables
 from shared.security.caller import current_caller
 from shared.testing.fakes import calling
@@ -128,6 +129,32 @@ async def test_the_queries_of_a_caller_that_left_are_interrupted(tmp_path: Path)
     asked.cancel()
     await asyncio.wait([asked])
     assert await asyncio.to_thread(ends.get, timeout=20) is None
+    assert await run_when_free(analyses) == "done"
+    analyses.close()
+
+
+async def test_the_work_of_a_caller_that_left_ends_at_its_next_step() -> None:
+    began, left = threading.Event(), threading.Event()
+    ends = queue.SimpleQueue[bool]()
+
+    def in_steps() -> None:
+        require_wanted()
+        began.set()
+        left.wait(10)
+        try:
+            require_wanted()
+        except InterruptedError:
+            ends.put(True)
+            raise
+        ends.put(False)
+
+    analyses = Analyses(at_once=1, in_line=0)
+    asked = asyncio.create_task(analyses.run(in_steps))
+    assert await asyncio.to_thread(began.wait, 10)
+    asked.cancel()
+    await asyncio.wait([asked])
+    left.set()
+    assert await asyncio.to_thread(ends.get, timeout=10)
     assert await run_when_free(analyses) == "done"
     analyses.close()
 
