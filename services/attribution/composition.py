@@ -25,7 +25,6 @@ from touchstone.attribution.v1 import (
 
 from services.attribution.adapters.kept import KeptJourneyLog
 from services.attribution.adapters.kept.files import KeptFiles
-from services.attribution.adapters.kept.upkeep import KeptUpkeep
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.adapters.referrals_lake import LakeReferralLog
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
@@ -50,6 +49,7 @@ from services.attribution.settings import Settings
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity
 from shared.lake.analyses import Analyses
+from shared.lake.removal_upkeep import RemovalUpkeep
 from shared.lake.snapshot import EngineLimits, LakeEventTables
 from shared.mutations import Mutations
 from shared.operations.runner import OperationRunner
@@ -120,11 +120,11 @@ def _log(settings: Settings, database: Database) -> LakeJourneyLog:
     return LakeJourneyLog(_tables(settings), IdentityReader(SqlPolicySource(database)))
 
 
-def _kept(settings: Settings, log: LakeJourneyLog) -> tuple[JourneyLog, KeptUpkeep]:
+def _kept(settings: Settings, log: LakeJourneyLog) -> tuple[JourneyLog, RemovalUpkeep]:
     """The log that reports are read from, and what lets none of it outlive an erasure."""
     most_bytes = settings.attribution_kept_mb * 1_000_000
     files = KeptFiles(settings.kept_path, settings.lake_path, most_bytes)
-    return KeptJourneyLog(log, files) if most_bytes else log, KeptUpkeep(files)
+    return KeptJourneyLog(log, files) if most_bytes else log, RemovalUpkeep(files, "kept events")
 
 
 def _referral_log(settings: Settings, database: Database) -> LakeReferralLog:

@@ -30,7 +30,6 @@ from services.results.adapters.lake import LakeMoments
 from services.results.adapters.lake.crossed import LakeCrossed
 from services.results.adapters.live import LiveMoments
 from services.results.adapters.live.shelf import Shelf, ShelfLimits
-from services.results.adapters.live.upkeep import StatesUpkeep
 from services.results.adapters.plans_sql import SqlPlanReader, SqlPlanWriter, migrate_plans
 from services.results.adapters.sql import SqlMetricReader, SqlMetricWriter, migrate_metrics
 from services.results.api.analysis_plans import AnalysisPlanServicer, Plans
@@ -47,6 +46,7 @@ from services.results.settings import Settings
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity
 from shared.lake.analyses import Analyses
+from shared.lake.removal_upkeep import RemovalUpkeep
 from shared.lake.snapshot import EngineLimits, LakeEventTables
 from shared.mutations import Mutations
 from shared.server.channel import open_channel
@@ -81,7 +81,7 @@ def compose(settings: Settings) -> Application:
     )
     histories = Histories(plans.experiments, reader, LakeHistory(tables, identities))
     analyses = Analyses(settings.results_at_once, settings.results_in_line)
-    upkeep = StatesUpkeep(shelf)
+    upkeep = RemovalUpkeep(shelf, "states of results")
 
     async def stop() -> None:
         await upkeep.stop()

@@ -13,7 +13,6 @@ from touchstone.attribution.v1 import report_service_pb2 as pb
 
 from services.attribution.adapters.kept import KeptJourneyLog
 from services.attribution.adapters.kept.files import KeptFiles
-from services.attribution.adapters.kept.upkeep import KeptUpkeep
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.application.get_attribution import Progress
 from services.attribution.application.reports import run_report
@@ -35,6 +34,7 @@ from shared.identity.belonging import Stitching
 from shared.identity.policy import IdentityPolicy, IdType, StoredPolicy
 from shared.identity.reader import IdentityReader
 from shared.lake.removal import MARKER, exchange, files_on_disk, thin, write_marker
+from shared.lake.removal_upkeep import RemovalUpkeep
 from shared.lake.rows import table_of
 from shared.lake.snapshot import LakeEventTables
 from shared.lake.writer import LakeWriter
@@ -338,7 +338,7 @@ async def test_what_is_erased_leaves_the_files_while_no_report_is_run(tmp_path: 
     world = World(tmp_path)
     world.grow(5, 20)
     how(world, PLAIN)
-    upkeep = KeptUpkeep(world.files, every_s=0.01)
+    upkeep = RemovalUpkeep(world.files, "kept events", every_s=0.01)
     await upkeep.start()
     write_marker(world.lake / MARKER, ["an-erasure"])
     left = True

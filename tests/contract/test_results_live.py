@@ -16,11 +16,11 @@ from services.results.adapters.lake import LakeMoments
 from services.results.adapters.live import LiveMoments
 from services.results.adapters.live.moments import MOST_PLANS
 from services.results.adapters.live.shelf import Shelf, ShelfLimits
-from services.results.adapters.live.upkeep import StatesUpkeep
 from services.results.domain.measure import Measure
 from services.results.domain.observation import MultipleExposures, Question
 from shared.identity.few import Few
 from shared.identity.reader import IdentityReader
+from shared.lake.removal_upkeep import RemovalUpkeep
 from shared.lake.snapshot import EngineLimits, LakeEventTables, Snapshot
 from shared.lake.watermark import Watermark
 from tests.contract.results_log import PLAN, Log, Row, conversion, exposure
@@ -118,9 +118,11 @@ def add(log: Log, rows: Sequence[tuple[str, Row]]) -> None:
 def test_every_refresh_is_what_a_rebuild_gives(live: Live, policy: MultipleExposures) -> None:
     exposures, conversions = random_world(21, units=40, events=300)
     both = [("exposures", row) for row in exposures] + [("conversions", r) for r in conversions]
-    # The first exposure and the largest value of all come first, so that nothing has to be rebuilt.
+    # The first exposure and the largest value of every source come first, so that nothing has to be
+    # rebuilt.
     add(live.log, [("exposures", exposure("u0", "a", -1))])
-    add(live.log, [("conversions", conversion("u0", "buy", 0, 1e4))])
+    largest = conversion("u0", "buy", 0, 1e4, currency="EUR", properties='{"platform": "web"}')
+    add(live.log, [("conversions", largest)])
     order = np.random.default_rng(22).permutation(len(both))
     asked = question(dimensions=DIMENSIONS, multiple_exposures=policy)
     live.check(asked)
@@ -248,7 +250,7 @@ def test_what_is_erased_leaves_the_states_too(live: Live) -> None:
 async def test_what_is_erased_leaves_the_states_while_nobody_asks(live: Live) -> None:
     add(live.log, [("exposures", exposure("u1", "a"))])
     live.check(question([MEASURES["sum"]]))
-    upkeep = StatesUpkeep(live.shelf, every_s=0.01)
+    upkeep = RemovalUpkeep(live.shelf, "states of results", every_s=0.01)
     await upkeep.start()
     (live.folder / "lake" / "_erasures.json").write_text('{"erasures": ["e2"]}')
     while live.files():  # noqa: ASYNC110  files tell nobody when they go
