@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.struct_pb2 import Value
 from scipy import stats
+from touchstone.common.v1 import filter_pb2
 from touchstone.results.v1 import analysis_plan_pb2, metric_pb2, results_pb2, results_service_pb2
 
 from services.results.settings import Settings
@@ -270,6 +272,33 @@ async def test_values_that_are_lost_beside_a_far_larger_one_are_no_zeros(
         assert not found[name].comparisons
     for name in ("count", "v"):
         assert found[name].arms[0].mean.value == 1
+
+
+async def test_what_a_metric_leaves_out_costs_it_no_digits(world: World) -> None:
+    tables = events({variant: np.linspace(1, 2, units) for variant, units in ARMS.items()})
+    for row in tables["conversions"]:
+        row["currency"] = "CNY"
+    absurd = {"unit_id": "control-0", "event_name": "purchase", "value": 2.0**63}
+    tables["conversions"].append(absurd | {"currency": "JPY"})
+    world.write(tables)
+    sane = metric_pb2.Metric(
+        filter=filter_pb2.Filter(
+            compare=filter_pb2.FieldComparison(
+                field="value",
+                operator=filter_pb2.FILTER_OPERATOR_LESS,
+                values=[Value(number_value=1e6)],
+            )
+        )
+    )
+    sane.MergeFrom(SPEND)
+    yuan = metric_pb2.Metric(currency="CNY")
+    yuan.MergeFrom(SPEND)
+    for name, metric in (("all", SPEND), ("sane", sane), ("yuan", yuan)):
+        await world.owner.define(name, metric)
+    found = {m.metric.rpartition("/")[2]: m for m in (await world.viewer.results()).metrics}
+    assert found["all"].error.reason == "LIMIT_EXCEEDED"
+    for name in ("sane", "yuan"):
+        assert found[name].arms[0].mean.value == pytest.approx(1.5, rel=1e-12)
 
 
 async def test_units_that_are_forced_now_are_left_out(world: World) -> None:

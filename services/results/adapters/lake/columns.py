@@ -63,13 +63,15 @@ class Scale:
         return self.exponent + self.shift
 
 
-def scale_of(part: Part, exponents: Mapping[str, int], peak: float, bits: int) -> Scale:
-    """The scale of a part whose largest number in size is `peak`, in the steps of its events."""
+def scale_of(part: Part, exponent: int, peak: float, bits: int) -> Scale:
+    """The scale of a part whose largest number in size is `peak`, in the steps of its events, which
+    are of `exponent`.
+    """
     if part.nature in {Nature.FLAG, Nature.DEPTH}:
         return Scale(0, 0, 1, binary=True)
     base = 0
     if part.nature is Nature.AMOUNT:
-        base = exponents.get(part.source.event_name, 0)
+        base = exponent
     if part.nature is Nature.SAVED:
         base = SECONDS_EXPONENT
     shift = max(step_exponent(peak, bits), 0)

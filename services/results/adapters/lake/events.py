@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ibis
@@ -10,11 +10,19 @@ from ibis import ir
 
 from services.results.adapters.lake.engine import epoch_us, rows_of
 from services.results.adapters.lake.parts import Nature, Part
-from services.results.domain.measure import Source
+from services.results.domain.measure import Aggregation, Source
 from shared.filters.filter import Filter
 from shared.identity.events import OwnedEvents, owned_events
 from shared.identity.ownership import Ownership
 from shared.lake.filters import matches
+
+Peaks = tuple[float, ...]
+"""The largest values in size of the sources whose values are needed, in their order."""
+
+
+def values_of(source: Source) -> Source:
+    """The same for all sources with the same values, whatever becomes of those of a unit."""
+    return replace(source, aggregation=Aggregation.SUM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +32,8 @@ class Catalogue:
     names: tuple[str, ...]
     filters: tuple[Filter, ...]
     currencies: tuple[str, ...]
-    amounts: frozenset[str]
-    """The events whose values are needed."""
+    amounts: tuple[Source, ...]
+    """The sources whose values are needed, each as `values_of` gives it."""
 
     @staticmethod
     def of(parts: tuple[Part, ...]) -> "Catalogue":
@@ -35,8 +43,8 @@ class Catalogue:
             names=tuple(sorted({source.event_name for source in sources})),
             filters=tuple(dict.fromkeys(s.filter for s in sources if s.filter is not None)),
             currencies=tuple(sorted({s.currency for s in sources if s.currency})),
-            amounts=frozenset(
-                part.source.event_name for part in parts if part.nature is Nature.AMOUNT
+            amounts=tuple(
+                dict.fromkeys(values_of(p.source) for p in parts if p.nature is Nature.AMOUNT)
             ),
         )
 
@@ -85,18 +93,23 @@ def narrow_events(
     return OwnedEvents(rows, owned.ambiguous)
 
 
-def peaks(narrow: ir.Table, catalogue: Catalogue) -> Mapping[str, float]:
-    """For each event with values that are needed the largest of them in size."""
+def peaks(narrow: ir.Table, catalogue: Catalogue) -> Peaks:
+    """For each source whose values are needed the largest of them in size."""
     return peaks_in(rows_of(peaks_table(narrow, catalogue)), catalogue)
 
 
 def peaks_table(narrow: ir.Table, catalogue: Catalogue) -> ir.Table:
-    """By number of the event the largest value in size."""
-    numbers = [catalogue.names.index(name) for name in sorted(catalogue.amounts)]
-    of_amounts = narrow.filter(narrow.name.isin(numbers)).group_by("name")
-    return of_amounts.aggregate(peak=narrow.value.abs().max())
+    """One row with the largest value in size of each source: peak_0, peak_1, ..."""
+    largest = {
+        f"peak_{n}": narrow.value.abs().max(
+            where=catalogue.is_of(narrow, source) & catalogue.has_value(narrow, source)
+        )
+        for n, source in enumerate(catalogue.amounts)
+    }
+    return narrow.aggregate(rows=narrow.count(), **largest)
 
 
-def peaks_in(rows: Sequence[Mapping[str, Any]], catalogue: Catalogue) -> Mapping[str, float]:
-    """The rows of `peaks_table` by event."""
-    return {catalogue.names[row["name"]]: row["peak"] or 0.0 for row in rows}
+def peaks_in(rows: Sequence[Mapping[str, Any]], catalogue: Catalogue) -> Peaks:
+    """The row of `peaks_table` by source; 0 where there is no value."""
+    (row,) = rows
+    return tuple(row[f"peak_{n}"] or 0.0 for n in range(len(catalogue.amounts)))

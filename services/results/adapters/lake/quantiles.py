@@ -193,8 +193,9 @@ def _no_events(row: Row | None, measure: Measure) -> Cell:
 
 def _exponent(measure: Measure, reading: Reading) -> int:
     part = part_of(measure, Column(ColumnRole.VALUE))
-    of_values = part is not None and part.nature is Nature.AMOUNT
-    return reading.exponents.get(measure.event_name, 0) if of_values else 0
+    if part is None or part.nature is not Nature.AMOUNT:
+        return 0
+    return reading.exponent(part.source)
 
 
 def _times(cell: Ordered, scale: float) -> Ordered:

@@ -17,11 +17,12 @@ from services.results.adapters.lake.columns import (
     step_exponent,
 )
 from services.results.adapters.lake.engine import row_of
-from services.results.adapters.lake.events import Catalogue, peaks
+from services.results.adapters.lake.events import Catalogue, Peaks, peaks
 from services.results.adapters.lake.groups import Grouped, counted
 from services.results.adapters.lake.parts import Nature, Part, longest_lookback
 from services.results.adapters.lake.sums import Row
 from services.results.adapters.lake.values import SECOND_STEPS, Reading
+from services.results.domain.measure import Source
 from services.results.domain.observation import Question
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -38,8 +39,13 @@ def since(start_us: int | None, question: Question) -> dt.datetime:
 
 def reading_of(narrow: ir.Table, parts: tuple[Part, ...], catalogue: Catalogue) -> Reading:
     """How the values of these events are counted."""
-    largest = peaks(narrow, catalogue)
-    return Reading(parts, catalogue, {name: step_exponent(peak) for name, peak in largest.items()})
+    return Reading(parts, catalogue, exponents(peaks(narrow, catalogue), catalogue))
+
+
+def exponents(largest: Peaks, catalogue: Catalogue) -> Mapping[Source, int]:
+    """The exponent of the step in which the values of each source are counted."""
+    steps = map(step_exponent, largest)
+    return dict(zip(catalogue.amounts, steps, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,6 @@ def _scales(sizes: Mapping[str, Any], reading: Reading, bits: int) -> tuple[Scal
     }
     found = {**sizes, **bounded}
     return tuple(
-        scale_of(part, reading.exponents, float(found.get(f"x_{n}") or 0), bits)
+        scale_of(part, reading.exponent(part.source), float(found.get(f"x_{n}") or 0), bits)
         for n, part in enumerate(reading.parts)
     )

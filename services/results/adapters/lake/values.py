@@ -10,7 +10,7 @@ import ibis
 from ibis import ir
 
 from services.results.adapters.lake.engine import MICROSECONDS_PER_DAY, stored
-from services.results.adapters.lake.events import Catalogue
+from services.results.adapters.lake.events import Catalogue, values_of
 from services.results.adapters.lake.parts import SECONDS_EXPONENT, Nature, Part, Span
 from services.results.domain.measure import Aggregation, Source
 
@@ -21,16 +21,20 @@ SECOND_STEPS = math.ldexp(1e-6, -SECONDS_EXPONENT)
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How events become numbers: the parts, where their events are found, and the exponent of the
-    step in which the values of each event are counted.
+    step in which the values of each source are counted.
     """
 
     parts: tuple[Part, ...]
     catalogue: Catalogue
-    exponents: Mapping[str, int]
+    exponents: Mapping[Source, int]
+
+    def exponent(self, source: Source) -> int:
+        """That of the step in which the values of a source are counted."""
+        return self.exponents.get(values_of(source), 0)
 
     def scale(self, source: Source) -> float:
         """Steps of one unit of value."""
-        return math.ldexp(1.0, -self.exponents.get(source.event_name, 0))
+        return math.ldexp(1.0, -self.exponent(source))
 
 
 def joined_events(narrow: ir.Table, units: ir.Table, reading: Reading) -> ir.Table:

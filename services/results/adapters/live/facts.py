@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from services.results.adapters.lake.answer import Known
-from services.results.adapters.lake.columns import Scale, Scales, step_exponent
-from services.results.adapters.lake.events import Catalogue
+from services.results.adapters.lake.columns import Scale, Scales
+from services.results.adapters.lake.events import Catalogue, Peaks
 from services.results.adapters.lake.parts import parts_of
+from services.results.adapters.lake.reading import exponents
 from services.results.adapters.lake.seen import Seen
 from services.results.adapters.lake.values import Reading
 from services.results.domain.measure import ColumnRole
@@ -33,8 +34,8 @@ class Facts:
     """Everything of a state that is no row.
 
     `data_us` is when the last event was received, `peaks` are the largest values of events in
-    size and `sizes` those of units, and `scales` say how the numbers of units became the whole
-    numbers that are summed up.
+    size by their source and `sizes` those of units, and `scales` say how the numbers of units
+    became the whole numbers that are summed up.
     """
 
     stand: Stand
@@ -42,14 +43,15 @@ class Facts:
     ambiguous_exposures: int
     ambiguous_events: int
     data_us: int
-    peaks: Mapping[str, float]
+    peaks: Peaks
     sizes: Sizes
     scales: Scales
 
     def reading(self, question: Question) -> Reading:
         """How events become numbers."""
         parts = parts_of(question)
-        return Reading(parts, Catalogue.of(parts), exponents(self.peaks))
+        catalogue = Catalogue.of(parts)
+        return Reading(parts, catalogue, exponents(self.peaks, catalogue))
 
     def known(self, question: Question) -> Known:
         """What an answer says besides sums."""
@@ -68,6 +70,7 @@ class Facts:
         """The facts of a question out of what `encode` made."""
         fields = json.loads(text)
         of_scales, seen = fields.pop("scales"), fields.pop("seen")
+        fields["peaks"] = tuple(fields["peaks"])
         scales = Scales(
             parts_of(question),
             tuple(Scale(**scale) for scale in of_scales["scales"]),
@@ -79,8 +82,3 @@ class Facts:
             scales=scales,
             **fields,
         )
-
-
-def exponents(peaks: Mapping[str, float]) -> dict[str, int]:
-    """The exponent of the step in which the values of each event are counted."""
-    return {name: step_exponent(peak) for name, peak in peaks.items()}

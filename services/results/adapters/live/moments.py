@@ -32,7 +32,7 @@ from shared.lake.layout import TABLES
 from shared.lake.snapshot import Snapshot
 
 _LOG = logging.getLogger(__name__)
-FORMAT = "2"
+FORMAT = "3"
 """Changes when states that were kept before must not be read any more."""
 MOST_PLANS = 200
 """Questions whose queries are kept as texts, of some hundred kilobytes each."""

@@ -8,7 +8,13 @@ from ibis import ir
 from services.results.adapters.lake.columns import Scales
 from services.results.adapters.lake.cut import data_time_us
 from services.results.adapters.lake.engine import batches_of, stored
-from services.results.adapters.lake.events import Catalogue, narrow_events, peaks_in, peaks_table
+from services.results.adapters.lake.events import (
+    Catalogue,
+    Peaks,
+    narrow_events,
+    peaks_in,
+    peaks_table,
+)
 from services.results.adapters.lake.exposed import (
     dimension_columns,
     exposed_units,
@@ -17,11 +23,17 @@ from services.results.adapters.lake.exposed import (
 )
 from services.results.adapters.lake.groups import ages_of, counts_table
 from services.results.adapters.lake.parts import Nature, parts_of
-from services.results.adapters.lake.reading import Shown, scales_of, since, sizes_table
+from services.results.adapters.lake.reading import (
+    Shown,
+    exponents,
+    scales_of,
+    since,
+    sizes_table,
+)
 from services.results.adapters.lake.seen import Seen, left_out_table, seen_in, seen_table
 from services.results.adapters.lake.sums import Wanted, sums_table
 from services.results.adapters.lake.values import Reading, joined_events, unit_values
-from services.results.adapters.live.facts import Facts, Sizes, Stand, exponents
+from services.results.adapters.live.facts import Facts, Sizes, Stand
 from services.results.adapters.live.state import AFTER, State
 from shared.identity.ownership import Ownership
 
@@ -40,7 +52,7 @@ def rebuild(
     state.fill("events", batches_of(owned.rows))
     data_us = data_time_us(tables) or 0
     largest = largest_of(state, "events", catalogue)
-    reading = Reading(parts, catalogue, exponents(largest))
+    reading = Reading(parts, catalogue, exponents(largest, catalogue))
 
     def units() -> ir.Table:
         return units_of(state.table("units"), question)
@@ -74,7 +86,7 @@ def what_numbers_follow(reading: Reading) -> str | None:
     """What the query for the numbers of units depends on besides the question. The steps of a
     funnel become tables of their own each time, so that its text is for once.
     """
-    return None if is_deep(reading) else repr(sorted(reading.exponents.items()))
+    return None if is_deep(reading) else repr(list(reading.exponents.values()))
 
 
 def seen_among(state: State, name: str) -> Seen:
@@ -85,8 +97,8 @@ def seen_among(state: State, name: str) -> Seen:
     return seen_in(by_arm, left_out, question)
 
 
-def largest_of(state: State, name: str, catalogue: Catalogue) -> Mapping[str, float]:
-    """For each event with values that are needed the largest of them in a table of the state."""
+def largest_of(state: State, name: str, catalogue: Catalogue) -> Peaks:
+    """For each source whose values are needed the largest of them in a table of the state."""
     rows = state.rows(f"peaks {name}", lambda: peaks_table(state.table(name), catalogue))
     return peaks_in(rows, catalogue)
 

@@ -12,7 +12,7 @@ from ibis import ir
 
 from services.results.adapters.lake.columns import Scales
 from services.results.adapters.lake.cut import received_table
-from services.results.adapters.lake.events import narrow_events
+from services.results.adapters.lake.events import Peaks, narrow_events
 from services.results.adapters.lake.exposed import (
     exposed_units,
     merged_units,
@@ -20,11 +20,11 @@ from services.results.adapters.lake.exposed import (
     units_of,
 )
 from services.results.adapters.lake.groups import ages_of
-from services.results.adapters.lake.reading import since, sizes_table
+from services.results.adapters.lake.reading import exponents, since, sizes_table
 from services.results.adapters.lake.seen import Seen
 from services.results.adapters.lake.sums import Wanted, sum_names
 from services.results.adapters.lake.values import Reading
-from services.results.adapters.live.facts import Facts, Sizes, Stand, exponents
+from services.results.adapters.live.facts import Facts, Sizes, Stand
 from services.results.adapters.live.rebuild import (
     count,
     current_scales,
@@ -67,7 +67,7 @@ def refresh(
     ambiguous = _take(state, facts, ownership)
     reading = facts.reading(state.question)
     seen, largest = _seen(state, facts.seen), _largest(state, facts, reading)
-    if seen is None or exponents(largest) != exponents(facts.peaks):
+    if seen is None or exponents(largest, reading.catalogue) != reading.exponents:
         return False
     data_us = max(facts.data_us, *(row["last"] or 0 for row in received.values()))
     state.moments(facts.data_us, data_us)
@@ -164,11 +164,9 @@ def _seen(state: State, known: Seen) -> Seen | None:
     )
 
 
-def _largest(state: State, facts: Facts, reading: Reading) -> dict[str, float]:
-    catalogue = reading.catalogue
-    found, known = largest_of(state, "fresh_events", catalogue), facts.peaks
-    names = sorted({*found, *known})
-    return {name: max(found.get(name, 0.0), known.get(name, 0.0)) for name in names}
+def _largest(state: State, facts: Facts, reading: Reading) -> Peaks:
+    found = largest_of(state, "fresh_events", reading.catalogue)
+    return tuple(map(max, found, facts.peaks))
 
 
 def _grow_older(state: State, facts: Facts) -> None:

@@ -215,7 +215,7 @@ class State:
 def unscaled(question: Question) -> tuple[Layout, ...]:
     """The columns of each measure, however their numbers are counted."""
     parts = parts_of(question)
-    return Scales(parts, tuple(scale_of(p, {}, 0.0, BITS) for p in parts), {}).layouts(question)
+    return Scales(parts, tuple(scale_of(p, 0, 0.0, BITS) for p in parts), {}).layouts(question)
 
 
 def _signed(rows: ir.Table | None, sign: int) -> ir.Table | None:

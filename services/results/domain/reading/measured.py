@@ -115,8 +115,9 @@ def measured(measure: Measure, index: int, observation: Observation) -> Measured
 
 def _require_fine(measure: Measure, sums: Sums) -> None:
     """Refuses numbers that were lost beside a far larger value. Values are counted in steps of the
-    largest of their event in the project, be it of a unit that is not here: one absurd event would
-    otherwise make the numbers of all others alike, or 0, and nobody would know.
+    largest of their event in the project that the metrics count, be it of a unit that is not here:
+    one absurd event would otherwise make the numbers of all others alike, or 0, and nobody would
+    know.
     """
     exponent = sums.exponents[0]
     if measure.kind not in _OF_VALUES or exponent == 0:
@@ -127,7 +128,7 @@ def _require_fine(measure: Measure, sums: Sums) -> None:
             "LIMIT_EXCEEDED",
             f"an event {measure.event_name} of the project has a value of "
             f"{math.ldexp(1.0, exponent + VALUE_BITS - 1):.0e} or more, beside which the others "
-            "are lost; erase the unit that it is of, or log true values under another event name",
+            "are lost; leave it out by the filter of the metric, or erase the unit that it is of",
         )
 
 
