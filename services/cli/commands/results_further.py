@@ -88,7 +88,8 @@ def _of_comparison(one: pb.Comparison) -> Iterator[str]:
     if one.HasField("selected"):
         chosen = one.selected
         lift = _with_span(chosen.lift, chosen.lift_interval, percent)
-        yield f"significant; corrected for having been chosen, the lift is {lift}"
+        how = "corrected for having been chosen at this look alone"
+        yield f"significant; {how}, the lift is {lift}"
     if one.HasField("switchback"):
         checks, left = one.switchback, one.switchback.carry_over
         over = _with_span(left.difference, left.difference_interval, plain)

@@ -61,7 +61,10 @@ def whole() -> pb.Results:
 def test_each_finding_is_a_line() -> None:
     assert list(findings(whole())) == [
         "spend: 14 clusters, 1 with units of several variants; design effect 2.5, zero variance",
-        f"spend, green: significant; corrected for having been chosen, the lift is {LIFT}",
+        (
+            "spend, green: significant; corrected for having been chosen at this look alone, "
+            f"the lift is {LIFT}"
+        ),
         "spend, green: windows: permutation p 0.0125; carry-over 0.5 [-1, 2], p 0.4000",
         "spend, green: revenue posterior: better 93.0%, lift [-1.00%, +25.00%]",
         "spend, green: each day the daily effect changes by -0.25 [-0.5, -0.125], p 0.0020, fading",
