@@ -19,6 +19,15 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     assert running.stop() == 0
 
 
+@pytest.fixture(scope="module")
+def module_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    """A running suite for the tests of one module, with nothing of others in it."""
+    running = Suite(tmp_path_factory.mktemp("module") / "data")
+    running.start()
+    yield running
+    assert running.stop() == 0
+
+
 @pytest.fixture
 def own_suite(tmp_path: Path) -> Iterator[Suite]:
     """A running suite that the test may stop and start."""

@@ -129,10 +129,14 @@ def test_salts_are_checked(service, touchstone):
     assert (found["salts"] >= 2, found["findings"]) == (True, [])
     # An alpha that chance alone keeps in one of three tries, with salts that chance made.
     tries = (str(1000 + 700 * number) for number in range(40))
-    strict = (touchstone("check", "salts", "--units", n, "--alpha", "0.999999") for n in tries)
-    failed = next(done for done in strict if done.exit_code)
+    strict = ("check", "salts", "--alpha", "0.999999", "-o", "json", "--units")
+    failed = next(done for n in tries if (done := touchstone(*strict, n)).exit_code)
     assert failed.exit_code == 3, failed.output
-    assert "/salted" in failed.stdout
+    findings = json.loads(failed.stdout)["findings"]
+    assert findings
+    for finding in findings:
+        assert finding["first"].startswith("projects/")
+        assert 0 < finding["p_value"] < 0.999999
 
 
 def test_proportions_are_checked(service, touchstone):

@@ -41,6 +41,12 @@ spec:
 """
 
 
+@pytest.fixture(scope="module")
+def suite(module_suite: Suite) -> Suite:
+    """Of its own: what is counted here is all that there is."""
+    return module_suite
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of the file; `order` is that of its event id among touches of one instant."""

@@ -36,6 +36,12 @@ ORDER = "calibrated-order"
 EXPERIMENTS = {channel: f"switch-{channel}" for channel in CHANNELS}
 
 
+@pytest.fixture(scope="module")
+def suite(module_suite: Suite) -> Suite:
+    """Of its own: what is counted here is all that there is."""
+    return module_suite
+
+
 class World(NamedTuple):
     """The customers, and their report as it was corrected."""
 
