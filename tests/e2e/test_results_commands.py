@@ -19,6 +19,8 @@ from touchstone.assignment.v1 import experiment_pb2
 from touchstone.assignment.v1 import experiment_service_pb2 as experiment_pb
 from touchstone.assignment.v1 import experiment_service_pb2_grpc as experiment_grpc
 from touchstone.events.v1 import event_pb2
+from touchstone.results.v1 import results_service_pb2 as results_pb
+from touchstone.results.v1 import results_service_pb2_grpc as results_grpc
 
 from tests.e2e.suite import Suite
 from tests.e2e.test_loop import PROJECT, log, stamp, user
@@ -117,13 +119,21 @@ def exposed(
     return events
 
 
-def settled(suite: Suite, *arguments: str, units: int, key: str) -> dict[str, Any]:
-    """The JSON answer of a command, once it has seen so many units."""
-    for _ in range(200):
-        answer: dict[str, Any] = json.loads(suite.run(*arguments, "--output", "json").stdout)
-        if sum(int(one["units"]) for one in answer[key]["arms"]) >= units:
-            return answer
-    raise AssertionError(f"{arguments} has not seen {units} units")
+def logged(suite: Suite, experiment_id: str, events: Sequence[event_pb2.Event]) -> None:
+    """Logs the events; whatever is asked of results afterwards has seen them all."""
+    results_grpc.ResultsServiceStub(suite.channel("results")).GetHealth(
+        results_pb.GetHealthRequest(
+            experiment=f"{PROJECT}/experiments/{experiment_id}",
+            consistency_token=log(suite, list(events)),
+        ),
+        metadata=suite.metadata,
+    )
+
+
+def answer_of(suite: Suite, *arguments: str, key: str) -> dict[str, Any]:
+    """What the JSON answer of a command holds under a key."""
+    answer: dict[str, Any] = json.loads(suite.run(*arguments, "--output", "json").stdout)[key]
+    return answer
 
 
 def test_weights_of_a_bandit_follow_the_evidence_and_change_decisions(suite: Suite) -> None:
@@ -137,7 +147,7 @@ def test_weights_of_a_bandit_follow_the_evidence_and_change_decisions(suite: Sui
         decided = assigned(suite, ["banner"], numbers)
         chances = np.array([rate[found["banner"]] for _, found in decided])
         bought = rng.random(len(numbers)) < chances
-        log(suite, exposed(numbers, decided, "banner-click", bought))
+        logged(suite, "banner", exposed(numbers, decided, "banner-click", bought))
         (version,) = {version for version, _ in decided}
         return version, Counter(found["banner"] for _, found in decided)
 
@@ -148,7 +158,7 @@ def test_weights_of_a_bandit_follow_the_evidence_and_change_decisions(suite: Sui
     assert "the weights are held: too few units" in held.stderr
     assert weights_of(suite, "banner") == {"plain": 5000, "bright": 5000}
 
-    computed = settled(suite, "bandit", "compute", *asked, units=4000, key="weights")["weights"]
+    computed = answer_of(suite, "bandit", "compute", *asked, key="weights")
     wanted = {arm["variant"]: arm["weight"] for arm in computed["arms"]}
     assert wanted["bright"] > 9000
     assert [period["config_version"] for period in computed["periods"]] == [str(first)]
@@ -172,7 +182,7 @@ def test_weights_of_a_bandit_follow_the_evidence_and_change_decisions(suite: Sui
     again = assigned(suite, ["banner"], range(500_000, 500_500))
     assert {found["banner"] for _, found in again} == set(variants)
 
-    learned = settled(suite, "bandit", "compute", *asked, units=12_000, key="weights")["weights"]
+    learned = answer_of(suite, "bandit", "compute", *asked, key="weights")
     assert [period["config_version"] for period in learned["periods"]] == [str(first), str(second)]
     assert all(period["counts"] for period in learned["periods"])
     for arm in learned["arms"]:
@@ -189,17 +199,18 @@ def test_experiments_that_act_on_each_other_are_found(suite: Suite) -> None:
     decided = assigned(suite, ["header", "footer"], numbers)
     rng = np.random.default_rng(4)
     both = np.array([set(found.values()) == {"new"} for _, found in decided])
-    log(suite, exposed(numbers, decided, "together", rng.random(6000) < 0.1 + 0.15 * both))
-    apart = rng.random(6000) < 0.1
-    log(suite, [e for e in exposed(numbers, decided, "apart", apart) if e.HasField("conversion")])
+    apart = exposed(numbers, decided, "apart", rng.random(6000) < 0.1)
+    events = [
+        *exposed(numbers, decided, "together", rng.random(6000) < 0.1 + 0.15 * both),
+        *(event for event in apart if event.HasField("conversion")),
+    ]
+    logged(suite, "header", events)
 
     # Assignment is drawn anew in every run: at this level nothing is found by chance.
     asked = ("header", "--metric", "together", "--metric", "apart", "--alpha", "0.000001")
-    for _ in range(200):
-        answer = json.loads(suite.run("results", "interactions", *asked, "-o", "json").stdout)
-        other = next(one for one in answer["experiments"] if one["experiment"].endswith("footer"))
-        if sum(int(n) for row in other["rows"] for n in row["units"]) >= 6000:
-            break
+    answer = json.loads(suite.run("results", "interactions", *asked, "-o", "json").stdout)
+    other = next(one for one in answer["experiments"] if one["experiment"].endswith("footer"))
+    assert sum(int(count) for row in other["rows"] for count in row["units"]) == len(numbers)
     assert other["dependence_p_value"]["value"] > 1e-6, other["rows"]
     found = {one["metric"].rpartition("/")[2]: one for one in other["metrics"]}
     assert found["together"]["adjusted_p_value"]["value"] < 1e-6
@@ -221,10 +232,8 @@ def journey(suite: Suite) -> int:
     rate = {"kept-out": 0.1, "coupon": 0.2, "call": 0.11}
     chances = np.array([rate[found["journey"]] for _, found in decided])
     bought = np.random.default_rng(5).random(3000) < chances
-    log(suite, exposed(numbers, decided, "paid", bought))
-    settled(
-        suite, "results", "show", "journey", "--metric", "paid", units=len(numbers), key="results"
-    )
+    logged(suite, "journey", exposed(numbers, decided, "paid", bought))
+    suite.run("results", "show", "journey", "--metric", "paid")
     return len(numbers)
 
 
