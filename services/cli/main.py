@@ -46,6 +46,7 @@ from services.cli.commands import (
     results,
     results_export,
     results_looks,
+    results_parts,
     results_plan,
     results_time_series,
     results_together,
@@ -123,6 +124,8 @@ app.add_typer(flags.app, name="flags")
 app.add_typer(metric.app, name="metric")
 results.app.command()(results_watch.watch)
 results.app.command("time-series")(results_time_series.time_series)
+results.app.command()(results_parts.slices)
+results.app.command()(results_parts.funnel)
 results.app.command()(results_export.export)
 results.app.command()(results_looks.looks)
 results.app.command()(results_plan.plan)

@@ -336,3 +336,65 @@ def test_a_program_is_summed_up(suite: Suite, journey: int) -> None:
     assert journey
     done = suite.run("results", "program", "paid")
     assert "experiments passed the test" in done.stderr
+
+
+def openings(
+    numbers: range, decided: Sequence[tuple[int, Mapping[str, str]]], rng: np.random.Generator
+) -> tuple[list[event_pb2.Event], Counter[tuple[str, str, str]]]:
+    """Exposures with a country, a form and a signature; in one country more sign the new page.
+    Beside them how many of each variant and country did each.
+    """
+    events, counts = [], Counter[tuple[str, str, str]]()
+    for event in exposed(numbers, decided, "opening", np.zeros(len(numbers), bool)):
+        variant, country = event.exposure.variant, str(rng.choice(["at", "ch"]))
+        event.properties["country"] = country
+        events.append(event)
+        chance = 0.8 if (variant, country) == ("new", "ch") else 0.4
+        steps = ["form"] * int(rng.random() < 0.5)
+        steps += ["signed"] * int(bool(steps) and rng.random() < chance)
+        for place, name in enumerate(steps):
+            step = event_pb2.Event(event_id=f"{event.event_id}-{name}", unit=event.unit)
+            step.event_time.FromSeconds(event.event_time.seconds + 60 + place)
+            step.conversion.event_name = name
+            events.append(step)
+        for name in ("seen", *steps):
+            counts[variant, country, name] += 1
+    return events, counts
+
+
+def test_parts_of_the_population_and_the_steps_of_a_funnel(suite: Suite) -> None:
+    started(suite, "opening", ("old", "new"))
+    suite.run("metric", "create", "signed", "--kind", "proportion")
+    suite.run("metric", "create", "steps", "--kind", "funnel", "--step", "form", "--step", "signed")
+    numbers = range(800_000, 804_000)
+    decided = assigned(suite, ["opening"], numbers)
+    events, counts = openings(numbers, decided, np.random.default_rng(6))
+    logged(suite, "opening", events)
+
+    asked = ("opening", "--metric", "signed")
+    split = ("results", "slices", *asked, "--dimension", "properties.country")
+    rows = list(csv.DictReader(io.StringIO(suite.run(*split, "--output", "csv").stdout)))
+    assert len(rows) == 4
+    for row in rows:
+        seen, signed = (counts[row["variant"], row["slice"], name] for name in ("seen", "signed"))
+        assert int(row["units"]) == seen
+        assert float(row["mean"]) == pytest.approx(signed / seen)
+    told = suite.run(*split).stderr
+    assert "signed, new: the same effect in all slices of properties.country: p " in told
+    assert "there are no slices" in suite.run("results", "slices", *asked).stderr
+
+    steps = suite.run("results", "funnel", "opening", "--metric", "steps", "--output", "csv")
+    found = {
+        (one["step"], one["variant"]): one for one in csv.DictReader(io.StringIO(steps.stdout))
+    }
+    for variant in ("old", "new"):
+        form, signed = (
+            sum(counts[variant, country, name] for country in ("at", "ch"))
+            for name in ("form", "signed")
+        )
+        assert int(found["form", variant]["units"]) == form
+        assert int(found["signed", variant]["left"]) == form - signed
+        assert float(found["signed", variant]["passed"]) == pytest.approx(signed / form)
+    assert float(found["signed", "new"]["p_value"]) < 1e-3
+    assert "signed" in suite.run("results", "funnel", "opening", "--metric", "steps").stdout
+    assert "none of these metrics is a funnel" in suite.run("results", "funnel", *asked).stderr

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from services.cli.commands import (
     bandit,
+    results_parts,
     results_plan,
     results_time_series,
     results_together,
@@ -192,3 +193,32 @@ def test_wrong_usage_is_named(arguments: list[str], said: str) -> None:
     assert done.exit_code == 2
     assert said in done.output
     assert "allowed: " in done.output
+
+
+def test_slices_and_steps_have_a_row_for_each_arm() -> None:
+    results = pb.Results()
+    metric = results.metrics.add(metric="projects/p/metrics/visit")
+    part = metric.slices.add(dimension="source", other_values=3)
+    part.arms.add(variant="control", units=5, mean=E(value=0.4))
+    part.arms.add(variant="green", units=6, mean=E(value=0.5))
+    one = part.comparisons.add(variant="green", shrunken_difference=E(value=0.05))
+    one.reading.p_value.value = 0.3
+    one.shrunken_interval.low, one.shrunken_interval.high = -0.1, 0.2
+    control, green = (named(results_parts.SLICES, row) for row in results_parts.slice_rows(results))
+    assert (control["slice"], control["units"], "p_value" in control) == (
+        "(3 other values)",
+        5,
+        False,
+    )
+    assert (green["p_value"], green["shrunken_low"], green["shrunken_high"]) == (0.3, -0.1, 0.2)
+
+    test = metric.heterogeneity.add(dimension="source", variant="green")
+    test.adjusted_p_value.value, test.i_squared.value = 0.25, 0.5
+    (line,) = results_parts.differences(results)
+    assert line.startswith("visit, green: the same effect in all slices of source: p 0.2500")
+    assert line.endswith("50% of what differs is not chance")
+
+    arm = metric.steps.add(event_name="form").arms.add(variant="control", units=4, left=1)
+    arm.reached.value, arm.passed.value = 0.8, 0.8
+    (row,) = (named(results_parts.STEPS, row) for row in results_parts.step_rows(results))
+    assert (row["step"], row["units"], row["left"], row["passed"]) == ("form", 4, 1, 0.8)
