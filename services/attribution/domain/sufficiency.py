@@ -4,13 +4,16 @@ The first two thresholds follow the guidance of Google Analytics 4 for data-driv
 (about 200 conversions and 2,000 interactions); the others are Touchstone's own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
+from services.attribution.domain.arrays import Flags
 from services.attribution.domain.journey_statistics import JourneyStatistics
 from services.attribution.domain.reported import HiddenChannels
-from services.attribution.domain.thinness import ThinFigure
+from services.attribution.domain.thinness import MOST_NAMED, ThinFigure, worst
 
 MIN_CONVERSIONS = 200
 MIN_TOUCHES = 2_000
@@ -58,7 +61,7 @@ def data_warnings(
     """Return the concerns about the whole, then those about channels in the order of names.
 
     `currencies` are those of the values and costs that were added. Channels that are `hidden` are
-    not named.
+    not named. More channels of one concern than `MOST_NAMED` are one warning, which counts them.
     """
     warnings = [*_about_size(statistics), *_about_shape(statistics)]
     if len(currencies) > 1:
@@ -69,11 +72,11 @@ def data_warnings(
                 "Convert them to one currency before they are logged.",
             )
         )
-    if hidden is None or not hidden.hidden.any():
-        return (*warnings, *_about_channels(statistics))
-    told = {name for name, few in zip(statistics.channels, hidden.hidden, strict=True) if not few}
-    about = [warning for warning in _about_channels(statistics) if warning.channel in told]
-    return (*warnings, _about_hidden(hidden), *about)
+    told = np.ones(len(statistics.channels), dtype=np.bool_)
+    if hidden is not None and hidden.hidden.any():
+        told = ~hidden.hidden
+        warnings.append(_about_hidden(hidden))
+    return (*warnings, *_about_channels(statistics, told))
 
 
 def thin_warnings(thin: Iterable[ThinFigure]) -> tuple[DataWarning, ...]:
@@ -148,28 +151,59 @@ def _about_shape(statistics: JourneyStatistics) -> list[DataWarning]:
     return warnings
 
 
-def _about_channels(statistics: JourneyStatistics) -> list[DataWarning]:
-    warnings = []
-    counts = statistics.by_channel
-    for channel, journeys, converting in zip(
-        statistics.channels, counts.journeys.tolist(), counts.converting.tolist(), strict=True
-    ):
-        if journeys and not converting:
-            warnings.append(
-                DataWarning(
-                    Concern.NEVER_CONVERTS,
-                    f"channel {channel!r} is in {journeys} journeys and none converted: its "
-                    "credit is 0 for want of a conversion, which does not prove it has no effect.",
-                    channel,
-                )
-            )
-        elif 0 < converting < MIN_CONVERTING_JOURNEYS_PER_CHANNEL:
-            warnings.append(
-                DataWarning(
-                    Concern.RARE_CHANNEL,
-                    f"channel {channel!r} is in {converting} converting journeys; below "
-                    f"{MIN_CONVERTING_JOURNEYS_PER_CHANNEL} its credit is mostly noise.",
-                    channel,
-                )
-            )
-    return warnings
+def _about_channels(statistics: JourneyStatistics, told: Flags) -> list[DataWarning]:
+    journeys, converting = statistics.by_channel.journeys, statistics.by_channel.converting
+    never = np.flatnonzero(told & (journeys > 0) & (converting == 0))
+    rare = np.flatnonzero(
+        told & (converting > 0) & (converting < MIN_CONVERTING_JOURNEYS_PER_CHANNEL)
+    )
+    few = len(never) <= MOST_NAMED, len(rare) <= MOST_NAMED
+    names = statistics.channels
+    alone = [
+        *(_never(names[at], int(journeys[at])) for at in never.tolist() if few[0]),
+        *(_rare(names[at], int(converting[at])) for at in rare.tolist() if few[1]),
+    ]
+    together = []
+    if not few[0]:
+        most = never[np.argsort(-journeys[never], kind="stable")]
+        together.append(_all_never([(names[at], int(journeys[at])) for at in most.tolist()]))
+    if not few[1]:
+        least = rare[np.argsort(converting[rare], kind="stable")]
+        together.append(_all_rare([(names[at], int(converting[at])) for at in least.tolist()]))
+    return [*sorted(alone, key=lambda warning: warning.channel), *together]
+
+
+def _never(channel: str, journeys: int) -> DataWarning:
+    return DataWarning(
+        Concern.NEVER_CONVERTS,
+        f"channel {channel!r} is in {journeys} journeys and none converted: its credit is 0 for "
+        "want of a conversion, which does not prove it has no effect.",
+        channel,
+    )
+
+
+def _all_never(counts: Sequence[tuple[str, int]]) -> DataWarning:
+    return DataWarning(
+        Concern.NEVER_CONVERTS,
+        f"{len(counts)} channels are in journeys none of which converted, with the most journeys "
+        f"{worst(counts)}: their credit is 0 for want of a conversion, which does not prove that "
+        "they have no effect. Group rare channels or report a longer time range.",
+    )
+
+
+def _rare(channel: str, converting: int) -> DataWarning:
+    return DataWarning(
+        Concern.RARE_CHANNEL,
+        f"channel {channel!r} is in {converting} converting journeys; below "
+        f"{MIN_CONVERTING_JOURNEYS_PER_CHANNEL} its credit is mostly noise.",
+        channel,
+    )
+
+
+def _all_rare(counts: Sequence[tuple[str, int]]) -> DataWarning:
+    return DataWarning(
+        Concern.RARE_CHANNEL,
+        f"{len(counts)} channels are in fewer than {MIN_CONVERTING_JOURNEYS_PER_CHANNEL} "
+        f"converting journeys each, with the fewest {worst(counts)}: their credit is mostly noise. "
+        "Group rare channels or report a longer time range.",
+    )

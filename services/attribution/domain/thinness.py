@@ -3,6 +3,7 @@
 The thresholds are Touchstone's own. Warnings about the amount of data stand in `sufficiency`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -12,6 +13,8 @@ from services.attribution.domain.held_out.fit import HeldOutFit
 MAX_STATES_PER_CONVERSION = 0.1
 WIDE_PART = 0.5
 MOST_NAMED = 10
+"""More channels of one concern than these are counted in one warning, and the worst named."""
+WORST_NAMED = 5
 MIN_HELD_OUT_CONVERSIONS = 30
 CALIBRATED_SLOPE = (0.5, 2.0)
 
@@ -44,24 +47,44 @@ def thin_intervals(
 
     `rows` are the channel, its credit and the ends of the interval; a channel without credit and
     without spread has never been seen to convert, of which `sufficiency` warns. More than ten such
-    channels are counted in one warning.
+    channels are counted in one warning that names the worst.
     """
-    thin = []
-    for channel, figure, low, high in rows:
-        if max(figure - low, high - figure) > WIDE_PART * abs(figure):
-            message = (
-                f"channel {channel!r} has {figure:.4g}, between {low:.4g} and {high:.4g}: the "
-                f"interval reaches further than {WIDE_PART:.0%} of the figure. Group rare "
-                "channels or report a longer time range."
-            )
-            thin.append(ThinFigure(Thin.WIDE_INTERVAL, model, message, channel))
-    if len(thin) <= MOST_NAMED:
-        return tuple(thin)
+    wide = [
+        (channel, figure, low, high)
+        for channel, figure, low, high in rows
+        if max(figure - low, high - figure) > WIDE_PART * abs(figure)
+    ]
+    if len(wide) <= MOST_NAMED:
+        return tuple(_wide(model, *each) for each in wide)
+    furthest = sorted(wide, key=_reach, reverse=True)
+    named = [
+        (name, f"{figure:.4g} of {low:.4g} to {high:.4g}") for name, figure, low, high in furthest
+    ]
     message = (
-        f"{len(thin)} channels have intervals that reach further than {WIDE_PART:.0%} of their "
-        "figure. Group rare channels or report a longer time range."
+        f"{len(wide)} channels have intervals that reach further than {WIDE_PART:.0%} of their "
+        f"figure, the furthest {worst(named)}. Group rare channels or report a longer time range."
     )
     return (ThinFigure(Thin.WIDE_INTERVAL, model, message),)
+
+
+def worst(channels: Sequence[tuple[str, object]]) -> str:
+    """Name the first few of many channels, each with what is said of it."""
+    return ", ".join(f"{channel!r} ({said})" for channel, said in channels[:WORST_NAMED])
+
+
+def _reach(row: tuple[str, float, float, float]) -> float:
+    """How far the interval reaches, as a part of the figure; of no figure it is infinitely far."""
+    _, figure, low, high = row
+    return max(figure - low, high - figure) / abs(figure) if figure else math.inf
+
+
+def _wide(model: str, channel: str, figure: float, low: float, high: float) -> ThinFigure:
+    message = (
+        f"channel {channel!r} has {figure:.4g}, between {low:.4g} and {high:.4g}: the interval "
+        f"reaches further than {WIDE_PART:.0%} of the figure. Group rare channels or report a "
+        "longer time range."
+    )
+    return ThinFigure(Thin.WIDE_INTERVAL, model, message, channel)
 
 
 def no_interval(model: str, why: str) -> ThinFigure:

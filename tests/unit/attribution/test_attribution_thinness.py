@@ -30,10 +30,21 @@ def test_wide_intervals_name_their_channel() -> None:
 
     assert (thin.reason, thin.channel) == (Thin.WIDE_INTERVAL, "B")
     assert "between 0 and 4" in thin.message
-    (many,) = thin_intervals("linear", [(f"C{n}", 2.0, 0.0, 4.0) for n in range(11)])
-    assert (many.channel, many.message.split()[:2]) == ("", ["11", "channels"])
     none = no_interval("linear", "too few")
     assert (none.reason, none.message) == (Thin.NO_INTERVAL, "no interval: too few")
+
+
+def test_many_wide_intervals_are_one_warning_that_names_the_worst() -> None:
+    rows = [(f"C{n:03}", 2.0, 0.0, 4.0 + n) for n in range(500)]
+
+    (many,) = thin_intervals("linear", [("none", 0.0, 0.0, 1.0), ("fine", 2.0, 1.5, 2.5), *rows])
+
+    assert (many.channel, many.message.split()[:2]) == ("", ["501", "channels"])
+    named = ["none", *(f"C{n}" for n in range(499, 495, -1))]
+    places = [many.message.index(f"{name!r}") for name in named]
+    assert places == sorted(places)
+    assert "C495" not in many.message
+    assert len(thin_intervals("linear", rows[:10])) == 10
 
 
 def test_states_are_held_against_conversions() -> None:

@@ -28,6 +28,7 @@ from services.attribution.domain.models import (
     Position,
     SameTouch,
 )
+from services.attribution.domain.reported import hide_channels
 from services.attribution.domain.sufficiency import Concern, data_warnings
 from services.attribution.domain.totals import ModelTotals, model_totals
 from shared.errors import DomainError
@@ -316,6 +317,10 @@ def test_statistics_of_other_channels_or_models_do_not_add() -> None:
         left + measure(touches, journeys, [FirstTouch(), LastTouch()], 0)
 
 
+def counted(paths: Paths) -> JourneyStatistics:
+    return measure(events_of_paths(paths)[0], journeys_of_paths(paths), [Linear()], 0)
+
+
 def test_few_data_are_warned_of() -> None:
     statistics, _ = totals_of_paths([("A>B", 1.0), ("A>C", None)])
 
@@ -329,6 +334,33 @@ def test_few_data_are_warned_of() -> None:
         (Concern.RARE_CHANNEL, "B"),
         (Concern.NEVER_CONVERTS, "C"),
     }
+
+
+def test_many_thin_channels_are_one_warning_that_names_the_worst() -> None:
+    paths: Paths = [(f"rare{n:03}", 1.0) for n in range(500) for _ in range(1 + n % 3)]
+    paths += [(f"never{n}", None) for n in range(11) for _ in range(1 + n)]
+    found = data_warnings(counted(paths))
+
+    (rare,) = (each for each in found if each.concern is Concern.RARE_CHANNEL)
+    assert (rare.channel, rare.message.split()[:2]) == ("", ["500", "channels"])
+    assert "'rare000' (1), 'rare003' (1), 'rare006' (1), 'rare009' (1), 'rare012' (1):" in (
+        rare.message
+    )
+    (never,) = (each for each in found if each.concern is Concern.NEVER_CONVERTS)
+    assert never.message.startswith("11 channels")
+    assert "'never10' (11), 'never9' (10)" in never.message
+
+
+def test_many_thin_channels_are_named_only_where_they_are_told_of() -> None:
+    paths: Paths = [(f"c{n:02}", 1.0) for n in range(12) for _ in range(1 + n // 6)]
+    statistics = counted(paths)
+    hidden = hide_channels(journeys_of_paths(paths), statistics.by_channel, 2)
+
+    found = data_warnings(statistics, (), hidden)
+
+    named = [each.channel for each in found if each.concern is Concern.RARE_CHANNEL]
+    assert named == [f"c{n:02}" for n in range(6, 12)]
+    assert not any("'c00'" in each.message for each in found)
 
 
 def test_enough_data_are_not_warned_of() -> None:
