@@ -273,8 +273,22 @@ async def test_what_follows_from_few_units_is_not_told(world: World) -> None:
         assert (answer.all_units, answer.all_conversions) == (120, 63)
     nobody = await world.ask("GetSequenceEffect", sequence=["print"])
     assert (nobody.removal_effect, nobody.journeys) == (0.0, 0)
+    assert nobody.absent_channels == ["print"]
     one = await world.ask("GetSequenceEffect", sequence=["mail", "ads"], question={"min_units": 1})
     assert (one.units, one.journeys, one.conversions) == (3, 3, 3)
+
+
+async def test_channels_that_no_journey_holds_are_said(world: World) -> None:
+    asked = ["Mail", "ads", "print", "Mail"]
+    sequence = await world.ask("GetSequenceEffect", sequence=asked, order=2)
+    steps = [pb.FunnelStep(channels=["Mail", "mail"]), pb.FunnelStep(channels=["video"])]
+    funnel = await world.ask("GetFunnel", steps=steps)
+
+    assert sequence.absent_channels == ["Mail", "print"]
+    # Two units met video: that channel is there, and few.
+    assert funnel.absent_channels == ["Mail"]
+    known = await world.ask("GetSequenceEffect", sequence=["ads", "mail"])
+    assert not known.absent_channels
 
 
 async def test_the_same_watermark_gives_the_same_bytes(world: World) -> None:

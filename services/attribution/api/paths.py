@@ -1,7 +1,8 @@
 """PathService: decode, count, encode."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import grpc
 from touchstone.attribution.v1 import path_service_pb2 as pb
@@ -9,7 +10,6 @@ from touchstone.attribution.v1 import path_service_pb2_grpc as rpc
 
 from services.attribution.api.channel_groupings import KeptGroupings
 from services.attribution.application.paths import (
-    GetTransitions,
     PathQuestion,
     get_funnel,
     get_path_lengths,
@@ -27,6 +27,7 @@ from services.attribution.wire.paths import (
     decode_lags,
     decode_lengths,
     decode_sequence,
+    decode_transitions,
     encode_funnel,
     encode_lags,
     encode_lengths,
@@ -37,8 +38,35 @@ from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
 from shared.server.waiting import waiting_time_s
 
+
+class _Asking(Protocol):
+    """A request about the journeys of a question."""
+
+    @property
+    def question(self) -> pb.PathQuestion:
+        """Which journeys."""
+
+
+Q = TypeVar("Q", bound=_Asking)
 C = TypeVar("C")
 A = TypeVar("A")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[Q, C, A, R]):
+    """What a call is: a request decoded, a command computed, an answer encoded."""
+
+    decode: Callable[[Q, PathQuestion], C]
+    use_case: Callable[[C, JourneyLog, AttributionLimits], A]
+    encode: Callable[[C, A], R]
+
+
+_LENGTHS = _Call(decode_lengths, get_path_lengths, encode_lengths)
+_LAGS = _Call(decode_lags, get_time_lags, encode_lags)
+_TRANSITIONS = _Call(decode_transitions, get_transitions, encode_transitions)
+_FUNNEL = _Call(decode_funnel, get_funnel, encode_funnel)
+_SEQUENCE = _Call(decode_sequence, get_sequence_effect, encode_sequence)
 
 
 class PathServicer(rpc.PathServiceServicer):
@@ -60,54 +88,40 @@ class PathServicer(rpc.PathServiceServicer):
         self, request: pb.GetPathLengthsRequest, context: grpc.ServicerContext
     ) -> pb.GetPathLengthsResponse:
         """Counts journeys by their length."""
-        command = decode_lengths(request, await self._asked(request.question))
-        answer = await self._compute(get_path_lengths, command, request.question, context)
-        return encode_lengths(command, answer)
+        return await self._answer(_LENGTHS, request, context)
 
     async def GetTimeLags(
         self, request: pb.GetTimeLagsRequest, context: grpc.ServicerContext
     ) -> pb.GetTimeLagsResponse:
         """Says how long journeys take."""
-        command = decode_lags(request, await self._asked(request.question))
-        answer = await self._compute(get_time_lags, command, request.question, context)
-        return encode_lags(command, answer)
+        return await self._answer(_LAGS, request, context)
 
     async def GetTransitions(
         self, request: pb.GetTransitionsRequest, context: grpc.ServicerContext
     ) -> pb.GetTransitionsResponse:
         """Counts the steps of journeys."""
-        command = GetTransitions(await self._asked(request.question), request.self_loops)
-        answer = await self._compute(get_transitions, command, request.question, context)
-        return encode_transitions(command, answer)
+        return await self._answer(_TRANSITIONS, request, context)
 
     async def GetFunnel(
         self, request: pb.GetFunnelRequest, context: grpc.ServicerContext
     ) -> pb.GetFunnelResponse:
         """Says who comes to which step, by channel of entry."""
-        command = decode_funnel(request, await self._asked(request.question))
-        answer = await self._compute(get_funnel, command, request.question, context)
-        return encode_funnel(command, answer)
+        return await self._answer(_FUNNEL, request, context)
 
     async def GetSequenceEffect(
         self, request: pb.GetSequenceEffectRequest, context: grpc.ServicerContext
     ) -> pb.GetSequenceEffectResponse:
         """Says what would be lost without a sequence."""
-        command = decode_sequence(request, await self._asked(request.question))
-        answer = await self._compute(get_sequence_effect, command, request.question, context)
-        return encode_sequence(command, answer)
+        return await self._answer(_SEQUENCE, request, context)
 
-    async def _asked(self, question: pb.PathQuestion) -> PathQuestion:
+    async def _answer(
+        self, call: _Call[Q, C, A, R], request: Q, context: grpc.ServicerContext
+    ) -> R:
+        question = request.question
         definition = decode_definition(await self._groupings.resolved(question.journeys))
         asked = Question(current_caller().project, definition, as_of=question.as_of)
-        return PathQuestion(asked, question.min_units or MIN_UNITS)
-
-    async def _compute(
-        self,
-        use_case: Callable[[C, JourneyLog, AttributionLimits], A],
-        command: C,
-        question: pb.PathQuestion,
-        context: grpc.ServicerContext,
-    ) -> A:
+        command = call.decode(request, PathQuestion(asked, question.min_units or MIN_UNITS))
         wait_s = waiting_time_s(context, self._limits.max_wait_s)
         await self._log.wait_until(question.consistency_token, wait_s)
-        return await self._analyses.run(lambda: use_case(command, self._log, self._limits))
+        answer = await self._analyses.run(lambda: call.use_case(command, self._log, self._limits))
+        return call.encode(command, answer)

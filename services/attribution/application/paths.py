@@ -24,12 +24,16 @@ F = TypeVar("F")
 
 @dataclass(frozen=True, slots=True)
 class Counted(Generic[F]):
-    """What was found in one cut of the event log."""
+    """What was found in one cut of the event log.
+
+    `absent_channels` were asked for, and are in no journey: rare, or spelt otherwise.
+    """
 
     found: F
     watermark: str
     watermark_time: dt.datetime | None
     identity_version: str
+    absent_channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,8 @@ def get_funnel(command: GetFunnel, log: JourneyLog, limits: AttributionLimits) -
     cut = _cut(asked, log, limits)
     lookback_us = asked.question.definition.longest_us
     followed = Followed(command.steps, cut.events.milestones, lookback_us)
-    return _counted(cut, funnel(cut.journeys, followed, asked.min_units))
+    named = [channel for step in command.steps for channel in step.channels]
+    return _counted(cut, funnel(cut.journeys, followed, asked.min_units), named)
 
 
 def get_sequence_effect(
@@ -158,24 +163,22 @@ def get_sequence_effect(
     """Compute the removal effect of the sequence, and count the journeys that hold it."""
     cut = _cut(command.asked, log, limits)
     journeys, min_units = cut.journeys, command.asked.min_units
-    everyone = _group(journeys, np.ones(len(journeys), dtype=np.bool_))
     codes = _codes(journeys, command.sequence)
-    held = Group(0, 0, 0)
+    chosen = np.zeros(len(journeys), dtype=np.bool_)
     if codes is not None:
-        held = _group(journeys, holding(journeys, codes, command.order))
-    # Those who do not hold it follow from the others, and must not be few either.
-    told = all(not 0 < n < min_units for n in (held.units, everyone.units - held.units))
+        chosen = holding(journeys, codes, command.order)
+    held, others, everyone = (_group(journeys, each) for each in (chosen, ~chosen, chosen | True))
+    # The others follow from all, and must not be of few units either. Units may be among both.
+    told = all(not 0 < group.units < min_units for group in (held, others))
     effect = None
     if told and everyone.conversions:
         effect = 0.0 if codes is None else _effect(journeys, codes, command)
-    return _counted(
-        cut,
-        SequenceEffect(
-            removal_effect=effect,
-            held=held if told else None,
-            everyone=None if 0 < everyone.units < min_units else everyone,
-        ),
+    found = SequenceEffect(
+        removal_effect=effect,
+        held=held if told else None,
+        everyone=None if 0 < everyone.units < min_units else everyone,
     )
+    return _counted(cut, found, command.sequence)
 
 
 def _effect(journeys: Journeys, codes: Sequence[int], command: GetSequenceEffect) -> float:
@@ -204,6 +207,9 @@ def _cut(asked: PathQuestion, log: JourneyLog, limits: AttributionLimits) -> Cut
     return cut_journeys(asked.question, log, limits, identified=False)
 
 
-def _counted(cut: CutJourneys, found: F) -> Counted[F]:
-    events = cut.events
-    return Counted(found, events.watermark, events.watermark_time, events.identity_version)
+def _counted(cut: CutJourneys, found: F, named: Sequence[str] = ()) -> Counted[F]:
+    """What was found, with the cut; `named` are the channels that were asked for."""
+    events, journeys = cut.events, cut.journeys
+    held = {journeys.channels[code] for code in np.unique(journeys.codes).tolist()} if named else ()
+    absent = tuple(name for name in dict.fromkeys(named) if name not in held)
+    return Counted(found, events.watermark, events.watermark_time, events.identity_version, absent)

@@ -53,6 +53,13 @@ def decode_lags(request: service_pb.GetTimeLagsRequest, asked: PathQuestion) -> 
     return GetTimeLags(asked, table)
 
 
+def decode_transitions(
+    request: service_pb.GetTransitionsRequest, asked: PathQuestion
+) -> GetTransitions:
+    """What to count."""
+    return GetTransitions(asked, request.self_loops)
+
+
 def decode_funnel(request: service_pb.GetFunnelRequest, asked: PathQuestion) -> GetFunnel:
     """What to follow."""
     steps = (Reach(tuple(step.channels), step.event_name) for step in request.steps)
@@ -127,6 +134,7 @@ def encode_funnel(command: GetFunnel, answer: Counted[Funnel]) -> service_pb.Get
         ],
         suppressed=_rows(found.suppressed),
         suppressed_channels=found.suppressed_channels,
+        absent_channels=answer.absent_channels,
         min_units=command.asked.min_units,
         provenance=encode_provenance(command.asked.question.definition, answer),
     )
@@ -145,6 +153,7 @@ def encode_sequence(
         all_units=None if everyone is None else everyone.units,
         all_conversions=None if everyone is None else everyone.conversions,
         order=command.order,
+        absent_channels=answer.absent_channels,
         min_units=command.asked.min_units,
         provenance=encode_provenance(command.asked.question.definition, answer),
     )

@@ -24,7 +24,7 @@ from services.cli.importing.names import require_event_name
 from services.cli.options import Data, Output, parse_days, parse_pair
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import Session, open_session
-from services.cli.terminal import say
+from services.cli.terminal import say, warn
 
 app = typer.Typer(no_args_is_help=True, help="Lengths, lags, steps and funnels of journeys.")
 
@@ -344,7 +344,9 @@ def funnel_rows(
 
 
 def _tell(reply: Any, held: int, what: str) -> None:
-    """Says on standard error what was read, and what is held back."""
+    """Says on standard error what was read, what is not there, and what is held back."""
+    if absent := getattr(reply, "absent_channels", ()):
+        warn(f"no journey holds {', '.join(map(repr, absent))}: look how channels are spelt")
     said = f"read up to {reply.provenance.watermark or 'the beginning'}"
     few = f"; {count(held)} {what} of fewer than {count(reply.min_units)} units are held back"
     say(said + (few if held else ""))
