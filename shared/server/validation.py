@@ -41,11 +41,11 @@ class RequestValidator:
     def first_violation(self, message: Message) -> FieldViolation | None:
         """One thing that is wrong with a message; None when it is well."""
         found = self._validator.collect_violations(message, fail_fast=True)
-        return _split(found, per_item="")[0][0] if found else None
+        return _split(found, message, per_item="")[0][0] if found else None
 
     def violations(self, message: Message) -> list[FieldViolation]:
         """Everything that is wrong with a message. Takes long: not for what others sent."""
-        return _split(self._validator.collect_violations(message), per_item="")[0]
+        return _split(self._validator.collect_violations(message), message, per_item="")[0]
 
     def check(self, request: Message, per_item: str) -> None:
         """Raises INVALID_ARGUMENT with every violation, of a large request with one, except those
@@ -58,7 +58,8 @@ class RequestValidator:
         if too_long:
             raise invalid_fields(too_long)
         if request.ByteSize() <= _SMALL_BYTES:
-            whole, items = _split(self._validator.collect_violations(request), per_item)
+            found = self._validator.collect_violations(request)
+            whole, items = _split(found, request, per_item)
         else:
             whole, items = self._some(request, per_item)
         if whole:
@@ -79,7 +80,7 @@ class RequestValidator:
                 if violation is not None:
                     items[place] = [violation]
         found = self._validator.collect_violations(rest, fail_fast=True)
-        whole, _ = _split(found, per_item="")
+        whole, _ = _split(found, rest, per_item="")
         # An item too few is seen before: the items were only taken away here.
         return [violation for violation in whole if violation.field != per_item], items
 
@@ -100,19 +101,18 @@ def _too_long(request: Message) -> list[FieldViolation]:
 
 
 def _split(
-    violations: Iterable[Violation], per_item: str
+    violations: Iterable[Violation], message: Message, per_item: str
 ) -> tuple[list[FieldViolation], dict[int, list[FieldViolation]]]:
     whole: list[FieldViolation] = []
     items: dict[int, list[FieldViolation]] = {}
     for violation in violations:
         path = list(violation.proto.field.elements) if violation.proto.field else []
         item = _item_index(path, per_item)
+        said = _missing(violation, path, message) or _description(violation)
         if item is None:
-            whole.append(FieldViolation(_path(path), _description(violation)))
+            whole.append(FieldViolation(_path(path), said))
         else:
-            items.setdefault(item, []).append(
-                FieldViolation(_path(path[1:]), _description(violation))
-            )
+            items.setdefault(item, []).append(FieldViolation(_path(path[1:]), said))
     return whole, items
 
 
@@ -131,6 +131,24 @@ def _path(path: list[Any]) -> str:
         index = "" if subscript is None else f"[{subscript.value!r}]"
         parts.append(f"{element.field_name}{index}")
     return ".".join(parts)
+
+
+def _missing(violation: Violation, path: list[Any], message: Message) -> str:
+    """What is said of a field, or of a choice between fields, that must be there and is not.
+
+    Empty for anything else.
+    """
+    if violation.proto.rule_id != "required":
+        return ""
+    if not path or path[-1].field_number:
+        return "is missing, and must be given"
+    holder: Any = message.DESCRIPTOR
+    for element in path[:-1]:
+        holder = holder.fields_by_name[element.field_name].message_type
+        if holder.GetOptions().map_entry:
+            holder = holder.fields_by_name["value"].message_type
+    names = [field.name for field in holder.oneofs_by_name[path[-1].field_name].fields]
+    return f"is missing; allowed: exactly one of {', '.join(names)}"
 
 
 def _description(violation: Violation) -> str:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from buf.validate import validate_pb2
+from google.protobuf.message import Message
 from touchstone.assignment.v1 import assignment_service_pb2
+from touchstone.attribution.v1 import budget_pb2, economics_service_pb2
 from touchstone.events.v1 import event_pb2, events_service_pb2
 
 from protos.compile import descriptor_set
@@ -53,6 +55,31 @@ def test_a_large_request_without_items_tells_one_violation() -> None:
     with pytest.raises(DomainError) as raised:
         RequestValidator().check(request, "")
     assert len(raised.value.violations) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "said"),
+    [
+        (
+            economics_service_pb2.GetChannelEconomicsRequest(parent="projects/a"),
+            "of",
+            "is missing; allowed: exactly one of journeys, report",
+        ),
+        (
+            economics_service_pb2.AllocateBudgetRequest(lines=[budget_pb2.BudgetLine(channel="a")]),
+            "lines[0].response",
+            "is missing; allowed: exactly one of log, power, history, measured",
+        ),
+        (
+            economics_service_pb2.PredictLifetimeValueRequest(parent="projects/a"),
+            "acquisition",
+            "is missing, and must be given",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_with_its_choices(message: Message, field: str, said: str) -> None:
+    (violation,) = RequestValidator().violations(message)
+    assert (violation.field, violation.description) == (field, said)
 
 
 def patterns(rules: validate_pb2.FieldRules) -> Iterator[str]:
