@@ -17,8 +17,6 @@ from touchstone.attribution.v1 import (
     report_service_pb2_grpc,
     scenario_service_pb2,
     scenario_service_pb2_grpc,
-    score_service_pb2,
-    score_service_pb2_grpc,
     spend_service_pb2,
     spend_service_pb2_grpc,
 )
@@ -28,7 +26,6 @@ from services.attribution.adapters.kept.files import KeptFiles
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.adapters.referrals_lake import LakeReferralLog
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
-from services.attribution.adapters.score_files import csv_file, parquet_file
 from services.attribution.adapters.spend_sql import SqlLedger, migrate_spend
 from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.budget import BudgetEvidence
@@ -38,13 +35,13 @@ from services.attribution.api.paths import PathServicer
 from services.attribution.api.referrals import ReferralServicer
 from services.attribution.api.reports import ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
-from services.attribution.api.scores import ScoreFiles, ScoreServicer
 from services.attribution.api.spend import SpendServicer
 from services.attribution.application.scenario_measurements import Comparisons
 from services.attribution.calibration_composition import Shared, calibration, kept_calibration
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 from services.attribution.schedule_composition import kept_groupings, scheduling
+from services.attribution.score_composition import Scoring, scoring
 from services.attribution.settings import Settings
 from shared.identity.reader import IdentityReader
 from shared.identity.store import SqlPolicySource, migrate_identity
@@ -79,13 +76,16 @@ def compose(settings: Settings) -> Application:
     ledger = SqlLedger(platform.database)
     shared = Shared(log, limits, reports, ledger, mutations, analyses)
     calibrating, comparisons, results = kept_calibration(settings, platform, shared)
+    scores = scoring(settings, reports, limits)
 
     async def start() -> None:
         await upkeep.start()
+        await scores.upkeep.start()
         await scheduled.start()
 
     async def stop() -> None:
         await scheduled.stop()
+        await scores.upkeep.stop()
         await upkeep.stop()
         analyses.close()
         results.close()
@@ -95,7 +95,7 @@ def compose(settings: Settings) -> Application:
         settings=settings,
         platform=platform,
         servicers=[
-            *_servicers(log, limits, analyses, kept),
+            *_servicers(log, limits, analyses, kept, scores),
             _referring(_referral_log(settings, platform.database), limits, analyses),
             *scheduled.servicers,
             *_money(shared, kept, calibrating),
@@ -147,13 +147,19 @@ def _referring(log: LakeReferralLog, limits: AttributionLimits, analyses: Analys
 
 
 def _servicers(
-    log: JourneyLog, limits: AttributionLimits, analyses: Analyses, kept: ReportServicer
+    log: JourneyLog,
+    limits: AttributionLimits,
+    analyses: Analyses,
+    kept: ReportServicer,
+    scores: Scoring,
 ) -> list[Servicer]:
     """The services of the contract."""
     return [
         _serving(
             attribution_service_pb2,
-            AttributionServicer(log, limits, analyses, kept.groupings),
+            AttributionServicer(
+                log, limits, analyses, kept.groupings, (scores.kept, scores.places)
+            ),
             attribution_service_pb2_grpc.add_AttributionServiceServicer_to_server,
         ),
         _serving(
@@ -166,11 +172,7 @@ def _servicers(
             kept,
             report_service_pb2_grpc.add_ReportServiceServicer_to_server,
         ),
-        _serving(
-            score_service_pb2,
-            ScoreServicer(kept.reports, log, limits, analyses, ScoreFiles(parquet_file, csv_file)),
-            score_service_pb2_grpc.add_ScoreServiceServicer_to_server,
-        ),
+        scores.servicer(kept.reports, log, limits, analyses),
     ]
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from shared.errors import limit_exceeded
+
 
 @dataclass(frozen=True, slots=True)
 class AttributionLimits:
@@ -19,3 +21,25 @@ class AttributionLimits:
     credits_per_message: int = 1_000
     max_invitations: int = 300_000
     max_wait_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLimits:
+    """How much a project may keep in the attribution service.
+
+    `max_unfinished_reports`: reports that are computed or wait for it, a schedule's too.
+    """
+
+    max_unfinished_reports: int = 50
+    max_reports: int = 10_000
+    max_schedules: int = 200
+    max_channel_groupings: int = 200
+    max_grouping_versions: int = 1_000
+    max_calibration_links: int = 1_000
+    max_spend_rows: int = 5_000_000
+
+
+def require_room(what: str, there: int, more: int, allowed: int) -> None:
+    """RESOURCE_EXHAUSTED where a project would keep more than it may. Nothing is kept then."""
+    if more > 0 and there + more > allowed:
+        raise limit_exceeded(f"the number of {what} of the project", there + more, allowed)

@@ -37,6 +37,51 @@ class Settings(ServiceSettings):
         description="Disk for events that are kept from one report to the next, in megabytes. At 0 "
         "nothing is kept and every report reads all events.",
     )
+    attribution_scores_mb: int = Field(
+        5_120,
+        ge=0,
+        description="Disk for credits of reports that are kept from one stream or file to the "
+        "next, in megabytes. At 0 every one computes them.",
+    )
+    attribution_score_streams: int = Field(
+        32,
+        ge=1,
+        le=10_000,
+        description="Streams and files of credits that are sent at once; half of them of one "
+        "project.",
+    )
+    attribution_max_unfinished_reports: int = Field(
+        50,
+        ge=1,
+        le=10_000,
+        description="Reports of a project that are computed or wait for it; more are OVERLOADED.",
+    )
+    attribution_max_reports: int = Field(
+        10_000, ge=1, description="Reports that a project keeps. Those of schedules count too."
+    )
+    attribution_max_schedules: int = Field(
+        200, ge=1, le=10_000, description="Schedules of reports that a project keeps."
+    )
+    attribution_max_channel_groupings: int = Field(
+        200, ge=1, le=10_000, description="Channel groupings that a project keeps."
+    )
+    attribution_max_grouping_versions: int = Field(
+        1_000, ge=2, le=100_000, description="Versions of one channel grouping that are kept."
+    )
+    attribution_max_calibration_links: int = Field(
+        1_000,
+        ge=1,
+        le=100_000,
+        description="Links of channels to experiments that a project keeps.",
+    )
+    attribution_max_spend_rows: int = Field(
+        5_000_000, ge=1, description="Rows of spend that a project keeps."
+    )
+
+    @property
+    def scores_path(self) -> Path:
+        """Folder of credits that are kept from one reader to the next."""
+        return self.data / "attribution-scores"
 
     @property
     def kept_path(self) -> Path:

@@ -3,16 +3,18 @@
 import csv
 import hashlib
 import io
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.attribution.application.stream_credits import CreditPage, Credits
+from services.attribution.application.stream_credits import CreditPage
+from shared.lake.interruption import require_wanted
 
 PART_BYTES = 1 << 18
+GROUP_ROWS = 10_000
+"""What a reader has in memory at a time."""
 _TIME = pa.timestamp("us", tz="UTC")
 _SCHEMA = pa.schema(
     [
@@ -28,30 +30,62 @@ _SCHEMA = pa.schema(
 )
 
 
-def parquet_file(credits_: Credits) -> Iterator[tuple[bytes, str]]:
-    """The parts of a Parquet file; with the last, which is empty, the SHA-256 of the whole."""
-    with tempfile.TemporaryFile() as file:
-        with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
-            for page in credits_.pages:
-                writer.write_table(_table(page))
-        yield from _parts(file)
+def write_parquet(file: IO[bytes], pages: Iterable[CreditPage], said: Mapping[str, str]) -> None:
+    """Write credits as a Parquet file whose pages have checksums, with what is said of them.
+
+    InterruptedError when nobody wants them any more.
+    """
+    schema = _SCHEMA.with_metadata({name.encode(): text.encode() for name, text in said.items()})
+    waiting: list[pa.Table] = []
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+        for page in pages:
+            require_wanted()
+            waiting.append(_table(page))
+            if sum(table.num_rows for table in waiting) >= GROUP_ROWS:
+                writer.write_table(pa.concat_tables(waiting).cast(schema))
+                waiting.clear()
+        writer.write_table(pa.concat_tables([_SCHEMA.empty_table(), *waiting]).cast(schema))
 
 
-def csv_file(credits_: Credits) -> Iterator[tuple[bytes, str]]:
-    """The parts of a CSV file; with the last, which is empty, the SHA-256 of the whole."""
-    with tempfile.TemporaryFile() as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        sheet = csv.writer(text, lineterminator="\n")
-        sheet.writerow(_SCHEMA.names)
-        for page in credits_.pages:
-            table = _table(page)
-            columns = [
-                column.cast(pa.string()) if column.type == _TIME else column
-                for column in table.columns
-            ]
-            sheet.writerows(zip(*(column.to_pylist() for column in columns), strict=True))
-        text.flush()
-        yield from _parts(file)
+def pages_of(group: pa.Table, skip: int, size: int) -> Iterator[CreditPage]:
+    """Pages of at most `size` out of what `write_parquet` wrote, behind the first `skip`."""
+    for begin in range(skip, group.num_rows, size):
+        columns = group.slice(begin, size)
+        yield CreditPage(
+            *(
+                columns[field.name]
+                .cast(pa.int64() if field.type == _TIME else field.type)
+                .to_pylist()
+                for field in _SCHEMA
+            )
+        )
+
+
+def csv_parts(pages: Iterable[CreditPage]) -> Iterator[bytes]:
+    """The parts of a CSV file."""
+    text = io.StringIO(newline="")
+    sheet = csv.writer(text, lineterminator="\n")
+    sheet.writerow(_SCHEMA.names)
+    for page in pages:
+        table = _table(page)
+        columns = [
+            column.cast(pa.string()) if column.type == _TIME else column for column in table.columns
+        ]
+        sheet.writerows(zip(*(column.to_pylist() for column in columns), strict=True))
+        if text.tell() >= PART_BYTES:
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue().encode()
+
+
+def with_digest(parts: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
+    """The parts, and with one more, which is empty, the SHA-256 of the whole."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+        yield part, ""
+    yield b"", digest.hexdigest()
 
 
 def _table(page: CreditPage) -> pa.Table:
@@ -67,12 +101,3 @@ def _table(page: CreditPage) -> pa.Table:
     )
     arrays = [pa.array(c, field.type) for c, field in zip(columns, _SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=_SCHEMA)
-
-
-def _parts(file: IO[bytes]) -> Iterator[tuple[bytes, str]]:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while part := file.read(PART_BYTES):
-        digest.update(part)
-        yield part, ""
-    yield b"", digest.hexdigest()

@@ -1,7 +1,8 @@
 """AttributionService: decode, answer, encode."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
 from typing import TypeVar
 
 import grpc
@@ -9,14 +10,20 @@ from touchstone.attribution.v1 import attribution_service_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as rpc
 
 from services.attribution.api.channel_groupings import KeptGroupings
+from services.attribution.api.scores import in_thread
 from services.attribution.application.evaluate_paths import EvaluatePaths, evaluate_paths
 from services.attribution.application.get_attribution import GetAttribution, get_attribution
 from services.attribution.application.questions import Question
-from services.attribution.application.stream_credits import StreamCredits, stream_credits
+from services.attribution.application.stream_credits import (
+    Credits,
+    StreamCredits,
+    stream_credits,
+)
 from services.attribution.domain.models import AskedModel
 from services.attribution.domain.paths.aggregated import PathColumns
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
+from services.attribution.score_ports import KeptScores, ScoreRows
 from services.attribution.wire.answers import encode_attribution, encode_credits, encode_evaluation
 from services.attribution.wire.definition import decode_definition
 from services.attribution.wire.grouping import grouped_touches
@@ -24,6 +31,7 @@ from services.attribution.wire.models import decode_model, decode_models
 from services.attribution.wire.reporting import decode_reporting
 from shared.lake.analyses import Analyses
 from shared.security.caller import current_caller
+from shared.server.places import StreamPlaces
 from shared.server.waiting import waiting_time_s
 
 C = TypeVar("C")
@@ -44,8 +52,10 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         limits: AttributionLimits,
         analyses: Analyses,
         groupings: KeptGroupings,
+        scores: tuple[KeptScores, StreamPlaces],
     ) -> None:
         self._log = log
+        self._kept, self._places = scores
         self._groupings = groupings
         self._limits = limits
         self._analyses = analyses
@@ -86,13 +96,28 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         self, request: pb.StreamCreditsRequest, context: grpc.ServicerContext
     ) -> AsyncIterator[pb.StreamCreditsResponse]:
         """Streams the credit of every touch of every conversion by one model."""
-        question = await self._question(request, (decode_model(request.model),))
-        command = StreamCredits(question)
-        await self._wait(request, context)
-        credits_ = await self._compute(stream_credits, command)
-        replies = encode_credits(question.definition, credits_)
-        while (reply := await asyncio.to_thread(next, replies, None)) is not None:
-            yield reply
+        with self._places.place(current_caller().project):
+            question = await self._question(request, (decode_model(request.model),))
+            await self._wait(request, context)
+            credits_, rows = await self._analyses.run(lambda: self._spooled(question))
+            try:
+                replies = in_thread(encode_credits(question.definition, credits_))
+                async with aclosing(replies):
+                    async for reply in replies:
+                        yield reply
+            finally:
+                rows.close()
+
+    def _spooled(self, question: Question) -> tuple[Credits, ScoreRows]:
+        """The credits of a question, on the disk: a slow reader holds no more than a part."""
+        found: list[Credits] = []
+
+        def compute() -> Credits:
+            found.append(stream_credits(StreamCredits(question), self._log, self._limits))
+            return found[0]
+
+        rows = self._kept.spool(compute)
+        return replace(found.pop(), pages=rows.pages()), rows
 
     async def _compute(
         self, use_case: Callable[[C, JourneyLog, AttributionLimits], A], command: C

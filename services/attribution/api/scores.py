@@ -1,9 +1,10 @@
 """ScoreService: decode, handle, encode."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from touchstone.attribution.v1 import score_service_pb2 as pb
 from touchstone.attribution.v1 import score_service_pb2_grpc as rpc
@@ -11,7 +12,7 @@ from touchstone.attribution.v1 import score_service_pb2_grpc as rpc
 from services.attribution.application.explain import explain
 from services.attribution.application.reports import COLLECTION, find_report
 from services.attribution.application.stream_credits import (
-    ComputedCredits,
+    CreditPage,
     Credits,
     StreamCredits,
     computed_credits,
@@ -19,6 +20,7 @@ from services.attribution.application.stream_credits import (
 from services.attribution.domain.journeys_digest import journeys_digest
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog, Reports, StoredReport
+from services.attribution.score_ports import KeptScores, ScoreRows, ScoresKey
 from services.attribution.wire.reports import encode_report, question_of
 from services.attribution.wire.scores import (
     decode_place,
@@ -31,55 +33,59 @@ from shared.errors import DomainError, wrong_state
 from shared.lake.analyses import Analyses
 from shared.resource_names import require_id
 from shared.security.caller import current_caller
+from shared.server.places import StreamPlaces
 
-MOST_BROKEN = 2
-BROKEN_S = 60.0
-ScoreFile = Callable[[Credits], Iterator[tuple[bytes, str]]]
-"""Writes a file: its parts, and with the last, which is empty, the SHA-256 of the whole."""
+T = TypeVar("T")
+RETRY_S = 5.0
+
+
+def score_places(streams: int) -> StreamPlaces:
+    """The places of streams and files of credits."""
+    remedy = "end one, or ask the operator for more (TOUCHSTONE_ATTRIBUTION_SCORE_STREAMS)"
+    return StreamPlaces(streams, "streams of credits", remedy, RETRY_S)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreFiles:
-    """Writers of the kinds of files."""
+    """How files are made: a text file out of pages, and the SHA-256 behind the parts of any."""
 
-    parquet: ScoreFile
-    csv: ScoreFile
+    csv_parts: Callable[[Iterable[CreditPage]], Iterator[bytes]]
+    with_digest: Callable[[Iterable[bytes]], Iterator[tuple[bytes, str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class BrokenStreams:
-    """What streams that broke had computed, for a minute and a few of them: whoever goes on need
-    not wait for it again. The minute is little beside the ten that a stream may take.
-    """
+class Turns:
+    """Whoever asks for what another computes waits for that, and does not compute it too."""
 
-    computed: dict[tuple[str, str, int], ComputedCredits] = field(default_factory=dict)
+    locks: dict[ScoresKey, tuple[asyncio.Lock, list[None]]] = field(default_factory=dict)
 
-    def keep(self, key: tuple[str, str, int], computed: ComputedCredits) -> None:
-        """Keep it for a minute; of many the newest."""
-        while len(self.computed) >= MOST_BROKEN:
-            self.computed.pop(next(iter(self.computed)), None)
-        self.computed[key] = computed
-        asyncio.get_running_loop().call_later(BROKEN_S, self._drop, key, computed)
-
-    def take(self, key: tuple[str, str, int]) -> ComputedCredits | None:
-        """What was kept, which is kept no longer; or None."""
-        return self.computed.pop(key, None)
-
-    def _drop(self, key: tuple[str, str, int], computed: ComputedCredits) -> None:
-        if self.computed.get(key) is computed:
-            del self.computed[key]
+    @contextmanager
+    def of(self, key: ScoresKey) -> Iterator[asyncio.Lock]:
+        """The lock of a key, for as long as somebody uses it."""
+        lock, users = self.locks.setdefault(key, (asyncio.Lock(), []))
+        users.append(None)
+        try:
+            yield lock
+        finally:
+            users.pop()
+            if not users:
+                self.locks.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreServicer(rpc.ScoreServiceServicer):
-    """The credits behind the reports of the caller's project; computed in the analysis threads."""
+    """The credits behind the reports of the caller's project; computed in the analysis threads,
+    and read from the disk, so that a slow reader holds little memory.
+    """
 
     reports: Reports
     log: JourneyLog
     limits: AttributionLimits
     analyses: Analyses
+    kept: KeptScores
     files: ScoreFiles
-    broken: BrokenStreams = field(default_factory=BrokenStreams)
+    places: StreamPlaces
+    turns: Turns = field(default_factory=Turns)
 
     async def GetConversionCredits(
         self, request: pb.GetConversionCreditsRequest, _context: Any
@@ -98,61 +104,78 @@ class ScoreServicer(rpc.ScoreServiceServicer):
         self, request: pb.StreamScoresRequest, _context: Any
     ) -> AsyncIterator[pb.StreamScoresResponse]:
         """Streams credits, from the beginning or behind those that arrived."""
-        stored = await asyncio.to_thread(self._find, request.report)
-        index = request.result_index
-        place = decode_place(stored, index, request.resume_token)
-        unit_type = question_of(stored).definition.unit_type
-        key = (stored.project, encode_report(stored).digest, index)
-        computed = self.broken.take(key) if place else None
-        if computed is None:
-            computed = await self._credits(stored, index, "StreamScores")
-        complete = False
-        try:
-            credits_ = computed.credits(place)
-            while (page := await asyncio.to_thread(next, credits_.pages, None)) is not None:
-                place += len(page.weights)
-                token = encode_place(stored, index, place)
-                yield encode_scores(page, unit_type, credits_.identity_version, token)
-            complete = True
-        finally:
-            if not complete:
-                self.broken.keep(key, computed)
-        yield pb.StreamScoresResponse(
-            resume_token=encode_place(stored, index, place), complete=True
-        )
+        with self.places.place(current_caller().project):
+            stored = await asyncio.to_thread(self._find, request.report)
+            index = request.result_index
+            place = decode_place(stored, index, request.resume_token)
+            rows = await self._opened(stored, index, "StreamScores")
+            try:
+                replies = in_thread(_replies(stored, index, place, rows))
+                async with aclosing(replies):
+                    async for reply in replies:
+                        yield reply
+            finally:
+                rows.close()
 
     async def ExportScores(
         self, request: pb.ExportScoresRequest, _context: Any
     ) -> AsyncIterator[pb.ExportScoresResponse]:
         """Sends a file of credits."""
-        stored = await asyncio.to_thread(self._find, request.report)
-        computed = await self._credits(stored, request.result_index, "ExportScores")
-        credits_ = computed.credits()
-        chosen = request.format == pb.SCORE_FORMAT_CSV
-        parts = (self.files.csv if chosen else self.files.parquet)(credits_)
-        while (part := await asyncio.to_thread(next, parts, None)) is not None:
-            data, digest = part
-            yield pb.ExportScoresResponse(data=data, sha256=digest)
+        with self.places.place(current_caller().project):
+            stored = await asyncio.to_thread(self._find, request.report)
+            rows = await self._opened(stored, request.result_index, "ExportScores")
+            try:
+                as_text = request.format == pb.SCORE_FORMAT_CSV
+                parts = self.files.csv_parts(rows.pages()) if as_text else rows.parts()
+                sent = in_thread(self.files.with_digest(parts))
+                async with aclosing(sent):
+                    async for data, digest in sent:
+                        yield pb.ExportScoresResponse(data=data, sha256=digest)
+            finally:
+                rows.close()
 
-    async def _credits(self, stored: StoredReport, index: int, verb: str) -> ComputedCredits:
+    async def _opened(self, stored: StoredReport, index: int, verb: str) -> ScoreRows:
+        """The credits of a result, computed where they are not kept."""
         question = replace(question_of(stored), models=(decode_result(stored, index),))
-        command = StreamCredits(question)
+        expected = encode_report(stored)
 
-        def compute() -> tuple[ComputedCredits, str]:
-            computed = computed_credits(command, self.log, self.limits)
-            return computed, journeys_digest(computed.cut.journeys)
+        def compute() -> Credits:
+            computed = computed_credits(StreamCredits(question), self.log, self.limits)
+            _require_unchanged(stored, journeys_digest(computed.cut.journeys), verb)
+            if len(computed.weights) != expected.scores:
+                raise _changed(stored, verb)
+            return computed.credits()
 
-        computed, digest = await self.analyses.run(compute)
-        _require_unchanged(stored, digest, verb)
-        expected = encode_report(stored).scores
-        if len(computed.weights) != expected:
-            raise _changed(stored, verb)
-        return computed
+        key = ScoresKey(stored.project, stored.report_id, expected.digest, index)
+        with self.turns.of(key) as turn:
+            async with turn:
+                found = await asyncio.to_thread(self.kept.find, key)
+                if found is None:
+                    found = await self.analyses.run(lambda: self.kept.keep(key, compute))
+                return found
 
     def _find(self, name: str) -> StoredReport:
         project = current_caller().project
         with self.reports.read() as store:
             return find_report(project, require_id(name, project, COLLECTION), store)
+
+
+async def in_thread(items: Iterator[T]) -> AsyncGenerator[T, None]:
+    """The items, each made in a thread when it is asked for; no more than one waits."""
+    end = object()
+    while (item := await asyncio.to_thread(next, items, end)) is not end:
+        yield item  # type: ignore[misc]
+
+
+def _replies(
+    stored: StoredReport, index: int, place: int, rows: ScoreRows
+) -> Iterator[pb.StreamScoresResponse]:
+    unit_type = question_of(stored).definition.unit_type
+    for page in rows.pages(place):
+        place += len(page.weights)
+        token = encode_place(stored, index, place)
+        yield encode_scores(page, unit_type, rows.identity_version, token)
+    yield pb.StreamScoresResponse(resume_token=encode_place(stored, index, place), complete=True)
 
 
 def _require_unchanged(stored: StoredReport, digest: str, verb: str) -> None:

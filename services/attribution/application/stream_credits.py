@@ -14,6 +14,7 @@ from services.attribution.domain.data_driven import data_weights
 from services.attribution.domain.models import DataModel, Model
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
+from shared.lake.interruption import require_wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,11 @@ def computed_credits(
 ) -> ComputedCredits:
     """Compute every credit."""
     cut = cut_journeys(command.question, log, limits, identified=True)
+    require_wanted()
     units = named_units(cut, PLAIN)
     (model,) = settle(command.question.models, cut.journeys, units).models
     weights = touch_weights(model, cut)
+    require_wanted()
     return ComputedCredits(cut, weights, limits.credits_per_message)
 
 

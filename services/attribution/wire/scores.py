@@ -61,7 +61,8 @@ def decode_place(stored: StoredReport, index: int, token: str) -> int:
         return 0
     try:
         digest, result, place = json.loads(base64.urlsafe_b64decode(token.encode()))
-        known = [digest, result] == _stream(stored, index) and place >= 0
+        whole = type(place) is int and 0 <= place <= encode_report(stored).scores
+        known = whole and [digest, result] == _stream(stored, index)
     except (ValueError, TypeError, binascii.Error):
         known = False
     if not known:

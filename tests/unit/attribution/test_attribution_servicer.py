@@ -14,13 +14,17 @@ from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
 from services.attribution.adapters.memory import MemoryJourneyLog
 from services.attribution.api.attribution import AttributionServicer
 from services.attribution.api.channel_groupings import KeptGroupings
+from services.attribution.api.scores import score_places
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, Groupings, JourneyEvents
+from services.attribution.score_ports import KeptScores
 from shared.lake.analyses import Analyses
 from shared.testing.fakes import calling
 
 # No definition here names a grouping: nothing is looked up.
 NO_GROUPINGS = KeptGroupings(cast(Groupings, None))
+# No stream of credits is asked for here.
+NO_SCORES = (cast(KeptScores, None), score_places(1))
 METHOD = "/touchstone.attribution.v1.AttributionService/GetAttribution"
 
 
@@ -69,7 +73,7 @@ async def ask(servicer: AttributionServicer, left_s: float | None = None) -> Non
 async def test_only_so_many_are_computed_at_once() -> None:
     log, analyses = SlowLog(), Analyses(at_once=2, in_line=4)
     with calling(METHOD):
-        servicer = AttributionServicer(log, AttributionLimits(), analyses, NO_GROUPINGS)
+        servicer = AttributionServicer(log, AttributionLimits(), analyses, NO_GROUPINGS, NO_SCORES)
         await asyncio.gather(*(ask(servicer) for _ in range(6)))
     analyses.close()
 
@@ -81,7 +85,8 @@ async def test_only_so_many_are_computed_at_once() -> None:
 async def test_data_is_waited_for_within_the_deadline(left_s: float | None, wait_s: float) -> None:
     log, analyses = SlowLog(), Analyses(at_once=1, in_line=0)
     with calling(METHOD, project="acme"):
-        await ask(AttributionServicer(log, AttributionLimits(), analyses, NO_GROUPINGS), left_s)
+        servicer = AttributionServicer(log, AttributionLimits(), analyses, NO_GROUPINGS, NO_SCORES)
+        await ask(servicer, left_s)
     analyses.close()
 
     ((token, waited_s),) = log.waits
