@@ -78,12 +78,15 @@ def journeys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def import_experiment(suite: Suite, path: Path) -> dict[str, Any]:
+def import_experiment(
+    suite: Suite, path: Path, experiment: str = "hillstrom", covariate: str = ""
+) -> dict[str, Any]:
     """Imports the e-mail test as its owner would, and returns the summary."""
     metrics = ("visit:proportion", "conversion:proportion", "spend:mean")
     done = suite.run(
-        *("import", "experiment", str(path), "--experiment", "hillstrom", "--unit", "row"),
-        *("--variant", "treatment", "--control", "No E-Mail", "--covariate", "history"),
+        *("import", "experiment", str(path), "--experiment", experiment, "--unit", "row"),
+        *("--variant", "treatment", "--control", "No E-Mail"),
+        *(("--covariate", covariate) if covariate else ()),
         *(part for metric in metrics for part in ("--metric", metric)),
         *("--attribute", "zip_code", "--currency", "USD", "-o", "json"),
     )
@@ -106,6 +109,40 @@ def test_the_email_test(suite: Suite, email_test: Path) -> None:
     for results in (shown["results"], again["results"]):
         del results["provenance"]
     assert again == shown
+
+
+def test_what_was_known_before_the_start_is_used(
+    suite: Suite, email_test: Path, tmp_path: Path
+) -> None:
+    """The covariate's slope is the one within the arms; what it explains is taken out."""
+    path = tmp_path / "adjusted.csv"
+    frame = pd.read_csv(email_test).head(20_000)
+    frame.to_csv(path, index=False)
+    import_experiment(suite, path, "adjusted", "history")
+    show = ("results", "show", "adjusted", "--metric", "adjusted-visit", "--method", "fixed")
+    (metric,) = json.loads(suite.run(*show, "-o", "json").stdout)["results"]["metrics"]
+    arm = frame["treatment"]
+    within = frame[["visit", "history"]] - frame[["visit", "history"]].groupby(arm).transform(
+        "mean"
+    )
+    slope = (within["visit"] * within["history"]).sum() / (within["history"] ** 2).sum()
+    assert metric["covariate_adjustment"]["slopes"][-1] == pytest.approx(slope, rel=1e-9)
+    adjusted = frame["visit"] - slope * frame["history"]
+    for comparison in metric["comparisons"]:
+        treated, control = (
+            adjusted[arm == ARMS[one]] for one in (comparison["variant"], "no-e-mail")
+        )
+        wanted = treated.mean() - control.mean()
+        assert comparison["difference"]["value"] == pytest.approx(wanted, rel=1e-9)
+        raw = frame["visit"].groupby(arm).mean()
+        unadjusted = raw[ARMS[comparison["variant"]]] - raw["No E-Mail"]
+        assert comparison["unadjusted"]["difference"]["value"] == pytest.approx(
+            unadjusted, rel=1e-9
+        )
+        (fixed,) = comparison["readings"]
+        expected = stats.ttest_ind(treated, control, equal_var=False).confidence_interval(0.95)
+        # One degree of freedom goes into the slope.
+        assert fixed["difference_interval"]["low"] == pytest.approx(expected.low, rel=1e-3)
 
 
 def check_against_file(results: dict[str, Any], frame: pd.DataFrame) -> None:

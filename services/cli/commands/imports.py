@@ -66,7 +66,8 @@ def import_an_experiment(
         str, typer.Option(help="The control's name, as the file has it. [default: the first in it]")
     ] = "",
     covariate: Annotated[
-        list[str] | None, typer.Option(help="Column of a number from before the start. Repeat it.")
+        list[str] | None,
+        typer.Option(help="Column of a number from before the start, which the metrics use."),
     ] = None,
     attribute: Annotated[
         list[str] | None, typer.Option(help="Column to keep with the exposure. Repeat it.")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf import duration_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from touchstone.assignment.v1 import experiment_pb2
@@ -15,11 +16,13 @@ from touchstone.results.v1 import metric_service_pb2 as metrics_pb
 
 from services.cli.figures import enum_text
 from services.cli.importing.cells import microseconds
-from services.cli.importing.experiment_rows import MetricColumn
+from services.cli.importing.experiment_rows import ExperimentMapping, MetricColumn
 from services.cli.session import Session
 from shared.errors import DomainError, failed_precondition
 
 _State = experiment_pb2.Experiment
+# As far back as a metric may look.
+_LONGEST_LOOKBACK_S = 366 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,13 @@ def is_metric_there(session: Session, metric: MetricColumn) -> bool:
     return True
 
 
-def make_metric(session: Session, metric: MetricColumn, primary: bool) -> None:
-    """Makes the metric."""
+def make_metric(
+    session: Session,
+    metric: MetricColumn,
+    reduction: metric_pb2.VarianceReduction | None,
+    primary: bool,
+) -> None:
+    """Makes the metric, its noise reduced by what is known of units from before."""
     role = metric_pb2.METRIC_ROLE_PRIMARY if primary else metric_pb2.METRIC_ROLE_SECONDARY
     session.metrics.CreateMetric(
         metrics_pb.CreateMetricRequest(
@@ -129,8 +137,23 @@ def make_metric(session: Session, metric: MetricColumn, primary: bool) -> None:
                 event_name=metric.event_name,
                 role=role,
                 currency=metric.currency,
+                variance_reduction=reduction,
             ),
         )
+    )
+
+
+def reduction_by(mapping: ExperimentMapping) -> metric_pb2.VarianceReduction | None:
+    """What the file knows of units from before the start, looked at from every exposure; None
+    when it knows nothing.
+    """
+    if not mapping.covariates:
+        return None
+    # The covariates are of one day before the start, and exposures of any time after it.
+    lookback = None if mapping.time is None else duration_pb2.Duration(seconds=_LONGEST_LOOKBACK_S)
+    return metric_pb2.VarianceReduction(
+        lookback_window=lookback,
+        covariates=[metric_pb2.Source(event_name=name) for _, name in mapping.covariates],
     )
 
 

@@ -16,6 +16,7 @@ from services.cli.importing.definitions import (
     is_metric_there,
     make_experiment,
     make_metric,
+    reduction_by,
     require_same,
     start_us,
     stop_experiment,
@@ -47,6 +48,8 @@ from shared.errors import failed_precondition, invalid
 _KINDS = {"proportion": True, "mean": False}
 # As far as the events service lets a clock be ahead.
 _LEAD = dt.timedelta(hours=24)
+# As many as a metric takes.
+_MOST_COVARIATES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +124,9 @@ def _plan(session: Session, wanted: ExperimentFile, run_of: Run, clock: Clock) -
 
 
 def _make(session: Session, wanted: ExperimentFile, plan: _Plan) -> None:
+    reduction = reduction_by(plan.mapping)
     for metric in plan.missing:
-        make_metric(session, metric, primary=metric == plan.mapping.metrics[0])
+        make_metric(session, metric, reduction, primary=metric == plan.mapping.metrics[0])
         say(f"made metric {metric.metric_id}: {_described(metric, plan.found)}")
     if plan.there is not None:
         complete_adopted(session, plan.experiment, plan.there)
@@ -164,6 +168,12 @@ def _mapping(
         _metric_column(wanted, column, column not in found.means if kind is None else kind)
         for column, kind in map(_metric_kind, wanted.metrics)
     )
+    if len(wanted.covariates) > _MOST_COVARIATES:
+        raise invalid(
+            "--covariate",
+            wanted.covariates[_MOST_COVARIATES],
+            f"at most {_MOST_COVARIATES} of them",
+        )
     covariates = tuple(
         (column, event_name_in(wanted.experiment, column)) for column in wanted.covariates
     )
