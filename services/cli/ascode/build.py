@@ -30,12 +30,14 @@ _SHOWN = 40
 class Builder:
     """Builds one resource; remembers where each field stands, and every fault."""
 
-    def __init__(self, text: Text, project: str) -> None:
+    def __init__(self, text: Text, project: str, *, any_case: bool = False) -> None:
+        """With `any_case` values of enums may stand in lower case, as options have them."""
         self.faults: list[Fault] = []
         self.places: dict[str, Place] = {}
         """By the path of a field, as the validation of contracts writes it."""
         self._text = text
         self._project = project
+        self._any_case = any_case
 
     def fault(self, node: yaml.Node, message: str) -> None:
         """Note one."""
@@ -128,9 +130,10 @@ class Builder:
             raise ValueError("one value")  # noqa: TRY004  read by who wrote the file
         if kind == FieldDescriptor.CPPTYPE_ENUM:
             names = enum_names(field)
-            if node.value not in names:
+            name = node.value.upper() if self._any_case else node.value
+            if name not in names:
                 raise ValueError(", ".join(names))
-            return names[node.value]
+            return names[name]
         if kind == FieldDescriptor.CPPTYPE_BOOL:
             return _boolean(node)
         if kind in _INTEGERS:

@@ -15,7 +15,7 @@ from touchstone.assignment.v1 import (
     layer_pb2,
     schema_pb2,
 )
-from touchstone.attribution.v1 import attribution_pb2
+from touchstone.attribution.v1 import attribution_pb2, report_service_pb2
 from touchstone.common.v1 import filter_pb2
 from touchstone.results.v1 import metric_pb2
 
@@ -86,6 +86,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             _kind("ChannelGrouping", "channelGroupings",
                   attribution_pb2.ChannelGrouping.DESCRIPTOR,
                   left_out="version", id_rule="^[a-z][a-z0-9_-]{0,62}$"),
+            _kind("AttributionReport", "attributionReports",
+                  report_service_pb2.RunAttributionRequest.DESCRIPTOR,
+                  left_out="parent report_id as_of request_id",
+                  id_rule="^[a-z][a-z0-9_-]{0,62}$"),
         )
     }
 )  # fmt: skip
@@ -93,7 +97,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 
 METRICS = ("Metric",)
 GROUPINGS = ("ChannelGrouping",)
-ASSIGNED = tuple(name for name in KINDS if name not in (*METRICS, *GROUPINGS))
+REPORT = "AttributionReport"
+"""What a report is to say: no service keeps it, and commands are given it."""
+ASSIGNED = tuple(name for name in KINDS if name not in (*METRICS, *GROUPINGS, REPORT))
 """Kinds that the assignment service keeps; the results service keeps metrics, and the attribution
 service channel groupings.
 """
@@ -116,7 +122,12 @@ REFERENCES: Mapping[str, str] = MappingProxyType(
 """Fields that name another resource, whose id is enough in a file; with its collection."""
 
 OUT_WITHIN = frozenset(
-    f"{audience_pb2.IdList.DESCRIPTOR.full_name}.{field}" for field in ("count", "digest")
+    f"{message.full_name}.{field}"
+    for message, fields in (
+        (audience_pb2.IdList.DESCRIPTOR, ("count", "digest")),
+        (attribution_pb2.ChannelGrouping.DESCRIPTOR, ("etag", "create_time", "update_time")),
+    )
+    for field in fields
 )
 """Fields of parts that the service alone sets."""
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from services.cli.ascode.build import ANY_PROJECT, Builder
@@ -17,6 +16,7 @@ from services.cli.ascode.faults import Fault, FaultyError, Place, unknown
 from services.cli.ascode.kinds import API_VERSION, KINDS, Kind
 from services.cli.ascode.rules import contract_faults, rule_faults
 from services.cli.ascode.source import SourceDocument, read_documents
+from shared.resource_names import project_name
 
 _TOP = ("apiVersion", "kind", "metadata", "spec")
 
@@ -63,6 +63,7 @@ class _Reader:
 
     def __init__(self, document: SourceDocument, project: str) -> None:
         self._document = document
+        self._project = project
         self._builder = Builder(document.text, project)
 
     @property
@@ -76,6 +77,9 @@ class _Reader:
             return None
         kind, resource_id, spec, place = parts
         message = _new(kind)
+        if "parent" in message.DESCRIPTOR.fields_by_name:
+            # The rules of a request need it, and its file does not state it.
+            message.parent = project_name(self._project)
         if spec is not None:
             self._builder.fill(message, spec, kind.fields)
         if not self.faults:
@@ -127,6 +131,5 @@ class _Reader:
         return str(name.value)
 
 
-def _new(kind: Kind) -> Message:
-    made: Message = GetMessageClass(kind.message)()
-    return made
+def _new(kind: Kind) -> Any:
+    return GetMessageClass(kind.message)()

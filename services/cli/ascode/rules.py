@@ -27,14 +27,18 @@ def _validator() -> RequestValidator:
     return RequestValidator()
 
 
+def violations(message: Message) -> Iterator[tuple[str, str]]:
+    """What breaks the rules that the contract states: the path of a field, and how."""
+    for violation in _validator().violations(message):
+        yield violation.field, violation.description
+
+
 def contract_faults(
     kind: Kind, message: Message, places: Mapping[str, Place], start: Place
 ) -> Iterator[Fault]:
     """What breaks the rules that the contract states, and those of an experiment's design."""
-    for violation in _validator().violations(message):
-        path = violation.field
-        text = f"{path or 'spec'} {violation.description}"
-        yield Fault(_place(places, path, start), text)
+    for path, description in violations(message):
+        yield Fault(_place(places, path, start), f"{path or 'spec'} {description}")
     if kind.name == "Experiment":
         for path, text in _design(message):
             yield Fault(_place(places, path, start), f"{path} {text}")

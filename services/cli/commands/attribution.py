@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import csv
-import enum
 import json
-from collections.abc import Iterator
-from typing import Annotated, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TextIO, TypeAlias
 
 import typer
 from google.protobuf import json_format
 from touchstone.attribution.v1 import attribution_pb2 as model_pb
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
-from touchstone.attribution.v1 import report_pb2
-from touchstone.common.v1 import identity_pb2
+from touchstone.attribution.v1 import held_out_pb2, report_pb2
 
-from services.cli.figures import count, share, time_text
-from services.cli.importing.names import require_event_name, require_unit_type
-from services.cli.options import Data, Output, PointInTime, parse_days, parse_time
+from services.cli.credit.definition import name_grouping
+from services.cli.credit.models import read_model
+from services.cli.credit.options import JourneyOptions, ModelOptions, ReportingOptions
+from services.cli.figures import count, plain, share, span, time_text
+from services.cli.option_groups import option_groups
+from services.cli.options import Data, Output
 from services.cli.rendering import Cell, Column, Format, View, columns, neutral, write
 from services.cli.session import open_session
 from services.cli.terminal import say, standard_output, warn
@@ -26,50 +27,36 @@ from shared.errors import unavailable
 app = typer.Typer(no_args_is_help=True, help="Credit channels for conversions.")
 
 
-class ModelName(enum.StrEnum):
-    """A model that shares out credit, with its defaults."""
-
-    FIRST_TOUCH = "first_touch"
-    LAST_TOUCH = "last_touch"
-    LINEAR = "linear"
-    POSITION_BASED = "position_based"
-    TIME_DECAY = "time_decay"
-    MARKOV = "markov"
-    LAST_NON_DIRECT = "last_non_direct"
-    RANK_DECAY = "rank_decay"
-    FULL_PATH = "full_path"
-    PARTICIPATION = "participation"
-    SAME_TOUCH = "same_touch"
-    SHAPLEY = "shapley"
-    PROBABILISTIC = "probabilistic"
-    BAGGED_LOGISTIC = "bagged_logistic"
-    FRACTRIBUTION = "fractribution"
-    ADDITIVE_HAZARD = "additive_hazard"
-
-
-MODELS_HELP = (
-    "A model. Repeat it. "
-    "[default: first_touch, last_touch, linear, position_based, time_decay, markov]"
+Summarised: TypeAlias = (
+    pb.GetAttributionResponse | pb.EvaluatePathsResponse | report_pb2.AttributionReport
 )
-EventName = Annotated[str, typer.Option(help="The conversion events that are credited.")]
-UnitType = Annotated[str, typer.Option(help="Whose touches make a journey.")]
-Lookback = Annotated[float, typer.Option(help="Days before its conversion that a touch counts.")]
-Since = Annotated[str, typer.Option(help="Conversions from this time on.", show_default=False)]
-Until = Annotated[str, typer.Option(help="Conversions before this time.", show_default=False)]
-Repeats = Annotated[str, typer.Option(help="Several conversions of a unit: all, first or split.")]
 
 TOGETHER = "(together)"
 """Channels that too few units met to be told of alone."""
 UNCREDITED = "(uncredited)"
 """Conversions that a model gives to no channel."""
+_ALWAYS_THERE = ("conversions", "value", "share")
+_FIGURES: tuple[tuple[str, Callable[[Cell], str] | None], ...] = (
+    ("conversions", lambda cell: f"{cell:,.1f}"),
+    ("value", lambda cell: f"{cell:,.2f}"),
+    ("share", share),
+    ("cost_per_conversion", None),
+    ("return_on_spend", None),
+    ("removal_effect", lambda cell: f"{cell:.4f}"),
+)
 COLUMNS = (
     *columns("model", "channel"),
-    Column("conversions", lambda cell: f"{cell:,.1f}", right=True),
-    Column("value", lambda cell: f"{cell:,.2f}", right=True),
-    Column("share", share, right=True),
-    Column("cost_per_conversion", right=True),
-    Column("return_on_spend", right=True),
-    Column("removal_effect", lambda cell: f"{cell:.4f}", right=True),
+    *(
+        Column(f"{name}{end}", show, right=True)
+        for name, show in _FIGURES
+        for end in ("", "_low", "_high")
+    ),
+)
+"""Each figure, and the ends of its interval."""
+_BRIEF = (
+    *columns("model", "channel"),
+    *(Column(name, show, right=True) for name, show in _FIGURES),
+    *columns("conversions_between"),
 )
 _CREDIT_COLUMNS = columns(
     "conversion_id",
@@ -85,16 +72,12 @@ _CREDIT_COLUMNS = columns(
 
 
 @app.command()
+@option_groups
 def show(
     *,
-    event_name: EventName,
-    model: Annotated[list[ModelName] | None, typer.Option(help=MODELS_HELP)] = None,
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
-    repeats: Repeats = "all",
-    point_in_time: PointInTime = False,
+    journeys: JourneyOptions,
+    models: ModelOptions,
+    reporting: ReportingOptions,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -102,54 +85,53 @@ def show(
 
     Example: touchstone attribution show --event-name purchase --model linear --model markov
     """
-    definition = journey_definition(event_name, unit_type, lookback_days, (since, until), repeats)
-    if point_in_time:
-        definition.stitching = identity_pb2.STITCHING_POINT_IN_TIME
-    request = pb.GetAttributionRequest(
-        journeys=definition, models=[model_message(name) for name in model or []]
-    )
+    asked = journeys.read()
+    models.apply(asked)
+    reporting.apply(asked)
     with open_session(data) as session:
+        name_grouping(session, asked.journeys)
+        request = pb.GetAttributionRequest(
+            journeys=asked.journeys,
+            models=asked.models,
+            bootstrap=asked.bootstrap if asked.HasField("bootstrap") else None,
+            held_out=asked.held_out if asked.HasField("held_out") else None,
+            min_units=asked.min_units,
+        )
         reply = session.attribution.GetAttribution(request)
-    write(View(reply, COLUMNS, list(rows(reply)), title=event_name), output)
+    table = list(rows(reply))
+    title = asked.journeys.event_name
+    write(View(reply, COLUMNS, table, title=title, brief=brief(table)), output)
     tell_summary(reply)
+    for fit in reply.fits:
+        say(fit_text(fit))
 
 
 @app.command(name="credits")
+@option_groups
 def list_credits(
     *,
-    event_name: EventName,
-    model: Annotated[ModelName, typer.Option(help="The model.")] = ModelName.LINEAR,
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
-    repeats: Repeats = "all",
-    point_in_time: PointInTime = False,
+    model: Annotated[
+        str, typer.Option(help="The model: NAME, or NAME:FIELD=VALUE,FIELD=VALUE.")
+    ] = "linear",
+    journeys: JourneyOptions,
     data: Data = None,
     output: Output = Format.CSV,
 ) -> None:
-    """Print the credit of every touch of every conversion; JSON is one object a line."""
-    definition = journey_definition(event_name, unit_type, lookback_days, (since, until), repeats)
-    if point_in_time:
-        definition.stitching = identity_pb2.STITCHING_POINT_IN_TIME
-    request = pb.StreamCreditsRequest(journeys=definition, model=model_message(model))
+    """Print the credit of every touch of every conversion; JSON is one object a line.
+
+    Example: touchstone attribution credits --event-name purchase --model time_decay:half_life=3d
+    """
+    asked = journeys.read()
+    request = pb.StreamCreditsRequest(journeys=asked.journeys, model=read_model(model))
     with open_session(data) as session:
+        name_grouping(session, request.journeys)
         parts = session.attribution.StreamCredits(request)
         with standard_output() as out:
             summary = _print_credits(iter(parts), output, out)
     say(f"{summary.credits} credits of {summary.conversions} conversions, value {summary.value:g}")
 
 
-def model_message(name: ModelName) -> model_pb.Model:
-    """The model with its defaults."""
-    model = model_pb.Model()
-    getattr(model, name.value).SetInParent()
-    return model
-
-
-def rows(
-    reply: pb.GetAttributionResponse | report_pb2.AttributionReport,
-) -> Iterator[tuple[Cell, ...]]:
+def rows(reply: Summarised) -> Iterator[tuple[Cell, ...]]:
     """A row for each model and channel, and for what no channel is told to have."""
     for result in reply.results:
         for channel in result.channels:
@@ -157,53 +139,67 @@ def rows(
         if result.HasField("suppressed"):
             yield _credit_of(result.model_name, TOGETHER, result.suppressed)
         if result.uncredited:
-            yield (result.model_name, UNCREDITED, result.uncredited, *[None] * 5)
+            nothing = [None] * (len(COLUMNS) - 3)
+            yield (result.model_name, UNCREDITED, result.uncredited, *nothing)
 
 
-def _credit_of(model: str, name: str, found: model_pb.ChannelCredit) -> tuple[Cell, ...]:
-    return (
-        model,
-        name,
-        found.conversions,
-        found.value,
-        found.share,
-        found.cost_per_conversion if found.HasField("cost_per_conversion") else None,
-        found.return_on_spend if found.HasField("return_on_spend") else None,
-        found.removal_effect if found.HasField("removal_effect") else None,
-    )
+def brief(table: Sequence[tuple[Cell, ...]]) -> tuple[Sequence[Column], list[tuple[Cell, ...]]]:
+    """The figures without the ends of intervals, but for those of conversions where there are."""
+    known = any(row[3] is not None for row in table)
+    found = [
+        (*row[:2], *row[2::3], *([span(row[3], row[4], plain)] if known else [])) for row in table
+    ]
+    return _BRIEF if known else _BRIEF[:-1], found
 
 
-def tell_summary(reply: pb.GetAttributionResponse | report_pb2.AttributionReport) -> None:
-    """Says on standard error what the journeys are, and every warning."""
+def _credit_of(model: str, name: str, credit: model_pb.ChannelCredit) -> tuple[Cell, ...]:
+    cells: list[Cell] = [model, name]
+    found: Any = credit
+    for figure, _ in _FIGURES:
+        here = figure in _ALWAYS_THERE or found.HasField(figure)
+        cells.append(getattr(found, figure) if here else None)
+        interval = getattr(found.intervals, figure)
+        known = found.intervals.HasField(figure)
+        cells += [interval.low, interval.high] if known else [None, None]
+    return tuple(cells)
+
+
+def tell_summary(reply: Summarised) -> None:
+    """Says on standard error what the journeys are, which order was taken, and every warning."""
     found = reply.summary
     say(
         f"{count(found.journeys)} journeys of {count(found.units)} units with "
         f"{count(found.touches)} touches; {count(found.converting_journeys)} conversions credited, "
         f"{count(found.conversions_without_touch)} without a touch"
     )
+    # A Markov model has several results, of one choice.
+    chosen = [each.order_selection for each in reply.results if each.HasField("order_selection")]
+    for text in dict.fromkeys(map(order_text, chosen)):
+        say(text)
     for warning in reply.warnings:
         warn(f"{warning.channel}: {warning.message}" if warning.channel else warning.message)
 
 
-def journey_definition(
-    event_name: str, unit_type: str, lookback_days: float, between: tuple[str, str], repeats: str
-) -> model_pb.JourneyDefinition:
-    """The definition that the options of a command give."""
-    require_event_name(event_name)
-    require_unit_type(unit_type)
-    try:
-        rule = model_pb.RepeatRule.Value(f"REPEAT_RULE_{repeats.upper()}")
-    except ValueError as error:
-        raise typer.BadParameter(f"--repeats is {repeats!r}; allowed: all, first, split") from error
-    lookback = parse_days(lookback_days, "--lookback-days")
-    since, until = between
-    return model_pb.JourneyDefinition(
-        event_name=event_name,
-        unit_type=unit_type,
-        lookback=lookback,
-        start_time=parse_time(since, "--since") if since else None,
-        end_time=parse_time(until, "--until") if until else None,
-        repeat_rule=rule,
+def order_text(found: held_out_pb2.OrderSelection) -> str:
+    """Which order a Markov model was given, and by what."""
+    tried = ", ".join(
+        f"{each.order}: {each.penalised_auc:.4f}"
+        for each in found.orders
+        if each.HasField("penalised_auc")
+    )
+    text = f"markov: order {found.chosen}, by the penalised area on held-out journeys ({tried})"
+    return f"{text}; {found.why_fewer}" if found.why_fewer else text
+
+
+def fit_text(fit: held_out_pb2.ModelFit) -> str:
+    """How well a model predicts held-out journeys, or why nothing is known of it."""
+    if fit.why_none:
+        return f"{fit.model_name} on held-out journeys: {fit.why_none}"
+    auc = f"{fit.auc:.3f}" if fit.HasField("auc") else "-"
+    slope = f"{fit.calibration_slope:.2f}" if fit.HasField("calibration_slope") else "-"
+    return (
+        f"{fit.model_name} on {count(fit.journeys)} held-out journeys: AUC {auc}, log-loss "
+        f"{fit.log_loss:.4f} ({fit.base_log_loss:.4f} without a model), calibration slope {slope}"
     )
 
 

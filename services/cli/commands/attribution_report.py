@@ -8,31 +8,23 @@ from typing import Annotated
 
 import typer
 from google.longrunning import operations_pb2
-from touchstone.attribution.v1 import attribution_pb2, held_out_pb2, report_pb2
+from touchstone.attribution.v1 import attribution_pb2, report_pb2
 from touchstone.attribution.v1 import report_service_pb2 as pb
-from touchstone.common.v1 import identity_pb2
 
 from services.cli.commands.attribution import (
     COLUMNS,
-    MODELS_HELP,
     TOGETHER,
     UNCREDITED,
-    EventName,
-    Lookback,
-    ModelName,
-    Repeats,
-    Since,
-    UnitType,
-    Until,
-    journey_definition,
-    model_message,
+    fit_text,
     rows,
     tell_summary,
 )
-from services.cli.commands.attribution_grouping import COLLECTION as GROUPINGS
+from services.cli.credit.definition import name_grouping
+from services.cli.credit.options import JourneyOptions, ModelOptions, ReportingOptions
 from services.cli.failures import from_operation
-from services.cli.figures import count, enum_text, last_part, share, time_text
-from services.cli.options import Data, DryRun, Limit, Output, PointInTime
+from services.cli.figures import enum_text, last_part, share, time_text
+from services.cli.option_groups import option_groups
+from services.cli.options import Data, DryRun, Limit, Output
 from services.cli.paging import collect
 from services.cli.progress import share_bar
 from services.cli.rendering import Cell, Column, Format, View, columns, write
@@ -45,13 +37,6 @@ COLLECTION = "attributionReports"
 Name = Annotated[str, typer.Argument(help="Id of the report.", metavar="REPORT")]
 NewName = Annotated[
     str, typer.Argument(help="Id of the report. [default: one is made]", show_default=False)
-]
-Models = Annotated[list[ModelName] | None, typer.Option("--model", help=MODELS_HELP)]
-Grouping = Annotated[
-    str, typer.Option(help="Id of a channel grouping, or ID@VERSION. [default: as they were sent]")
-]
-MinUnits = Annotated[
-    int, typer.Option(min=0, help="The least units of what is told of alone; 0: 50.")
 ]
 _LISTED = (
     *columns("report", "event_name", "create_time"),
@@ -73,19 +58,13 @@ class Figure(enum.StrEnum):
 
 
 @app.command()
+@option_groups
 def run(
     report: NewName = "",
     *,
-    event_name: EventName,
-    model: Models = None,
-    channel_grouping: Grouping = "",
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
-    repeats: Repeats = "all",
-    point_in_time: PointInTime = False,
-    min_units: MinUnits = 0,
+    journeys: JourneyOptions,
+    models: ModelOptions,
+    reporting: ReportingOptions,
     as_of: Annotated[str, typer.Option(help="The watermark of the cut to read.")] = "",
     data: Data = None,
     output: Output = Format.TABLE,
@@ -94,20 +73,13 @@ def run(
 
     Example: touchstone attribution report run weekly --event-name purchase
     """
-    definition = journey_definition(event_name, unit_type, lookback_days, (since, until), repeats)
-    if point_in_time:
-        definition.stitching = identity_pb2.STITCHING_POINT_IN_TIME
+    request = journeys.read()
+    models.apply(request)
+    reporting.apply(request)
+    request.report_id, request.as_of = report, as_of
     with open_session(data) as session:
-        if channel_grouping:
-            definition.channel_grouping.CopyFrom(grouping_named(session, channel_grouping))
-        request = pb.RunAttributionRequest(
-            parent=session.parent,
-            report_id=report,
-            journeys=definition,
-            models=[model_message(name) for name in model or []],
-            as_of=as_of,
-            min_units=min_units,
-        )
+        request.parent = session.parent
+        name_grouping(session, request.journeys)
         found = _found(session, session.reports.RunAttribution(request).operation)
     _show(found, Figure.CONVERSIONS, output)
 
@@ -202,28 +174,6 @@ def compare(report: Name, data: Data = None, output: Output = Format.TABLE) -> N
     write(View(reply, shown, [_pair(pair) for pair in reply.pairs]), output)
     for fit in reply.fits:
         say(fit_text(fit))
-
-
-def fit_text(fit: held_out_pb2.ModelFit) -> str:
-    """How well a model predicts held-out journeys, or why nothing is known of it."""
-    if fit.why_none:
-        return f"{fit.model_name} on held-out journeys: {fit.why_none}"
-    auc = f"{fit.auc:.3f}" if fit.HasField("auc") else "-"
-    slope = f"{fit.calibration_slope:.2f}" if fit.HasField("calibration_slope") else "-"
-    return (
-        f"{fit.model_name} on {count(fit.journeys)} held-out journeys: AUC {auc}, log-loss "
-        f"{fit.log_loss:.4f} ({fit.base_log_loss:.4f} without a model), calibration slope {slope}"
-    )
-
-
-def grouping_named(session: Session, text: str) -> attribution_pb2.ChannelGrouping:
-    """The grouping of ID or ID@VERSION."""
-    name, _, version = text.partition("@")
-    if version and not version.isdecimal():
-        raise typer.BadParameter(f"--channel-grouping is {text!r}; allowed: ID or ID@VERSION")
-    return attribution_pb2.ChannelGrouping(
-        name=session.name(GROUPINGS, name), version=int(version or 0)
-    )
 
 
 def _found(session: Session, operation: operations_pb2.Operation) -> report_pb2.AttributionReport:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from google.protobuf.field_mask_pb2 import FieldMask
-from touchstone.attribution.v1 import report_service_pb2
 from touchstone.attribution.v1 import schedule_service_pb2 as pb
 
-from services.cli.commands.attribution import (
-    EventName,
-    Lookback,
-    Repeats,
-    UnitType,
-    journey_definition,
-    model_message,
+from services.cli.credit.definition import name_grouping, read_definition
+from services.cli.credit.fields import wrong
+from services.cli.credit.options import (
+    DEFINITION_HELP,
+    JourneyOptions,
+    ModelOptions,
+    ReportingOptions,
 )
-from services.cli.commands.attribution_report import Grouping, MinUnits, Models, grouping_named
 from services.cli.figures import last_part, time_text
-from services.cli.options import Data, DryRun, Etag, Limit, Output, parse_days
+from services.cli.option_groups import option_groups
+from services.cli.options import MAX_DAYS, Data, DryRun, Etag, Limit, Output, parse_days
 from services.cli.paging import collect
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
@@ -37,27 +38,63 @@ _COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingOptions:
+    """When a schedule runs, over what, and how many of its reports stay."""
+
+    daily: Annotated[
+        str, typer.Option(help="Every day at this time in UTC, such as 06:00.", show_default=False)
+    ] = ""
+    every_hours: Annotated[
+        float | None,
+        typer.Option(help="Or so many hours after the run before; the first at once."),
+    ] = None
+    period_days: Annotated[
+        float | None,
+        typer.Option(
+            help="Conversions of so many days before each run; 0: all.", show_default=False
+        ),
+    ] = None
+    keep: Annotated[
+        int | None, typer.Option(min=0, help="Reports to keep. [default: 10]", show_default=False)
+    ] = None
+
+    def apply(self, wanted: pb.ReportSchedule) -> list[str]:
+        """Set what is named; the fields that it is."""
+        paths = []
+        if self.daily and self.every_hours is not None:
+            raise typer.BadParameter("--daily and --every-hours are both there; allowed: one")
+        if self.every_hours is not None:
+            if not 1 / 6 <= self.every_hours <= 24 * MAX_DAYS:
+                allowed = f"allowed: from a sixth to {24 * MAX_DAYS}"
+                raise wrong("--every-hours", f"{self.every_hours:g}", allowed)
+            wanted.interval.CopyFrom(parse_days(self.every_hours / 24, "--every-hours"))
+            paths.append("interval")
+        if self.daily:
+            found = _TIME.fullmatch(self.daily)
+            if found is None:
+                raise wrong("--daily", self.daily, "allowed: a time such as 06:00")
+            wanted.daily.CopyFrom(pb.TimeOfDay(hour=int(found[1]), minute=int(found[2])))
+            paths.append("daily")
+        if self.period_days is not None:
+            if self.period_days:
+                wanted.period.CopyFrom(parse_days(self.period_days, "--period-days"))
+            paths.append("period")
+        if self.keep is not None:
+            wanted.keep = self.keep
+            paths.append("keep")
+        return paths
+
+
 @app.command()
+@option_groups
 def create(
     schedule: Name,
     *,
-    event_name: EventName,
-    daily: Annotated[
-        str, typer.Option(help="Every day at this time in UTC, such as 06:00.", show_default=False)
-    ] = "",
-    every_hours: Annotated[
-        float, typer.Option(help="Or so many hours after the run before; the first at once.")
-    ] = 0,
-    period_days: Annotated[
-        float, typer.Option(help="Conversions of so many days before each run; 0: all.")
-    ] = 0,
-    keep: Annotated[int, typer.Option(min=0, help="Reports to keep; 0: 10.")] = 0,
-    model: Models = None,
-    channel_grouping: Grouping = "",
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    repeats: Repeats = "all",
-    min_units: MinUnits = 0,
+    journeys: JourneyOptions,
+    models: ModelOptions,
+    reporting: ReportingOptions,
+    timing: TimingOptions,
     dry_run: DryRun = False,
     data: Data = None,
     output: Output = Format.TABLE,
@@ -66,22 +103,15 @@ def create(
 
     Example: touchstone attribution schedule create daily --event-name purchase --daily 06:00
     """
-    definition = journey_definition(event_name, unit_type, lookback_days, ("", ""), repeats)
-    wanted = _timing(daily, every_hours)
-    wanted.keep = keep
-    if period_days:
-        wanted.period.CopyFrom(parse_days(period_days, "--period-days"))
+    wanted = pb.ReportSchedule(run=journeys.read())
+    models.apply(wanted.run)
+    reporting.apply(wanted.run)
+    timing.apply(wanted)
+    if not wanted.WhichOneof("timing"):
+        raise typer.BadParameter("no time is named; allowed: --daily or --every-hours")
     with open_session(data) as session:
-        if channel_grouping:
-            definition.channel_grouping.CopyFrom(grouping_named(session, channel_grouping))
-        wanted.run.CopyFrom(
-            report_service_pb2.RunAttributionRequest(
-                parent=session.parent,
-                journeys=definition,
-                models=[model_message(name) for name in model or []],
-                min_units=min_units,
-            )
-        )
+        wanted.run.parent = session.parent
+        name_grouping(session, wanted.run.journeys)
         request = pb.CreateReportScheduleRequest(
             parent=session.parent,
             report_schedule_id=schedule,
@@ -89,6 +119,54 @@ def create(
             validate_only=dry_run,
         )
         reply = session.schedules.CreateReportSchedule(request)
+    write(View(reply, _COLUMNS, [_row(reply.report_schedule)]), output)
+
+
+@app.command()
+@option_groups
+def update(
+    schedule: Name,
+    *,
+    definition: Annotated[
+        Path | None, typer.Option("--definition", "-f", help=DEFINITION_HELP, show_default=False)
+    ] = None,
+    timing: TimingOptions,
+    etag: Etag = "",
+    dry_run: DryRun = False,
+    data: Data = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Change what a schedule runs, or when. What is not named stays.
+
+    Example: touchstone attribution schedule update daily --definition report.yaml --keep 30
+    """
+    changed = pb.ReportSchedule(run=read_definition(definition))
+    paths = timing.apply(changed) + (["run"] if definition else [])
+    if not paths:
+        raise typer.BadParameter(
+            "nothing to change is named; allowed: --definition, --daily, --every-hours, "
+            "--period-days, --keep"
+        )
+    with open_session(data) as session:
+        # The contract takes whole schedules alone, though the mask names what is looked at.
+        name = session.name(COLLECTION, schedule)
+        whole = session.schedules.GetReportSchedule(
+            pb.GetReportScheduleRequest(name=name)
+        ).report_schedule
+        if definition:
+            changed.run.parent = session.parent
+            name_grouping(session, changed.run.journeys)
+        cleared: Any = whole
+        for path in paths:
+            cleared.ClearField(path)
+        if not definition:
+            changed.ClearField("run")
+        whole.MergeFrom(changed)
+        whole.etag = etag
+        request = pb.UpdateReportScheduleRequest(
+            report_schedule=whole, update_mask=FieldMask(paths=paths), validate_only=dry_run
+        )
+        reply = session.schedules.UpdateReportSchedule(request)
     write(View(reply, _COLUMNS, [_row(reply.report_schedule)]), output)
 
 
@@ -147,17 +225,6 @@ def _set_paused(schedule: str, etag: str, data: Data, *, paused: bool) -> None:
             )
         )
     say(f"{'paused' if paused else 'resumed'} {schedule}")
-
-
-def _timing(daily: str, every_hours: float) -> pb.ReportSchedule:
-    if bool(daily) == bool(every_hours):
-        raise typer.BadParameter("give one of --daily and --every-hours")
-    if not daily:
-        return pb.ReportSchedule(interval=parse_days(every_hours / 24, "--every-hours"))
-    found = _TIME.fullmatch(daily)
-    if found is None:
-        raise typer.BadParameter(f"--daily is {daily!r}; allowed: a time such as 06:00")
-    return pb.ReportSchedule(daily=pb.TimeOfDay(hour=int(found[1]), minute=int(found[2])))
 
 
 def _row(found: pb.ReportSchedule) -> tuple[Cell, ...]:

@@ -12,17 +12,9 @@ from touchstone.attribution.v1 import money_pb2
 
 from services.cli.commands.attribution_report import COLLECTION as REPORTS
 from services.cli.commands.calibration import COLLECTION
-from services.cli.commands.economics import (
-    Basis,
-    CostBasis,
-    CountFirst,
-    PerCampaign,
-    Rates,
-    cost_rules,
-    exchange_rates,
-    tell_conflicts,
-)
+from services.cli.commands.economics import CostOptions, tell_conflicts
 from services.cli.figures import enum_text, last_part, plain, span
+from services.cli.option_groups import option_groups
 from services.cli.options import Data, Output
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
@@ -46,6 +38,7 @@ _BRIEF = (
 )
 
 
+@option_groups
 def report(
     report_id: Annotated[str, typer.Argument(help="Id of the report.", metavar="REPORT")],
     *,
@@ -65,13 +58,7 @@ def report(
     alpha: Annotated[
         float, typer.Option(min=0, max=0.5, help="Error probability of intervals; 0: 0.05.")
     ] = 0.0,
-    basis: CostBasis = Basis.IMPORTED_ELSE_TOUCHES,
-    source: CountFirst = None,
-    per_campaign: PerCampaign = False,
-    currency: Annotated[
-        str, typer.Option(help="Currency of the answer. [default: that of all spend]")
-    ] = "",
-    rate: Rates = None,
+    costs: CostOptions,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -89,9 +76,9 @@ def report(
             as_of=as_of,
             untested=untested,
             alpha=alpha,
-            costs=cost_rules(basis, source, per_campaign=per_campaign),
-            currency=currency,
-            exchange_rates=exchange_rates(rate),
+            costs=costs.rules(),
+            currency=costs.currency,
+            exchange_rates=costs.rates(),
         )
         found = session.calibration.CalibrateReport(request).calibrated_report
     table = [row for result in found.results for row in _rows(result)]

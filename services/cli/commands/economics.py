@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-from touchstone.attribution.v1 import economics_pb2, lifetime_pb2, money_pb2
+from touchstone.attribution.v1 import attribution_pb2, economics_pb2, lifetime_pb2, money_pb2
 from touchstone.attribution.v1 import economics_service_pb2 as pb
 
-from services.cli.commands.attribution import (
-    MODELS_HELP,
-    EventName,
-    Lookback,
-    ModelName,
-    Since,
-    UnitType,
-    Until,
-    journey_definition,
-    model_message,
-)
 from services.cli.commands.scenario import figure, std_err
+from services.cli.credit.definition import name_grouping
+from services.cli.credit.options import JourneyOptions, ModelOptions
 from services.cli.figures import count
+from services.cli.option_groups import option_groups
 from services.cli.options import Data, Output, parse_pair, parse_time
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
@@ -47,22 +40,6 @@ class Acquiring(enum.StrEnum):
     LAST_NON_DIRECT = "last-non-direct"
 
 
-CostBasis = Annotated[Basis, typer.Option(help="Imported spend, costs of touches, or either.")]
-CountFirst = Annotated[
-    list[str] | None,
-    typer.Option(help="A source of spend that is counted before others. Repeat it."),
-]
-PerCampaign = Annotated[
-    bool,
-    typer.Option("--per-campaign", help="Count one source for each campaign, not each channel."),
-]
-Currency = Annotated[
-    str, typer.Option(help="Currency of the answer. [default: that of the events]")
-]
-Rates = Annotated[
-    list[str] | None,
-    typer.Option(help="What one unit of another currency is worth: USD=7.1. Repeat it."),
-]
 MarginRate = Annotated[
     float, typer.Option(help="Part of value that is left before the cost of the channel.")
 ]
@@ -72,6 +49,47 @@ EarningName = Annotated[
 ObservedUntil = Annotated[
     str, typer.Option(help="Until when units were observed. [default: the newest event]")
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostOptions:
+    """How costs are chosen, and in which currency the answer is."""
+
+    basis: Annotated[Basis, typer.Option(help="Imported spend, costs of touches, or either.")] = (
+        Basis.IMPORTED_ELSE_TOUCHES
+    )
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="A source of spend that is counted before others. Repeat it."),
+    ] = None
+    per_campaign: Annotated[
+        bool,
+        typer.Option(
+            "--per-campaign", help="Count one source for each campaign, not each channel."
+        ),
+    ] = False
+    currency: Annotated[
+        str,
+        typer.Option(help="Currency of the answer. [default: that of what is counted]"),
+    ] = ""
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(help="What one unit of another currency is worth: USD=7.1. Repeat it."),
+    ] = None
+
+    def rules(self) -> pb.CostRules:
+        """How costs are chosen."""
+        per_campaign = self.per_campaign
+        return pb.CostRules(
+            basis=pb.CostBasis.Value(f"COST_BASIS_{self.basis.name}"),
+            sources=self.source,
+            one_source=pb.ONE_SOURCE_CAMPAIGN_DAY if per_campaign else pb.ONE_SOURCE_CHANNEL_DAY,
+        )
+
+    def rates(self) -> list[money_pb2.ExchangeRate]:
+        """What other currencies are worth."""
+        return exchange_rates(self.rate)
+
 
 COLUMNS = (
     *columns("model", "channel"),
@@ -106,22 +124,15 @@ LIFETIME_COLUMNS = (
 )
 
 
+@option_groups
 def economics(
     report: Annotated[
         str, typer.Argument(help="Id of a report; without one, --event-name.", show_default=False)
     ] = "",
     *,
-    event_name: EventName = "",
-    model: Annotated[list[ModelName] | None, typer.Option(help=MODELS_HELP)] = None,
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
-    basis: CostBasis = Basis.IMPORTED_ELSE_TOUCHES,
-    source: CountFirst = None,
-    per_campaign: PerCampaign = False,
-    currency: Currency = "",
-    rate: Rates = None,
+    journeys: JourneyOptions,
+    models: ModelOptions,
+    costs: CostOptions,
     margin_rate: MarginRate = 1,
     payback: Annotated[
         bool, typer.Option("--payback", help="Say when costs were earned back.")
@@ -135,25 +146,29 @@ def economics(
 
     Example: touchstone attribution economics --event-name purchase --model linear --payback
     """
-    if bool(report) == bool(event_name):
-        raise typer.BadParameter("name a report or --event-name; allowed: one of the two")
+    if bool(report) == journeys.named:
+        raise typer.BadParameter(
+            "name a report, or journeys by --event-name or --definition; allowed: one of the two"
+        )
     request = pb.GetChannelEconomicsRequest(
-        models=[model_message(name) for name in model or []],
-        costs=cost_rules(basis, source, per_campaign=per_campaign),
-        currency=currency,
-        exchange_rates=exchange_rates(rate),
+        costs=costs.rules(),
+        currency=costs.currency,
+        exchange_rates=costs.rates(),
         margin_rate=margin_rate,
     )
     if payback:
         request.payback.CopyFrom(_earning(earning_event_name, observed_until))
-    if event_name:
-        request.journeys.CopyFrom(
-            journey_definition(event_name, unit_type, lookback_days, (since, until), "all")
-        )
+    if not report:
+        asked = journeys.read()
+        models.apply(asked)
+        request.journeys.CopyFrom(asked.journeys)
+        request.models.extend(asked.models)
     with open_session(data) as session:
         request.parent = session.parent
         if report:
             request.report = session.name(REPORTS, report)
+        else:
+            name_grouping(session, request.journeys)
         reply = session.economics.GetChannelEconomics(request)
     write(View(reply, COLUMNS, list(rows(reply)), title=reply.currency), output)
     tell_conflicts(reply.conflicts)
@@ -161,16 +176,13 @@ def economics(
         warn(f"{warning.channel}: {warning.message}" if warning.channel else warning.message)
 
 
+@option_groups
 def lifetime(
     *,
-    event_name: Annotated[str, typer.Option(help="The conversion that acquires a unit.")],
+    journeys: JourneyOptions,
     acquiring_touch: Annotated[
         Acquiring, typer.Option(help="Which of its touches does.")
     ] = Acquiring.FIRST,
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
     earning_event_name: EarningName = "",
     observed_until: ObservedUntil = "",
     horizon_days: Annotated[int, typer.Option(min=1, help="Days to predict.")] = 365,
@@ -183,11 +195,7 @@ def lifetime(
     age_days: Annotated[
         list[int] | None, typer.Option(help="Tell realised value at this age. Repeat it.")
     ] = None,
-    basis: CostBasis = Basis.IMPORTED_ELSE_TOUCHES,
-    source: CountFirst = None,
-    per_campaign: PerCampaign = False,
-    currency: Currency = "",
-    rate: Rates = None,
+    costs: CostOptions,
     margin_rate: MarginRate = 1,
     data: Data = None,
     output: Output = Format.TABLE,
@@ -197,10 +205,10 @@ def lifetime(
     Example: touchstone attribution lifetime --event-name registration
     --earning-event-name purchase --until 2026-06-01
     """
+    acquisition = journeys.read().journeys
+    acquisition.repeat_rule = acquisition.repeat_rule or attribution_pb2.REPEAT_RULE_FIRST
     request = pb.PredictLifetimeValueRequest(
-        acquisition=journey_definition(
-            event_name, unit_type, lookback_days, (since, until), "first"
-        ),
+        acquisition=acquisition,
         acquiring_touch=pb.AcquiringTouch.Value(f"ACQUIRING_TOUCH_{acquiring_touch.name}"),
         earning=_earning(earning_event_name, observed_until),
         margin_rate=margin_rate,
@@ -208,12 +216,13 @@ def lifetime(
         horizon_days=horizon_days,
         annual_discount=annual_discount,
         hold_out_days=hold_out_days,
-        costs=cost_rules(basis, source, per_campaign=per_campaign),
-        currency=currency,
-        exchange_rates=exchange_rates(rate),
+        costs=costs.rules(),
+        currency=costs.currency,
+        exchange_rates=costs.rates(),
     )
     with open_session(data) as session:
         request.parent = session.parent
+        name_grouping(session, request.acquisition)
         reply = session.economics.PredictLifetimeValue(request)
     shown = [lifetime_row(channel) for channel in reply.channels]
     write(View(reply, LIFETIME_COLUMNS, shown, title=reply.currency), output)
@@ -282,15 +291,6 @@ def tell_check(check: lifetime_pb2.HoldOutCheck) -> None:
             f"{row.purchases_seen:,.0f} seen; value {value:,.2f} predicted, "
             f"{row.value_seen:,.2f} seen; {row.first_time_buyers} units bought for the first time"
         )
-
-
-def cost_rules(basis: Basis, sources: list[str] | None, *, per_campaign: bool) -> pb.CostRules:
-    """How costs are chosen."""
-    return pb.CostRules(
-        basis=pb.CostBasis.Value(f"COST_BASIS_{basis.name}"),
-        sources=sources,
-        one_source=pb.ONE_SOURCE_CAMPAIGN_DAY if per_campaign else pb.ONE_SOURCE_CHANNEL_DAY,
-    )
 
 
 def exchange_rates(texts: list[str] | None) -> list[money_pb2.ExchangeRate]:

@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 from google.protobuf.duration_pb2 import Duration
-from touchstone.attribution.v1 import attribution_pb2, path_pb2
+from touchstone.attribution.v1 import path_pb2
 from touchstone.attribution.v1 import path_service_pb2 as pb
 
-from services.cli.commands.attribution import (
-    EventName,
-    Lookback,
-    Since,
-    UnitType,
-    Until,
-    journey_definition,
-)
-from services.cli.commands.attribution_report import Grouping, grouping_named
+from services.cli.credit.definition import name_grouping
+from services.cli.credit.options import JourneyOptions
 from services.cli.figures import count, enum_text, share
 from services.cli.importing.names import require_event_name
+from services.cli.option_groups import option_groups
 from services.cli.options import Data, Output, parse_days, parse_pair
 from services.cli.rendering import Cell, Column, Format, View, columns, write
-from services.cli.session import Session, open_session
+from services.cli.session import open_session
 from services.cli.terminal import say, warn
 
 app = typer.Typer(no_args_is_help=True, help="Lengths, lags, steps and funnels of journeys.")
 
-MinUnits = Annotated[
-    int, typer.Option(min=0, help="The least units of what is told of alone; 0: 50.")
-]
-AsOf = Annotated[str, typer.Option(help="The watermark of the cut to read.")]
-Transforms = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--transform",
-        help="unique, exposure, exposure_last, first, last, frequency, or "
-        "remove_if_not_all=CHANNEL, remove_if_last_and_not_all=CHANNEL. Repeat it.",
-    ),
-]
 _COUNTS = tuple(Column(name, right=True) for name in ("units", "journeys", "conversions"))
 _LENGTHS = (*columns("of", "length"), *_COUNTS)
 _LAGS = (
@@ -60,19 +43,26 @@ _ALL = "(all)"
 _DAY_S = 86_400
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutOptions:
+    """Which cut is read, and what of it is told."""
+
+    min_units: Annotated[
+        int, typer.Option(min=0, help="The least units of what is told of alone; 0: 50.")
+    ] = 0
+    as_of: Annotated[
+        str,
+        typer.Option(help="The watermark of the cut to read.", show_default=False),
+    ] = ""
+
+
 @app.command()
+@option_groups
 def lengths(
     *,
-    event_name: EventName,
     max_length: Annotated[int, typer.Option(help="Longer journeys share a line.")] = 20,
-    transform: Transforms = None,
-    channel_grouping: Grouping = "",
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
-    min_units: MinUnits = 0,
-    as_of: AsOf = "",
+    journeys: JourneyOptions,
+    cut: CutOptions,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -80,22 +70,20 @@ def lengths(
 
     Example: touchstone paths lengths --event-name purchase
     """
-    journeys = _journeys(event_name, unit_type, lookback_days, (since, until), transform)
-    request = pb.GetPathLengthsRequest(
-        question=_question(journeys, as_of, min_units), max_length=max_length
-    )
+    question = _question(journeys, cut)
+    request = pb.GetPathLengthsRequest(question=question, max_length=max_length)
     with open_session(data) as session:
-        _group(session, request.question, channel_grouping)
+        name_grouping(session, request.question.journeys)
         reply = session.paths.GetPathLengths(request)
     found = [*_length_rows("touches", reply.touches), *_length_rows("channels", reply.channels)]
-    write(View(reply, _LENGTHS, found, title=event_name), output)
+    write(View(reply, _LENGTHS, found, title=question.journeys.event_name), output)
     _tell(reply, reply.touches.withheld_bins + reply.channels.withheld_bins, "lengths")
 
 
 @app.command()
+@option_groups
 def lags(
     *,
-    event_name: EventName,
     edge_days: Annotated[
         list[float] | None, typer.Option(help="Where a bin ends, in days. Repeat it.")
     ] = None,
@@ -103,14 +91,8 @@ def lags(
     quantiles: Annotated[
         bool, typer.Option("--quantiles", help="Show the quantiles, not the bins.")
     ] = False,
-    transform: Transforms = None,
-    channel_grouping: Grouping = "",
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
-    min_units: MinUnits = 0,
-    as_of: AsOf = "",
+    journeys: JourneyOptions,
+    cut: CutOptions,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -118,39 +100,33 @@ def lags(
 
     Example: touchstone paths lags --event-name purchase --quantiles
     """
-    journeys = _journeys(event_name, unit_type, lookback_days, (since, until), transform)
+    question = _question(journeys, cut)
     request = pb.GetTimeLagsRequest(
-        question=_question(journeys, as_of, min_units),
+        question=question,
         edges=[parse_days(days, "--edge-days") for days in edge_days or []],
         levels=level or [],
     )
     with open_session(data) as session:
-        _group(session, request.question, channel_grouping)
+        name_grouping(session, request.question.journeys)
         reply = session.paths.GetTimeLags(request)
     kinds = ("first_touch", "last_touch", "between_touches")
     each = [(kind, getattr(reply, kind)) for kind in kinds]
-    view = View(reply, _LAGS, [*bin_rows(each)], title=event_name)
+    view = View(reply, _LAGS, [*bin_rows(each)], title=question.journeys.event_name)
     if quantiles:
-        view = View(reply, _QUANTILES, [*_quantile_rows(each)], title=event_name)
+        view = View(reply, _QUANTILES, [*_quantile_rows(each)], title=question.journeys.event_name)
     write(view, output)
     _tell(reply, sum(found.withheld_bins for _, found in each), "bins")
 
 
 @app.command()
+@option_groups
 def transitions(
     *,
-    event_name: EventName,
     self_loops: Annotated[
         bool, typer.Option("--self-loops", help="Count steps from a channel to itself too.")
     ] = False,
-    transform: Transforms = None,
-    channel_grouping: Grouping = "",
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
-    min_units: MinUnits = 0,
-    as_of: AsOf = "",
+    journeys: JourneyOptions,
+    cut: CutOptions,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -158,37 +134,29 @@ def transitions(
 
     Example: touchstone paths transitions --event-name purchase
     """
-    journeys = _journeys(event_name, unit_type, lookback_days, (since, until), transform)
-    request = pb.GetTransitionsRequest(
-        question=_question(journeys, as_of, min_units), self_loops=self_loops
-    )
+    question = _question(journeys, cut)
+    request = pb.GetTransitionsRequest(question=question, self_loops=self_loops)
     with open_session(data) as session:
-        _group(session, request.question, channel_grouping)
+        name_grouping(session, request.question.journeys)
         reply = session.paths.GetTransitions(request)
     found = [
         (_state(row.source), _state(row.target), row.units, row.count, row.probability)
         for row in reply.transitions
     ]
-    write(View(reply, _STEPS, found, title=event_name), output)
+    write(View(reply, _STEPS, found, title=question.journeys.event_name), output)
     _tell(reply, reply.suppressed_transitions, "steps")
 
 
 @app.command()
+@option_groups
 def funnel(
     *,
-    event_name: EventName,
     step: Annotated[
         list[str],
         typer.Option(help="any, event=NAME or channel=NAME[,NAME]: what reaches it. Repeat it."),
     ],
-    transform: Transforms = None,
-    channel_grouping: Grouping = "",
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
-    min_units: MinUnits = 0,
-    as_of: AsOf = "",
+    journeys: JourneyOptions,
+    cut: CutOptions,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -196,34 +164,31 @@ def funnel(
 
     Example: touchstone paths funnel --event-name purchase --step any --step event=lead
     """
-    journeys = _journeys(event_name, unit_type, lookback_days, (since, until), transform)
+    question = _question(journeys, cut)
     steps = [_step(text) for text in step]
-    request = pb.GetFunnelRequest(question=_question(journeys, as_of, min_units), steps=steps)
+    request = pb.GetFunnelRequest(question=question, steps=steps)
     with open_session(data) as session:
-        _group(session, request.question, channel_grouping)
+        name_grouping(session, request.question.journeys)
         reply = session.paths.GetFunnel(request)
     each = [(_ALL, reply.rows), *((row.channel, row.rows) for row in reply.channels)]
     if any(row.figures.units for row in reply.suppressed):
         each.append((_TOGETHER, reply.suppressed))
     found = [row for name, rows in each for row in funnel_rows(name, rows, step)]
-    write(View(reply, _FUNNEL, found, title=event_name), output)
+    write(View(reply, _FUNNEL, found, title=question.journeys.event_name), output)
     _tell(reply, reply.suppressed_channels, "channels")
 
 
 @app.command()
+@option_groups
 def sequence(
     channels: Annotated[list[str], typer.Argument(help="The channels, one after another.")],
     *,
-    event_name: EventName,
     order: Annotated[int, typer.Option(min=1, max=10, help="Touches that the chain sees.")] = 1,
-    transform: Transforms = None,
-    channel_grouping: Grouping = "",
-    unit_type: UnitType = "user",
-    lookback_days: Lookback = 30,
-    since: Since = "",
-    until: Until = "",
-    min_units: MinUnits = 0,
-    as_of: AsOf = "",
+    ignore_nulls: Annotated[
+        bool, typer.Option("--ignore-nulls", help="Leave out journeys without a conversion.")
+    ] = False,
+    journeys: JourneyOptions,
+    cut: CutOptions,
     data: Data = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -231,55 +196,28 @@ def sequence(
 
     Example: touchstone paths sequence "Paid Search" Email --event-name purchase --order 2
     """
-    journeys = _journeys(event_name, unit_type, lookback_days, (since, until), transform)
+    question = _question(journeys, cut)
     request = pb.GetSequenceEffectRequest(
-        question=_question(journeys, as_of, min_units), sequence=channels, order=order
+        question=question, sequence=channels, order=order, ignore_non_converting=ignore_nulls
     )
     with open_session(data) as session:
-        _group(session, request.question, channel_grouping)
+        name_grouping(session, request.question.journeys)
         reply = session.paths.GetSequenceEffect(request)
     names = ("removal_effect", "units", "journeys", "conversions", "all_units", "all_conversions")
     found: Any = reply
     row = [getattr(found, name) if found.HasField(name) else None for name in names]
     shown = (Column("sequence"), *(Column(name, right=True) for name in names))
-    write(View(reply, shown, [(" > ".join(channels), *row)], title=event_name), output)
+    write(
+        View(reply, shown, [(" > ".join(channels), *row)], title=question.journeys.event_name),
+        output,
+    )
     _tell(reply, 0 if reply.HasField("units") else 1, "figures")
 
 
-def _journeys(
-    event_name: str,
-    unit_type: str,
-    lookback_days: float,
-    between: tuple[str, str],
-    transforms: Sequence[str] | None,
-) -> attribution_pb2.JourneyDefinition:
-    found = journey_definition(event_name, unit_type, lookback_days, between, "all")
-    found.path_transforms.extend(_transform(text) for text in transforms or [])
-    return found
-
-
-def _transform(text: str) -> attribution_pb2.PathTransform:
-    name, _, channel = text.partition("=")
-    try:
-        kind = attribution_pb2.PathTransformKind.Value(f"PATH_TRANSFORM_KIND_{name.upper()}")
-    except ValueError as error:
-        known = [
-            each.removeprefix("PATH_TRANSFORM_KIND_").lower()
-            for each in attribution_pb2.PathTransformKind.keys()[1:]
-        ]
-        raise typer.BadParameter(f"--transform is {text!r}; allowed: {', '.join(known)}") from error
-    return attribution_pb2.PathTransform(kind=kind, channels=[channel] if channel else [])
-
-
-def _group(session: Session, question: pb.PathQuestion, grouping: str) -> None:
-    if grouping:
-        question.journeys.channel_grouping.CopyFrom(grouping_named(session, grouping))
-
-
-def _question(
-    journeys: attribution_pb2.JourneyDefinition, as_of: str, min_units: int
-) -> pb.PathQuestion:
-    return pb.PathQuestion(journeys=journeys, as_of=as_of, min_units=min_units)
+def _question(journeys: JourneyOptions, cut: CutOptions) -> pb.PathQuestion:
+    asked = journeys.read()
+    min_units = cut.min_units or asked.min_units
+    return pb.PathQuestion(journeys=asked.journeys, as_of=cut.as_of, min_units=min_units)
 
 
 def _step(text: str) -> pb.FunnelStep:

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from google.protobuf import struct_pb2
 from touchstone.attribution.v1 import referral_service_pb2 as pb
-from touchstone.common.v1 import filter_pb2
 
-from services.cli.commands.attribution import Since, Until
+from services.cli.credit.filters import equals
 from services.cli.figures import count, share
 from services.cli.importing.names import require_event_name, require_unit_type
 from services.cli.options import Data, Output, parse_days, parse_time
@@ -48,8 +46,12 @@ def referrals(
     ] = "referrer",
     window_days: Annotated[float, typer.Option(help="Days that an invitation counts for.")] = 30,
     unit_type: Annotated[str, typer.Option(help="What invites and is invited.")] = "user",
-    since: Since = "",
-    until: Until = "",
+    since: Annotated[
+        str, typer.Option(help="Touches and shares from this time on.", show_default=False)
+    ] = "",
+    until: Annotated[
+        str, typer.Option(help="Touches and shares before this time.", show_default=False)
+    ] = "",
     min_units: Annotated[
         int, typer.Option(min=0, help="The least units of what is told of alone; 0: 50.")
     ] = 0,
@@ -71,8 +73,8 @@ def referrals(
         share_event=share_event,
         activity_events=activity_event or [],
         referrer_property=referrer_property,
-        invitation_filter=_of_channel(channel),
-        shown_filter=_of_channel(shown_channel),
+        invitation_filter=equals("channel", channel) if channel else None,
+        shown_filter=equals("channel", shown_channel) if shown_channel else None,
         unit_type=unit_type,
         start_time=parse_time(since, "--since") if since else None,
         end_time=parse_time(until, "--until") if until else None,
@@ -111,15 +113,3 @@ def told(reply: pb.GetReferralsResponse) -> Iterator[str]:
         yield f"{name}: {getattr(found, name):.3g}" if found.HasField(name) else f"{name}: -"
     for day in reply.retention:
         yield f"retention on day {day.day}: {share(day.share) if day.HasField('share') else '-'}"
-
-
-def _of_channel(channel: str) -> filter_pb2.Filter | None:
-    if not channel:
-        return None
-    return filter_pb2.Filter(
-        compare=filter_pb2.FieldComparison(
-            field="channel",
-            operator=filter_pb2.FILTER_OPERATOR_EQUAL,
-            values=[struct_pb2.Value(string_value=channel)],
-        )
-    )

@@ -10,6 +10,7 @@ from touchstone.attribution.v1 import referral_service_pb2 as referral_pb
 from typer.testing import CliRunner
 
 from services.cli.commands import attribute, attribution, attribution_report, paths, referrals
+from services.cli.credit import models
 from services.cli.importing.path_rows import PathColumns, read_paths
 from services.cli.importing.sources import open_source
 from services.cli.main import app
@@ -71,9 +72,7 @@ def test_a_file_that_cannot_be_read_names_the_line(
 def test_every_model_offered_is_one_of_the_contract() -> None:
     kinds = attribution_pb2.Model.DESCRIPTOR.fields_by_name
     assert all(model.value in kinds for model in attribute.PathModel)
-    # All but two can be asked for by name: these mean nothing without weights.
-    offered = {model.value for model in attribution.ModelName}
-    assert set(kinds) - offered == {"custom", "by_position"}
+    assert set(kinds) == set(models.NAMES)
 
 
 @pytest.mark.parametrize(
@@ -165,9 +164,9 @@ def test_the_fit_of_a_model_is_told_or_why_there_is_none() -> None:
     fit = held_out_pb2.ModelFit(
         model_name="markov_1", journeys=1_900, auc=0.61, log_loss=0.47, base_log_loss=0.49
     )
-    assert attribution_report.fit_text(fit) == (
+    assert attribution.fit_text(fit) == (
         "markov_1 on 1,900 held-out journeys: AUC 0.610, log-loss 0.4700 (0.4900 without a model), "
         "calibration slope -"
     )
     none = held_out_pb2.ModelFit(model_name="linear", why_none="it predicts nothing")
-    assert attribution_report.fit_text(none) == "linear on held-out journeys: it predicts nothing"
+    assert attribution.fit_text(none) == "linear on held-out journeys: it predicts nothing"

@@ -1,0 +1,1 @@
+"""How commands say which journeys are credited, and by which models: in a file and by options."""
