@@ -11,7 +11,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import tempfile
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from shared.testing.ports import free_port
 
 _NOBODY = 65534
 _START_S = 60.0
@@ -99,7 +100,7 @@ def _initialise(binaries: Path, data: Path) -> None:
 def _start(binaries: Path, data: Path, log: Path) -> tuple[subprocess.Popen[bytes], int]:
     options = [part for setting in _FAST for part in ("-c", setting)]
     for _ in range(_ATTEMPTS):
-        port = _free_port()
+        port = free_port()
         place = ["-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", ""]
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  our own arguments
@@ -177,12 +178,6 @@ def _give(folder: Path) -> None:
 
 def _identity() -> dict[str, Any]:
     return {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _quoted(name: str) -> psycopg.sql.Identifier:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,15 +16,9 @@ from shared.security.keys import NewKey, SqlKeyStore, make_key
 from shared.server.platform import open_platform
 from shared.server.run import Application, Platform, RunningServer, Servicer, start_server
 from shared.settings import ServiceSettings
+from shared.testing.ports import free_port
 
 Metadata = tuple[tuple[str, str], ...]
-
-
-def free_port() -> int:
-    """A port on loopback that nobody used a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def bearer(key: str) -> Metadata:

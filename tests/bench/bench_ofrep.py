@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.testing.serving import free_port
+from shared.testing.ports import free_port
 from tests.bench.report import BenchRow, compared
 from tests.openfeature.running import Running
 from tests.openfeature.world import ALL_FLAGS, contexts, make_world

@@ -21,9 +21,10 @@ from touchstone.events.v1 import events_service_pb2
 from services.events.api.otlp import SERVICE
 from services.events.api.otlp_records import RecordRule, read_records
 from services.events.api.otlp_wire import EncodedExport
+from shared.testing.ports import free_port
 from tests.bench.ingest_load import METHOD, UNLIMITED, Served
 from tests.bench.report import BUILD, BenchRow, compared
-from tests.robustness.faults import EventsProcess, free_port, make_key
+from tests.robustness.faults import EventsProcess, make_key
 
 RECORDS = 512
 CALLERS = 4

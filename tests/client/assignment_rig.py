@@ -27,9 +27,10 @@ from touchstone.assignment.v1 import (
 from touchstone.common.v1.unit_pb2 import UnitId
 from touchstone_assignment.local import LocalAssignment, Service, Settings
 
+from shared.testing.ports import free_port
 from tests.client.local_rig import QUICK
 from tests.client.rig import KeyedService
-from tests.robustness.faults import PROJECT, free_port
+from tests.robustness.faults import PROJECT
 
 PARENT = f"projects/{PROJECT}"
 

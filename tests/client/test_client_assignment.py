@@ -28,9 +28,9 @@ from touchstone_assignment.local.kept_rules import path_of
 from touchstone_assignment.local.status import Kind
 from touchstone_assignment.subject import Subject
 
+from shared.testing.ports import free_port
 from tests.client.local_rig import KEY, PROJECT, QUICK, Running, experiment, follows, rules
 from tests.client.rig import CLIENT, eventually, finished, python
-from tests.robustness.faults import free_port
 
 
 @pytest.fixture

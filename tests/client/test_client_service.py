@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from touchstone_events import About, EventSender, Service, Settings, Touchpoint, Unit
 
+from shared.testing.ports import free_port
 from tests.client.rig import eventually, finished, python, stored
-from tests.robustness.faults import free_port
 
 SEED = 20261122
 QUICK: dict[str, Any] = {"first_retry_s": 0.02, "longest_retry_s": 0.2, "batch_age_s": 0.02}

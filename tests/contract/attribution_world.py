@@ -1,7 +1,6 @@
 """Events of a small world, and keys, for the tests of the attribution service."""
 
 import datetime as dt
-import socket
 from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -60,12 +59,6 @@ def write_events(lake: Path) -> str:
         ),
     }
     return LakeWriter(lake, "journal-a", FixedClock(NOW)).append(tables, 1).token()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def key_of(application: Application, project: str, *roles: Role) -> str:

@@ -30,7 +30,8 @@ from shared.security.caller import Role
 from shared.server.platform import open_platform
 from shared.server.run import Platform, start_server
 from shared.testing.fakes import FixedClock
-from tests.contract.test_assignment_service import PROJECT, START, Client, free_port, key_of
+from shared.testing.ports import free_port
+from tests.contract.test_assignment_service import PROJECT, START, Client, key_of
 
 Audience = audience_pb2.Audience
 

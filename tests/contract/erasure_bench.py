@@ -31,7 +31,8 @@ from shared.clock import SystemClock
 from shared.lake.snapshot import LakeEventTables
 from shared.security.caller import Role
 from shared.server.run import RunningServer, start_server
-from shared.testing.serving import Metadata, add_key, bearer, free_port
+from shared.testing.ports import free_port
+from shared.testing.serving import Metadata, add_key, bearer
 
 TABLES = ("exposures", "conversions", "touchpoints", "identifies", "evaluations")
 

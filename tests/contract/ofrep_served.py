@@ -24,7 +24,8 @@ from services.assignment.application.flag_set import FlagSet, flag_set
 from services.assignment.application.flags import FlagRules, Setting
 from shared.errors import DomainError
 from shared.security.caller import Role
-from shared.testing.serving import Served, add_key, application, free_port, serving
+from shared.testing.ports import free_port
+from shared.testing.serving import Served, add_key, application, serving
 
 NOW_S = 1_790_000_000.0
 

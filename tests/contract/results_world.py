@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,6 +42,7 @@ from shared.security.keys import SqlKeyStore, make_key
 from shared.server.run import Application, start_server
 from shared.server.status import from_rpc_error
 from shared.testing.fakes import FixedClock
+from shared.testing.ports import free_port
 
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -103,12 +103,6 @@ class PlayedAssignment(experiment_rpc.ExperimentServiceServicer):
             ],
             next_page_token=token,
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def key_of(application: Application, project: str, *roles: Role) -> str:

@@ -32,7 +32,8 @@ from shared.server.platform import open_platform
 from shared.server.run import RunningServer, start_server
 from shared.server.status import from_rpc_error
 from shared.testing.fakes import FixedClock
-from shared.testing.serving import add_key, bearer, free_port
+from shared.testing.ports import free_port
+from shared.testing.serving import add_key, bearer
 
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 PROJECT = "projects/demo"

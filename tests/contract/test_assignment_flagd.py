@@ -36,7 +36,8 @@ from shared.security.audit import NO_PROJECT, Outcome, SqlAuditLog
 from shared.security.caller import Role
 from shared.server.platform import open_platform
 from shared.server.status import from_rpc_error
-from shared.testing.serving import Served, add_key, bearer, free_port, serving
+from shared.testing.ports import free_port
+from shared.testing.serving import Served, add_key, bearer, serving
 
 Metadata = tuple[tuple[str, str], ...]
 VERSIONS = [(v1, v1_grpc), (v2, v2_grpc)]

@@ -18,7 +18,8 @@ from services.assignment.settings import Settings
 from shared.server.channel import channel_credentials
 from shared.server.platform import open_platform
 from shared.settings import ClientTls
-from shared.testing.serving import free_port, serving
+from shared.testing.ports import free_port
+from shared.testing.serving import serving
 from tests.unit.kit.certificates import Authority, Identity, install, tls
 
 

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import datetime as dt
 import json
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -44,17 +43,12 @@ from shared.server.platform import open_platform
 from shared.server.run import Platform, start_server
 from shared.server.status import from_rpc_error
 from shared.testing.fakes import FixedClock
+from shared.testing.ports import free_port
 
 State = experiment_pb2.Experiment
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 PROJECT = "projects/demo"
 REASON = assignment_service_pb2.DecisionReason
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def key_of(platform: Platform, project: str, *roles: Role) -> str:

@@ -21,7 +21,7 @@ from touchstone_assignment.subject import Subject
 
 from services.assignment.adapters.sql import SqlConfiguration
 from shared.errors import Code
-from shared.testing.serving import free_port
+from shared.testing.ports import free_port
 from tests.contract.serving_world import PROJECT, START, World, open_world, reason_of, unit
 
 

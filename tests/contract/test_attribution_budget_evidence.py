@@ -29,7 +29,8 @@ from services.attribution.composition import compose
 from services.attribution.settings import Settings
 from shared.security.caller import Role
 from shared.server.run import start_server
-from tests.contract.attribution_world import free_port, key_of, moment, timestamp
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import key_of, moment, timestamp
 from tests.contract.money_world import write_money_events
 from tests.contract.test_attribution_calibration import LINK, Refusing
 

@@ -56,7 +56,8 @@ from shared.server.run import start_server
 from shared.state.database import Database
 from shared.testing.fakes import FixedClock
 from shared.testing.policies import FixedPolicies
-from tests.contract.attribution_world import NOW, free_port, key_of, moment, write_events
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import NOW, key_of, moment, write_events
 
 PARENT = "projects/demo"
 LINK = calibration_pb2.CalibrationLink(

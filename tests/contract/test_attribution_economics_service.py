@@ -25,7 +25,8 @@ from services.attribution.composition import compose
 from services.attribution.settings import Settings
 from shared.security.caller import Role
 from shared.server.run import start_server
-from tests.contract.attribution_world import free_port, key_of, timestamp
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import key_of, timestamp
 from tests.contract.money_world import TOUCHES, spend_rows, write_customers, write_money_events
 
 BUY = attribution_pb2.JourneyDefinition(

@@ -28,7 +28,8 @@ from services.attribution.composition import compose
 from services.attribution.settings import Settings
 from shared.security.caller import Role
 from shared.server.run import start_server
-from tests.contract.attribution_world import free_port, key_of, write_events
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import key_of, write_events
 
 NAME = "projects/demo/channelGroupings/main"
 

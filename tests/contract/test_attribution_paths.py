@@ -26,7 +26,8 @@ from shared.security.caller import Role
 from shared.server.run import start_server
 from shared.server.status import from_rpc_error
 from shared.testing.fakes import FixedClock
-from tests.contract.attribution_world import NOW, free_port, key_of, moment
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import NOW, key_of, moment
 
 BUY = attribution_pb2.JourneyDefinition(event_name="buy")
 DAY = 86_400

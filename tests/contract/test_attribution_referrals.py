@@ -23,7 +23,8 @@ from shared.security.caller import Role
 from shared.server.run import start_server
 from shared.server.status import from_rpc_error
 from shared.testing.fakes import FixedClock
-from tests.contract.attribution_world import NOW, free_port, key_of, moment, timestamp
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import NOW, key_of, moment, timestamp
 
 Row = dict[str, object]
 CAMPAIGN: dict[str, Any] = {"registration_event": "signup", "conversion_event": "buy"}

@@ -34,7 +34,8 @@ from shared.lake.writer import LakeWriter
 from shared.security.caller import Role
 from shared.server.run import start_server
 from shared.testing.fakes import FixedClock
-from tests.contract.attribution_world import NOW, free_port, key_of, moment, write_events
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import NOW, key_of, moment, write_events
 
 BUY = attribution_pb2.JourneyDefinition(event_name="buy")
 REPORTS = "projects/demo/attributionReports"

@@ -19,7 +19,8 @@ from services.attribution.composition import compose
 from services.attribution.settings import Settings
 from shared.security.caller import Role
 from shared.server.run import start_server
-from tests.contract.attribution_world import free_port, key_of
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import key_of
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "scene.yaml"
 

@@ -46,7 +46,8 @@ from shared.security.caller import Role
 from shared.server.platform import open_platform
 from shared.server.run import Platform, start_server
 from shared.testing.fakes import FixedClock, calling
-from tests.contract.attribution_world import NOW, free_port, key_of, timestamp, write_events
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import NOW, key_of, timestamp, write_events
 
 PARENT = "projects/demo"
 NAME = f"{PARENT}/reportSchedules/daily"

@@ -23,8 +23,9 @@ from shared.security.caller import Role
 from shared.server.rules import rule_of
 from shared.server.run import start_server
 from shared.server.status import from_rpc_error
+from shared.testing.ports import free_port
 from shared.version import VERSION
-from tests.contract.attribution_world import NOW, free_port, key_of, timestamp, write_events
+from tests.contract.attribution_world import NOW, key_of, timestamp, write_events
 
 BUY = pb.JourneyDefinition(event_name="buy")
 EVERY_OUTPUT = [

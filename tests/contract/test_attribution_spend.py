@@ -21,7 +21,8 @@ from shared.security.audit import SqlAuditLog
 from shared.security.caller import Role
 from shared.server.run import Application, start_server
 from shared.state.database import Database
-from tests.contract.attribution_world import free_port, key_of
+from shared.testing.ports import free_port
+from tests.contract.attribution_world import key_of
 
 DAY = dt.date(2026, 1, 31)
 

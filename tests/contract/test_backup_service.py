@@ -43,8 +43,9 @@ from shared.security.erasure_ledger import ErasureLedger, ErasureRecord
 from shared.server.run import RunningServer, start_server
 from shared.server.status import from_rpc_error
 from shared.server.validation import RequestValidator
+from shared.testing.ports import free_port
 from shared.testing.postgres import postgres_server
-from shared.testing.serving import Metadata, add_key, bearer, free_port
+from shared.testing.serving import Metadata, add_key, bearer
 from tests.contract.test_lake_tables import ids
 
 NOW = dt.datetime.now(dt.UTC)

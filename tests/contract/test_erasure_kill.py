@@ -24,7 +24,8 @@ from services.events.settings import Settings
 from shared.lake.snapshot import LakeEventTables
 from shared.security.caller import Role
 from shared.server.platform import open_platform
-from shared.testing.serving import add_key, bearer, free_port
+from shared.testing.ports import free_port
+from shared.testing.serving import add_key, bearer
 from tests.contract.erasure_bench import TABLES, event, stored, unit
 from tests.contract.test_erasure_service import everything
 

@@ -24,7 +24,8 @@ from shared.security.audit import SqlAuditLog
 from shared.security.caller import Role
 from shared.server.run import RunningServer, start_server
 from shared.server.status import from_rpc_error
-from shared.testing.serving import Metadata, add_key, bearer, free_port
+from shared.testing.ports import free_port
+from shared.testing.serving import Metadata, add_key, bearer
 
 START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 NAME = "projects/acme/identityPolicy"

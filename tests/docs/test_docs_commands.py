@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shared.settings import MORE_ADDRESSES, SERVICES, Settings
-from shared.testing.serving import free_port
+from shared.testing.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"<!-- runs -->\n```sh\n(.*?)```", re.DOTALL)

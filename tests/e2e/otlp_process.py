@@ -12,7 +12,7 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.sdk._logs.export import LogRecordExporter
 
 from shared.lake.snapshot import LakeEventTables
-from shared.testing.serving import free_port
+from shared.testing.ports import free_port
 from tests.robustness.faults import PROJECT, EventsProcess, make_key
 
 

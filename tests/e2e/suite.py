@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,21 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shared.server.channel import open_channel
 from shared.settings import MORE_ADDRESSES
+from shared.testing.ports import free_ports
 
 SERVICES = ("assignment", "events", "results", "attribution")
 _START_S = 120.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 class Suite:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from shared.testing.serving import free_port
+from shared.testing.ports import free_port
 from tests.openfeature.environments import Client, Kind
 from tests.openfeature.world import PROJECT, Service
 from tests.robustness.faults import EventsProcess, make_key

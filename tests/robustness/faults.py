@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from shared.ids import RandomIds
 from shared.security.bootstrap import make_owner_key
 from shared.server.platform import open_platform
 from shared.settings import MORE_ADDRESSES, Settings
+from shared.testing.ports import free_port
 from tests.robustness.launcher import Limits, launcher
 
 START_S, STOP_S = 60.0, 60.0
@@ -25,13 +25,6 @@ PROJECT = "robust"
 GENERATED = Path("shared", "gen")
 _ELSEWHERE = "import os, runpy, sys; os.chdir(sys.argv[1]); sys.path[0] = sys.argv[1]; "
 _ELSEWHERE += "runpy.run_module(sys.argv[2], run_name='__main__')"
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def make_key(data: Path, project: str = PROJECT, database_url: str = "") -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.robustness.faults import free_port
+from shared.testing.ports import free_port
 
 BYTES = 65_536
 _RESET = struct.pack("ii", 1, 0)

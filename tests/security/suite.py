@@ -59,7 +59,8 @@ from shared.security.keys import ApiKey, SqlKeyStore, make_key
 from shared.server.run import Platform, RunningServer, start_server
 from shared.server.status import from_rpc_error
 from shared.settings import SERVICES
-from shared.testing.serving import Metadata, bearer, free_port
+from shared.testing.ports import free_port
+from shared.testing.serving import Metadata, bearer
 from tests.security.contracts import KEY_ID, Method, condition, methods
 
 # Stands in everything of the first tenant that another one must never see.

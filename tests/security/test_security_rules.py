@@ -7,7 +7,7 @@ import pytest
 from shared.security.caller import Role
 from shared.server.run import Application
 from shared.settings import SERVICES
-from shared.testing.serving import free_port
+from shared.testing.ports import free_port
 from tests.security.contracts import methods
 
 METHODS = methods()

@@ -25,7 +25,8 @@ from shared.security.bootstrap import make_owner_key
 from shared.security.caller import Role
 from shared.server.run import start_server
 from shared.server.status import from_rpc_error
-from shared.testing.serving import add_key, bearer, free_port
+from shared.testing.ports import free_port
+from shared.testing.serving import add_key, bearer
 
 TIME_NS = 1_790_000_000_123_456_789
 SPLIT = {

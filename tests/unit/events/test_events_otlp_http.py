@@ -17,7 +17,8 @@ from services.events.composition import compose
 from services.events.settings import Settings
 from shared.security.caller import Role
 from shared.server.run import RunningServer, start_server
-from shared.testing.serving import add_key, free_port
+from shared.testing.ports import free_port
+from shared.testing.serving import add_key
 from tests.unit.events.test_events_otlp import SPLIT, export
 
 PROTOBUF = "application/x-protobuf"

@@ -27,7 +27,8 @@ from shared.security.audit import SqlAuditLog
 from shared.security.caller import Role
 from shared.server.run import RunningServer, start_server
 from shared.server.status import from_rpc_error
-from shared.testing.serving import Metadata, add_key, bearer, free_port
+from shared.testing.ports import free_port
+from shared.testing.serving import Metadata, add_key, bearer
 
 ACCEPTED, DUPLICATE, REJECTED = (
     pb.REPLAY_OUTCOME_ACCEPTED,

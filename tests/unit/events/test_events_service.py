@@ -19,7 +19,7 @@ from shared.lake.snapshot import LakeEventTables
 from shared.security.bootstrap import make_owner_key
 from shared.server.run import RunningServer, start_server
 from shared.server.status import from_rpc_error
-from tests.robustness.faults import free_port
+from shared.testing.ports import free_port
 
 
 @dataclass

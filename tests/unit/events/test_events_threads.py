@@ -14,7 +14,8 @@ from services.events.domain.limits import Limits
 from services.events.settings import Settings
 from shared.security.caller import Role
 from shared.server.run import start_server
-from shared.testing.serving import Metadata, add_key, bearer, free_port
+from shared.testing.ports import free_port
+from shared.testing.serving import Metadata, add_key, bearer
 
 
 def batch(count: int, payload: str) -> events_service_pb2.LogEventsRequest:

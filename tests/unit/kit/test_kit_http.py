@@ -24,7 +24,8 @@ from shared.security.audit import SqlAuditLog
 from shared.security.caller import Role
 from shared.server.http import HttpDoor, HttpLimits, HttpRoute, ProtobufCodec
 from shared.server.run import start_server
-from shared.testing.serving import add_key, application, free_port, serving
+from shared.testing.ports import free_port
+from shared.testing.serving import add_key, application, serving
 from tests.unit.kit.certificates import Authority, install, tls
 
 CALLER = "/touchstone.common.v1.AccessService/GetCaller"

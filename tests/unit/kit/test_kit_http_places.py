@@ -18,7 +18,8 @@ from shared.server.http import (
     HttpStream,
 )
 from shared.server.rules import Rule
-from shared.testing.serving import add_key, application, free_port, serving
+from shared.testing.ports import free_port
+from shared.testing.serving import add_key, application, serving
 
 JSON = {"content-type": "application/json"}
 RULE = Rule(

@@ -21,7 +21,8 @@ from shared.server.platform import open_platform
 from shared.server.public import MAX_PUBLIC_STREAMS
 from shared.server.run import start_server
 from shared.settings import ServiceSettings
-from shared.testing.serving import application, free_port, serving
+from shared.testing.ports import free_port
+from shared.testing.serving import application, serving
 
 REPOSITORY = Path(__file__).parents[3]
 SERVING = health_pb2.HealthCheckResponse.SERVING

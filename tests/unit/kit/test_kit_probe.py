@@ -7,7 +7,7 @@ import pytest
 from shared.server.health import NOT_SERVING
 from shared.server.probe import local_address, main, probe
 from shared.settings import ServiceSettings
-from shared.testing.serving import free_port
+from shared.testing.ports import free_port
 from tests.unit.kit.certificates import Authority
 
 

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as trace_rpc
 
 from shared.telemetry import JsonLines
-from shared.testing.serving import free_port
+from shared.testing.ports import free_port
 
 REPOSITORY = Path(__file__).parents[3]
 
