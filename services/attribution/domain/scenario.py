@@ -13,10 +13,16 @@ from enum import Enum
 
 from services.attribution.domain.economics import Undefined
 from services.attribution.domain.lift import Estimate
+from services.attribution.domain.measured_sums import Factor, Term, product_of, sum_of
+from services.attribution.domain.scenario_checks import (
+    Agreement,
+    Check,
+    Quantity,
+    Stated,
+    beside_derived,
+    compared,
+)
 from shared.errors import invalid
-
-COARSE = 0.05
-SMALLEST_UNIT = 1e-9
 
 
 class Source(Enum):
@@ -48,6 +54,10 @@ class Input:
     def value(self) -> float:
         return self.estimate.value
 
+    def factor(self) -> Factor:
+        """The input in a product: the same number of the same experiment is the same figure."""
+        return Factor(self.estimate, (self.origin, self.estimate.value, self.estimate.std_err))
+
 
 def given(value: float, origin: str = "") -> Input:
     """Return a figure that somebody states."""
@@ -78,17 +88,40 @@ class Product:
     promotion_cost: Input | None = None
 
     def __post_init__(self) -> None:
-        if self.fixed is not None and (self.users or self.visitors or self.value):
-            raise invalid(f"products.{self.name}", "fixed beside users", "a fixed value alone")
-        for name in ("share", "convenience"):
-            part: Input | None = getattr(self, name)
+        if self.fixed is not None and self._given(*_PARTS):
+            raise invalid(f"products.{self.name}", "fixed beside others", "a fixed value alone")
+        for together in (("visitors", "share", "convenience"), ("gross_value", "promotion_cost")):
+            known = self._given(*together)
+            if known and len(known) < len(together):
+                # A figure that changes nothing would look as if it did.
+                allowed = f"all of {', '.join(together)}, or none of them"
+                raise invalid(f"products.{self.name}", f"{', '.join(known)} alone", allowed)
+        for name, part in self._given("share", "convenience").items():
             # A measured share may be below zero by chance: it is shown as it was measured.
-            if part is not None and part.source is Source.GIVEN and not 0 <= part.value <= 1:
-                raise invalid(f"products.{self.name}.{name}", part.value, "a share from 0 to 1")
-        for name in ("visitors", "users"):
-            count: Input | None = getattr(self, name)
-            if count is not None and count.source is Source.GIVEN and count.value < 0:
-                raise invalid(f"products.{self.name}.{name}", count.value, "at least 0")
+            least = 0 if part.source is Source.GIVEN else -1
+            if not least <= part.value <= 1:
+                allowed = f"a share from {least} to 1"
+                raise invalid(f"products.{self.name}.{name}", part.value, allowed)
+        for name, part in self._given("visitors", "users").items():
+            if part.source is Source.GIVEN and part.value < 0:
+                raise invalid(f"products.{self.name}.{name}", part.value, "at least 0")
+
+    def _given(self, *names: str) -> dict[str, Input]:
+        """Those of these parts that are there."""
+        found = {name: getattr(self, name) for name in names}
+        return {name: part for name, part in found.items() if part is not None}
+
+
+_PARTS = (
+    "visitors",
+    "share",
+    "convenience",
+    "users",
+    "value",
+    "gross_value",
+    "promotion_cost",
+)
+"""All but a fixed value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,77 +141,6 @@ class Scenario:
             amount = getattr(self, name)
             if amount is not None and not (math.isfinite(amount) and amount > 0):
                 raise invalid(name, amount, "a finite number above 0")
-
-
-class Quantity(Enum):
-    """What a stated figure can be compared with."""
-
-    USERS = "users"
-    VALUE_PER_USER = "value_per_user"
-    TOTAL = "total"
-    DIRECT_AND_TOTAL = "direct_and_total"
-    UPLIFT = "uplift"
-    DIRECT_PAYBACK_YEARS = "direct_payback_years"
-    PAYBACK_YEARS = "payback_years"
-    CONTRACT_RETURN = "contract_return"
-    INPUT = "input"
-
-
-class Agreement(Enum):
-    """How a stated figure relates to the derived one.
-
-    COARSELY_ROUNDED is right at its decimals and yet more than 5 % off: 2 years for 1.65.
-    """
-
-    EXACT = "exact"
-    ROUNDED = "rounded"
-    COARSELY_ROUNDED = "coarsely_rounded"
-    TRUNCATED = "truncated"
-    INCONSISTENT = "inconsistent"
-    WITHIN_INTERVAL = "within_interval"
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """A result that a document prints, in units of `unit` (10,000 for ten thousand yuan)."""
-
-    quantity: Quantity
-    value: float
-    decimals: int
-    unit: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.quantity in (Quantity.USERS, Quantity.VALUE_PER_USER, Quantity.INPUT):
-            raise invalid("stated.quantity", self.quantity, "a result of the whole scenario")
-        if not 0 <= self.decimals <= 9:
-            raise invalid("stated.decimals", self.decimals, "0 to 9")
-        if not (math.isfinite(self.value) and SMALLEST_UNIT <= self.unit < math.inf):
-            raise invalid(
-                "stated", (self.value, self.unit), f"finite numbers, a unit from {SMALLEST_UNIT}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A given or printed figure beside the derived one, both in the same unit.
-
-    `input` is the field of the product where what is given stands beside what was measured.
-    """
-
-    quantity: Quantity
-    product: str
-    given: float
-    derived: float
-    agreement: Agreement
-    input: str = ""
-
-    @property
-    def message(self) -> str:
-        """Both figures, for a reader."""
-        about = f" of {self.product}" if self.product else ""
-        name = (self.input or self.quantity.value).replace("_", " ")
-        how = "measured" if self.input else "derived"
-        return f"{name}{about}: {self.given:.10g} is given and {self.derived:.10g} {how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,14 +180,11 @@ class ScenarioValue:
 def evaluate(scenario: Scenario, stated: Sequence[Stated] = ()) -> ScenarioValue:
     """Return the value of each product and of the scene, with every comparison that is possible.
 
-    Inputs of a product are independent, and so are products: standard errors are those of a
-    product of independent estimates (Goodman 1960, equation 2) and of a sum.
+    Inputs are independent, but that the same figure of an experiment is the same in all products.
+    A promotion cost by user falls as users rise: their errors are carried together.
     """
     rows = tuple(_product(product) for product in scenario.products)
-    total = Estimate(
-        math.fsum(row.value.value for row in rows),
-        math.sqrt(math.fsum(row.value.std_err**2 for row in rows)),
-    )
+    total = sum_of([term for product in scenario.products for term in _terms(product)])
     direct = scenario.direct_income
     both = Undefined.NOT_GIVEN if direct is None else Estimate(direct + total.value, total.std_err)
     value = ScenarioValue(
@@ -240,29 +199,49 @@ def evaluate(scenario: Scenario, stated: Sequence[Stated] = ()) -> ScenarioValue
         contract_return=_contract_return(scenario, both),
         checks=tuple(check for product in scenario.products for check in _derived(product)),
     )
-    printed = tuple(_printed(each, value) for each in stated)
-    return replace(value, checks=value.checks + tuple(c for c in printed if c is not None))
+    results = [(each, getattr(value, each.quantity.value)) for each in stated]
+    printed = tuple(beside_derived(each, derived) for each, derived in results)
+    return replace(value, checks=value.checks + printed)
 
 
 def _product(product: Product) -> ProductValue:
+    value = sum_of(_terms(product))
     if product.fixed is not None:
-        return ProductValue(product.name, None, None, product.fixed.estimate)
+        return ProductValue(product.name, None, None, value)
     users = _users(product)
-    value = _value_of_user(product, users)
-    return ProductValue(product.name, users, value, product_of((users, value)))
+    return ProductValue(product.name, users, _value_of_user(product, users), value)
 
 
-def _users(product: Product) -> Estimate:
+def _terms(product: Product) -> list[Term]:
+    """What a product is worth: users * value, or users * gross value - promotion cost."""
+    if product.fixed is not None:
+        return [Term((product.fixed.factor(),))]
+    users = _users_factors(product)
+    if product.value is not None:
+        return [Term((*users, product.value.factor()))]
+    _value_of_user(product, _users(product))  # refuses what derives none
+    gross, cost = product.gross_value, product.promotion_cost
+    assert gross is not None
+    assert cost is not None
+    return [Term((*users, gross.factor())), Term((cost.factor(),), -1.0)]
+
+
+def _users_factors(product: Product) -> tuple[Factor, ...]:
     if product.users is not None:
-        return product.users.estimate
-    derived = _derived_users(product)
-    if derived is None:
+        return (product.users.factor(),)
+    parts = (product.visitors, product.share, product.convenience)
+    known = tuple(part.factor() for part in parts if part is not None)
+    if len(known) < len(parts):
         raise invalid(
             f"products.{product.name}",
             "neither users nor all of visitors, share and convenience",
             "a fixed value, users, or visitors with share and convenience",
         )
-    return derived
+    return known
+
+
+def _users(product: Product) -> Estimate:
+    return product_of([factor.estimate for factor in _users_factors(product)])
 
 
 def _derived_users(product: Product) -> Estimate | None:
@@ -285,26 +264,13 @@ def _value_of_user(product: Product, users: Estimate) -> Estimate:
 
 
 def _derived_value(product: Product, users: Estimate) -> Estimate | None:
-    """Gross value less the cost of promotion by user; the cost of a user is taken as exact."""
+    """Gross value less the cost of promotion by user, its error to the first order."""
     gross, cost = product.gross_value, product.promotion_cost
     if gross is None or cost is None or users.value <= 0:
         return None
-    return Estimate(gross.value - cost.value / users.value, gross.estimate.std_err)
-
-
-def product_of(parts: Sequence[Estimate]) -> Estimate:
-    """Return the product of independent estimates with its exact standard error.
-
-    Source: Goodman (1960), "On the exact variance of products", equation 2, for any number of
-    factors: the product of (mean^2 + variance) less the product of mean^2.
-    """
-    value = math.prod(part.value for part in parts)
-    whole = math.prod(part.value**2 + part.std_err**2 for part in parts)
-    return Estimate(value, math.sqrt(max(whole - value**2, 0.0)) if _any_error(parts) else 0.0)
-
-
-def _any_error(parts: Sequence[Estimate]) -> bool:
-    return any(part.std_err for part in parts)
+    each = cost.value / users.value
+    errors = (cost.estimate.std_err / users.value, each * users.std_err / users.value)
+    return Estimate(gross.value - each, math.hypot(gross.estimate.std_err, *errors))
 
 
 def _derived(product: Product) -> list[Check]:
@@ -315,58 +281,16 @@ def _derived(product: Product) -> list[Check]:
     derived_users = _derived_users(product)
     if product.users is not None and derived_users is not None:
         found.append(
-            _compared(Quantity.USERS, product.name, product.users.value, derived_users.value)
+            compared(Quantity.USERS, product.name, product.users.value, derived_users.value)
         )
     derived_value = _derived_value(product, users)
     if product.value is not None and derived_value is not None:
         found.append(
-            _compared(
+            compared(
                 Quantity.VALUE_PER_USER, product.name, product.value.value, derived_value.value
             )
         )
     return found
-
-
-def _compared(quantity: Quantity, product: str, stated: float, derived: float) -> Check:
-    same = math.isclose(stated, derived, rel_tol=1e-9, abs_tol=1e-9)
-    agreement = Agreement.EXACT if same else Agreement.INCONSISTENT
-    return Check(quantity, product, stated, derived, agreement)
-
-
-def beside_measured(
-    product: str, field: str, stated: float, found: Estimate, interval: tuple[float, float]
-) -> Check:
-    """Compare a given input with what an experiment measured: outside of its interval it differs.
-
-    An end of the interval may be infinite.
-    """
-    low, high = interval
-    agreement = Agreement.WITHIN_INTERVAL if low <= stated <= high else Agreement.INCONSISTENT
-    return Check(Quantity.INPUT, product, stated, found.value, agreement, field)
-
-
-def _printed(stated: Stated, value: ScenarioValue) -> Check | None:
-    """Compare a printed figure at its own number of decimals; None where no number is derived."""
-    derived = getattr(value, stated.quantity.value)
-    if isinstance(derived, Undefined):
-        return None
-    number = (derived.value if isinstance(derived, Estimate) else derived) / stated.unit
-    if not math.isfinite(number):
-        return None
-    step = 10.0**-stated.decimals
-    # A rounding of the computation must not decide about a figure that ends in a five.
-    slack = 1e-12 * max(abs(number), step)
-    apart = number - stated.value
-    if abs(apart) <= slack:
-        agreement = Agreement.EXACT
-    elif abs(apart) <= step / 2 + slack:
-        coarse = abs(apart) > COARSE * abs(number)
-        agreement = Agreement.COARSELY_ROUNDED if coarse else Agreement.ROUNDED
-    elif 0 < math.copysign(1.0, number) * apart < step:
-        agreement = Agreement.TRUNCATED
-    else:
-        agreement = Agreement.INCONSISTENT
-    return Check(stated.quantity, "", stated.value, number, agreement)
 
 
 def _uplift(total: Estimate, direct: float | None) -> Estimate | Undefined:

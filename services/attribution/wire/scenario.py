@@ -11,15 +11,17 @@ from services.attribution.application.scenario_measurements import (
 )
 from services.attribution.domain.lift import Estimate
 from services.attribution.domain.scenario import (
-    Agreement,
-    Check,
     Input,
     Product,
     ProductValue,
-    Quantity,
     Scenario,
     ScenarioValue,
     Source,
+)
+from services.attribution.domain.scenario_checks import (
+    Agreement,
+    Check,
+    Quantity,
     Stated,
     beside_measured,
 )
@@ -49,6 +51,7 @@ _AGREEMENTS = {
     Agreement.TRUNCATED: pb.AGREEMENT_TRUNCATED,
     Agreement.INCONSISTENT: pb.AGREEMENT_INCONSISTENT,
     Agreement.WITHIN_INTERVAL: pb.AGREEMENT_WITHIN_INTERVAL,
+    Agreement.NOT_DERIVED: pb.AGREEMENT_NOT_DERIVED,
 }
 
 
@@ -181,11 +184,13 @@ def _row(row: ProductValue) -> pb.ProductValue:
 
 
 def _check(check: Check, *, flagged: bool) -> pb.ScenarioCheck:
+    derived = encode_figure(check.derived)
     return pb.ScenarioCheck(
         quantity=_ENCODED[check.quantity],
         product=check.product,
         given=check.given,
-        derived=check.derived,
+        derived=derived.value if derived.HasField("value") else None,
+        undefined=derived.undefined,
         agreement=_AGREEMENTS[check.agreement],
         flagged=flagged,
         message=check.message,
