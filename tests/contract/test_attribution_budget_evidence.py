@@ -190,6 +190,19 @@ async def test_value_sources_and_settling_are_as_asked(world: World) -> None:
     assert value.provenance.model_name == "last_touch"
 
 
+async def test_values_are_measured_in_the_currency_of_spend(world: World) -> None:
+    value: dict[str, Any] = {"outcome": calibration_pb2.TESTED_OUTCOME_VALUE, "currency": "USD"}
+    yuan = [money_pb2.ExchangeRate(currency="CNY", rate=0.125)]
+
+    found = await world.spread(measured(), exchange_rates=yuan, **value)
+
+    (ads,) = found.allocation.channels
+    assert (ads.measured.spend, ads.measured.response) == (sum(SPENDS) / 8, 2.0 * sum(BOUGHT) / 8)
+    assert found.provenance.currency == "USD"
+    code, said = await refused(world.spread(measured(), **value))
+    assert (code, "without a rate" in said) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+
+
 async def test_the_gain_carries_the_error_of_kappa(world: World) -> None:
     kappa = budget_pb2.BudgetKappa(value=0.5, std_err=0.1)
     other = budget_pb2.BudgetLine(

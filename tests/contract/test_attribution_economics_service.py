@@ -219,6 +219,26 @@ async def test_a_report_is_set_against_money_as_its_journeys_are(world: World) -
             await world.ask(**wrong)
 
 
+async def test_a_kept_report_says_of_which_currency_its_amounts_are(world: World) -> None:
+    """Values of one currency over spend of another would be a return that nobody had."""
+    write_money_events(world.lake)
+    await world.put_spend()
+    asked: dict[str, Any] = {"report": await _report(world), "models": []}
+    yuan = [money_pb2.ExchangeRate(currency="CNY", rate=0.125)]
+
+    plain = await world.ask(**asked)
+    dollars = await world.ask(currency="USD", **asked)
+    converted = await world.ask(currency="USD", exchange_rates=yuan, **asked)
+
+    assert plain.currency == "CNY"
+    assert plain.models == (await world.ask()).models
+    mixed = "MIXED_CURRENCIES"
+    assert ratios(dollars)["ads"] == (1.5, mixed, mixed, mixed)
+    assert shown(dollars.models[0].channels[0].value) == mixed
+    assert shown(converted.models[0].channels[0].value) == 25 / 8
+    assert ratios(converted)["ads"][2] == ratios(plain)["ads"][2]
+
+
 async def test_channels_of_too_few_units_are_not_told_of_alone(world: World) -> None:
     write_money_events(world.lake, touched=(*TOUCHES, ("fay", 1.0, "sms", 0.5)))
     await world.put_spend()

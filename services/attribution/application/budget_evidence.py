@@ -18,11 +18,13 @@ from services.attribution.application.economics import (
 )
 from services.attribution.application.questions import Question, cut_journeys
 from services.attribution.application.stream_credits import touch_weights
+from services.attribution.domain.arrays import Floats
 from services.attribution.domain.credits import touch_values
 from services.attribution.domain.economics import (
     CostConflict,
     CostRules,
     ExchangeRates,
+    Figure,
     Spend,
     Undefined,
     counted_spend,
@@ -129,8 +131,8 @@ def measure_histories(
     end_us = question.definition.end_us
     first, last = complete_days(cut.start_us, end_us, journeys, settling)
     spend = spend_of(question.project, command.credited, ledger)
-    money, _, _ = costs_of(command.credited, command.rules, spend)
-    amounts = touch_values(weights, journeys) if command.by_value else weights
+    money, worth, _ = costs_of(command.credited, command.rules, spend)
+    amounts = _worth(touch_values(weights, journeys), worth) if command.by_value else weights
     return Histories(
         channels=frozenset(each.channel for each in command.result.channels),
         spend=tuple(row for row in spend if first <= row.key.day <= last),
@@ -139,6 +141,16 @@ def measure_histories(
         rules=command.rules.costs,
         settling=settling,
     )
+
+
+def _worth(values: Floats, worth: Figure) -> Floats:
+    """Values in the currency of spend; FAILED_PRECONDITION where there is no rate."""
+    if isinstance(worth, Undefined):
+        why = "values are in several currencies, or in one without a rate to that of spend"
+        raise failed_precondition(
+            "TOO_LITTLE_DATA", f"evidence.outcome: {why}; give the rate, or measure conversions"
+        )
+    return values * worth
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Attribution:
     """What the models say of the same journeys, in the order asked for.
 
     `tables` are of all channels; `told` are the same with what may be told of them, and `hidden`
-    says which channels may not be told of alone.
+    says which channels may not be told of alone. `currencies` are those of values and costs.
     """
 
     statistics: JourneyStatistics
@@ -68,6 +68,7 @@ class Attribution:
     watermark_time: dt.datetime | None
     identity_version: str
     reporting: Reporting = PLAIN
+    currencies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,7 @@ def told_attribution(
         watermark_time=watermark_time,
         identity_version=identity_version,
         reporting=reporting,
+        currencies=found.currencies,
     )
 
 

@@ -96,9 +96,14 @@ def decode_earning(field: str, message: service_pb.EarningDefinition) -> Earning
 
 
 def credited_report(report: report_pb2.AttributionReport) -> Credited:
-    """What a report that is kept credits. Its amounts do not say of which currency they are."""
+    """What a report that is kept credits.
+
+    Of a report that was kept before reports said of which currency their amounts are, it is not
+    known; that several were mixed its warnings say.
+    """
     journeys = report.provenance.journeys
     mixed = attribution_pb2.WARNING_KIND_MIXED_CURRENCIES
+    before = MIXED if any(one.kind == mixed for one in report.warnings) else None
     activity = list(report.activity)
     few = report.suppressed_channels
     if few.HasField("activity"):
@@ -113,7 +118,7 @@ def credited_report(report: report_pb2.AttributionReport) -> Credited:
         ),
         start_us=_time_us(journeys, "start_time"),
         end_us=_time_us(journeys, "end_time"),
-        currencies=MIXED if any(one.kind == mixed for one in report.warnings) else None,
+        currencies=tuple(report.currencies) or before,
         suppresses=few.channels > 0,
     )
 

@@ -66,6 +66,7 @@ def stored_report(
         bootstrap=answer.bootstrap,
         held_out=answer.held_out,
         reading=_reading(found.how),
+        currencies=found.attribution.currencies,
     )
     report.digest = _digest(report, paths)
     report.name = report_name(project, report_id)
