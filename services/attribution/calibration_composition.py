@@ -12,7 +12,7 @@ from services.attribution.adapters.comparisons import GrpcComparisons
 from services.attribution.api.calibration import CalibrationServicer
 from services.attribution.api.kept_calibration import KeptCalibration
 from services.attribution.application.calibration_tests import CalibrationSources
-from services.attribution.limits import AttributionLimits
+from services.attribution.limits import AttributionLimits, KeptLimits
 from services.attribution.ports import JourneyLog, Reports
 from services.attribution.settings import Settings
 from services.attribution.spend_ports import Ledger
@@ -63,7 +63,9 @@ def kept_calibration(
     return kept, GrpcComparisons(lifts, tables), channel
 
 
-def calibration(platform: Platform, shared: Shared, kept: KeptCalibration) -> Servicer:
+def calibration(
+    platform: Platform, shared: Shared, kept: KeptCalibration, most: KeptLimits
+) -> Servicer:
     """The service."""
     servicer = CalibrationServicer(
         links=kept.links,
@@ -71,6 +73,7 @@ def calibration(platform: Platform, shared: Shared, kept: KeptCalibration) -> Se
         clock=platform.clock,
         kept=kept,
         analyses=shared.analyses,
+        limits=most,
     )
     (service,) = calibration_service_pb2.DESCRIPTOR.services_by_name.values()
     add = calibration_service_pb2_grpc.add_CalibrationServiceServicer_to_server

@@ -38,7 +38,7 @@ from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.spend import SpendServicer
 from services.attribution.application.scenario_measurements import Comparisons
 from services.attribution.calibration_composition import Shared, calibration, kept_calibration
-from services.attribution.limits import AttributionLimits
+from services.attribution.limits import AttributionLimits, KeptLimits
 from services.attribution.ports import JourneyLog
 from services.attribution.schedule_composition import kept_groupings, scheduling
 from services.attribution.score_composition import Scoring, scoring
@@ -71,8 +71,10 @@ def compose(settings: Settings) -> Application:
     run = ReportRun(of_reports, limits, reports, platform.clock)
     runner = OperationRunner(platform.database, platform.clock, platform.ids, [run.kind()])
     groupings = kept_groupings(platform.database)
-    kept = ReportServicer(reports, mutations, runner, platform.clock, platform.ids, groupings)
-    scheduled = scheduling(platform, mutations, groupings, reports, runner)
+    kept = ReportServicer(
+        reports, mutations, runner, platform.clock, platform.ids, groupings, settings.kept_limits
+    )
+    scheduled = scheduling(platform, mutations, groupings, reports, runner, settings.kept_limits)
     ledger = SqlLedger(platform.database)
     shared = Shared(log, limits, reports, ledger, mutations, analyses)
     calibrating, comparisons, results = kept_calibration(settings, platform, shared)
@@ -98,9 +100,9 @@ def compose(settings: Settings) -> Application:
             *_servicers(log, limits, analyses, kept, scores),
             _referring(_referral_log(settings, platform.database), limits, analyses),
             *scheduled.servicers,
-            *_money(shared, kept, calibrating),
+            *_money(shared, kept, calibrating, settings.kept_limits),
             _valuing(comparisons, analyses),
-            calibration(platform, shared, calibrating),
+            calibration(platform, shared, calibrating, settings.kept_limits),
             operations_servicer(platform, mutations, runner),
         ],
         start=start,
@@ -184,14 +186,16 @@ def _valuing(comparisons: Comparisons, analyses: Analyses) -> Servicer:
     )
 
 
-def _money(shared: Shared, kept: ReportServicer, calibrating: KeptCalibration) -> list[Servicer]:
+def _money(
+    shared: Shared, kept: ReportServicer, calibrating: KeptCalibration, most: KeptLimits
+) -> list[Servicer]:
     """The services that set money against credit."""
     log, limits, analyses, ledger = shared.log, shared.limits, shared.analyses, shared.ledger
     evidence = BudgetEvidence(log, limits, calibrating)
     return [
         _serving(
             spend_service_pb2,
-            SpendServicer(ledger, shared.mutations),
+            SpendServicer(ledger, shared.mutations, most),
             spend_service_pb2_grpc.add_SpendServiceServicer_to_server,
         ),
         _serving(

@@ -27,7 +27,8 @@ class AttributionLimits:
 class KeptLimits:
     """How much a project may keep in the attribution service.
 
-    `max_unfinished_reports`: reports that are computed or wait for it, a schedule's too.
+    `max_unfinished_reports`: reports that are computed or wait for it, those of schedules among
+    them, beyond which nobody begins another but a schedule.
     """
 
     max_unfinished_reports: int = 50
@@ -36,7 +37,10 @@ class KeptLimits:
     max_channel_groupings: int = 200
     max_grouping_versions: int = 1_000
     max_calibration_links: int = 1_000
-    max_spend_rows: int = 5_000_000
+    max_spend_rows: int = 1_000_000
+
+
+KEPT_LIMITS = KeptLimits()
 
 
 def require_room(what: str, there: int, more: int, allowed: int) -> None:

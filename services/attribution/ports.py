@@ -192,6 +192,10 @@ class ReportStore(Protocol):
         """Forget the report; False when there was none."""
         ...
 
+    def count(self, project: str) -> int:
+        """How many reports the project has."""
+        ...
+
     def page(
         self, project: str, before: tuple[dt.datetime, str] | None, limit: int
     ) -> Sequence[StoredReport]:
@@ -255,6 +259,10 @@ class GroupingStore(Protocol):
 
     def delete(self, old: StoredGrouping, now: dt.datetime) -> None:
         """Delete it with its versions; ABORTED when another one than `old` is the newest."""
+        ...
+
+    def count(self, project: str) -> int:
+        """How many groupings the project has."""
         ...
 
     def page(self, project: str, after: str, limit: int) -> Sequence[StoredGrouping]:
@@ -327,6 +335,10 @@ class ScheduleStore(Protocol):
 
     def delete(self, old: StoredSchedule) -> None:
         """Forget it and which reports it made; ABORTED as for `replace`."""
+        ...
+
+    def count(self, project: str) -> int:
+        """How many schedules the project has."""
         ...
 
     def page(self, project: str, after: str, limit: int) -> Sequence[StoredSchedule]:

@@ -15,6 +15,7 @@ from services.attribution.adapters.refresh_keeper import Kept, RefreshKeeper
 from services.attribution.adapters.schedules_sql import SqlSchedules, migrate_schedules
 from services.attribution.api.channel_groupings import ChannelGroupingServicer, KeptGroupings
 from services.attribution.api.schedules import ReportScheduleServicer, begin_runs
+from services.attribution.limits import KEPT_LIMITS, KeptLimits
 from services.attribution.ports import Reports
 from shared.mutations import Mutations
 from shared.operations.runner import OperationRunner
@@ -54,6 +55,7 @@ def scheduling(
     groupings: KeptGroupings,
     reports: Reports,
     runner: OperationRunner,
+    most: KeptLimits = KEPT_LIMITS,
 ) -> Scheduling:
     """The services of groupings and of schedules, and the keeper of schedules."""
     schedules = SqlSchedules(platform.database)
@@ -64,8 +66,8 @@ def scheduling(
         begin_runs(runner),
         (platform.clock, platform.ids),
     )
-    grouping = ChannelGroupingServicer(groupings.groupings, mutations, platform.clock)
-    schedule = ReportScheduleServicer(schedules, groupings, mutations, platform.clock)
+    grouping = ChannelGroupingServicer(groupings.groupings, mutations, platform.clock, most)
+    schedule = ReportScheduleServicer(schedules, groupings, mutations, platform.clock, most)
     return Scheduling(
         [
             Servicer(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from services.attribution.limits import KeptLimits
 from shared.settings import ServiceSettings
 
 
@@ -54,7 +55,8 @@ class Settings(ServiceSettings):
         50,
         ge=1,
         le=10_000,
-        description="Reports of a project that are computed or wait for it; more are OVERLOADED.",
+        description="Reports of a project that are computed or wait for it; RunAttribution of more "
+        "is OVERLOADED. Schedules begin theirs all the same.",
     )
     attribution_max_reports: int = Field(
         10_000, ge=1, description="Reports that a project keeps. Those of schedules count too."
@@ -75,8 +77,21 @@ class Settings(ServiceSettings):
         description="Links of channels to experiments that a project keeps.",
     )
     attribution_max_spend_rows: int = Field(
-        5_000_000, ge=1, description="Rows of spend that a project keeps."
+        1_000_000, ge=1, description="Rows of spend that a project keeps."
     )
+
+    @property
+    def kept_limits(self) -> KeptLimits:
+        """How much a project may keep."""
+        return KeptLimits(
+            max_unfinished_reports=self.attribution_max_unfinished_reports,
+            max_reports=self.attribution_max_reports,
+            max_schedules=self.attribution_max_schedules,
+            max_channel_groupings=self.attribution_max_channel_groupings,
+            max_grouping_versions=self.attribution_max_grouping_versions,
+            max_calibration_links=self.attribution_max_calibration_links,
+            max_spend_rows=self.attribution_max_spend_rows,
+        )
 
     @property
     def scores_path(self) -> Path:

@@ -27,6 +27,10 @@ class SpendStore(Protocol):
         """The rows with these keys, in any order; keys without a row are left out."""
         ...
 
+    def count(self, project: str) -> int:
+        """How many rows the project has."""
+        ...
+
     def put(self, project: str, rows: Sequence[Spend]) -> None:
         """Keep the rows in the place of those with their keys. Each key is there once."""
         ...

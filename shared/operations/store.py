@@ -133,6 +133,15 @@ class SqlOperations:
         )
         return list(self._connection.execute(query).scalars())
 
+    def count_unfinished(self, project: str, kind: str) -> int:
+        """How many operations of the kind a project waits for."""
+        query = sa.select(sa.func.count()).where(
+            operations.c.project == project,
+            operations.c.kind == kind,
+            operations.c.done == sa.false(),
+        )
+        return int(self._connection.execute(query).scalar_one())
+
     def claim(
         self, kinds: Sequence[str], now: dt.datetime, lease: Lease, limit: int
     ) -> list[Operation]:

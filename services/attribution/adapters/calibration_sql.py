@@ -77,6 +77,11 @@ class SqlLinkStore:
         gone = sa.delete(links).where(links.c.project == project, links.c.link_id == link_id)
         return bool(self.connection.execute(gone).rowcount)
 
+    def count(self, project: str) -> int:
+        """See LinkStore."""
+        query = sa.select(sa.func.count()).where(links.c.project == project)
+        return int(self.connection.execute(query).scalar_one())
+
     def page(self, project: str, after: str, limit: int) -> Sequence[StoredLink]:
         """See LinkStore."""
         query = sa.select(links).where(links.c.project == project, links.c.link_id > after)

@@ -117,6 +117,13 @@ class SqlGroupingStore:
         """See GroupingStore."""
         self._change(old, delete_time=now)
 
+    def count(self, project: str) -> int:
+        """See GroupingStore."""
+        query = sa.select(sa.func.count()).where(
+            groupings.c.project == project, groupings.c.delete_time.is_(None)
+        )
+        return int(self.connection.execute(query).scalar_one())
+
     def page(self, project: str, after: str, limit: int) -> Sequence[StoredGrouping]:
         """See GroupingStore."""
         query = _kept(project).where(

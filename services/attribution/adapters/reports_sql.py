@@ -86,6 +86,11 @@ class SqlReportStore:
         )
         return bool(self.connection.execute(gone).rowcount)
 
+    def count(self, project: str) -> int:
+        """See ReportStore."""
+        query = sa.select(sa.func.count()).where(reports.c.project == project)
+        return int(self.connection.execute(query).scalar_one())
+
     def page(
         self, project: str, before: tuple[dt.datetime, str] | None, limit: int
     ) -> Sequence[StoredReport]:

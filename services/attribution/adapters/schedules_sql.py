@@ -105,6 +105,11 @@ class SqlScheduleStore:
             )
         )
 
+    def count(self, project: str) -> int:
+        """See ScheduleStore."""
+        query = sa.select(sa.func.count()).where(schedules.c.project == project)
+        return int(self.connection.execute(query).scalar_one())
+
     def page(self, project: str, after: str, limit: int) -> Sequence[StoredSchedule]:
         """See ScheduleStore."""
         query = sa.select(schedules).where(

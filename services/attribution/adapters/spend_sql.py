@@ -67,6 +67,11 @@ class SqlSpendStore:
             found += [_spend(row) for row in self.connection.execute(query)]
         return found
 
+    def count(self, project: str) -> int:
+        """See SpendStore."""
+        query = sa.select(sa.func.count()).where(spend.c.project == project)
+        return int(self.connection.execute(query).scalar_one())
+
     def put(self, project: str, rows: Sequence[Spend]) -> None:
         """See SpendStore."""
         if not rows:

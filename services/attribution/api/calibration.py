@@ -9,9 +9,10 @@ from touchstone.attribution.v1 import calibration_service_pb2 as pb
 from touchstone.attribution.v1 import calibration_service_pb2_grpc as rpc
 
 from services.attribution.api.kept_calibration import KeptCalibration
-from services.attribution.application.calibration_kept import delete_link, find_link
+from services.attribution.application.calibration_kept import create_link, delete_link, find_link
 from services.attribution.application.calibration_links import COLLECTION, link_name
 from services.attribution.application.calibration_ports import Links, StoredLink
+from services.attribution.limits import KEPT_LIMITS, KeptLimits
 from services.attribution.wire.calibration_links import (
     decode_link,
     document_of,
@@ -36,6 +37,7 @@ class CalibrationServicer(rpc.CalibrationServiceServicer):
     clock: Clock
     kept: KeptCalibration
     analyses: Analyses
+    limits: KeptLimits = KEPT_LIMITS
 
     async def CreateCalibrationLink(
         self, request: pb.CreateCalibrationLinkRequest, _context: Any
@@ -50,7 +52,7 @@ class CalibrationServicer(rpc.CalibrationServiceServicer):
 
         def work(connection: sa.Connection) -> pb.CreateCalibrationLinkResponse:
             made = StoredLink(project, link_id, self.clock.now(), document)
-            self.links.within(connection).insert(made)
+            create_link(made, self.links.within(connection), self.limits)
             return pb.CreateCalibrationLinkResponse(calibration_link=encode_link(made))
 
         return await asyncio.to_thread(self.mutations.run, mutation, work)

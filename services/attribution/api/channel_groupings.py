@@ -14,11 +14,14 @@ from touchstone.attribution.v1 import grouping_service_pb2_grpc as rpc
 from services.attribution.application.channel_groupings import (
     COLLECTION,
     GroupingToChange,
+    NewGrouping,
+    create_grouping,
     delete_grouping,
     find_grouping,
     grouping_name,
     update_grouping,
 )
+from services.attribution.limits import KEPT_LIMITS, KeptLimits
 from services.attribution.ports import Groupings, GroupingStore
 from services.attribution.wire.channel_groupings import (
     decode_patch,
@@ -79,6 +82,7 @@ class ChannelGroupingServicer(rpc.ChannelGroupingServiceServicer):
     groupings: Groupings
     mutations: Mutations
     clock: Clock
+    limits: KeptLimits = KEPT_LIMITS
 
     async def CreateChannelGrouping(
         self, request: pb.CreateChannelGroupingRequest, _context: Any
@@ -86,11 +90,11 @@ class ChannelGroupingServicer(rpc.ChannelGroupingServiceServicer):
         """Keeps a new grouping."""
         project, grouping_id = current_caller().project, request.channel_grouping_id
         require_parent(request.parent, project)
-        document = document_of(request.channel_grouping)
+        new = NewGrouping(project, grouping_id, document_of(request.channel_grouping))
         name = grouping_name(project, grouping_id)
 
         def work(store: GroupingStore) -> pb.CreateChannelGroupingResponse:
-            made = store.insert(project, grouping_id, document, self.clock.now())
+            made = create_grouping(new, store, self.clock.now(), self.limits)
             return pb.CreateChannelGroupingResponse(channel_grouping=encode_kept(made))
 
         return await self._change(request, name, work)
@@ -160,7 +164,7 @@ class ChannelGroupingServicer(rpc.ChannelGroupingServiceServicer):
         patch = decode_patch(wanted, list(request.update_mask.paths))
 
         def work(store: GroupingStore) -> pb.UpdateChannelGroupingResponse:
-            changed = update_grouping(target, patch, store, self.clock.now())
+            changed = update_grouping(target, patch, store, self.clock.now(), self.limits)
             return pb.UpdateChannelGroupingResponse(channel_grouping=encode_kept(changed))
 
         return await self._change(request, wanted.name, work)

@@ -16,10 +16,11 @@ from services.attribution.application.reports import (
     delete_report,
     find_report,
     report_name,
+    require_room_for_report,
     run_report,
 )
 from services.attribution.domain.models import EVERY_MODEL
-from services.attribution.limits import AttributionLimits
+from services.attribution.limits import KEPT_LIMITS, AttributionLimits, KeptLimits
 from services.attribution.ports import JourneyLog, Reports, StoredReport
 from services.attribution.wire.comparison import compared_models
 from services.attribution.wire.reports import (
@@ -35,6 +36,7 @@ from shared.errors import already_exists
 from shared.ids import IdGenerator
 from shared.mutations import Mutation, Mutations
 from shared.operations.runner import Begin, Kind, OperationRunner
+from shared.operations.store import SqlOperations
 from shared.operations.task import Task
 from shared.resource_names import require_id, require_parent
 from shared.security.caller import current_caller
@@ -54,6 +56,7 @@ class ReportServicer(rpc.ReportServiceServicer):
     clock: Clock
     ids: IdGenerator
     groupings: KeptGroupings
+    limits: KeptLimits = KEPT_LIMITS
 
     async def RunAttribution(
         self, request: pb.RunAttributionRequest, _context: Any
@@ -70,8 +73,11 @@ class ReportServicer(rpc.ReportServiceServicer):
         progress = pb.RunAttributionProgress(report=name, models=len(models))
 
         def begin(connection: sa.Connection) -> pb.RunAttributionResponse:
-            if self.reports.within(connection).get(project, report_id) is not None:
+            reports = self.reports.within(connection)
+            if reports.get(project, report_id) is not None:
                 raise already_exists("report", name)
+            unfinished = SqlOperations(connection).count_unfinished(project, KIND)
+            require_room_for_report(project, unfinished, reports, self.limits)
             begun = Begin(project, KIND, asked, progress)
             return pb.RunAttributionResponse(operation=self.runner.begin(connection, begun))
 

@@ -17,6 +17,7 @@ from services.attribution.api.reports import KIND
 from services.attribution.application.report_schedules import (
     COLLECTION,
     ScheduleToChange,
+    create_schedule,
     delete_schedule,
     find_schedule,
     schedule_name,
@@ -24,6 +25,7 @@ from services.attribution.application.report_schedules import (
 )
 from services.attribution.application.reports import report_name
 from services.attribution.domain.models import EVERY_MODEL
+from services.attribution.limits import KEPT_LIMITS, KeptLimits
 from services.attribution.ports import Schedules, ScheduleStore
 from services.attribution.wire.reports import decode_run
 from services.attribution.wire.schedules import (
@@ -67,6 +69,7 @@ class ReportScheduleServicer(rpc.ReportScheduleServiceServicer):
     groupings: KeptGroupings
     mutations: Mutations
     clock: Clock
+    limits: KeptLimits = KEPT_LIMITS
 
     async def CreateReportSchedule(
         self, request: pb.CreateReportScheduleRequest, _context: Any
@@ -78,7 +81,7 @@ class ReportScheduleServicer(rpc.ReportScheduleServiceServicer):
         await self._require_runnable(request.report_schedule.run)
 
         def work(store: ScheduleStore) -> pb.CreateReportScheduleResponse:
-            store.insert(made)
+            create_schedule(made, store, self.limits)
             return pb.CreateReportScheduleResponse(report_schedule=encode_schedule(made))
 
         return await self._change(request, schedule_name(project, schedule_id), work)

@@ -9,6 +9,7 @@ from touchstone.attribution.v1 import spend_service_pb2 as pb
 from touchstone.attribution.v1 import spend_service_pb2_grpc as rpc
 
 from services.attribution.application.spend import import_spend
+from services.attribution.limits import KEPT_LIMITS, KeptLimits
 from services.attribution.spend_ports import Ledger
 from services.attribution.wire.spend import (
     PLACE,
@@ -30,6 +31,7 @@ class SpendServicer(rpc.SpendServiceServicer):
 
     ledger: Ledger
     mutations: Mutations
+    limits: KeptLimits = KEPT_LIMITS
 
     async def ImportSpend(
         self, request: pb.ImportSpendRequest, _context: Any
@@ -40,7 +42,7 @@ class SpendServicer(rpc.SpendServiceServicer):
         command = decode_import(request, project)
 
         def work(connection: sa.Connection) -> pb.ImportSpendResponse:
-            done = import_spend(command, self.ledger.within(connection))
+            done = import_spend(command, self.ledger.within(connection), self.limits)
             return pb.ImportSpendResponse(
                 added=done.added, replaced=done.replaced, unchanged=done.unchanged
             )

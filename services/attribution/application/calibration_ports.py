@@ -40,6 +40,10 @@ class LinkStore(Protocol):
         """Forget the link; False when there was none."""
         ...
 
+    def count(self, project: str) -> int:
+        """How many links the project has."""
+        ...
+
     def page(self, project: str, after: str, limit: int) -> Sequence[StoredLink]:
         """At most `limit` links whose id is above `after`, by id."""
         ...

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.attribution.limits import KeptLimits, require_room
 from services.attribution.ports import GroupingStore, StoredGrouping
 from shared import errors
 from shared.resource_names import resource_name
@@ -11,6 +12,15 @@ from shared.resource_names import resource_name
 COLLECTION = "channelGroupings"
 
 Patch = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class NewGrouping:
+    """A grouping to keep; what its owner decides is the message, encoded."""
+
+    project: str
+    grouping_id: str
+    document: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +50,36 @@ def find_grouping(
     return found
 
 
-def update_grouping(
-    target: GroupingToChange, patch: Patch, store: GroupingStore, now: dt.datetime
+def create_grouping(
+    new: NewGrouping, store: GroupingStore, now: dt.datetime, limits: KeptLimits
 ) -> StoredGrouping:
-    """Keep what the patch makes of it as the next version; ABORTED when its etag is another."""
+    """Keep a new grouping.
+
+    ALREADY_EXISTS when the id is taken, RESOURCE_EXHAUSTED when the project has as many as it may.
+    """
+    if store.get(new.project, new.grouping_id) is None:
+        there = store.count(new.project)
+        require_room("channel groupings", there, 1, limits.max_channel_groupings)
+    return store.insert(new.project, new.grouping_id, new.document, now)
+
+
+def update_grouping(
+    target: GroupingToChange,
+    patch: Patch,
+    store: GroupingStore,
+    now: dt.datetime,
+    limits: KeptLimits,
+) -> StoredGrouping:
+    """Keep what the patch makes of it as the next version.
+
+    ABORTED when its etag is another, RESOURCE_EXHAUSTED when it has as many versions as it may.
+    """
     old = _current(target, store)
+    most = limits.max_grouping_versions
+    # Versions are counted without a gap: an old enough one says that there are as many.
+    if store.versions(old.project, old.grouping_id, old.version - most + 2, 1):
+        name = grouping_name(old.project, old.grouping_id)
+        raise errors.limit_exceeded(f"the number of versions of {name}", most + 1, most)
     return store.replace(old, patch(old.document), now)
 
 

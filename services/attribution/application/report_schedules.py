@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.attribution.limits import KeptLimits, require_room
 from services.attribution.ports import ScheduleStore, StoredSchedule
 from shared import errors
 from shared.resource_names import resource_name
@@ -32,6 +33,16 @@ def find_schedule(project: str, schedule_id: str, store: ScheduleStore) -> Store
     if found is None:
         raise errors.not_found("report schedule", schedule_name(project, schedule_id))
     return found
+
+
+def create_schedule(new: StoredSchedule, store: ScheduleStore, limits: KeptLimits) -> None:
+    """Keep a new schedule.
+
+    ALREADY_EXISTS when the id is taken, RESOURCE_EXHAUSTED when the project has as many as it may.
+    """
+    if store.get(new.project, new.schedule_id) is None:
+        require_room("report schedules", store.count(new.project), 1, limits.max_schedules)
+    store.insert(new)
 
 
 def update_schedule(

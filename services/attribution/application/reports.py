@@ -11,7 +11,7 @@ from services.attribution.application.questions import Question, cut_journeys
 from services.attribution.application.reporting import Reporting
 from services.attribution.domain.journeys_digest import journeys_digest
 from services.attribution.domain.paths.table import PathOrder, TopPaths, top_paths
-from services.attribution.limits import AttributionLimits
+from services.attribution.limits import AttributionLimits, KeptLimits, require_room
 from services.attribution.ports import HowRead, JourneyLog, ReportStore, StoredReport
 from shared import errors
 from shared.resource_names import resource_name
@@ -19,6 +19,7 @@ from shared.resource_names import resource_name
 COLLECTION = "attributionReports"
 MOST_PATHS = 1_000
 MIN_UNITS = 50
+RETRY_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,20 @@ def find_report(project: str, report_id: str, store: ReportStore) -> StoredRepor
     if found is None:
         raise errors.not_found("report", report_name(project, report_id))
     return found
+
+
+def require_room_for_report(
+    project: str, unfinished: int, store: ReportStore, limits: KeptLimits
+) -> None:
+    """Refuse one more report: RESOURCE_EXHAUSTED, with a delay where some are not finished."""
+    most = limits.max_unfinished_reports
+    if unfinished >= most:
+        raise errors.overloaded(
+            f"{unfinished} reports of the project are computed or wait for it, and at most {most} "
+            "may; begin this one when some have ended, or cancel some",
+            RETRY_S,
+        )
+    require_room("reports", store.count(project) + unfinished, 1, limits.max_reports)
 
 
 def delete_report(project: str, report_id: str, store: ReportStore) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.attribution.domain.economics import Spend, replace_spend
+from services.attribution.limits import KEPT_LIMITS, KeptLimits, require_room
 from services.attribution.spend_ports import SpendSelection, SpendStore
 from shared.errors import Code, DomainError, limit_exceeded
 
@@ -28,11 +29,13 @@ class Imported:
     unchanged: int
 
 
-def import_spend(command: ImportSpend, store: SpendStore) -> Imported:
+def import_spend(
+    command: ImportSpend, store: SpendStore, limits: KeptLimits = KEPT_LIMITS
+) -> Imported:
     """Keep the rows; the same key replaces.
 
     INVALID_ARGUMENT for two different rows with one key, ALREADY_EXISTS where `refuse` forbids a
-    change.
+    change, RESOURCE_EXHAUSTED where the project would have more rows than it may.
     """
     rows = replace_spend((), command.rows)
     known = {row.key: row for row in store.known(command.project, [row.key for row in rows])}
@@ -40,6 +43,8 @@ def import_spend(command: ImportSpend, store: SpendStore) -> Imported:
     replaced = [row for row in changed if row.key in known]
     if replaced and command.refuse:
         raise _there_already(known[replaced[0].key], replaced[0], len(replaced))
+    if added := len(changed) - len(replaced):
+        require_room("rows of spend", store.count(command.project), added, limits.max_spend_rows)
     store.put(command.project, changed)
     return Imported(len(changed) - len(replaced), len(replaced), len(rows) - len(changed))
 
