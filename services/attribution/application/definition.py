@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from services.attribution.domain.grouping import AS_SENT, ChannelGrouping
 from services.attribution.domain.journeys import DAY_US, Repeats
-from services.attribution.domain.paths.transforms import TransformStep
+from services.attribution.domain.paths.transforms import PathTransform, TransformStep
 from services.attribution.domain.visibility import DIRECT_CHANNELS, Direct, Window
 from services.attribution.ports import Association, CreditKey, TouchField
 from shared.errors import invalid
@@ -79,5 +79,11 @@ class JourneyDefinition:
 
     @property
     def faceted(self) -> bool:
-        """Whether it matters how and through which channel a unit was touched."""
-        return bool(self.windows) or self.direct.handling is not Direct.KEEP
+        """Whether it matters how and through which channel a unit was touched.
+
+        It does where what is credited no longer says it: a model may ask for direct channels.
+        """
+        renamed = any(step.transform is PathTransform.FREQUENCY for step in self.transforms)
+        credits_others = self.credited is not TouchField.CHANNEL
+        handled = self.direct.handling is not Direct.KEEP
+        return bool(self.windows) or handled or credits_others or renamed

@@ -30,7 +30,7 @@ from services.attribution.domain.arrays import (
     frozen_floats,
     frozen_integers,
 )
-from services.attribution.domain.events import Conversions, Touches
+from services.attribution.domain.events import Conversions, Facets, Touches
 from services.attribution.domain.visibility import (
     Direct,
     Seen,
@@ -92,7 +92,8 @@ class Journeys:
     led to none, in the order of the touches. No journey is empty. `touch_rows` and
     `conversion_rows` point into the events that the journeys were cut from; `conversion_times`
     and `values` have one entry a converting journey. `direct_rows` and `direct_values` are the
-    conversions that saw no touch.
+    conversions that saw no touch. `facets`, where they were read, are of the touches that
+    `touch_rows` point into.
     """
 
     channels: tuple[str, ...]
@@ -109,6 +110,7 @@ class Journeys:
     direct_values: Floats
     repeats_left_out: int = 0
     truncated: int = 0
+    facets: Facets | None = None
 
     def __post_init__(self) -> None:
         for name in ("offsets", "times", "touch_rows", "units", "conversion_rows"):
@@ -206,6 +208,7 @@ def build_journeys(
         direct_values=conversions.values[direct],
         repeats_left_out=int((counted & ~reported).sum()),
         truncated=int((whole.lengths > rules.max_touches).sum()),
+        facets=touches.facets,
     )
 
 

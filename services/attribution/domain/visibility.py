@@ -8,7 +8,7 @@
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,7 @@ def reaches_of(facets: Facets, windows: Sequence[Window], lookback_us: int) -> I
     return reaches
 
 
-def direct_of(facets: Facets, channels: Sequence[str]) -> Flags:
+def direct_of(facets: Facets, channels: Collection[str]) -> Flags:
     """Whether each touch came through one of these channels."""
     named = np.array([name in channels for name in facets.channels], dtype=np.bool_)
     flags: Flags = named[facets.channel_codes] if len(named) else np.zeros(0, dtype=np.bool_)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.attribution.domain.credits import credits_by_channel
-from services.attribution.domain.events import Conversions, Touches
+from services.attribution.domain.events import Conversions, Facets, Touches
 from services.attribution.domain.journeys import DAY_US, JourneyRules, Journeys, build_journeys
 from services.attribution.domain.milestones import NOT_REACHED, JourneyMilestones, full_path
 from services.attribution.domain.models import (
@@ -16,6 +16,7 @@ from services.attribution.domain.models import (
     DecayAge,
     FullPath,
     LastNonDirect,
+    LastTouch,
     Linear,
     LinearOver,
     Milestone,
@@ -265,3 +266,22 @@ def test_full_path_refuses_weights_that_say_nothing(
     with pytest.raises(DomainError) as refusal:
         FullPath(*arguments)
     assert refusal.value.code is Code.INVALID_ARGUMENT
+
+
+def test_last_non_direct_looks_at_the_channel_whatever_is_credited() -> None:
+    """Credited by campaign, the last click that was not direct is another campaign's."""
+    touches = Touches(
+        channels=("brand", "spring"),
+        units=np.zeros(3, dtype=np.int64),
+        times=np.array([1, 2, 3]),
+        codes=np.array([0, 1, 1], dtype=np.int32),
+        costs=np.full(3, np.nan),
+        facets=Facets(
+            ("direct", "search"), np.array([1, 0, 0], dtype=np.int32), ("",), np.zeros(3, np.int32)
+        ),
+    )
+    bought = Conversions(np.zeros(1, np.int64), np.array([4]), np.ones(1))
+    journeys = build_journeys(touches, bought, JourneyRules())
+
+    assert touch_weights(LastNonDirect(), journeys).tolist() == [1.0, 0.0, 0.0]
+    assert touch_weights(LastTouch(), journeys).tolist() == [0.0, 0.0, 1.0]

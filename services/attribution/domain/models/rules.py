@@ -24,8 +24,9 @@ class LastTouch:
 class LastNonDirect:
     """Everything to the last touch of a channel that is not direct.
 
-    `direct` names the channels that count as direct; one that no touch has does no harm. Where
-    every touch of a journey is direct, its last touch gets everything.
+    `direct` names the channels that count as direct, as touches came through them, whatever is
+    credited; one that no touch has does no harm. Where every touch of a journey is direct, its last
+    touch gets everything.
     """
 
     direct: frozenset[str] = DIRECT

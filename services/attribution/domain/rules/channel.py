@@ -11,18 +11,17 @@ import numpy as np
 from services.attribution.domain.arrays import Codes, Flags, Floats, Integers
 
 
-def last_non_direct(offsets: Integers, codes: Codes, direct: Flags) -> Floats:
+def last_non_direct(offsets: Integers, direct: Flags) -> Floats:
     """Give everything to the last touch that is not direct, else to the last.
 
-    `direct` has one entry a channel.
+    `direct` has one entry a touch.
     """
-    rows = np.arange(len(codes), dtype=np.int64)
-    candidates = np.where(direct[codes], -1, rows)
+    candidates = np.where(direct, -1, np.arange(len(direct), dtype=np.int64))
     chosen = offsets[1:] - 1
     if len(chosen):
         last = np.maximum.reduceat(candidates, offsets[:-1])
         chosen = np.where(last >= 0, last, chosen)
-    weights = np.zeros(len(codes))
+    weights = np.zeros(len(direct))
     weights[chosen] = 1.0
     return weights
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.attribution.domain.arrays import Floats
+from services.attribution.domain.arrays import Flags, Floats
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.milestones import JourneyMilestones, full_path
 from services.attribution.domain.models import (
@@ -22,6 +22,7 @@ from services.attribution.domain.models import (
     TimeDecay,
 )
 from services.attribution.domain.rules import age, channel, position
+from services.attribution.domain.visibility import direct_of
 from shared.errors import invalid
 
 
@@ -53,14 +54,24 @@ def _by_channel(model: LastNonDirect | Participation | Linear, journeys: Journey
     channels = len(journeys.channels)
     match model:
         case LastNonDirect():
-            direct = np.array([name in model.direct for name in journeys.channels], dtype=np.bool_)
-            return channel.last_non_direct(offsets, codes, direct)
+            return channel.last_non_direct(offsets, _direct(model, journeys))
         case Participation():
             return channel.participation(offsets, codes, channels)
         case Linear(LinearOver.CHANNELS):
             return channel.linear_over_channels(offsets, codes, channels)
         case _:
             return channel.linear_over_runs(offsets, codes)
+
+
+def _direct(model: LastNonDirect, journeys: Journeys) -> Flags:
+    """Whether each touch came through a direct channel, whatever it is credited as."""
+    codes = journeys.converting_codes
+    if journeys.facets is not None:
+        flags: Flags = direct_of(journeys.facets, model.direct)[journeys.touch_rows[: len(codes)]]
+        return flags
+    named = np.array([name in model.direct for name in journeys.channels], dtype=np.bool_)
+    direct: Flags = named[codes]
+    return direct
 
 
 def _by_age(model: TimeDecay | SameTouch, journeys: Journeys) -> Floats:
