@@ -547,7 +547,7 @@ def test_any_two_arms_are_compared() -> None:
     assert isinstance(between, Estimate)
     assert between.value == pytest.approx(0.4)
     assert between.std_err == pytest.approx(0.17**0.5)
-    for one, other, why in (("b", "control", "ONE_UNIT"), ("a", "c", "no variant 'c'")):
+    for one, other, why in (("b", "control", "one unit"), ("a", "c", "no variant 'c'")):
         found = difference_of(metric, one, other)
         assert isinstance(found, NoLift)
         assert why in found.why

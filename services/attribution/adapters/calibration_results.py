@@ -1,7 +1,7 @@
 """Lifts from the results service, read with the caller's own credential."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import grpc
@@ -22,7 +22,7 @@ from services.attribution.application.calibration_ports import (
     NoLift,
 )
 from services.attribution.domain.conflicts import Conflict
-from services.attribution.domain.lift import Estimate
+from services.attribution.domain.lift import Estimate, critical
 from services.attribution.wire.times import microseconds
 from shared.errors import Code, DomainError, unavailable
 from shared.filters.wire import decode_filter
@@ -34,6 +34,14 @@ from shared.server.status import REQUEST_ID, from_rpc_error
 
 A = TypeVar("A")
 MISSING = frozenset((Code.NOT_FOUND, Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT))
+WIDER = 1.1
+"""From so many times the width on an interval is told from that of one look."""
+_WORDS = {
+    results_pb2.NOT_ESTIMABLE_NO_UNITS: "no unit of a variant was exposed",
+    results_pb2.NOT_ESTIMABLE_ZERO_VARIANCE: (
+        "all units have the same number by the metric, as where none has an event that it counts"
+    ),
+}
 _AWAY = frozenset((Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED))
 
 
@@ -99,6 +107,7 @@ class GrpcLifts:
                 units_off=sides[1],
                 provenance=provenance_of(source, metric),
                 alert=found.sample_ratio.alert,
+                caution=caution_of(metric),
             ),
         )
 
@@ -183,7 +192,25 @@ def measured_events(metric: metric_pb2.Metric) -> MeasuredEvents:
         once=once,
         additive=by_value or once or counted,
         capped=metric.HasField("cap"),
+        currency=metric.currency if by_value else "",
     )
+
+
+def caution_of(metric: results_pb2.MetricResults) -> float:
+    """How many times as wide as the interval of one look those of record are, the widest counts.
+
+    1 where they are no wider by a tenth, or not there.
+    """
+    widest = 1.0
+    for each in metric.comparisons:
+        interval, std_err = each.difference_interval, each.std_err
+        bounded = not (interval.low_unbounded or interval.high_unbounded or interval.complement)
+        if std_err.WhichOneof("result") != "value" or not bounded or not std_err.value > 0:
+            continue
+        reach = critical(1.0 - interval.level) * std_err.value if 0 < interval.level < 1 else 0.0
+        if reach and each.HasField("look"):
+            widest = max(widest, (interval.high - interval.low) / (2.0 * reach))
+    return widest if widest > WIDER else 1.0
 
 
 def difference_of(
@@ -211,10 +238,10 @@ def _between(one: _Pair, other: _Pair | None) -> Estimate | NoLift:
     """The first number less the second, both with their standard errors, as independent."""
     for number in (*one, *(other or ())):
         if number.WhichOneof("result") != "value":
-            why = results_pb2.NotEstimable.Name(number.not_estimable)
-            return NoLift(
-                f"the experiment shows no difference: {why.removeprefix('NOT_ESTIMABLE_')}"
-            )
+            name = results_pb2.NotEstimable.Name(number.not_estimable)
+            why = name.removeprefix("NOT_ESTIMABLE_").lower().replace("_", " ")
+            why = _WORDS.get(number.not_estimable, why)
+            return NoLift(f"the experiment shows no difference at this cut: {why}")
     value, std_err = one[0].value, one[1].value
     if other is not None:
         value, std_err = value - other[0].value, float(np.hypot(std_err, other[1].value))
@@ -225,13 +252,11 @@ def _directed(link: CalibrationLink, lift: Lift) -> Lift:
     """The lift of the channel, out of that of the treatment."""
     if link.treatment_on:
         return lift
-    return Lift(
-        lift.events,
-        lift.difference.times(-1.0),
-        lift.units_off,
-        lift.units_on,
-        lift.provenance,
-        lift.alert,
+    return replace(
+        lift,
+        difference=lift.difference.times(-1.0),
+        units_on=lift.units_off,
+        units_off=lift.units_on,
     )
 
 

@@ -1,12 +1,12 @@
 """Kept reports, corrected by kept links."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from touchstone.attribution.v1 import calibration_pb2
 from touchstone.attribution.v1 import calibration_service_pb2 as pb
 
 from services.attribution.application.calibrate_report import CalibratedReport, calibrate_report
-from services.attribution.application.calibration_kept import links_to_use
+from services.attribution.application.calibration_kept import links_to_use, other_links
 from services.attribution.application.calibration_links import COLLECTION
 from services.attribution.application.calibration_ports import Links
 from services.attribution.application.calibration_tests import CalibrationSources
@@ -45,8 +45,12 @@ class KeptCalibration:
         rules = decode_money_rules(request.costs, request.currency, request.exchange_rates)
         with self.links.read() as store:
             links = tuple(links_to_use(project, named, store))
+            known = tuple(other_links(project, links, store))
         charges = charges_of(project, credited_report(encode_report(report)), rules, self.ledger)
         decoded = tuple(decode_stored(link) for link in links)
-        command = decode_calibrate(request, report, decoded, charges)
+        command = replace(
+            decode_calibrate(request, report, decoded, charges),
+            known=tuple(decode_stored(link) for link in known),
+        )
         found = calibrate_report(command, self.sources)
         return found, encode_calibrated(command, found, report, links, charges)

@@ -1,14 +1,26 @@
 """Correct the credit of a report by experiments."""
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from services.attribution.application.calibration_cells import Channels
 from services.attribution.application.calibration_links import CalibrationLink
+from services.attribution.application.calibration_measured import (
+    Asked,
+    MeasuredKappa,
+    Together,
+    credit_findings,
+    measured_tests,
+    together_findings,
+    told_together,
+)
 from services.attribution.application.calibration_tests import (
     CalibrationSources,
+    Groups,
     LinkedTest,
     Tested,
+    groups_of,
     linked_tests,
 )
 from services.attribution.application.questions import Question
@@ -22,16 +34,15 @@ from services.attribution.domain.calibration import (
 from services.attribution.domain.conflicts import (
     Conflict,
     Finding,
+    joint_findings,
     kappa_findings,
     lift_test_findings,
     sum_findings,
 )
 from services.attribution.domain.economics import Figure, Undefined, cost_per, over_cost
-from services.attribution.domain.lift import Cell, Estimate, LiftTest, Measured, Target, measure
+from services.attribution.domain.lift import Cell, Estimate, Target
 
 ALPHA = 0.05
-CREDITED_WHERE_OFF = 0.05
-"""From this part of the credit where a channel was on it is worth saying that it was not off."""
 
 
 class Untested(enum.Enum):
@@ -92,13 +103,17 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class CalibrateReport:
-    """What to calibrate, with which links; at the report's cut where `as_of` is empty."""
+    """What to calibrate, with which links; at the report's cut where `as_of` is empty.
+
+    `known` are links that are not used, and yet say what a test switched.
+    """
 
     reported: Reported
     links: tuple[CalibrationLink, ...]
     as_of: str = ""
     untested: Untested = Untested.POOLED
     alpha: float = ALPHA
+    known: tuple[CalibrationLink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +146,6 @@ class CalibratedChannel:
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredKappa:
-    """What one link says of one result's credit."""
-
-    link: CalibrationLink
-    test: LiftTest
-    by_value: bool
-    credited_on: float
-    credited_off: float
-    measured: Measured | Undefined
-
-
-@dataclass(frozen=True, slots=True)
 class CalibratedResult:
     """One result, corrected."""
 
@@ -150,6 +153,7 @@ class CalibratedResult:
     channels: tuple[CalibratedChannel, ...]
     tests: tuple[MeasuredKappa, ...]
     findings: tuple[Finding, ...]
+    together: tuple[Together, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,21 +174,33 @@ def calibrate_report(command: CalibrateReport, sources: CalibrationSources) -> C
     question = reported.question
     if command.as_of:
         question = replace(question, as_of=command.as_of)
-    tested = linked_tests(question, command.links, reported.channels, sources)
+    tested = linked_tests(question, command.links, reported.channels, sources, command.known)
     used = [test for test in tested.tests if test.used]
     findings = [finding for test in tested.tests for finding in test.findings]
+    cell = None
     if used:
-        report = _cell_of(reported, used)
-        cells = [test.test(0) for test in used]
-        findings += [
-            finding
-            for finding in lift_test_findings(cells, report)
-            if finding.conflict is not Conflict.NOTHING_ATTRIBUTED
-        ]
+        cell = _cell_of(reported, used)
+        findings += together_findings(used, tested.switched)
+        findings += _between(used, cell)
+    same_cut = None if command.as_of else cell
     results = tuple(
-        _calibrated(command, index, result, used) for index, result in enumerate(reported.results)
+        _calibrated(command, place, tested.switched, used, same_cut)
+        for place in range(len(reported.results))
     )
     return CalibratedReport(results, tested, tuple(findings))
+
+
+def _between(used: Sequence[LinkedTest], report: Cell) -> list[Finding]:
+    """What is wrong with tests and between them. Those that share their groups are one test."""
+    groups = {test.link.name: groups_of(test.link) for test in used}
+
+    def counts(finding: Finding) -> bool:
+        if finding.conflict is Conflict.CONCURRENT_TESTS:
+            return len({groups[name] for name in finding.experiments}) > 1
+        return finding.conflict is not Conflict.NOTHING_ATTRIBUTED
+
+    found = lift_test_findings([test.test(0) for test in used], report)
+    return [finding for finding in found if counts(finding)]
 
 
 def _cell_of(reported: Reported, used: Sequence[LinkedTest]) -> Cell:
@@ -199,50 +215,36 @@ def _cell_of(reported: Reported, used: Sequence[LinkedTest]) -> Cell:
 
 
 def _calibrated(
-    command: CalibrateReport, index: int, result: ReportedResult, used: Sequence[LinkedTest]
+    command: CalibrateReport,
+    place: int,
+    switched: Mapping[Groups, Channels],
+    used: Sequence[LinkedTest],
+    cell: Cell | None,
 ) -> CalibratedResult:
-    tests = tuple(_tested(test, index, command.alpha) for test in used)
-    counted = [each.test for each in tests if not each.by_value]
-    valued = [each.test for each in tests if each.by_value]
-    beliefs = Beliefs(
-        calibrate(counted, alpha=command.alpha),
-        calibrate(valued, alpha=command.alpha),
-        command.untested,
+    result, alpha = command.reported.results[place], command.alpha
+    credit = {each.channel: (each.conversions, each.value) for each in result.channels}
+    asked = Asked(credit, cell, alpha)
+    tests = measured_tests(used, switched, place, asked)
+    counted, valued = (
+        calibrate(tests.alone[by_value], alpha=alpha, joint=tests.joint[by_value])
+        for by_value in (False, True)
     )
-    channels = tuple(_channel(each, beliefs, command.alpha) for each in result.channels)
-    findings = [finding for each in tests for finding in _of_test(each)]
-    for calibration in (beliefs.conversions, beliefs.value):
+    beliefs = Beliefs(counted, valued, command.untested)
+    channels = tuple(_channel(each, beliefs, alpha) for each in result.channels)
+    findings = [finding for each in tests.kappas for finding in credit_findings(each)]
+    for calibration in (counted, valued):
         findings += [
             finding
-            for finding in kappa_findings(calibration)
+            for finding in (*kappa_findings(calibration), *joint_findings(calibration))
             if finding.conflict is not Conflict.NOT_TESTED
         ]
     findings += [finding for channel in channels for finding in _of_channel(channel)]
     rows = [each.conversions for each in channels if each.conversions is not None]
     if result.additive:
-        findings += sum_findings(rows, (), command.reported.conversions)
-    return CalibratedResult(beliefs.conversions, channels, tests, tuple(findings))
-
-
-def _tested(linked: LinkedTest, index: int, alpha: float) -> MeasuredKappa:
-    test, (on, off) = linked.test(index), linked.credit(index)
-    assert linked.lift is not None
-    by_value = linked.lift.events.by_value
-    return MeasuredKappa(linked.link, test, by_value, on, off, measure(test, alpha))
-
-
-def _of_test(tested: MeasuredKappa) -> list[Finding]:
-    target, names = tested.test.target, (tested.link.name,)
-    if tested.test.outcome.attributed.value <= 0:
-        why = "no more was credited where it was on than where it was off: its lift of "
-        why = f"{why}{tested.test.incremental.value:.6g} stands alone, without a kappa"
-        return [Finding(Conflict.NOTHING_ATTRIBUTED, target, names, why, left_out=True)]
-    if tested.credited_off > CREDITED_WHERE_OFF * tested.credited_on:
-        part = tested.credited_off / tested.credited_on
-        why = f"where it was off it was credited {part:.0%} as much as where it was on, by touches "
-        why = f"{why}from before the exposure or in spite of the switch; kappa is of the difference"
-        return [Finding(Conflict.CREDITED_WHERE_OFF, target, names, why)]
-    return []
+        findings += sum_findings(rows, command.reported.conversions)
+    together = told_together(counted, asked, by_value=False)
+    together += told_together(valued, asked, by_value=True)
+    return CalibratedResult(counted, channels, tests.kappas, tuple(findings), together)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +271,7 @@ class Beliefs:
 
     def _own(self, calibration: Calibration, target: Target) -> BelievedKappa | None:
         kappa = calibration.of(target)
-        return None if kappa.pooled is None else BelievedKappa(kappa, Basis.TESTED)
+        return None if kappa.tested is None else BelievedKappa(kappa, Basis.TESTED)
 
     def _pooled(self, calibration: Calibration, target: Target) -> BelievedKappa | None:
         if self.untested is Untested.UNCALIBRATED:

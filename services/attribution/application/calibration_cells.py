@@ -1,6 +1,6 @@
 """The journeys of the units of a test, from their first exposure on, and their credit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +15,11 @@ from services.attribution.application.calibration_ports import (
 from services.attribution.application.get_attribution import attribution_of
 from services.attribution.application.questions import CutJourneys, Question, cut_journeys
 from services.attribution.application.stream_credits import touch_weights
-from services.attribution.domain.arrays import Flags, Integers
+from services.attribution.domain.arrays import Flags, Floats, Integers
 from services.attribution.domain.credits import credits_by_channel
 from services.attribution.domain.events import Conversions, Facets, MilestoneEvents, Touches
-from services.attribution.domain.journeys import BEGINNING_OF_TIME_US
-from services.attribution.domain.lift import Cell
+from services.attribution.domain.journeys import BEGINNING_OF_TIME_US, Journeys
+from services.attribution.domain.lift import Cell, CreditError, credit_error
 from services.attribution.domain.models import Linear, Output, divides_conversions
 from services.attribution.domain.totals import ModelTotals
 from services.attribution.limits import AttributionLimits
@@ -32,21 +32,37 @@ _Asked = tuple[tuple[SwitchedGroup, ...], tuple[SwitchedGroup, ...], MeasuredEve
 Credit = Mapping[str, tuple[float, float]]
 """Conversions and their value by channel."""
 
+Channels = frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCredit:
+    """What a result credits for the conversions of the units of a group.
+
+    `errors` are those of the credit of some channels together, of conversions and of values: the
+    variance of the sum over the units, as a sample of more, and its covariance with the sum of what
+    they converted.
+    """
+
+    by_channel: Credit
+    errors: Mapping[Channels, tuple[CreditError, CreditError]]
+
 
 @dataclass(frozen=True, slots=True)
 class Credited:
     """What results credit where the channel of a test was on, and where it was off.
 
     In the order of the results; none where a group has no unit. `repeated`: some unit converted
-    more than once.
+    more than once. `currencies` are those of the journeys.
     """
 
-    on: tuple[Credit, ...]
-    off: tuple[Credit, ...]
+    on: tuple[GroupCredit, ...]
+    off: tuple[GroupCredit, ...]
     units_on: int
     units_off: int
     cell: Cell | None = None
     repeated: bool = False
+    currencies: tuple[str, ...] = ()
 
 
 class CreditedCells:
@@ -55,7 +71,8 @@ class CreditedCells:
     `question` is that of the report, at the cut of the tests. Only its own time does not count:
     credited are the conversions that the metric counts, so that the same are set against each
     other. A conversion from before the exposure explains touches, and is not credited. Models
-    learn from everybody since the first exposure, as they do in a report.
+    learn from everybody since the first exposure, as they do in a report. `together` are the
+    channels whose credit is added up.
     """
 
     def __init__(
@@ -65,10 +82,12 @@ class CreditedCells:
         limits: AttributionLimits,
         exposures: Exposures,
         variants: tuple[SwitchedGroup, ...],
+        together: frozenset[Channels] = frozenset(),
     ) -> None:
         definition = question.definition
         self._question = replace(question, definition=replace(definition, start_us=0, end_us=None))
         self._log, self._limits, self._variants = log, limits, variants
+        self._together = sorted(together, key=sorted)
         self._exposed: ExposedUnits = exposures.read(
             ExposureQuery(
                 question.project,
@@ -94,7 +113,7 @@ class CreditedCells:
     ) -> Credited:
         """Credit the conversions that the metric counts, of both groups apart."""
         # Conversions and their values are credited at once.
-        counted = replace(measured, by_value=False, capped=False)
+        counted = replace(measured, by_value=False, capped=False, currency="")
         asked = (on, off, counted)
         if asked not in self._done:
             self._done[asked] = self._credited(on, off, counted)
@@ -113,11 +132,17 @@ class CreditedCells:
         log = _TestedLog(self._reading, self._exposed, places, measured)
         cut = cut_journeys(self._question, log, self._limits, identified=False)
         tables = attribution_of(cut, self._question.models).tables
+        groups = [
+            Group(inside, units, log.counts, log.values)
+            for inside, units in zip(log.groups, (units_on, units_off), strict=True)
+        ]
         sides = [
-            tuple(group_credit(table, cut, inside) for table in tables) for inside in log.groups
+            tuple(group_credit(table, cut, group, self._together) for table in tables)
+            for group in groups
         ]
         cell = self._cell(sum(places, ()), units_on, log)
-        return Credited(sides[0], sides[1], units_on, units_off, cell, log.repeated)
+        currencies = cut.events.currencies
+        return Credited(sides[0], sides[1], units_on, units_off, cell, log.repeated, currencies)
 
     def _places(self, variants: tuple[SwitchedGroup, ...]) -> tuple[int, ...]:
         return tuple(self._variants.index(variant) for variant in variants)
@@ -142,31 +167,84 @@ class CreditedCells:
         return Cell(start_us, max(end_us, log.last_us) + 1, units)
 
 
-def group_credit(table: ModelTotals, cut: CutJourneys, inside: Flags) -> Credit:
-    """What a result credits for the conversions of the units inside.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The units of a group: flags by unit, how many there are (without events, too), and what each
+    unit converted, by number and by value.
+    """
+
+    inside: Flags
+    units: int
+    counts: Floats
+    values: Floats
+
+
+def group_credit(
+    table: ModelTotals, cut: CutJourneys, group: Group, together: Sequence[Channels]
+) -> GroupCredit:
+    """What a result credits for the conversions of the units of a group.
 
     That of a result that divides totals alone falls on conversions as far as their channel is
-    credited for them by the model's own paths, or else by equal parts.
+    credited for them by the model's own paths, or else by equal parts. The error is that of the
+    units; what a model learned is taken as it is.
     """
     journeys = cut.journeys
     divides = divides_conversions(table.model)
     weights = touch_weights(table.model if divides else Linear(), cut)
-    of_unit = inside[journeys.units[: journeys.converting]]
+    of_unit = group.inside[journeys.units[: journeys.converting]]
     kept = np.repeat(of_unit, np.diff(journeys.converting_offsets))
     own = credits_by_channel(weights * kept, journeys)
-    columns = [own.conversions, own.values]
+    scales = np.ones((2, len(journeys.channels)))
     if not divides or table.output is Output.MARKOV_REMOVAL_SHARE:
         whole = credits_by_channel(weights, journeys)
         totals = {each.channel: (each.conversions, each.value) for each in table.channels}
-        given = np.array([totals[channel] for channel in journeys.channels]).reshape(-1, 2)
-        sums = (whole.conversions, whole.values)
-        columns = [
-            given[:, n]
-            * np.divide(columns[n], sums[n], out=np.zeros(len(given)), where=sums[n] > 0)
-            for n in range(2)
-        ]
+        given = np.array([totals[channel] for channel in journeys.channels]).reshape(-1, 2).T
+        sums = np.stack([whole.conversions, whole.values])
+        scales = np.divide(given, sums, out=np.zeros_like(given), where=sums > 0)
+    columns = np.stack([own.conversions, own.values]) * scales
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    return dict(zip(journeys.channels, rows, strict=True))
+    spread = _UnitCredit(journeys, weights * kept, scales, group)
+    return GroupCredit(
+        dict(zip(journeys.channels, rows, strict=True)),
+        {channels: spread.errors(channels) for channels in together},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _UnitCredit:
+    """Credit by touch of the units of a group, and by how much a result scales it."""
+
+    journeys: Journeys
+    weights: Floats
+    scales: Floats
+    group: Group
+
+    def errors(self, channels: Channels) -> tuple[CreditError, CreditError]:
+        """Of conversions and of values."""
+        journeys, group = self.journeys, self.group
+        named = np.array([channel in channels for channel in journeys.channels], dtype=np.bool_)
+        codes = journeys.converting_codes
+        touches = np.flatnonzero(named[codes] & (self.weights > 0))
+        lengths = np.diff(journeys.converting_offsets)
+        of = np.repeat(np.arange(journeys.converting), lengths)[touches]
+        units = journeys.units[of]
+        amounts = (self.weights[touches], self.weights[touches] * journeys.values[of])
+        outcomes = (group.counts, group.values)
+        count, value = (
+            credit_error(
+                _summed(units, scale[codes[touches]] * amount, len(outcome)),
+                np.where(group.inside, outcome, 0.0),
+                group.units,
+            )
+            for amount, scale, outcome in zip(amounts, self.scales, outcomes, strict=True)
+        )
+        return count, value
+
+
+def _summed(units: Integers, amounts: Floats, count: int) -> Floats:
+    """The sum of the amounts of each unit."""
+    sums: Floats = np.bincount(units, amounts, count).astype(np.float64)
+    return sums
 
 
 class _TestedLog:
@@ -185,6 +263,8 @@ class _TestedLog:
         self._reading, self._exposed, self._places = reading, exposed, places
         self._measured = measured
         self.groups: list[Flags] = []
+        self.counts: Floats = np.zeros(0)
+        self.values: Floats = np.zeros(0)
         self.repeated = False
         self.last_us = BEGINNING_OF_TIME_US
 
@@ -203,7 +283,10 @@ class _TestedLog:
         again = tested & _again(conversions)
         self.repeated = bool(again.any())
         if self._measured.once:
-            conversions = _conversion_rows(conversions, ~again)
+            conversions, counted = _conversion_rows(conversions, ~again), counted[~again]
+        units, everybody = conversions.units[counted], len(clock.inside)
+        self.counts = _summed(units, np.ones(len(units)), everybody)
+        self.values = _summed(units, conversions.values[counted], everybody)
         return replace(
             events,
             touches=_touched(events.touches, clock),

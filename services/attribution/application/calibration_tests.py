@@ -1,10 +1,18 @@
 """What links say of a report: their lifts, and the credit of the same units beside them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from services.attribution.application.calibration_cells import Credit, Credited, CreditedCells
-from services.attribution.application.calibration_links import CalibrationLink
+import numpy as np
+
+from services.attribution.application.calibration_cells import (
+    Channels,
+    Credit,
+    Credited,
+    CreditedCells,
+    GroupCredit,
+)
+from services.attribution.application.calibration_links import CalibrationLink, SwitchedGroup
 from services.attribution.application.calibration_ports import (
     Exposures,
     Lift,
@@ -16,6 +24,9 @@ from services.attribution.domain.conflicts import Conflict, Finding
 from services.attribution.domain.lift import Estimate, LiftTest, Outcome, Target
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
+
+Groups = tuple[frozenset[SwitchedGroup], frozenset[SwitchedGroup]]
+"""Where a channel was on, and where it was off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,43 +61,66 @@ class LinkedTest:
         """Whether it can stand behind figures."""
         return not any(finding.left_out for finding in self.findings)
 
-    def credit(self, index: int) -> tuple[float, float]:
-        """What the result credits to the channel where it was on, and where it was off: for as
-        many units each as the lift has where it was on. By value where the metric is.
+    def credit(self, index: int, channel: str = "") -> tuple[float, float]:
+        """What the result credits to the link's channel, or another one of its test, where it was
+        on, and where it was off: for as many units each as the lift has where it was on. By value
+        where the metric is.
         """
-        lift, credited = self.lift, self.credited
-        assert lift is not None
-        assert credited is not None
-        sides = ((credited.on, credited.units_on), (credited.off, credited.units_off))
+        lift, sides = self._sides(index)
+        channel = channel or self.link.channel
         on, off = (
-            _of(credits_[index], self.link.channel, by_value=lift.events.by_value)
-            * (lift.units_on / units)
-            for credits_, units in sides
+            _of(side.by_channel, channel, by_value=lift.events.by_value) * factor
+            for side, factor in sides
         )
         return on, off
 
-    def test(self, index: int) -> LiftTest:
-        """The test of the report's result at this place."""
-        lift, credited = self.lift, self.credited
-        assert lift is not None
+    def test(self, index: int, channels: Channels = frozenset()) -> LiftTest:
+        """The test of the report's result at this place, of the link's channel or of several."""
+        lift, sides = self._sides(index)
+        credited = self.credited
         assert credited is not None
         assert credited.cell is not None
-        on, off = self.credit(index)
+        named = channels or frozenset((self.link.channel,))
+        pairs = [self.credit(index, channel) for channel in sorted(named)]
+        kind = 1 if lift.events.by_value else 0
+        on, off = (side.errors[named][kind].times(factor) for side, factor in sides)
+        error = on.plus(off)
+        largest = lift.difference.std_err * lift.units_on * np.sqrt(error.variance)
+        outcome = Outcome(
+            lift.difference,
+            Estimate(sum(on - off for on, off in pairs), float(np.sqrt(error.variance))),
+            # Covariates may have taken away more of the lift's error than they share with credit.
+            float(np.clip(error.covariance, -largest, largest)),
+        )
         return LiftTest(
             experiment=self.link.name,
             target=self.target,
             tested=replace(credited.cell, units=lift.units_on),
             credited=credited.cell,
-            outcome=Outcome(lift.difference, Estimate(on - off, 0.0)),
+            outcome=outcome,
         )
+
+    def _sides(self, index: int) -> tuple[Lift, tuple[tuple[GroupCredit, float], ...]]:
+        """The credit where the channel was on and where it was off, and what makes it that of as
+        many units as the lift has.
+        """
+        lift, credited = self.lift, self.credited
+        assert lift is not None
+        assert credited is not None
+        sides = ((credited.on[index], credited.units_on), (credited.off[index], credited.units_off))
+        return lift, tuple((side, lift.units_on / units) for side, units in sides)
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """All links of a report, and the identity version that the credit beside them used."""
+    """All links of a report, and the identity version that the credit beside them used.
+
+    `switched` are the channels that the same groups switched, by group where they were on.
+    """
 
     tests: tuple[LinkedTest, ...]
     identity_version: str
+    switched: Mapping[Groups, Channels] = field(default_factory=dict)
 
 
 def linked_tests(
@@ -94,18 +128,39 @@ def linked_tests(
     links: Sequence[CalibrationLink],
     channels: frozenset[str],
     sources: CalibrationSources,
+    known: Sequence[CalibrationLink] = (),
 ) -> Tested:
     """Read the lift of each link that fits the report, and credit the same conversions.
 
     `question` is that of the report at the cut of the tests, and `channels` are those of the
-    report.
+    report. `known` are links that are not used, and yet say which channels a test switched.
     """
     variants = dict.fromkeys(each for link in links for each in (link.control, *link.treatment))
     if not variants:
         return Tested((), "")
-    cells = CreditedCells(question, sources.log, sources.limits, sources.exposures, tuple(variants))
+    switched = _switched([*links, *known], question, channels)
+    together = frozenset(switched.values()) | {frozenset((link.channel,)) for link in links}
+    cells = CreditedCells(
+        question, sources.log, sources.limits, sources.exposures, tuple(variants), together
+    )
     tests = tuple(_linked(question, link, channels, cells, sources.lifts) for link in links)
-    return Tested(tests, cells.identity_version)
+    return Tested(tests, cells.identity_version, switched)
+
+
+def groups_of(link: CalibrationLink) -> Groups:
+    """The groups that the link compares: where the channel was on, and where it was off."""
+    return frozenset(link.shown), frozenset(link.held_out)
+
+
+def _switched(
+    links: Sequence[CalibrationLink], question: Question, channels: frozenset[str]
+) -> dict[Groups, Channels]:
+    found: dict[Groups, Channels] = {}
+    for link in links:
+        if not any(_unfit(question, link, channels)):
+            before = found.get(groups_of(link), frozenset())
+            found[groups_of(link)] = before | {link.channel}
+    return found
 
 
 def _linked(
@@ -158,6 +213,12 @@ def _of_lift(question: Question, link: CalibrationLink, lift: Lift) -> Iterator[
     if lift.alert:
         why = "the sizes of the arms contradict their weights: find the cause before this is used"
         yield _finding(link, Conflict.UNTRUSTED_RESULTS, why, left_out=True)
+    if lift.caution > 1.0:
+        why = (
+            f"whoever looks while it runs has an interval {lift.caution:.2g} times as wide as this"
+        )
+        why = f"{why} one, which is of one look; calibrate once, when the test is over"
+        yield _finding(link, Conflict.READ_AT_ONE_LOOK, why)
     if events.capped:
         why = f"metric {link.metric_id} counts a unit up to a cap, which credit does not know"
         yield _finding(link, Conflict.CAPPED, why)
@@ -169,9 +230,23 @@ def _of_credit(link: CalibrationLink, lift: Lift, credited: Credited) -> Iterato
         why = f"{why}{credited.units_off} with it off: there is nothing to compare"
         yield _finding(link, Conflict.NO_SHARED_UNITS, why, left_out=True)
         return
+    yield from _of_currency(link, lift.events.currency, credited.currencies)
     if credited.repeated and lift.events.once:
         why = "the metric counts a unit once, and some convert again: kappa is of first conversions"
         yield _finding(link, Conflict.COUNTED_ONCE, why)
+
+
+def _of_currency(
+    link: CalibrationLink, currency: str, currencies: tuple[str, ...]
+) -> Iterator[Finding]:
+    if not currency or currencies == (currency,):
+        return
+    why = (
+        f"metric {link.metric_id} counts values in {currency} alone, and the journeys hold amounts"
+    )
+    why = f"{why} in {', '.join(currencies)}" if currencies else f"{why} without a currency"
+    left_out = currency not in currencies
+    yield _finding(link, Conflict.OTHER_CURRENCY, why, left_out=left_out)
 
 
 def _finding(

@@ -14,18 +14,18 @@ from itertools import pairwise
 
 import numpy as np
 from touchstone_statistics.bayes import LiftPrior
-from touchstone_statistics.heterogeneity import Effects, Heterogeneity, heterogeneity
 from touchstone_statistics.learned_prior import Learning, PastLift, learn_prior
 
 from services.attribution.domain.economics import Figure, Undefined, cost_per
-from services.attribution.domain.lift import (
-    Estimate,
-    LiftTest,
-    Measured,
-    Target,
-    critical,
-    measure,
+from services.attribution.domain.joint import (
+    JointTest,
+    MeasuredJointly,
+    Posterior,
+    measured_jointly,
+    posterior_of,
 )
+from services.attribution.domain.lift import Estimate, LiftTest, Measured, Target, critical
+from services.attribution.domain.pooling import Groups, Pooled, pooled
 from shared.errors import invalid
 
 PRIOR_STD_DEV = 0.5
@@ -55,10 +55,10 @@ class Prior:
 class Kappa:
     """What is believed of kappa of a target: mean, standard deviation, central interval.
 
-    `pooled` is what its own tests say together, None for a target without a usable test, which
-    has the prior alone. `spread` is the standard deviation of true kappas between its tests and is
-    part of `std_dev`: the reported window is one more draw. `weight` is that of the tests against
-    the prior, 0 to 1.
+    `pooled` is what its own tests say together, None for a target without a usable one, which has
+    the prior alone, or `together`: the kappa of all targets of a test that switched several.
+    `spread` is the standard deviation of true kappas between its tests and is part of `std_dev`:
+    the reported window is one more draw. `weight` is that of the tests against the prior, 0 to 1.
     """
 
     target: Target
@@ -71,6 +71,12 @@ class Kappa:
     heterogeneity_p: float | None
     spread: float
     weight: float
+    together: Estimate | None = None
+
+    @property
+    def tested(self) -> Estimate | None:
+        """What the tests say without a prior, None for a target without any."""
+        return self.together if self.pooled is None else self.pooled
 
     def incremental(self, attributed: Estimate) -> Estimate:
         """Return kappa times attributed, with the variance of a product of independent estimates.
@@ -85,11 +91,17 @@ class Kappa:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Kappas of all targets in the order of names, and the prior behind them."""
+    """Kappas of all targets in the order of names, and the prior behind them.
+
+    `joint` are the tests of several targets at once, and `believed` what is believed of the kappas
+    of all of their targets, None without such a test.
+    """
 
     prior: Prior
     kappas: tuple[Kappa, ...]
     alpha: float
+    joint: tuple[MeasuredJointly, ...] = ()
+    believed: Posterior | None = None
 
     def of(self, target: Target) -> Kappa:
         """Return kappa of a target: its own, else about its channel's, else that of the prior.
@@ -97,7 +109,7 @@ class Calibration:
         A campaign differs from its channel by no less than targets differ from each other, so the
         spread of the prior is added to what is known of the channel.
         """
-        known = {kappa.target: kappa for kappa in self.kappas if kappa.pooled is not None}
+        known = {kappa.target: kappa for kappa in self.kappas if kappa.tested is not None}
         own, whole = known.get(target), known.get(Target(target.channel))
         if own is not None:
             return own
@@ -113,20 +125,22 @@ class Calibration:
 
         Kappas of targets are taken as draws around a common mean, which is 1 give or take the
         prior; they differ from each other by as much. The mean then is the precision-weighted one
-        of the tested targets and of 1, and one more draw away from it is the target. None without
-        any usable test.
+        of the tested targets and of 1, and one more draw away from it is the target. A joint test
+        is one of the mean of its targets. None without any usable test.
         """
         own = [kappa for kappa in self.kappas if kappa.pooled is not None]
-        if not own:
-            return None
         apart = self.prior.std_dev**2
-        pooled = [(kappa.pooled.value, kappa.pooled.std_err) for kappa in own if kappa.pooled]
-        precisions = [1.0 / (std_err**2 + apart) for _, std_err in pooled]
+        seen = [(kappa.pooled, apart) for kappa in own if kappa.pooled]
+        seen += [(each.measured.kappa, apart * each.concentration) for each in self.joint]
+        if not seen:
+            return None
+        precisions = [1.0 / (kappa.std_err**2 + differ) for kappa, differ in seen]
         total = sum(precisions) + 1.0 / apart
-        parts = [weight * value for weight, (value, _) in zip(precisions, pooled, strict=True)]
+        parts = [weight * kappa.value for weight, (kappa, _) in zip(precisions, seen, strict=True)]
         mean, std_dev = (sum(parts) + 1.0 / apart) / total, float(np.sqrt(1.0 / total + apart))
         reach = critical(self.alpha) * std_dev
         measured = tuple(each for kappa in own for each in kappa.measured)
+        measured += tuple(each.measured for each in self.joint)
         weight = sum(precisions) / total
         return Kappa(
             target, mean, std_dev, mean - reach, mean + reach, None, measured, None, 0.0, weight
@@ -138,28 +152,59 @@ def calibrate(
     targets: Sequence[Target] = (),
     prior: Prior | None = None,
     alpha: float = 0.05,
+    joint: Sequence[JointTest] = (),
 ) -> Calibration:
     """Return kappa of every tested target and of every other in `targets`.
 
     Tests of one target are pooled by precision with the spread between them; the pooled kappa is
     shrunk toward 1 as a normal mean with a normal prior: (k/s^2 + 1/tau^2) / (1/s^2 + 1/tau^2).
-    Without a `prior` tau is learned from five tested targets on. The order of tests is of no
-    consequence.
+    The lift of a `joint` test is split among its targets (see `joint`). Without a `prior` tau is
+    learned from five targets with tests of their own on. The order of tests is of no consequence.
     """
     if not 0 < alpha <= 0.5:
         raise invalid("alpha", alpha, "above 0 and at most 0.5")
     _refuse_twice(tests)
     by_target = {
-        target: _pool(_apart([t for t in tests if t.target == target], alpha))
+        target: pooled([test for test in tests if test.target == target], alpha)
         for target in sorted({test.target for test in tests}, key=Target.sort_key)
     }
     prior = learn(by_target) if prior is None else prior
-    names = sorted({*by_target, *targets}, key=Target.sort_key)
+    together = measured_jointly(joint, alpha)
+    believed = posterior_of(by_target, prior.std_dev, together)
+    switched = () if believed is None else believed.targets
+    names = sorted({*by_target, *targets, *switched}, key=Target.sort_key)
     kappas = []
     for target in names:
-        measured, pooled = by_target.get(target, ((), None))
-        kappas.append(_believed(target, measured, prior, alpha, pooled))
-    return Calibration(prior, tuple(kappas), alpha)
+        measured, own = by_target.get(target, ((), None))
+        kappa = _believed(target, measured, prior, alpha, own)
+        if believed is not None and target in switched:
+            kappa = _with_joint(kappa, together, believed, prior, alpha)
+        kappas.append(kappa)
+    return Calibration(prior, tuple(kappas), alpha, together, believed)
+
+
+def _with_joint(
+    kappa: Kappa,
+    together: Sequence[MeasuredJointly],
+    believed: Posterior,
+    prior: Prior,
+    alpha: float,
+) -> Kappa:
+    """The kappa of a target that joint tests switched, too."""
+    of_target = [each for each in together if kappa.target in each.joint.targets]
+    own = believed.of(kappa.target)
+    std_dev = float(np.hypot(own.std_err, kappa.spread))
+    reach = critical(alpha) * std_dev
+    return replace(
+        kappa,
+        mean=own.value,
+        std_dev=std_dev,
+        low=own.value - reach,
+        high=own.value + reach,
+        measured=kappa.measured + tuple(each.measured for each in of_target),
+        weight=1.0 - (own.std_err / prior.std_dev) ** 2,
+        together=of_target[0].measured.kappa,
+    )
 
 
 def _refuse_twice(tests: Sequence[LiftTest]) -> None:
@@ -169,68 +214,7 @@ def _refuse_twice(tests: Sequence[LiftTest]) -> None:
             raise invalid("lift_tests", one, "one test of a target by each experiment")
 
 
-@dataclass(frozen=True, slots=True)
-class Pooled:
-    """Kappa of one target over its tests; `spread` is between tests."""
-
-    kappa: Estimate
-    spread: float
-    p_value: float | None
-
-
-_Groups = dict[Target, tuple[tuple[Measured, ...], Pooled | None]]
-
-
-def _apart(tests: Sequence[LiftTest], alpha: float) -> tuple[Measured, ...]:
-    """Measure the tests of a target, those that share time as one.
-
-    They may share units too, by an amount that is not known. Their mean by precision then has at
-    most the standard error sum of w_i s_i, whatever the correlation; that bound is used.
-    """
-    groups: list[list[Measured]] = []
-    end_us = None
-    for test in sorted(tests, key=lambda t: (t.tested.start_us, t.tested.end_us, t.experiment)):
-        found = measure(test, alpha)
-        if isinstance(found, Undefined):
-            continue
-        if end_us is None or test.tested.start_us >= end_us:
-            groups.append([])
-            end_us = test.tested.end_us
-        groups[-1].append(found)
-        end_us = max(end_us, test.tested.end_us)
-    return tuple(group[0] if len(group) == 1 else _together(group, alpha) for group in groups)
-
-
-def _together(group: Sequence[Measured], alpha: float) -> Measured:
-    values = np.array([each.kappa.value for each in group])
-    errors = np.array([each.kappa.std_err for each in group])
-    weights = errors**-2 / np.sum(errors**-2)
-    kappa = Estimate(float(weights @ values), float(weights @ errors))
-    reach = critical(alpha) * kappa.std_err
-    names = tuple(name for each in group for name in each.experiments)
-    return Measured(names, kappa, kappa.value - reach, kappa.value + reach)
-
-
-def _pool(measured: tuple[Measured, ...]) -> tuple[tuple[Measured, ...], Pooled | None]:
-    """Pool independent tests; random effects (DerSimonian and Laird 1986, equations 8 and 9)."""
-    if not measured:
-        return measured, None
-    values = np.array([each.kappa.value for each in measured])
-    variances = np.array([each.kappa.std_err for each in measured]) ** 2
-    if len(measured) == 1:
-        return measured, Pooled(measured[0].kappa, 0.0, None)
-    between = _between(values, variances)
-    spread = float(between.spread)
-    weights = 1.0 / (variances + spread**2)
-    mean, std_err = weights @ values / weights.sum(), 1.0 / np.sqrt(weights.sum())
-    return measured, Pooled(Estimate(float(mean), float(std_err)), spread, float(between.p_value))
-
-
-def _between(values: np.ndarray, variances: np.ndarray) -> Heterogeneity:
-    return heterogeneity(Effects(values, variances, np.zeros(values.shape, dtype=np.uint8)))
-
-
-def learn(by_target: _Groups) -> Prior:
+def learn(by_target: Groups) -> Prior:
     """Return the prior that the tested targets show, or the default for fewer than five.
 
     The spread of true kappas around 1 is the most likely one, kept away from zero where the

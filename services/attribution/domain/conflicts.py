@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from services.attribution.domain.calibration import Calibration, Incremental, Kappa
-from services.attribution.domain.lift import Cell, Estimate, LiftTest, Target
+from services.attribution.domain.lift import Cell, LiftTest, Target
 
 HETEROGENEOUS_P = 0.05
 UNITS_TOLERANCE = 0.05
@@ -44,6 +44,9 @@ class Conflict(Enum):
     CAPPED = "capped"
     CREDITED_WHERE_OFF = "credited_where_off"
     COST_INCOMPLETE = "cost_incomplete"
+    SWITCHED_TOGETHER = "switched_together"
+    READ_AT_ONE_LOOK = "read_at_one_look"
+    OTHER_CURRENCY = "other_currency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def kappa_findings(calibration: Calibration) -> tuple[Finding, ...]:
 
 def _limits(kappa: Kappa) -> list[Finding]:
     names = tuple(name for each in kappa.measured for name in each.experiments)
-    if kappa.pooled is None:
+    if kappa.tested is None:
         why = "no usable test: kappa is what tests of others lead to expect, with a wide interval"
         return [Finding(Conflict.NOT_TESTED, kappa.target, names, why)]
     found = []
@@ -123,7 +126,8 @@ def _limits(kappa: Kappa) -> list[Finding]:
         why = f"{why} {kappa.spread:.2g} is part of the interval"
         found.append(Finding(Conflict.TESTS_DISAGREE, kappa.target, names, why))
     if kappa.weight < 0.5:
-        why = f"the tests weigh {kappa.weight:.0%} and the prior the rest: a larger test is needed"
+        needed = "a larger test" if kappa.together is None else "a test of its own"
+        why = f"the tests weigh {kappa.weight:.0%} and the prior the rest: {needed} is needed"
         found.append(Finding(Conflict.MOSTLY_PRIOR, kappa.target, names, why))
     if kappa.high < 0:
         why = "conversions fall where it is shown"
@@ -131,45 +135,42 @@ def _limits(kappa: Kappa) -> list[Finding]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class JointLift:
-    """A holdout from several targets at once (all campaigns of a channel, or every channel).
+def joint_findings(calibration: Calibration) -> tuple[Finding, ...]:
+    """Return where tests of single targets contradict one of all of them together.
 
-    `lift` is what they caused together, scaled to the cell of the report by its caller.
+    That is where every target of a joint test has tests of its own, and their sum is apart from the
+    whole, significantly at one side of 5 %; the tests are taken as independent.
     """
-
-    experiment: str
-    targets: tuple[Target, ...]
-    lift: Estimate
-
-
-def sum_findings(
-    rows: Sequence[Incremental], joint: Sequence[JointLift], conversions: float
-) -> tuple[Finding, ...]:
-    """Return where parts add up to more than a whole.
-
-    `conversions` are all of the report, those without a touch too. A sum is above a measured lift
-    when the excess is significant at one side of 5 %, the rows being taken as independent.
-    """
+    alone = {kappa.target: kappa for kappa in calibration.kappas}
     found = []
-    by_target = {row.target: row for row in rows}
-    for holdout in sorted(joint, key=lambda each: each.experiment):
-        parts = [by_target[target] for target in holdout.targets if target in by_target]
-        total, std_err = _sum(parts)
-        apart = float(np.hypot(std_err, holdout.lift.std_err))
-        excess = total - holdout.lift.value
-        if parts and excess > -special.ndtri(ABOVE_LEVEL) * apart:
-            why = f"the parts sum to {total:.6g} incremental, {excess:.3g} above the measured"
-            why = f"{why} {holdout.lift.value:.6g}: they share effects, or a kappa is too high"
-            found.append(Finding(Conflict.SUM_ABOVE_LIFT, None, (holdout.experiment,), why))
-    total, _ = _sum(rows)
-    if total > conversions:
-        why = f"{total:.6g} incremental of {conversions:.6g} conversions: no baseline is left"
-        found.append(Finding(Conflict.ABOVE_ALL_CONVERSIONS, None, (), why))
+    for each in calibration.joint:
+        whole, total, errors = each.measured.kappa, 0.0, [each.measured.kappa.std_err]
+        for target, share in each.joint.shares.items():
+            own = alone[target]
+            if own.pooled is not None:
+                total += share * own.pooled.value
+                errors += [share * own.pooled.std_err, share * own.spread]
+        tested_alone = len(errors) == 1 + 2 * len(each.joint.credits)
+        apart = -special.ndtri(ABOVE_LEVEL) * float(np.linalg.norm(errors))
+        if not tested_alone or abs(total - whole.value) <= apart:
+            continue
+        why = f"tests of each alone make up {total:.3g} of the credit, and {whole.value:.3g} was"
+        above = total > whole.value
+        kind = Conflict.SUM_ABOVE_LIFT if above else Conflict.TESTS_DISAGREE
+        why = f"{why} measured of all: "
+        why += "they share effects, or a kappa is too high" if above else "they need each other"
+        found.append(Finding(kind, None, each.measured.experiments, why))
     return tuple(found)
 
 
-def _sum(rows: Sequence[Incremental]) -> tuple[float, float]:
+def sum_findings(rows: Sequence[Incremental], conversions: float) -> tuple[Finding, ...]:
+    """Return whether the parts add up to more than there is.
+
+    `conversions` are all of the report, those without a touch too.
+    """
     ordered = sorted(rows, key=lambda row: row.target.sort_key())
     total = sum(row.incremental.value for row in ordered)
-    return total, float(np.sqrt(sum(row.incremental.std_err**2 for row in ordered)))
+    if total <= conversions:
+        return ()
+    why = f"{total:.6g} incremental of {conversions:.6g} conversions: no baseline is left"
+    return (Finding(Conflict.ABOVE_ALL_CONVERSIONS, None, (), why),)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import special
 from touchstone_statistics.interval import Fraction, Shape, Side, fieller
 
+from services.attribution.domain.arrays import Floats
 from services.attribution.domain.economics import Undefined
 from shared.errors import invalid
 
@@ -70,16 +71,34 @@ class Outcome:
     reading; `attributed` what the model credits to the target over the exposed units of the cell,
     less what it credits to it over as many held-out units: touches from before the exposure, and
     those of a channel that was not switched off completely, are no part of the difference either
-    (the ratio of two differences is that of Wald 1940). The two are taken as independent; a
-    `std_err` of 0 takes the credit as it is.
+    (the ratio of two differences is that of Wald 1940). Both count conversions of the same units:
+    `covariance` is that of the incremental conversions of the cell and `attributed`. A `std_err` of
+    0 takes the credit as it is.
     """
 
     difference: Estimate
     attributed: Estimate
+    covariance: float = 0.0
 
     def incremental(self, units: int) -> Estimate:
         """Return what the channel caused among `units` exposed units."""
         return self.difference.times(units)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """To which credit kappa of a test is applied.
+
+    `share` is the credit of the tested cell over that of the report, above 0; `contained` says that
+    the report holds the tested cell. The default is that of a report that is far larger than the
+    test and shares nothing with it.
+    """
+
+    share: float = 0.0
+    contained: bool = False
+
+
+ELSEWHERE = Applied()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +110,7 @@ class LiftTest:
     tested: Cell
     credited: Cell
     outcome: Outcome
+    applied: Applied = ELSEWHERE
 
     def __post_init__(self) -> None:
         if not self.experiment:
@@ -124,37 +144,87 @@ class Measured:
 def measure(test: LiftTest, alpha: float = 0.05) -> Measured | Undefined:
     """Return kappa of one test; undefined where nothing was attributed or no time is shared.
 
-    The standard error is that of the delta method: var = (s_i^2 + kappa^2 s_a^2) / a^2 for
-    incremental i and attributed a.
+    The standard error is that of the delta method for incremental i over attributed a, as far as
+    the credit that kappa is applied to shares its error (see `credit_variance`):
+    var = (s_i^2 + credit_variance) / a^2.
     """
-    attributed = test.outcome.attributed
+    outcome = test.outcome
+    attributed, incremental = outcome.attributed, test.incremental
     if not test.comparable:
         return Undefined.NOT_OBSERVED
     if attributed.value <= 0:
         return Undefined.ZERO_DENOMINATOR
-    incremental = test.incremental
     kappa = incremental.value / attributed.value
-    std_err = np.hypot(incremental.std_err, kappa * attributed.std_err) / attributed.value
+    of_credit = credit_variance(kappa, attributed.std_err, outcome.covariance, test.applied)
+    std_err = np.sqrt(incremental.std_err**2 + of_credit) / attributed.value
     if not std_err > 0:
         return Undefined.NOT_OBSERVED
-    interval = fieller(
-        Fraction(
-            np.array(incremental.value),
-            np.array(attributed.value),
-            np.array(incremental.std_err**2),
-            np.array(attributed.std_err**2),
-            np.array(0.0),
-        ),
-        np.array(critical(alpha)),
-        Side.TWO_SIDED,
+    low, high = _fieller(incremental, attributed, outcome.covariance, critical(alpha))
+    return Measured((test.experiment,), Estimate(kappa, float(std_err)), low, high)
+
+
+def _fieller(
+    incremental: Estimate, attributed: Estimate, covariance: float, reach: float
+) -> tuple[float | None, float | None]:
+    """Fieller's interval of the ratio; no ends where the denominator may be zero."""
+    fraction = Fraction(
+        np.array(incremental.value),
+        np.array(attributed.value),
+        np.array(incremental.std_err**2),
+        np.array(attributed.std_err**2),
+        np.array(covariance),
     )
-    bounded = interval.shape == Shape.BETWEEN
-    return Measured(
-        experiments=(test.experiment,),
-        kappa=Estimate(kappa, float(std_err)),
-        low=float(interval.low) if bounded else None,
-        high=float(interval.high) if bounded else None,
-    )
+    found = fieller(fraction, np.array(reach), Side.TWO_SIDED)
+    if found.shape != Shape.BETWEEN:
+        return None, None
+    return float(found.low), float(found.high)
+
+
+def credit_variance(kappa: float, std_err: float, covariance: float, applied: Applied) -> float:
+    """Return what the error of credit adds to the variance of incremental conversions.
+
+    Incremental conversions of a report are i / a * r for a credit r of the report. With f = a / r,
+    variances of a and r in proportion to their size, and c the covariance of i and a:
+
+    * where the report and the test share nothing: kappa^2 s_a^2 (1 + f) - 2 kappa c;
+    * where the report holds the tested cell, whose error is then in r and in a and goes out of the
+      ratio as far as they are the same: (1 - f) (kappa^2 s_a^2 - 2 kappa c).
+
+    A partial overlap lies between. What would make an interval narrower than that of the lift
+    alone is not counted. Delta method, as in Deng, Knoblich and Lu (2018), "Applying the delta
+    method in metric analytics", equation 3.
+    """
+    own, shared = (kappa * std_err) ** 2, 2.0 * kappa * covariance
+    if applied.contained:
+        return max((1.0 - min(applied.share, 1.0)) * (own - shared), 0.0)
+    return max(own * (1.0 + applied.share) - shared, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CreditError:
+    """The variance of the credit of some units, and its covariance with what they converted."""
+
+    variance: float
+    covariance: float
+
+    def times(self, factor: float) -> "CreditError":
+        """Return that of `factor` times both."""
+        return CreditError(self.variance * factor**2, self.covariance * factor**2)
+
+    def plus(self, other: "CreditError") -> "CreditError":
+        """Return that of the difference, or of the sum, with other units."""
+        return CreditError(self.variance + other.variance, self.covariance + other.covariance)
+
+
+def credit_error(credit: Floats, outcome: Floats, units: int) -> CreditError:
+    """Return the error of the sum of credit over `units` independent units.
+
+    `credit` and `outcome` have an entry a unit that did anything; the others have 0 of both.
+    """
+    total = float(credit.sum())
+    variance = float(credit @ credit) - total**2 / units
+    covariance = float(credit @ outcome) - total * float(outcome.sum()) / units
+    return CreditError(max(variance, 0.0), covariance)
 
 
 def critical(alpha: float) -> float:

@@ -8,11 +8,12 @@ from services.attribution.application.calibrate_report import (
     BelievedKappa,
     CalibratedChannel,
     CalibratedResult,
-    MeasuredKappa,
     attributed_ratios,
 )
+from services.attribution.application.calibration_measured import MeasuredKappa, Together
 from services.attribution.domain.conflicts import Finding
 from services.attribution.domain.economics import Figure, Undefined
+from services.attribution.domain.lift import Measured
 from services.attribution.wire.calibration_tests import outcome_of
 from services.attribution.wire.money import encode_figure
 
@@ -36,6 +37,22 @@ def encode_result(
         findings=[encode_finding(finding) for finding in result.findings],
         prior_std_dev=prior.std_dev,
         prior_learned_from=prior.tested,
+        joint=[_joint(each) for each in result.together],
+    )
+
+
+def _joint(found: Together) -> pb.JointKappa:
+    jointly = found.jointly
+    test = jointly.joint.test
+    return pb.JointKappa(
+        links=jointly.measured.experiments,
+        channels=[target.channel for target in jointly.joint.targets],
+        outcome=outcome_of(by_value=found.by_value),
+        incremental=test.incremental.value,
+        incremental_std_err=test.incremental.std_err,
+        credited=test.outcome.attributed.value,
+        kappa=_measured(jointly.measured),
+        report_incremental=encode_range(found.incremental.value, found.low, found.high),
     )
 
 
@@ -91,31 +108,32 @@ def encode_range(value: Figure, low: Figure, high: Figure) -> pb.MoneyRange:
 def encode_kappa(believed: BelievedKappa) -> pb.Kappa:
     """What is believed of kappa."""
     kappa = believed.kappa
-    pooled = kappa.pooled
+    tested = kappa.tested
     return pb.Kappa(
         basis=_BASES[believed.basis],
         mean=kappa.mean,
         std_dev=kappa.std_dev,
         low=kappa.low,
         high=kappa.high,
-        tested=None if pooled is None else pooled.value,
-        tested_std_err=None if pooled is None else pooled.std_err,
+        tested=None if tested is None else tested.value,
+        tested_std_err=None if tested is None else tested.std_err,
         spread=kappa.spread,
         weight=kappa.weight,
         links=sorted({name for each in kappa.measured for name in each.experiments}),
     )
 
 
-def _tested(tested: MeasuredKappa) -> pb.TestedKappa:
-    incremental, measured = tested.test.incremental, tested.measured
+def _measured(measured: Measured | Undefined) -> pb.MoneyRange:
     if isinstance(measured, Undefined):
-        kappa = encode_range(measured, measured, measured)
-    else:
-        ends = (
-            Undefined.NOT_IDENTIFIED if end is None else end
-            for end in (measured.low, measured.high)
-        )
-        kappa = encode_range(measured.kappa.value, *ends)
+        return encode_range(measured, measured, measured)
+    ends = (
+        Undefined.NOT_IDENTIFIED if end is None else end for end in (measured.low, measured.high)
+    )
+    return encode_range(measured.kappa.value, *ends)
+
+
+def _tested(tested: MeasuredKappa) -> pb.TestedKappa:
+    incremental = tested.test.incremental
     return pb.TestedKappa(
         link=tested.link.name,
         channel=tested.link.channel,
@@ -124,5 +142,6 @@ def _tested(tested: MeasuredKappa) -> pb.TestedKappa:
         incremental_std_err=incremental.std_err,
         credited_on=tested.credited_on,
         credited_off=tested.credited_off,
-        kappa=kappa,
+        kappa=_measured(tested.measured),
+        together=tested.together,
     )

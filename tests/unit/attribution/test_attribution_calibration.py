@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from services.attribution.domain.calibration import Prior, calibrate, incremental
 from services.attribution.domain.conflicts import (
     Conflict,
-    JointLift,
+    joint_findings,
     kappa_findings,
     lift_test_findings,
     sum_findings,
 )
 from services.attribution.domain.economics import Undefined
+from services.attribution.domain.joint import JointTest
 from services.attribution.domain.journeys import DAY_US
 from services.attribution.domain.lift import Cell, Estimate, LiftTest, Outcome, Target, measure
 from shared.errors import DomainError
@@ -232,16 +233,70 @@ def test_kappas_that_say_little_or_harm_are_said() -> None:
     assert found(kappa_findings(calibrate([lift_test(-2.0, 0.1)]))) == [Conflict.HARMFUL]
 
 
+def joint_test(kappa: float, std_err: float, *targets: Target) -> JointTest:
+    """A test of all targets at once, each with 100 attributed conversions of 1,000 units."""
+    whole = lift_test(kappa, std_err, "all-off", targets[0])
+    attributed = Estimate(100.0 * len(targets), 0.0)
+    outcome = replace(whole.outcome, attributed=attributed)
+    outcome = replace(outcome, difference=outcome.difference.times(len(targets)))
+    test = replace(whole, outcome=outcome)
+    return JointTest(test, tuple((target, 100.0) for target in targets))
+
+
+def test_a_lift_of_several_channels_is_split_and_not_counted_for_each() -> None:
+    channels = (SEARCH, Target("mail"), Target("display"))
+    known = calibrate([], prior=Prior(0.5), joint=[joint_test(0.4, 0.05, *channels)])
+
+    # The prior of the mean of three: .25 * (1/2 + 1/2 * 1/3), the weight of the test .9852.
+    of_mean = 0.25 * (0.5 + 0.5 / 3)
+    weight = of_mean / (of_mean + 0.05**2)
+    assert [kappa.mean for kappa in known.kappas] == pytest.approx([1 - 0.6 * weight] * 3)
+    assert known.believed is not None
+    whole = known.believed.total([100.0] * 3)
+    assert whole.value == pytest.approx(300 * (1 - 0.6 * weight))
+    assert whole.std_err == pytest.approx(300 * math.sqrt(weight) * 0.05)
+    # Of each alone much less is known: half of the variance is not in common, a third of it is.
+    for kappa in known.kappas:
+        assert kappa.std_dev**2 == pytest.approx(weight * 0.05**2 + 0.25 * 0.5 * 2 / 3)
+        assert kappa.pooled is None
+        assert kappa.together is not None
+        assert (kappa.together.value, kappa.together.std_err) == pytest.approx((0.4, 0.05))
+    expected = known.expected(Target("radio"))
+    single = calibrate([lift_test(0.4, 0.05)], prior=Prior(0.5)).expected(Target("radio"))
+    assert expected is not None
+    assert single is not None
+    # A mean of three channels says more of another one than a single channel does.
+    assert 0.4 < expected.mean < single.mean
+
+
+def test_a_test_of_one_channel_tells_the_others_of_a_joint_one_apart() -> None:
+    mail = Target("mail")
+    together = joint_test(0.5, 0.02, SEARCH, mail)
+    alone = calibrate([], prior=Prior(0.5), joint=[together])
+    both = calibrate([lift_test(0.9, 0.02)], prior=Prior(0.5), joint=[together])
+
+    assert alone.of(mail).mean == pytest.approx(0.5, abs=0.01)
+    assert both.of(SEARCH).mean == pytest.approx(0.9, abs=0.01)
+    assert both.of(mail).mean == pytest.approx(0.1, abs=0.02)
+    assert both.of(mail).std_dev < 0.1 < alone.of(mail).std_dev
+    assert found(joint_findings(both)) == []
+
+
 def test_parts_above_a_measured_whole_are_said() -> None:
     mail = Target("mail")
-    known = calibrate([lift_test(0.8, 0.05), lift_test(0.9, 0.05, "e2", mail)])
-    rows = [incremental(t, Estimate(100.0, 0.0), 1.0, known) for t in (SEARCH, mail)]
-    low = JointLift("all-off", (SEARCH, mail), Estimate(90.0, 10.0))
-    near = replace(low, lift=Estimate(160.0, 10.0))
+    tests = [lift_test(0.8, 0.05), lift_test(0.9, 0.05, "e2", mail)]
+    rows = [incremental(t, Estimate(100.0, 0.0), 1.0, calibrate(tests)) for t in (SEARCH, mail)]
 
-    assert found(sum_findings(rows, [low], 1000.0)) == [Conflict.SUM_ABOVE_LIFT]
-    assert sum_findings(rows, [near], 1000.0) == ()
-    assert found(sum_findings(rows, [], 100.0)) == [Conflict.ABOVE_ALL_CONVERSIONS]
+    def said(kappa: float) -> list[Conflict]:
+        return found(
+            joint_findings(calibrate(tests, joint=[joint_test(kappa, 0.05, SEARCH, mail)]))
+        )
+
+    assert said(0.5) == [Conflict.SUM_ABOVE_LIFT]
+    assert said(0.8) == []
+    assert said(1.2) == [Conflict.TESTS_DISAGREE]
+    assert found(sum_findings(rows, 100.0)) == [Conflict.ABOVE_ALL_CONVERSIONS]
+    assert sum_findings(rows, 1000.0) == ()
 
 
 def test_an_experiment_counts_once_for_a_target() -> None:
