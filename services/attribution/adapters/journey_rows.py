@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.attribution.adapters.many_texts import distinct_and_codes
 from services.attribution.domain.arrays import Codes, Flags, Floats, Integers
 from services.attribution.domain.windows import first_at_or_after
 
 UNIT, TIME, EVENT_ID = "unit_id", "event_time", "event_id"
 NULL = -1
+LIKELY_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def rows_of_table(table: pa.Table) -> Rows:
         elif pa.types.is_floating(field.type):
             numbers[field.name] = column.cast(pa.float64()).fill_null(np.nan).to_numpy()
         else:
-            texts[field.name] = _texts(column)
+            texts[field.name] = _texts(column, many=field.name == UNIT)
     ids = None
     if EVENT_ID in table.column_names:
         ids = _whole(table[EVENT_ID].cast(pa.large_string()))
@@ -225,12 +227,24 @@ def _id(rows: Rows, row: int) -> bytes:
     return text.encode()
 
 
-def _texts(column: pa.ChunkedArray) -> Texts:
+def _texts(column: pa.ChunkedArray, *, many: bool) -> Texts:
+    """The texts of a column in which most are rare where there are `many`."""
     if pa.types.is_dictionary(column.type):
         kept = _whole(column)
         return Texts(kept.dictionary, _codes(kept.indices))
-    names = sorted_distinct(column)
-    return Texts(names, _codes(pc.index_in(column, value_set=names)))
+    if many and len(column) and not column.null_count:
+        return Texts(*distinct_and_codes(column))
+    names = _likely_names(column)
+    found = pc.index_in(column, value_set=names)
+    if found.null_count > column.null_count:
+        names = sorted_distinct(column)
+        found = pc.index_in(column, value_set=names)
+    return Texts(names, _codes(found))
+
+
+def _likely_names(column: pa.ChunkedArray) -> pa.Array:
+    """The names in some rows of a column, in order: of few names these are all, as a rule."""
+    return sorted_distinct(column.slice(0, LIKELY_ROWS))
 
 
 def _codes(found: pa.Array | pa.ChunkedArray) -> Codes:

@@ -14,10 +14,10 @@ from services.attribution.adapters.journey_rows import (
     Texts,
     rows_of_table,
 )
-from services.attribution.domain.arrays import Codes, Integers
+from services.attribution.domain.arrays import Codes, Flags, Integers
 
 KEYS = (UNIT, TIME, EVENT_ID)
-LARGEST = 2**63 - 1
+WORD_BITS = 64
 
 
 def rows_in_order(table: pa.Table, of_instants: Callable[[pa.Table], pa.Table]) -> Rows:
@@ -44,16 +44,43 @@ def rows_in_order(table: pa.Table, of_instants: Callable[[pa.Table], pa.Table]) 
 
 
 def _by_time(rows: Rows) -> Integers:
-    """The order by unit, then time."""
+    """The order by unit, then time.
+
+    Unit, time and row are sorted as one number each, which is several times faster than an order of
+    columns. Where they do not fit, the time is cut to its highest bits, and what is equal then is
+    sorted once more.
+    """
     units, times = rows.units.codes, rows.times
     if not len(times):
         return np.zeros(0, dtype=np.int64)
-    begin, end = int(times.min()), int(times.max())
-    span = end - begin + 1
-    if len(rows.units.names) * span > LARGEST:
+    begin = int(times.min())
+    row_bits, unit_bits, time_bits = (
+        int(most).bit_length() for most in (len(times), len(rows.units.names), times.max() - begin)
+    )
+    cut = max(0, row_bits + unit_bits + time_bits - WORD_BITS)
+    if cut > time_bits:
         return np.lexsort((times, units))
-    # One number is sorted several times faster than two columns.
-    return np.argsort(units * np.int64(span) + (times - begin))
+    packed = units.astype(np.uint64)
+    packed <<= np.uint64(time_bits - cut)
+    packed |= (times - begin).view(np.uint64) >> np.uint64(cut)
+    packed <<= np.uint64(row_bits)
+    packed |= np.arange(len(times), dtype=np.uint64)
+    packed.sort()
+    low = np.uint64((1 << row_bits) - 1)
+    order = (packed & low).view(np.int64)
+    if cut:
+        _sort_within(order, (packed[1:] ^ packed[:-1]) <= low, times)
+    return order
+
+
+def _sort_within(order: Integers, tied: Flags, times: Integers) -> None:
+    """Sort by time each run of rows that are tied with the next one."""
+    open_ = np.flatnonzero(np.append(tied, False) | np.append(False, tied))
+    if not len(open_):
+        return
+    rows = order[open_]
+    runs = np.cumsum(np.append(True, ~tied)[open_])
+    order[open_] = rows[np.lexsort((times[rows], runs))]
 
 
 def _several(units: Codes, times: Integers) -> Integers:

@@ -72,3 +72,23 @@ def test_ids_are_not_asked_for_where_times_differ() -> None:
 
     assert found.times.tolist() == [1, 2, 1]
     assert found.numbers["cost"].tolist() == [0.0, 0.1, 0.5]
+
+
+@given(
+    units=st.lists(st.integers(0, 2000), min_size=1, max_size=200),
+    spread=st.sampled_from([1, 2**20, 2**40, 2**46, 2**50, 2**62]),
+)
+def test_times_that_one_number_cannot_hold_with_the_unit_are_sorted_too(
+    units: list[int], spread: int
+) -> None:
+    events = [
+        (f"{unit:04}", (7919 * row * row) % 1000 * (spread // 1000 or 1) + row % 3, f"{row:03}")
+        for row, unit in enumerate(units)
+    ]
+    table = as_table([(*event, "mail", 0.0) for event in events])
+
+    found = rows_in_order(table, nothing_is_asked)
+
+    ids = found.event_ids
+    assert ids is not None
+    assert ids.to_pylist() == [event[2] for event in sorted(events)]
