@@ -68,7 +68,8 @@ class MeasuredEvents:
     Those from `delay_us` to `window_us` (None: without an end) after a unit's first exposure, both
     included. With `complete_only`, of units whose window is over. `by_value` is a sum of values;
     otherwise conversions are counted, at most one a unit with `once`. `additive` says that it is
-    one of these at all. `capped` says that a unit counts no more than so much.
+    one of these at all. `capped` says that a unit counts no more than so much. Of values, only
+    those in `currency` count, or all where it is empty.
     """
 
     event_name: str
@@ -80,6 +81,7 @@ class MeasuredEvents:
     once: bool = False
     additive: bool = True
     capped: bool = False
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ class LiftProvenance:
 class Lift:
     """What a unit with the channel on did more than one with it off, and of how many of each.
 
-    `alert` says that the sizes of the arms contradict their weights.
+    `alert` says that the sizes of the arms contradict their weights. `caution` is how many times as
+    wide as that of one look the interval is that holds whenever one looks; 1 where it is the same.
     """
 
     events: MeasuredEvents
@@ -109,6 +112,7 @@ class Lift:
     units_off: int
     provenance: LiftProvenance
     alert: bool = False
+    caution: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
