@@ -40,7 +40,7 @@ class Kind:
 
     A DomainError that another attempt cannot mend ends the operation with it. After any other
     failure `run` is called again, with growing delays, `attempts` times since it last stored
-    progress (None: until it succeeds).
+    progress (None: until it succeeds). A process that ended in the middle of it counts as one.
     """
 
     name: str
@@ -190,6 +190,7 @@ class OperationRunner:
         try:
             if operation.cancel_requested and kind.cancellable:
                 raise Cancelled  # noqa: TRY301  as if the work had noticed
+            self._require_survivable(operation, kind)
             response = kind.run(task)
         except Interrupted:
             self._release(operation, EPOCH)
@@ -203,6 +204,17 @@ class OperationRunner:
             self._failed(operation, kind, _unexpected(operation, error), True)
         else:
             self._finish(operation, response=packed(response))
+
+    def _require_survivable(self, operation: Operation, kind: Kind) -> None:
+        """Raise when the process ended as often as the work may fail: it would end again."""
+        attempts = self._attempts(operation)
+        if kind.attempts is not None and attempts >= kind.attempts:
+            raise DomainError(
+                Code.INTERNAL,
+                "INTERNAL",
+                f"the process ended or failed {attempts} times while it worked on this, perhaps "
+                f"for lack of memory: ask for less, or tell the operator {operation.name}",
+            )
 
     def _failed(self, operation: Operation, kind: Kind, error: DomainError, again: bool) -> None:
         attempts = self._attempts(operation) + 1

@@ -42,6 +42,8 @@ operations = sa.Table(
     sa.Column("update_time", UtcTime()),
     sa.Column("end_time", UtcTime()),
 )
+_with_lost = operations.c.attempts + sa.case((operations.c.runner != "", 1), else_=0)
+"""The attempts, with that of a process that ended while it worked."""
 _SHOWN = (
     "project",
     "operation_id",
@@ -145,13 +147,17 @@ class SqlOperations:
     def claim(
         self, kinds: Sequence[str], now: dt.datetime, lease: Lease, limit: int
     ) -> list[Operation]:
-        """Take unfinished operations of the kinds that are due and that nobody works on."""
+        """Take unfinished operations of the kinds that are due and that nobody works on.
+
+        One that somebody worked on who let it go without a word counts that as an attempt.
+        """
         due = _due(kinds, now).limit(limit)
         if self._connection.dialect.name == "postgresql":
             due = due.with_for_update(skip_locked=True)
         found = [_operation(row) for row in self._connection.execute(due)]
         for operation in found:
-            self._update(operation, runner=lease.runner, lease_until=lease.until)
+            values = {"runner": lease.runner, "lease_until": lease.until}
+            self._update(operation, attempts=_with_lost, **values)
         return found
 
     def extend(self, lease: Lease) -> None:
@@ -167,7 +173,7 @@ class SqlOperations:
         self._connection.execute(
             sa.update(operations)
             .where(operations.c.kind.in_(kinds), operations.c.done == sa.false())
-            .values(runner="", lease_until=EPOCH)
+            .values(runner="", lease_until=EPOCH, attempts=_with_lost)
         )
 
     def record(self, operation: Operation, runner: str, values: Mapping[str, Any]) -> bool:

@@ -259,3 +259,32 @@ def test_work_that_was_taken_over_stores_nothing_more(store, runner_of):
     assert unpacked(done.response, StringValue) == "fresh"
     assert unpacked(operation_message(get(store, operation_id)).response, StringValue) == "fresh"
     assert outcome == ["Interrupted"]
+
+
+@pytest.mark.parametrize("sole", [True, False])
+@pytest.mark.parametrize(("crashes", "runs"), [(2, 1), (3, 0)])
+def test_work_in_which_the_process_ends_again_and_again_ends_and_says_so(
+    store, runner_of, sole, crashes, runs
+):
+    ran = []
+
+    def work(_: Task) -> StringValue:
+        ran.append(None)
+        return StringValue()
+
+    runner = runner_of(store, Kind("work", work, attempts=3), sole=sole)
+    operation_id = begin(store, runner, "work")
+    now = SystemClock().now()
+    for crash in range(crashes):
+        # A process that is killed leaves what it took, and its lease runs out.
+        with store.begin() as connection:
+            lease = Lease(f"dead-{crash}", now - dt.timedelta(minutes=5))
+            assert SqlOperations(connection).claim(["work"], now, lease, 9)
+    runner.start()
+    done = ended(store, operation_id)
+    runner.close()
+    assert len(ran) == runs
+    assert done.HasField("error") is not bool(runs)
+    if not runs:
+        assert done.error.code == code_pb2.INTERNAL
+        assert "ended or failed 3 times" in done.error.message
