@@ -266,6 +266,28 @@ async def test_aggregated_paths_are_credited(clients: Clients) -> None:
     assert "time_decay" not in {result.model_name for result in every.results}
 
 
+async def test_aggregated_paths_are_transformed_as_journeys_are(clients: Clients) -> None:
+    paths = [
+        service_pb.PathCounts(path="ads > ads > mail", conversions=3, value=30, nulls=1),
+        service_pb.PathCounts(path="mail > direct", conversions=1, value=2),
+    ]
+    kinds = (
+        pb.PathTransform(
+            kind=pb.PATH_TRANSFORM_KIND_REMOVE_IF_LAST_AND_NOT_ALL, channels=["direct"]
+        ),
+        pb.PathTransform(kind=pb.PATH_TRANSFORM_KIND_FREQUENCY),
+    )
+    answer = await clients.demo.evaluate(
+        paths=paths, models=[pb.Model(linear=pb.Linear())], path_transforms=kinds
+    )
+
+    (linear,) = answer.results
+    told = {c.channel: (c.conversions, c.value) for c in linear.channels if c.conversions}
+    assert told == {"ads(2)": (1.5, 15.0), "mail(1)": (2.5, 17.0)}
+    # Transforms take touches out of paths; they were made all the same.
+    assert sum(row.touches for row in answer.activity) == 4 * 3 + 2
+
+
 def path(text: str, conversions: int, value: float, nulls: int) -> service_pb.PathCounts:
     return service_pb.PathCounts(path=text, conversions=conversions, value=value, nulls=nulls)
 

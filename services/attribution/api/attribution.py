@@ -25,7 +25,7 @@ from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 from services.attribution.score_ports import KeptScores, ScoreRows
 from services.attribution.wire.answers import encode_attribution, encode_credits, encode_evaluation
-from services.attribution.wire.definition import decode_definition
+from services.attribution.wire.definition import decode_definition, decode_transforms
 from services.attribution.wire.grouping import grouped_touches
 from services.attribution.wire.models import decode_model, decode_models
 from services.attribution.wire.reporting import decode_reporting
@@ -82,7 +82,8 @@ class AttributionServicer(rpc.AttributionServiceServicer):
         )
         models = decode_models(request.models)
         reporting = decode_reporting(request)
-        command = EvaluatePaths(columns, request.separator or ">", models, reporting)
+        transforms = decode_transforms(request.path_transforms)
+        command = EvaluatePaths(columns, request.separator or ">", models, reporting, transforms)
         answer = await self._analyses.run(lambda: evaluate_paths(command, self._limits))
         return encode_evaluation(answer)
 

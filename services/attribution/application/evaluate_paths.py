@@ -26,6 +26,7 @@ from services.attribution.domain.models import (
     TimeDecay,
 )
 from services.attribution.domain.paths.aggregated import PathColumns, read_paths
+from services.attribution.domain.paths.transforms import TransformStep, transformed
 from services.attribution.limits import AttributionLimits
 from shared.errors import invalid, limit_exceeded
 
@@ -38,13 +39,14 @@ MOST_TOUCHES = 2_000_000
 class EvaluatePaths:
     """The paths, what stands between their channels, and the models; none means every one.
 
-    `reporting` says what to tell beside the figures.
+    `reporting` says what to tell beside the figures, `transforms` what is done to paths first.
     """
 
     columns: PathColumns
     separator: str = ">"
     models: tuple[AskedModel, ...] = ()
     reporting: Reporting = PLAIN
+    transforms: tuple[TransformStep, ...] = ()
 
 
 def evaluate_paths(command: EvaluatePaths, limits: AttributionLimits) -> Attribution:
@@ -55,14 +57,21 @@ def evaluate_paths(command: EvaluatePaths, limits: AttributionLimits) -> Attribu
             allowed = "a model without times or milestones: paths do not tell them"
             raise invalid(f"models[{number}]", type(model).__name__, allowed)
     read = read_paths(command.columns, command.separator, MOST_TOUCHES)
-    if len(read.journeys.channels) > limits.max_channels:
-        found = len(read.journeys.channels)
-        raise limit_exceeded("distinct channels", found, limits.max_channels)
-    units = numbered_units(read.journeys, command.reporting)
-    settled = settle(asked, read.journeys, units)
-    statistics = measure(read.touches, read.journeys, settled.models, BEGINNING_OF_TIME_US)
+    paths = transformed(read.touches, read.journeys, command.transforms)
+    for channels in (read.journeys.channels, paths.touches.channels):
+        if len(channels) > limits.max_channels:
+            raise limit_exceeded("distinct channels", len(channels), limits.max_channels)
+    units = numbered_units(paths.journeys, command.reporting)
+    settled = settle(asked, paths.journeys, units)
+    statistics = measure(
+        paths.touches,
+        paths.journeys,
+        settled.models,
+        BEGINNING_OF_TIME_US,
+        whole=paths.whole,
+    )
     computed = Computed(
-        read.journeys,
+        paths.journeys,
         statistics,
         settled.models,
         units,

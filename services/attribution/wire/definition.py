@@ -1,6 +1,6 @@
 """Definitions of journeys between messages and the domain; every default is filled in here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from touchstone.attribution.v1 import attribution_pb2 as pb
@@ -89,10 +89,14 @@ def decode_definition(message: pb.JourneyDefinition) -> JourneyDefinition:
         credited=decode_credited(message.credited),
         max_touches=message.max_touches,
         grouping=decode_grouping(message.channel_grouping, "journeys.channel_grouping"),
-        transforms=tuple(
-            TransformStep(_TRANSFORMS[step.kind], tuple(sorted(step.channels)))
-            for step in message.path_transforms
-        ),
+        transforms=decode_transforms(message.path_transforms),
+    )
+
+
+def decode_transforms(messages: Iterable[pb.PathTransform]) -> tuple[TransformStep, ...]:
+    """What is done to paths, in order."""
+    return tuple(
+        TransformStep(_TRANSFORMS[step.kind], tuple(sorted(step.channels))) for step in messages
     )
 
 
