@@ -355,8 +355,7 @@ async def test_a_prediction_that_is_not_identified_says_so(world: World) -> None
     assert shown(by_channel["mail"].lifetime_value) == "NOT_IDENTIFIED"
     assert not found.HasField("purchase_model")
     assert [lifetime_pb2.LifetimeConcern.Name(one.concern)[17:] for one in found.warnings] == [
-        "TOO_FEW_REPEATS",
-        "LONG_HORIZON",
+        "TOO_FEW_REPEATS"
     ]
     assert {shown(one.realised) for one in dollars.channels} == {"MIXED_CURRENCIES"}
     assert not dollars.HasField("hold_out")

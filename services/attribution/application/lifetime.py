@@ -202,8 +202,14 @@ def _concerns(
     prediction: Prediction, check: HoldOut | Undefined, horizon: Horizon, observed_days: int
 ) -> Iterator[tuple[LifetimeConcern, str]]:
     purchases, spending = prediction.purchases, prediction.spending
-    if Undefined.NOT_IDENTIFIED in (purchases, spending):
+    if purchases is Undefined.NOT_IDENTIFIED:
         message = "fewer than 30 units bought on a second day: nothing is predicted"
+        yield LifetimeConcern.TOO_FEW_REPEATS, message
+    elif spending is Undefined.NOT_IDENTIFIED:
+        message = (
+            "fewer than 30 units spent more than 0 after the day of their first purchase: purchases "
+            "are predicted, and not what they are worth"
+        )
         yield LifetimeConcern.TOO_FEW_REPEATS, message
     elif any(not isinstance(m, Undefined) and m.at_edge for m in (purchases, spending)):
         message = "units hardly differ, or none stops: the parameters mean nothing by themselves"
@@ -224,7 +230,7 @@ def _concerns(
                 "the days to come"
             ),
         )
-    if horizon.days > observed_days:
+    if horizon.days > observed_days and not isinstance(purchases, Undefined):
         yield (
             LifetimeConcern.LONG_HORIZON,
             f"{horizon.days} days are predicted from {observed_days} that were observed",

@@ -33,7 +33,8 @@ class Buyers:
     """The units that bought, by position in the cohort, with their history and mean spend.
 
     Purchases of one day are one purchase, and ages are whole days. `mean_spend` is over the
-    repeat purchases, as the model of spending wants it, and 0 without one.
+    repeat purchases, as the model of spending wants it, and 0 without one. What was paid back (an
+    amount below 0) is no purchase: it makes those of later days smaller, and does not bring one.
     """
 
     rows: Integers
@@ -44,25 +45,35 @@ class Buyers:
 def buyers_of(earnings: Earnings, watermark_us: int) -> Buyers:
     """Gather purchases before the watermark by unit and by day since the unit's first purchase."""
     rows = earnings.sorted()
-    rows_seen = rows.times < watermark_us
-    units, times = rows.units[rows_seen], rows.times[rows_seen]
+    bought = (rows.times < watermark_us) & (rows.amounts >= 0)
+    units, times = rows.units[bought], rows.times[bought]
     starts = np.flatnonzero(np.diff(units, prepend=-1))
     first = np.repeat(times[starts], np.diff(np.append(starts, len(units))))
     days = (times - first) // DAY_US
     changed = (np.diff(units, prepend=-1) != 0) | (np.diff(days, prepend=-1) != 0)
     opened = np.flatnonzero(changed)
-    spent = np.add.reduceat(rows.amounts[rows_seen], opened) if len(opened) else np.zeros(0)
     unit, day = units[opened], days[opened]
     distinct, begin, counts = np.unique(unit, return_index=True, return_counts=True)
     repeats = (counts - 1).astype(np.float64)
-    total = np.add.reduceat(np.where(day > 0, spent, 0.0), begin) if len(begin) else np.zeros(0)
     age = ((watermark_us - times[starts]) // DAY_US).astype(np.float64)
     last = day[begin + counts - 1].astype(np.float64) if len(begin) else np.zeros(0)
+    spent = _spent_later(rows, distinct, times[starts], watermark_us)
     return Buyers(
         rows=distinct,
         history=BuyingHistory(repeats, last, age),
-        mean_spend=total / np.maximum(repeats, 1.0),
+        mean_spend=np.where(repeats > 0, spent / np.maximum(repeats, 1.0), 0.0),
     )
+
+
+def _spent_later(rows: Earnings, buyers: Integers, first: Integers, watermark_us: int) -> Floats:
+    """What each buyer spent after the day of its first purchase, less what it was paid back."""
+    if not len(buyers):
+        return np.zeros(0)
+    place = np.minimum(np.searchsorted(buyers, rows.units), len(buyers) - 1)
+    later = (rows.times < watermark_us) & (rows.times >= first[place] + DAY_US)
+    later &= buyers[place] == rows.units
+    sums = np.bincount(place[later], rows.amounts[later], minlength=len(buyers))
+    return sums.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

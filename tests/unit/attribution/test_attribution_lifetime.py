@@ -79,21 +79,43 @@ def test_the_order_of_arrival_changes_no_digit(
 
 @given(ROWS)
 def test_buyers_agree_with_a_count_by_hand(rows: list[tuple[int, float, float]]) -> None:
+    """What is paid back is no purchase, and is taken from what was bought later than at first."""
     buyers = buyers_of(earned(*rows), 30 * DAY_US)
+    seen = [row for row in rows if row[1] < 30]
     days = {
-        unit: sorted({day for u, day, _ in rows if u == unit and day < 30})
-        for unit in {u for u, day, _ in rows if day < 30}
+        unit: sorted({day for u, day, amount in seen if u == unit and amount >= 0})
+        for unit in {u for u, _, amount in seen if amount >= 0}
     }
 
     assert buyers.rows.tolist() == sorted(days)
     for position, unit in enumerate(sorted(days)):
         first, last = days[unit][0], days[unit][-1]
-        spent = sum(amount for u, day, amount in rows if u == unit and first < day < 30)
+        spent = sum(amount for u, day, amount in seen if u == unit and first < day)
         repeats = len(days[unit]) - 1
         assert buyers.history.repeats[position] == repeats
         assert buyers.history.last[position] == last - first
         assert buyers.history.age[position] == 30 - first
         assert buyers.mean_spend[position] == pytest.approx(spent / repeats if repeats else 0)
+
+
+def test_a_purchase_that_is_paid_back_is_none_more() -> None:
+    cohort, earnings = simulated(5, 400)
+    rows = np.random.default_rng(6).random(len(earnings.times)) < 0.2
+    back = Earnings(
+        np.concatenate([earnings.units, earnings.units[rows]]),
+        np.concatenate([earnings.times, earnings.times[rows] + DAY_US]),
+        np.concatenate([earnings.amounts, -earnings.amounts[rows] / 2]),
+    )
+
+    plain = predict_value(cohort, earnings, Horizon(90), 300 * DAY_US).channels
+    found = predict_value(cohort, back, Horizon(90), 300 * DAY_US).channels
+
+    assert [one.purchases for one in found] == [one.purchases for one in plain]
+    for one, other in zip(found, plain, strict=True):
+        assert isinstance(one.value, float)
+        assert isinstance(other.value, float)
+        # A fifth of purchases is paid back by half.
+        assert 0.8 < one.value / other.value < 1
 
 
 def simulated(seed: int, units: int = 4000) -> tuple[Cohort, Earnings]:
@@ -162,6 +184,32 @@ def test_what_cannot_be_predicted_says_why() -> None:
     assert (search.units, search.buyers) == (3, 1)
     assert search.realised == pytest.approx(5 / 3)
     assert (search.value, search.lifetime_value) == (Undefined.NOT_IDENTIFIED,) * 2
+
+
+@pytest.mark.parametrize(
+    ("days", "amount", "known"),
+    [
+        pytest.param([0], 10.0, (False, False), id="all buy once"),
+        pytest.param([0, 10, 20, 30], 25.0, (True, True), id="all are alike"),
+        pytest.param([0, 10, 20, 30], 0.0, (True, False), id="all is free"),
+        pytest.param([*range(100)], 3.0, (True, True), id="everybody buys every day"),
+        pytest.param([0, 40], 1e12, (True, True), id="large amounts"),
+    ],
+)
+def test_populations_that_tell_little_get_finite_figures_or_reasons(
+    days: list[int], amount: float, known: tuple[bool, bool]
+) -> None:
+    rows = [(unit, unit + day, amount) for unit in range(60) for day in days]
+    cohort = cohort_of(*[(unit % 2, unit) for unit in range(60)])
+
+    found = predict_value(cohort, earned(*rows), Horizon(365), 200 * DAY_US)
+
+    for one in found.channels:
+        figures = (one.purchases, one.value)
+        assert tuple(not isinstance(figure, Undefined) for figure in figures) == known
+        assert all(isinstance(f, Undefined) or 0 <= f < np.inf for f in figures)
+        for error in (one.purchases_std_err, one.value_std_err):
+            assert isinstance(error, Undefined) or 0 <= error < np.inf
 
 
 def test_no_purchase_at_all_is_no_error() -> None:
