@@ -6,6 +6,7 @@ import numpy as np
 
 from services.attribution.domain.arrays import (
     Codes,
+    Flags,
     Floats,
     Integers,
     frozen_codes,
@@ -58,9 +59,7 @@ class Touches:
         object.__setattr__(self, "costs", frozen_floats(self.costs))
         _require_equal_lengths("touches", self.units, self.times, self.codes, self.costs)
         _require_sorted("touches", self.units, self.times)
-        _require_finite(
-            "touches.costs", np.nan_to_num(self.costs, nan=0.0, posinf=np.inf, neginf=-np.inf)
-        )
+        _require_none("touches.costs", self.costs, np.isinf(self.costs))
         if len(self.codes) and not 0 <= self.codes.min() <= self.codes.max() < len(self.channels):
             raise invalid(
                 "touches.codes",
@@ -91,7 +90,7 @@ class Conversions:
         object.__setattr__(self, "values", frozen_floats(self.values))
         _require_equal_lengths("conversions", self.units, self.times, self.values)
         _require_sorted("conversions", self.units, self.times)
-        _require_finite("conversions.values", self.values)
+        _require_none("conversions.values", self.values, ~np.isfinite(self.values))
 
     def __len__(self) -> int:
         return len(self.units)
@@ -128,8 +127,7 @@ def _require_sorted(field: str, units: Integers, times: Integers) -> None:
         raise invalid(field, f"row {row} before row {row - 1}", "rows sorted by unit, then time")
 
 
-def _require_finite(field: str, values: Floats) -> None:
-    finite = np.isfinite(values)
-    if not finite.all():
-        row = int(np.argmin(finite))
+def _require_none(field: str, values: Floats, infinite: Flags) -> None:
+    if infinite.any():
+        row = int(np.argmax(infinite))
         raise invalid(field, f"{values[row]} in row {row}", "finite numbers")

@@ -38,13 +38,14 @@ from services.attribution.domain.visibility import (
     narrowed,
     without_skipped,
 )
-from services.attribution.domain.windows import covered, expand, first_at_or_after
+from services.attribution.domain.windows import expand, first_at_or_after
 from shared.errors import invalid
 
 DAY_US = 86_400_000_000
 MAX_LOOKBACK_US = 366 * DAY_US
 MAX_TOUCHES_LIMIT = 10_000
 BEGINNING_OF_TIME_US = -(2**62)
+BLOCK = 1 << 14
 
 
 class Repeats(enum.Enum):
@@ -182,8 +183,8 @@ def build_journeys(
     reported = counted & _kept(conversions, counted, rules)
     seen, explained = _seen(touches, conversions, windows, visibility)
     if rules.repeats is Repeats.FIRST:
-        gone = covered(len(touches), windows.end[reported], windows.unit_end[reported])
-        explained = explained | gone
+        gone, _ = expand(windows.end[reported], windows.unit_end[reported])
+        explained[gone] = True
     sees = seen.lengths > 0
     direct, rows = np.flatnonzero(reported & ~sees), np.flatnonzero(reported & sees)
     null = _without_conversion(touches, explained, rules, visibility)
@@ -216,10 +217,9 @@ def _seen(
     touches: Touches, conversions: Conversions, windows: _Windows, visibility: Visibility
 ) -> tuple[Seen, Flags]:
     """What counts for each conversion, and which touches are explained by one."""
-    within = Seen(*expand(windows.begin, windows.end))
-    if visibility.plain and touches.matches is None:
-        return within, covered(len(touches), windows.begin, windows.end)
-    counts, explained = narrowed(within, touches, conversions, visibility)
+    counts = explained = Seen(*expand(windows.begin, windows.end))
+    if not visibility.plain or touches.matches is not None:
+        counts, explained = narrowed(counts, touches, conversions, visibility)
     flags = np.zeros(len(touches), dtype=np.bool_)
     flags[explained.rows] = True
     return counts, flags
@@ -267,12 +267,18 @@ def _without_conversion(
     if not len(rows):
         return Seen(rows, np.zeros(1, dtype=np.int64))
     positions = rows if ignored is None else np.cumsum(~ignored)[rows]
-    reach = rules.lookback_us if visibility.reaches is None else visibility.reaches[rows[:-1]]
-    interrupted = (
-        (np.diff(positions) > 1)
-        | (np.diff(touches.units[rows]) != 0)
-        | (np.diff(touches.times[rows]) > reach)
-    )
+    interrupted = np.empty(len(rows) - 1, dtype=np.bool_)
+    # Block by block, so that what lies between is never as long as the touches are.
+    for begin in range(0, len(interrupted), BLOCK):
+        block = slice(begin, min(begin + BLOCK, len(interrupted)))
+        both = slice(begin, block.stop + 1)
+        reaches = visibility.reaches
+        reach = rules.lookback_us if reaches is None else reaches[rows[block]]
+        interrupted[block] = (
+            (np.diff(positions[both]) > 1)
+            | (np.diff(touches.units[rows[both]]) != 0)
+            | (np.diff(touches.times[rows[both]]) > reach)
+        )
     offsets = np.concatenate([[0], np.flatnonzero(interrupted) + 1, [len(rows)]])
     in_report = touches.times[rows[offsets[1:] - 1]] >= rules.start_us
     runs = Seen(rows, offsets).of(np.flatnonzero(in_report))

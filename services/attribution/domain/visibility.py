@@ -67,6 +67,8 @@ class Seen:
     def newest(self, most: int) -> "Seen":
         """The last `most` of each."""
         lengths = self.lengths
+        if lengths.max(initial=0) <= most:
+            return self
         behind = np.repeat(self.offsets[1:], lengths) - np.arange(len(self.rows))
         return self.where(behind <= most)
 
@@ -77,6 +79,8 @@ class Seen:
 
     def of(self, conversions: Integers) -> "Seen":
         """What these of the conversions see, in ascending order."""
+        if len(conversions) == len(self.offsets) - 1:
+            return self
         picked = np.zeros(len(self.offsets) - 1, dtype=np.bool_)
         picked[conversions] = True
         lengths = self.lengths

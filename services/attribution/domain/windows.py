@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.attribution.domain.arrays import Flags, Integers
+from services.attribution.domain.arrays import Integers
 
 
 def first_at_or_after(
@@ -35,11 +35,3 @@ def expand(begin: Integers, end: Integers) -> tuple[Integers, Integers]:
     np.cumsum(lengths, out=offsets[1:])
     rows = np.arange(offsets[-1], dtype=np.int64) + np.repeat(begin - offsets[:-1], lengths)
     return rows, offsets
-
-
-def covered(count: int, begin: Integers, end: Integers) -> Flags:
-    """Return for each of `count` rows whether at least one range [begin, end) holds it."""
-    opened = np.bincount(begin, minlength=count + 1)
-    closed = np.bincount(end, minlength=count + 1)
-    flags: Flags = np.cumsum(opened - closed)[:count] > 0
-    return flags
