@@ -24,6 +24,7 @@ from touchstone.attribution.v1 import (
 from services.attribution.adapters.kept import KeptJourneyLog
 from services.attribution.adapters.kept.files import KeptFiles
 from services.attribution.adapters.lake import LakeJourneyLog
+from services.attribution.adapters.only_process import is_only_process
 from services.attribution.adapters.referrals_lake import LakeReferralLog
 from services.attribution.adapters.reports_sql import SqlReports, migrate_attribution
 from services.attribution.adapters.spend_sql import SqlLedger, migrate_spend
@@ -69,7 +70,11 @@ def compose(settings: Settings) -> Application:
     reports = SqlReports(platform.database)
     of_reports, upkeep = _kept(settings, log)
     run = ReportRun(of_reports, limits, reports, platform.clock)
-    runner = OperationRunner(platform.database, platform.clock, platform.ids, [run.kind()])
+    # On one machine it is known whether a process that worked on an operation still runs.
+    alone = is_only_process(settings.data) and platform.database.is_sqlite
+    runner = OperationRunner(
+        platform.database, platform.clock, platform.ids, [run.kind()], sole=alone
+    )
     groupings = kept_groupings(platform.database)
     kept = ReportServicer(
         reports, mutations, runner, platform.clock, platform.ids, groupings, settings.kept_limits

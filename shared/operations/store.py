@@ -135,14 +135,14 @@ class SqlOperations:
         )
         return list(self._connection.execute(query).scalars())
 
-    def count_unfinished(self, project: str, kind: str) -> int:
-        """How many operations of the kind a project waits for."""
-        query = sa.select(sa.func.count()).where(
+    def waited_for(self, project: str, kind: str) -> list[Operation]:
+        """The operations of the kind that a project waits for, in no order."""
+        query = _select().where(
             operations.c.project == project,
             operations.c.kind == kind,
             operations.c.done == sa.false(),
         )
-        return int(self._connection.execute(query).scalar_one())
+        return [_operation(row) for row in self._connection.execute(query)]
 
     def claim(
         self, kinds: Sequence[str], now: dt.datetime, lease: Lease, limit: int

@@ -91,6 +91,11 @@ class Task:
         raise Postponed(until)
 
 
+def progress_of(operation: Operation, kind: type[M]) -> M:
+    """The progress that an operation stored last."""
+    return _unpacked(operation.progress, kind)
+
+
 def _unpacked(data: bytes, kind: type[M]) -> M:
     message = kind()
     if not Any.FromString(data).Unpack(message):

@@ -27,13 +27,15 @@ from touchstone.attribution.v1 import (
 from touchstone.attribution.v1 import report_service_pb2 as pb
 from touchstone.attribution.v1 import report_service_pb2_grpc as rpc
 
+from services.attribution.api.reports import ReportServicer
 from services.attribution.composition import compose
 from services.attribution.settings import Settings
+from shared.errors import Code, DomainError
 from shared.lake.rows import table_of
 from shared.lake.writer import LakeWriter
 from shared.security.caller import Role
 from shared.server.run import start_server
-from shared.testing.fakes import FixedClock
+from shared.testing.fakes import FixedClock, calling
 from shared.testing.ports import free_port
 from tests.contract.attribution_world import NOW, key_of, moment, write_events
 
@@ -193,6 +195,26 @@ async def test_an_id_is_taken_once_and_a_request_id_is_answered_once(world: Worl
     assert await code_of(world.begin(report_id="weekly")) is grpc.StatusCode.ALREADY_EXISTS
     one, other = await asyncio.gather(world.begin(request_id="r1"), world.begin(request_id="r1"))
     assert one.name == other.name
+
+
+async def test_an_id_is_taken_while_its_report_is_computed(tmp_path: Path) -> None:
+    # Nothing works on operations before the service starts: what is begun waits.
+    application = compose(Settings(data=tmp_path))
+    (servicer,) = (
+        one.implementation
+        for one in application.servicers
+        if isinstance(one.implementation, ReportServicer)
+    )
+    request = pb.RunAttributionRequest(
+        parent="projects/demo", report_id="weekly", journeys=BUY, min_units=1
+    )
+    with calling("/touchstone.attribution.v1.ReportService/RunAttribution"):
+        await servicer.RunAttribution(request, None)
+        request.min_units = 2
+        with pytest.raises(DomainError) as taken:
+            await servicer.RunAttribution(request, None)
+    assert taken.value.code is Code.ALREADY_EXISTS
+    application.platform.database.close()
 
 
 async def test_paths_with_too_few_units_are_told_of_together(world: World) -> None:

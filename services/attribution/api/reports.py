@@ -37,7 +37,7 @@ from shared.ids import IdGenerator
 from shared.mutations import Mutation, Mutations
 from shared.operations.runner import Begin, Kind, OperationRunner
 from shared.operations.store import SqlOperations
-from shared.operations.task import Task
+from shared.operations.task import Task, progress_of
 from shared.resource_names import require_id, require_parent
 from shared.security.caller import current_caller
 from shared.state.paging import read_page
@@ -74,10 +74,10 @@ class ReportServicer(rpc.ReportServiceServicer):
 
         def begin(connection: sa.Connection) -> pb.RunAttributionResponse:
             reports = self.reports.within(connection)
-            if reports.get(project, report_id) is not None:
+            waiting = unfinished_reports(connection, project)
+            if name in waiting or reports.get(project, report_id) is not None:
                 raise already_exists("report", name)
-            unfinished = SqlOperations(connection).count_unfinished(project, KIND)
-            require_room_for_report(project, unfinished, reports, self.limits)
+            require_room_for_report(project, len(waiting), reports, self.limits)
             begun = Begin(project, KIND, asked, progress)
             return pb.RunAttributionResponse(operation=self.runner.begin(connection, begun))
 
@@ -153,6 +153,12 @@ class ReportServicer(rpc.ReportServiceServicer):
             return find_report(project, require_id(name, project, COLLECTION), store)
 
 
+def unfinished_reports(connection: sa.Connection, project: str) -> list[str]:
+    """The names of the reports that are computed or wait for it."""
+    waiting = SqlOperations(connection).waited_for(project, KIND)
+    return [progress_of(each, pb.RunAttributionProgress).report for each in waiting]
+
+
 _STAGES = (
     pb.RUN_ATTRIBUTION_STAGE_UNSPECIFIED,
     pb.RUN_ATTRIBUTION_STAGE_READING,
@@ -187,9 +193,13 @@ class ReportRun:
         with self.reports.read() as store:
             kept = store.get(task.project, report_id)
         if kept is None:
-            kept = self._computed(task, report_id)
+            computed = self._computed(task, report_id)
             with self.reports.begin() as store:
-                store.insert(kept)
+                # A process that was taken for dead may have come to the end of the same work.
+                kept = store.get(task.project, report_id)
+                if kept is None:
+                    store.insert(computed)
+                    kept = computed
         return pb.RunAttributionResult(report=encode_report(kept))
 
     def _computed(self, task: Task, report_id: str) -> StoredReport:

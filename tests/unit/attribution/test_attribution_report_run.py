@@ -1,16 +1,22 @@
 """The work behind RunAttribution: what it stores as progress when it is begun again."""
 
 import datetime as dt
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from touchstone.attribution.v1 import attribution_pb2
+from touchstone.attribution.v1 import attribution_pb2, report_pb2
 from touchstone.attribution.v1 import report_service_pb2 as pb
 
+from services.attribution.adapters.memory import MemoryJourneyLog
+from services.attribution.adapters.only_process import is_only_process
 from services.attribution.api.reports import KIND, ReportRun
 from services.attribution.limits import AttributionLimits
+from services.attribution.ports import StoredReport
 from shared.errors import DomainError, unavailable
 from shared.operations.operation import Operation, packed
 from shared.operations.task import Task
@@ -71,3 +77,57 @@ def test_an_attempt_that_comes_no_further_stores_no_progress() -> None:
 
     assert len(first) == 1
     assert attempt(first[-1]) == []
+
+
+class OneOtherReport:
+    """A store in which the report appears while it is computed."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    @contextmanager
+    def read(self) -> Any:
+        yield self
+
+    begin = read
+
+    def get(self, project: str, report_id: str) -> StoredReport | None:
+        self.looks += 1
+        if self.looks == 1:
+            return None
+        document = report_pb2.AttributionReport(digest="of the other").SerializeToString()
+        return StoredReport(project, report_id, NOW, document, b"")
+
+
+def test_a_report_that_another_process_kept_meanwhile_is_the_result() -> None:
+    progress = packed(pb.RunAttributionProgress(report="projects/p/attributionReports/r", models=1))
+    request = pb.RunAttributionRequest(
+        parent="projects/p",
+        report_id="r",
+        journeys=attribution_pb2.JourneyDefinition(event_name="buy"),
+    )
+    operation = Operation(
+        "p", "o", KIND, packed(request), progress, False, None, None, False, 0, NOW, None
+    )
+    task = Task(operation, lambda _: False, threading.Event(), True)
+    log = MemoryJourneyLog([], [], NOW)
+    run = ReportRun(log, AttributionLimits(), OneOtherReport(), FixedClock(NOW))  # type: ignore[arg-type]
+    assert run.run(task).report.digest == "of the other"
+
+
+def test_whether_a_process_is_the_only_one_is_known_until_it_ends(tmp_path: Path) -> None:
+    assert is_only_process(tmp_path)
+    asks = "import sys, pathlib; from services.attribution.adapters.only_process import *; "
+    asks += "print(is_only_process(pathlib.Path(sys.argv[1])))"
+    done = subprocess.run(
+        [sys.executable, "-c", asks, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+    done = subprocess.run(
+        [sys.executable, "-c", asks, str(tmp_path / "other")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "True\n"
+    assert is_only_process(tmp_path / "other")
