@@ -14,6 +14,7 @@ from services.cli.commands import (
     attribute,
     attribution,
     attribution_grouping,
+    attribution_grouping_trial,
     attribution_report,
     attribution_schedule,
     attribution_scores,
@@ -142,8 +143,10 @@ for of_money in (economics.economics, economics.lifetime, budget.budget):
     attribution.app.command()(of_money)
 app.add_typer(bandit.app, name="bandit")
 attribution_report.app.command("credits")(attribution_scores.list_credits)
+attribution_report.app.command()(attribution_scores.scores)
 attribution_report.app.command()(attribution_scores.export)
 attribution.app.add_typer(attribution_report.app, name="report")
+attribution_grouping.app.command("test")(attribution_grouping_trial.trial)
 attribution.app.add_typer(attribution_grouping.app, name="grouping")
 attribution.app.add_typer(attribution_schedule.app, name="schedule")
 app.add_typer(attribution.app, name="attribution")

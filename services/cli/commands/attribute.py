@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from touchstone.attribution.v1 import attribution_pb2 as model_pb
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
+from touchstone.attribution.v1.report_service_pb2 import RunAttributionRequest
 
-from services.cli.figures import count, share
+from services.cli.commands.attribution import FIGURES, credit_view, fit_text, tell_doubts
+from services.cli.credit.fields import wrong
+from services.cli.credit.models import NAMES, read_model, set_order
+from services.cli.credit.options import Order, ReportingOptions, Transforms, read_transforms
+from services.cli.figures import count
 from services.cli.importing.path_rows import PathColumns, read_paths
 from services.cli.importing.sources import open_source
+from services.cli.option_groups import option_groups
 from services.cli.options import Data, Output
-from services.cli.rendering import Cell, Column, Format, View, columns, write
+from services.cli.rendering import Format, write
 from services.cli.session import open_session
-from services.cli.terminal import say, warn
+from services.cli.terminal import say
 
-
-class PathModel(enum.StrEnum):
-    """A model that needs neither times nor milestones, which paths do not tell."""
-
-    FIRST_TOUCH = "first_touch"
-    LAST_TOUCH = "last_touch"
-    LAST_NON_DIRECT = "last_non_direct"
-    LINEAR = "linear"
-    POSITION_BASED = "position_based"
-    RANK_DECAY = "rank_decay"
-    PARTICIPATION = "participation"
-    MARKOV = "markov"
-    SHAPLEY = "shapley"
-    FRACTRIBUTION = "fractribution"
-    PROBABILISTIC = "probabilistic"
-    BAGGED_LOGISTIC = "bagged_logistic"
-
-
-COLUMNS = (
-    *columns("model", "channel"),
-    Column("conversions", lambda cell: f"{cell:,.2f}", right=True),
-    Column("value", lambda cell: f"{cell:,.2f}", right=True),
-    Column("share", share, right=True),
-    Column("removal_effect", lambda cell: f"{cell:.4f}", right=True),
+NEEDS_TIMES = ("time_decay", "same_touch", "full_path", "additive_hazard")
+"""Models of times and milestones, which paths do not tell."""
+NEEDS_WEIGHTS = ("custom", "by_position")
+"""Models that mean nothing without weights."""
+MODELS = tuple(name for name in NAMES if name not in (*NEEDS_TIMES, *NEEDS_WEIGHTS))
+"""The models that credit where none is named."""
+_WITHOUT_COSTS = tuple(
+    each for each in FIGURES if each[0] not in ("cost_per_conversion", "return_on_spend")
 )
 
 
+@option_groups
 def attribute(
     file: Annotated[Path, typer.Argument(help="CSV, Parquet or NDJSON: a row a path.")],
     *,
@@ -62,9 +52,15 @@ def attribute(
     ] = "",
     separator: Annotated[str, typer.Option(help="What stands between channels.")] = ">",
     model: Annotated[
-        list[PathModel] | None, typer.Option(help="A model. Repeat it. [default: all]")
+        list[str] | None,
+        typer.Option(
+            help="A model: NAME, or NAME:FIELD=VALUE,FIELD=VALUE. Repeat it. "
+            "[default: all that need neither times nor weights]"
+        ),
     ] = None,
-    order: Annotated[int, typer.Option(min=1, max=10, help="The order of a Markov model.")] = 1,
+    order: Order = "",
+    transform: Transforms = None,
+    reporting: ReportingOptions,
     ignore_nulls: Annotated[
         bool, typer.Option("--ignore-nulls", help="Markov models leave these journeys out.")
     ] = False,
@@ -73,43 +69,40 @@ def attribute(
 ) -> None:
     """Credit channels over the paths of a file. Nothing of it is stored.
 
-    Example: touchstone attribute paths.csv --separator " > " --model markov --order 2
+    Example: touchstone attribute paths.csv --separator " > " --model markov:order=2
     """
     paths = read_paths(open_source(file), PathColumns(path, conversions, value, nulls))
-    models = [_model(name, order, ignore_nulls=ignore_nulls) for name in model or PathModel]
-    request = pb.EvaluatePathsRequest(paths=paths, separator=separator.strip(), models=models)
+    asked = RunAttributionRequest(models=[_model(text) for text in model or MODELS])
+    set_order(asked.models, order)
+    for each in asked.models if ignore_nulls else ():
+        if each.WhichOneof("kind") == "markov":
+            each.markov.ignore_non_converting = True
+    reporting.apply(asked)
+    request = pb.EvaluatePathsRequest(
+        paths=paths,
+        separator=separator.strip(),
+        models=asked.models,
+        path_transforms=read_transforms(transform or ()),
+        min_units=asked.min_units,
+        bootstrap=asked.bootstrap if asked.HasField("bootstrap") else None,
+        held_out=asked.held_out if asked.HasField("held_out") else None,
+    )
     with open_session(data) as session:
         reply = session.attribution.EvaluatePaths(request)
-    write(View(reply, COLUMNS, rows(reply), title=file.name), output)
+    write(credit_view(reply, file.name, _WITHOUT_COSTS), output)
     found = reply.summary
     say(
         f"{count(len(paths))} paths: {count(found.journeys)} journeys with "
         f"{count(found.touches)} touches, {count(found.converting_journeys)} of which converted"
     )
-    for warning in reply.warnings:
-        warn(f"{warning.channel}: {warning.message}" if warning.channel else warning.message)
+    for fit in reply.fits:
+        say(fit_text(fit))
+    tell_doubts(reply)
 
 
-def rows(reply: pb.EvaluatePathsResponse) -> list[tuple[Cell, ...]]:
-    """A row for each model and channel."""
-    return [
-        (
-            result.model_name,
-            channel.channel,
-            channel.conversions,
-            channel.value,
-            channel.share,
-            channel.removal_effect if channel.HasField("removal_effect") else None,
-        )
-        for result in reply.results
-        for channel in result.channels
-    ]
-
-
-def _model(name: PathModel, order: int, *, ignore_nulls: bool) -> model_pb.Model:
-    model = model_pb.Model()
-    getattr(model, name.value).SetInParent()
-    if name is PathModel.MARKOV:
-        model.markov.order = order
-        model.markov.ignore_non_converting = ignore_nulls
+def _model(text: str) -> model_pb.Model:
+    model = read_model(text)
+    if model.WhichOneof("kind") in NEEDS_TIMES:
+        allowed = ", ".join((*MODELS, *NEEDS_WEIGHTS))
+        raise wrong("--model", text, f"paths tell no times and no milestones; allowed: {allowed}")
     return model

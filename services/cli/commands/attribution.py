@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TextIO, TypeAlias
 
 import typer
-from google.protobuf import json_format
 from touchstone.attribution.v1 import attribution_pb2 as model_pb
 from touchstone.attribution.v1 import attribution_service_pb2 as pb
 from touchstone.attribution.v1 import held_out_pb2, report_pb2
@@ -16,10 +13,12 @@ from touchstone.attribution.v1 import held_out_pb2, report_pb2
 from services.cli.credit.definition import name_grouping
 from services.cli.credit.models import read_model
 from services.cli.credit.options import JourneyOptions, ModelOptions, ReportingOptions
-from services.cli.figures import count, plain, share, span, time_text
+from services.cli.figures import count, plain, share, span
 from services.cli.option_groups import option_groups
 from services.cli.options import Data, Output
-from services.cli.rendering import Cell, Column, Format, View, columns, neutral, write
+from services.cli.rendering import Cell, Column, Format, View, columns, write
+from services.cli.score_stream import COLUMNS as CREDIT_COLUMNS
+from services.cli.score_stream import LineFormat, credit_row, write_credits, write_header
 from services.cli.session import open_session
 from services.cli.terminal import say, standard_output, warn
 from shared.errors import unavailable
@@ -36,7 +35,8 @@ TOGETHER = "(together)"
 UNCREDITED = "(uncredited)"
 """Conversions that a model gives to no channel."""
 _ALWAYS_THERE = ("conversions", "value", "share")
-_FIGURES: tuple[tuple[str, Callable[[Cell], str] | None], ...] = (
+Figures: TypeAlias = tuple[tuple[str, Callable[[Cell], str] | None], ...]
+FIGURES: Figures = (
     ("conversions", lambda cell: f"{cell:,.1f}"),
     ("value", lambda cell: f"{cell:,.2f}"),
     ("share", share),
@@ -44,31 +44,7 @@ _FIGURES: tuple[tuple[str, Callable[[Cell], str] | None], ...] = (
     ("return_on_spend", None),
     ("removal_effect", lambda cell: f"{cell:.4f}"),
 )
-COLUMNS = (
-    *columns("model", "channel"),
-    *(
-        Column(f"{name}{end}", show, right=True)
-        for name, show in _FIGURES
-        for end in ("", "_low", "_high")
-    ),
-)
-"""Each figure, and the ends of its interval."""
-_BRIEF = (
-    *columns("model", "channel"),
-    *(Column(name, show, right=True) for name, show in _FIGURES),
-    *columns("conversions_between"),
-)
-_CREDIT_COLUMNS = columns(
-    "conversion_id",
-    "touch_id",
-    "unit_type",
-    "unit_id",
-    "channel",
-    "touch_time",
-    "conversion_time",
-    "weight",
-    "value",
-)
+"""What a channel gets, and how a table shows it."""
 
 
 @app.command()
@@ -98,9 +74,7 @@ def show(
             min_units=asked.min_units,
         )
         reply = session.attribution.GetAttribution(request)
-    table = list(rows(reply))
-    title = asked.journeys.event_name
-    write(View(reply, COLUMNS, table, title=title, brief=brief(table)), output)
+    write(credit_view(reply, asked.journeys.event_name), output)
     tell_summary(reply)
     for fit in reply.fits:
         say(fit_text(fit))
@@ -131,56 +105,79 @@ def list_credits(
     say(f"{summary.credits} credits of {summary.conversions} conversions, value {summary.value:g}")
 
 
-def rows(reply: Summarised) -> Iterator[tuple[Cell, ...]]:
+def credit_view(reply: Summarised, title: str, figures: Figures = FIGURES) -> View:
+    """A row for each model and channel, with each figure and the ends of its interval; a table
+    shows the interval of conversions alone, where there is one.
+    """
+    shown = [
+        Column(f"{name}{end}", show, right=True)
+        for name, show in figures
+        for end in ("", "_low", "_high")
+    ]
+    table = list(_rows(reply, figures))
+    known = any(row[3] is not None for row in table)
+    between = [[span(row[3], row[4], plain)] if known else [] for row in table]
+    brief = (
+        (
+            *columns("model", "channel"),
+            *(Column(name, show, right=True) for name, show in figures),
+            *columns(*(["conversions_between"] if known else [])),
+        ),
+        [(*row[:2], *row[2::3], *more) for row, more in zip(table, between, strict=True)],
+    )
+    return View(reply, (*columns("model", "channel"), *shown), table, title=title, brief=brief)
+
+
+def _rows(reply: Summarised, figures: Figures) -> Iterator[tuple[Cell, ...]]:
     """A row for each model and channel, and for what no channel is told to have."""
     for result in reply.results:
-        for channel in result.channels:
-            yield _credit_of(result.model_name, channel.channel, channel)
+        named = [(channel.channel, channel) for channel in result.channels]
         if result.HasField("suppressed"):
-            yield _credit_of(result.model_name, TOGETHER, result.suppressed)
+            named.append((TOGETHER, result.suppressed))
+        for name, credit in named:
+            yield (result.model_name, name, *_cells(credit, figures))
         if result.uncredited:
-            nothing = [None] * (len(COLUMNS) - 3)
-            yield (result.model_name, UNCREDITED, result.uncredited, *nothing)
+            rest = model_pb.ChannelCredit(conversions=result.uncredited)
+            cells = [*_cells(rest, figures)]
+            # It has conversions alone.
+            yield (result.model_name, UNCREDITED, cells[0], *[None] * (len(cells) - 1))
 
 
-def brief(table: Sequence[tuple[Cell, ...]]) -> tuple[Sequence[Column], list[tuple[Cell, ...]]]:
-    """The figures without the ends of intervals, but for those of conversions where there are."""
-    known = any(row[3] is not None for row in table)
-    found = [
-        (*row[:2], *row[2::3], *([span(row[3], row[4], plain)] if known else [])) for row in table
-    ]
-    return _BRIEF if known else _BRIEF[:-1], found
-
-
-def _credit_of(model: str, name: str, credit: model_pb.ChannelCredit) -> tuple[Cell, ...]:
-    cells: list[Cell] = [model, name]
+def _cells(credit: model_pb.ChannelCredit, figures: Figures) -> Iterator[Cell]:
+    """Each figure with the ends of its interval, as far as they are known."""
     found: Any = credit
-    for figure, _ in _FIGURES:
+    for figure, _ in figures:
         here = figure in _ALWAYS_THERE or found.HasField(figure)
-        cells.append(getattr(found, figure) if here else None)
+        yield getattr(found, figure) if here else None
         interval = getattr(found.intervals, figure)
         known = found.intervals.HasField(figure)
-        cells += [interval.low, interval.high] if known else [None, None]
-    return tuple(cells)
+        yield from (interval.low, interval.high) if known else (None, None)
 
 
 def tell_summary(reply: Summarised) -> None:
-    """Says on standard error what the journeys are, which order was taken, and every warning."""
+    """Says on standard error what the journeys are, which orders were taken, and every
+    warning.
+    """
     found = reply.summary
     say(
         f"{count(found.journeys)} journeys of {count(found.units)} units with "
         f"{count(found.touches)} touches; {count(found.converting_journeys)} conversions credited, "
         f"{count(found.conversions_without_touch)} without a touch"
     )
+    tell_doubts(reply)
+
+
+def tell_doubts(reply: Summarised) -> None:
+    """Says on standard error which order was taken, and every warning."""
     # A Markov model has several results, of one choice.
     chosen = [each.order_selection for each in reply.results if each.HasField("order_selection")]
-    for text in dict.fromkeys(map(order_text, chosen)):
+    for text in dict.fromkeys(map(_order_text, chosen)):
         say(text)
     for warning in reply.warnings:
         warn(f"{warning.channel}: {warning.message}" if warning.channel else warning.message)
 
 
-def order_text(found: held_out_pb2.OrderSelection) -> str:
+def _order_text(found: held_out_pb2.OrderSelection) -> str:
     """Which order a Markov model was given, and by what."""
     tried = ", ".join(
         f"{each.order}: {each.penalised_auc:.4f}"
@@ -207,34 +204,16 @@ def _print_credits(
     parts: Iterator[pb.StreamCreditsResponse], output: Format, out: TextIO
 ) -> pb.CreditStreamSummary:
     table: list[tuple[Cell, ...]] = []
-    sheet = csv.writer(out, lineterminator="\n")
-    if output is Format.CSV:
-        sheet.writerow([column.name for column in _CREDIT_COLUMNS])
+    form = LineFormat.CSV if output is Format.CSV else LineFormat.NDJSON
+    if output is not Format.TABLE:
+        write_header(form, out)
     for part in parts:
-        if output is Format.JSON:
-            for credit in part.credits:
-                document = json_format.MessageToDict(credit, preserving_proto_field_name=True)
-                out.write(json.dumps(document) + "\n")
-        elif output is Format.CSV:
-            sheet.writerows(map(neutral, _credit_row(credit)) for credit in part.credits)
+        if output is Format.TABLE:
+            table.extend(map(credit_row, part.credits))
         else:
-            table.extend(_credit_row(credit) for credit in part.credits)
+            write_credits(part.credits, form, out)
         if part.HasField("summary"):
             if output is Format.TABLE:
-                write(View({}, _CREDIT_COLUMNS, table), Format.TABLE, out)
+                write(View({}, CREDIT_COLUMNS, table), Format.TABLE, out)
             return part.summary
     raise unavailable("DEPENDENCY_UNAVAILABLE", "the stream was cut off; ask again")
-
-
-def _credit_row(credit: model_pb.Credit) -> tuple[Cell, ...]:
-    return (
-        credit.conversion_id,
-        credit.touch_id,
-        credit.unit.type,
-        credit.unit.id,
-        credit.channel,
-        time_text(credit, "touch_time"),
-        time_text(credit, "conversion_time"),
-        credit.weight,
-        credit.value,
-    )

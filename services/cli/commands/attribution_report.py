@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -12,11 +13,10 @@ from touchstone.attribution.v1 import attribution_pb2, report_pb2
 from touchstone.attribution.v1 import report_service_pb2 as pb
 
 from services.cli.commands.attribution import (
-    COLUMNS,
     TOGETHER,
     UNCREDITED,
+    credit_view,
     fit_text,
-    rows,
     tell_summary,
 )
 from services.cli.credit.definition import name_grouping
@@ -198,8 +198,8 @@ def _found(session: Session, operation: operations_pb2.Operation) -> report_pb2.
 
 def _show(report: report_pb2.AttributionReport, figure: Figure, output: Format) -> None:
     title = f"{last_part(report.name)}: {figure.value}"
-    brief = by_channel(report, figure)
-    write(View(report, COLUMNS, list(rows(report)), title=title, brief=brief), output)
+    view = replace(credit_view(report, title), brief=by_channel(report, figure))
+    write(view, output)
     tell_summary(report)
     grouping = report.provenance.journeys.channel_grouping
     if grouping.name:

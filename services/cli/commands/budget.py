@@ -33,6 +33,14 @@ COLUMNS = (
     *columns("bound", "calibrated", "extrapolated"),
 )
 
+CONCERNS = {
+    budget_pb2.CURVE_CONCERN_NO_SATURATION: (
+        "the spends seen show no saturation: how much more it can take is not known"
+    ),
+    budget_pb2.CURVE_CONCERN_AT_ONCE_SATURATED: "the least spend seen brings as much as any",
+    budget_pb2.CURVE_CONCERN_POOR_FIT: "the curve explains less than half of what was seen",
+}
+
 
 def budget(
     file: Annotated[
@@ -101,6 +109,8 @@ def tell_gain(gain: calibration_pb2.MoneyRange) -> None:
 def tell_evidence(reply: pb.AllocateBudgetResponse) -> None:
     """Says what lines were measured by, and on standard error what does not fit."""
     for one in reply.allocation.channels:
+        for concern in one.fitted.concerns:
+            warn(f"{one.channel}: {CONCERNS[concern]}")
         if one.HasField("measured"):
             days = one.measured
             say(

@@ -9,12 +9,12 @@ import typer
 from touchstone.attribution.v1 import spend_service_pb2 as pb
 
 from services.cli.importing.sources import open_source
-from services.cli.importing.spend_rows import SpendMapping, spend_rows
+from services.cli.importing.spend_rows import SpendFile, SpendMapping, spend_file
 from services.cli.options import Data, DryRun, Limit, Output
 from services.cli.paging import collect
 from services.cli.rendering import Column, Format, View, columns, write
 from services.cli.session import open_session
-from services.cli.terminal import say
+from services.cli.terminal import say, warn
 
 app = typer.Typer(no_args_is_help=True, help="What was paid for channels, by day.")
 
@@ -71,7 +71,8 @@ def import_spend(
     mapping = SpendMapping(
         source, day, channel, amount, campaign, currency, currency_column, source_column
     )
-    rows = spend_rows(mapping, open_source(file))
+    found = spend_file(mapping, open_source(file))
+    rows = found.rows
     if not rows:
         raise typer.BadParameter(f"{file} holds no row; allowed: one row of spend or more")
     existing = pb.EXISTING_SPEND_REFUSE if refuse else pb.EXISTING_SPEND_REPLACE
@@ -94,8 +95,21 @@ def import_spend(
     names = ("added", "replaced", "unchanged")
     shown = [(name, getattr(done, name)) for name in names]
     write(View(done, (*columns("rows"), Column("count", right=True)), shown), output)
+    tell_repeated(found)
     if dry_run:
         say("nothing was changed")
+
+
+def tell_repeated(found: SpendFile) -> None:
+    """Says which lines were no rows of their own: of a finer export they would be money lost."""
+    if not found.repeated:
+        return
+    some = ", ".join(map(str, found.repeated[:5]))
+    more = f" and {len(found.repeated) - 5} more" if len(found.repeated) > 5 else ""
+    warn(
+        f"lines {some}{more} say what an earlier line says, and count once; if they are of parts "
+        "of a campaign, add them up first"
+    )
 
 
 @app.command(name="list")

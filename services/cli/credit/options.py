@@ -181,7 +181,7 @@ class JourneyOptions:
         if self.touches_where:
             journeys.touch_filter.CopyFrom(read_filters(self.touches_where, "--touches-where"))
         if self.channel_grouping:
-            journeys.channel_grouping.CopyFrom(_grouping(self.channel_grouping))
+            journeys.channel_grouping.CopyFrom(read_grouping(self.channel_grouping))
         if self.credited:
             journeys.credited.CopyFrom(read_credited(self.credited))
         if self.transform:
@@ -299,8 +299,9 @@ def _association(text: str) -> attribution_pb2.Association:
     return attribution_pb2.Association(touch_property=touch, conversion_property=conversion)
 
 
-def _grouping(text: str) -> attribution_pb2.ChannelGrouping:
+def read_grouping(text: str, option: str = "--channel-grouping") -> attribution_pb2.ChannelGrouping:
+    """The grouping of ID or ID@VERSION, by its id."""
     name, at, version = text.partition("@")
     if not name or (at and not version.isdecimal()):
-        raise wrong("--channel-grouping", text, "allowed: ID or ID@VERSION")
+        raise wrong(option, text, "allowed: ID or ID@VERSION")
     return attribution_pb2.ChannelGrouping(name=name, version=int(version or 0))

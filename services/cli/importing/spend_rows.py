@@ -11,7 +11,7 @@ from touchstone.attribution.v1 import spend_service_pb2 as pb
 from services.cli.importing import cells
 from services.cli.importing.cells import RowError
 from services.cli.importing.sources import Source, SourceRow, require_column
-from shared.errors import invalid, shown
+from shared.errors import DomainError, FieldViolation, invalid_fields, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +28,38 @@ class SpendMapping:
     source_column: str = ""
 
 
-def spend_rows(mapping: SpendMapping, source: Source) -> list[pb.Spend]:
+@dataclass(frozen=True, slots=True)
+class SpendFile:
+    """The rows of a file, each once, and the lines that say what an earlier one says."""
+
+    rows: list[pb.Spend]
+    repeated: list[int]
+
+
+def spend_file(mapping: SpendMapping, source: Source) -> SpendFile:
     """Every row of the file; INVALID_ARGUMENT for one that is none, or two for one key.
 
     All rows or none are wanted: a file of spend that lacks some days looks like savings.
     """
     known: dict[tuple[str, ...], tuple[int, pb.Spend]] = {}
+    repeated = []
     for line, row in _rows(mapping, source):
         key = (row.source, row.channel, row.campaign, row.day)
         first, other = known.setdefault(key, (line, row))
         if other != row:
-            raise invalid(
+            raise _wrong(
                 "FILE",
-                f"lines {first} and {line} for {row.channel}, {row.campaign or 'no campaign'}, "
-                f"{row.day}",
-                "one row for each source, channel, campaign and day; add up what is finer",
+                f"has two amounts for {row.channel}, {row.campaign or 'no campaign'}, {row.day} "
+                f"in lines {first} and {line}; allowed: one row for each source, channel, campaign "
+                "and day; add up what is finer",
             )
-    return [row for _, row in known.values()]
+        if first != line:
+            repeated.append(line)
+    return SpendFile([row for _, row in known.values()], repeated)
+
+
+def _wrong(place: str, what: str) -> DomainError:
+    return invalid_fields([FieldViolation(place, what)])
 
 
 def _rows(mapping: SpendMapping, source: Source) -> Iterator[tuple[int, pb.Spend]]:
@@ -55,12 +70,11 @@ def _rows(mapping: SpendMapping, source: Source) -> Iterator[tuple[int, pb.Spend
     }
     for row in source.rows():
         if row.problem:
-            raise invalid("FILE", f"line {row.line}", row.problem)
+            raise _wrong(f"FILE line {row.line}", f"cannot be read: {row.problem}")
         try:
             yield row.line, _spend(mapping, row, places)
         except RowError as error:
-            where = f"line {row.line}: {error.column}"
-            raise invalid("FILE", where, f"what it {error.reason}") from error
+            raise _wrong(f"FILE line {row.line}: {error.column}", error.reason) from error
 
 
 def _spend(mapping: SpendMapping, row: SourceRow, places: Mapping[str, int]) -> pb.Spend:

@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_read_names_the_line(
 
 def test_every_model_offered_is_one_of_the_contract() -> None:
     kinds = attribution_pb2.Model.DESCRIPTOR.fields_by_name
-    assert all(model.value in kinds for model in attribute.PathModel)
+    assert set(attribute.MODELS) < set(kinds)
     assert set(kinds) == set(models.NAMES)
 
 
@@ -149,7 +149,7 @@ def test_what_no_channel_is_told_to_have_is_shown_so_that_sums_are_whole() -> No
     )
     report = report_pb2.AttributionReport(results=[result])
 
-    assert [row[1:3] for row in attribution.rows(report)] == [
+    assert [row[1:3] for row in attribution.credit_view(report, "").rows] == [
         ("zebra", 6),
         ("(together)", 3),
         ("(uncredited)", 1),
