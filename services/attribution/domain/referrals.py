@@ -146,10 +146,10 @@ def report(
 ) -> ReferralReport:
     """Return the figures of a campaign; they do not depend on the order of its rows.
 
-    Invitations are judged in order of time, then of inviter and invitee. A registration belongs to
-    the first invitation that could have brought it. An invitation whose window is still open is
-    `undecided`, not failed. Whoever shared without having been shown the campaign counts as
-    reached.
+    Invitations are judged in order of time, then of inviter and invitee. A registration belongs
+    to the first invitation that could have brought it, and never to one that the events call
+    failed. An invitation whose window is still open is `undecided`, not failed. Whoever shared
+    without having been shown the campaign counts as reached.
     """
     if any(day < 1 for day in retention_days):
         raise invalid("retention_days", list(retention_days), "numbers of days above 0")
@@ -194,7 +194,10 @@ def judge(campaign: Campaign) -> Judged:
         failure = _failure(one, campaign, brought, forest)
         again = (one.inviter, one.invitee) in tried
         tried.add((one.inviter, one.invitee))
-        if failure is None:
+        if one.reason:
+            # What the events call failed brings nobody, whoever registers later.
+            failed.append((one.reason, one.invitee))
+        elif failure is None:
             brought[one.invitee] = one.inviter
             forest.join(one.invitee, one.inviter)
         elif failure is Failure.NOT_REGISTERED and _open(one, campaign):
@@ -202,13 +205,13 @@ def judge(campaign: Campaign) -> Judged:
         elif again and failure in (Failure.NOT_REGISTERED, Failure.INVITED_BY_ANOTHER):
             failed.append((Failure.REPEATED.value, one.invitee))
         else:
-            failed.append((one.reason or failure.value, one.invitee))
+            failed.append((failure.value, one.invitee))
     return Judged(tuple(seen), brought, _places(brought), tuple(failed), tuple(undecided))
 
 
 def _open(one: Invitation, campaign: Campaign) -> bool:
-    """Whether the invitee may still register in time; a failure that is told ends the wait."""
-    return not one.reason and one.time_us + campaign.window_us >= campaign.watermark_us
+    """Whether the invitee may still register in time."""
+    return one.time_us + campaign.window_us >= campaign.watermark_us
 
 
 def _failure(

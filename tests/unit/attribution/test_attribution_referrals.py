@@ -113,6 +113,21 @@ def test_cycles_and_other_invitations_that_bring_nobody_are_counted() -> None:
     assert found.chains.longest == 2
 
 
+def test_what_the_events_call_failed_brings_nobody() -> None:
+    rows = [
+        invited(1, "a", "x", reason="link expired"),
+        invited(2, "b", "x"),
+        invited(3, "a", "y", reason="link expired"),
+        invited(4, "a", "y", reason="link expired"),
+    ]
+
+    found = report(campaign(rows, {"x": 5, "y": 5}))
+
+    # The later invitation brought x; y came by none of these.
+    assert (found.registrations, found.chains.by_depth) == (1, ((1, 1),))
+    assert found.failures == (("link expired", 3),)
+
+
 def test_an_open_invitation_is_undecided_and_not_failed() -> None:
     rows = [invited(1, "a", "b"), invited(80, "a", "c")]
 
