@@ -64,6 +64,24 @@ async def test_money_goes_where_the_next_unit_brings_most(allocate: Any) -> None
     assert gained == pytest.approx(found.marginal.value, rel=1e-3)
 
 
+async def test_spends_in_steps_add_up_to_the_total(allocate: Any) -> None:
+    lines = (root("a", 1), root("b", 1), root("c", 1))
+
+    cents = (await allocate(*lines, total=100, step=0.01)).allocation
+    tens = (await allocate(*lines, total=105, step=10)).allocation
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await allocate(*lines, total=1e15, step=0.01)
+
+    assert [row.spend for row in cents.channels] == [33.34, 33.33, 33.33]
+    assert (cents.spent, cents.unspent) == (100, 0)
+    assert [row.spend for row in tens.channels] == [40, 30, 30]
+    assert (tens.spent, tens.unspent) == (100, 5)
+    # What binds is told of the best spread, of which steps are a rounding.
+    assert [one.total for one in tens.binding] == [True]
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "step is 0.01; allowed: above 0, and from 10 on" in str(refused.value.details())
+
+
 async def test_kappa_corrects_and_its_error_is_carried(allocate: Any) -> None:
     kappa = pb.BudgetKappa(value=0.5, std_err=0.1)
     found = (await allocate(root("a", 2, kappa=kappa), root("b", 1), total=200)).allocation

@@ -1,7 +1,7 @@
 """Spread a budget over channels by their calibrated response."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.attribution.application.calibrate_report import BelievedKappa
@@ -11,6 +11,7 @@ from services.attribution.domain.budget_groups import (
     GroupedAllocation,
     allocate_groups,
 )
+from services.attribution.domain.budget_steps import in_steps
 from services.attribution.domain.lift import Estimate
 from services.attribution.domain.response import FittedResponse, Response
 from services.attribution.domain.spend_history import SpendHistory
@@ -57,12 +58,13 @@ class PlannedLine:
 
 @dataclass(frozen=True, slots=True)
 class AllocateBudget:
-    """What to spread, over which channels and groups."""
+    """What to spread, over which channels and groups; in multiples of `step`, unless that is 0."""
 
     lines: tuple[PlannedLine, ...]
     groups: tuple[BudgetGroup, ...]
     total: float
     least_marginal: float = 0.0
+    step: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +106,25 @@ def allocate_budget(command: AllocateBudget) -> Spread | Infeasible:
     )
     if isinstance(found, Infeasible):
         return found
-    rows = tuple((lines[row.channel], row) for row in found.whole.lines)
+    binding = tuple(_binding(found, _planned(found, lines), command.groups))
+    if command.step:
+        calibrated = [planned.calibrated() for planned in command.lines]
+        found = in_steps(found, calibrated, command.groups, command.total, command.step)
+    rows = _planned(found, lines)
     errors = [each for plan, row in rows if (each := plan.response_at(row.spend)) is not None]
     return Spread(
         lines=rows,
         found=found,
         std_err=math.hypot(*(each.std_err for each in errors)) if errors else None,
-        binding=tuple(_binding(found, rows, command.groups)),
+        binding=binding,
         gain=_gain(rows),
     )
+
+
+def _planned(
+    found: GroupedAllocation, lines: Mapping[str, PlannedLine]
+) -> tuple[tuple[PlannedLine, AllocatedLine], ...]:
+    return tuple((lines[row.channel], row) for row in found.whole.lines)
 
 
 def _gain(rows: Sequence[tuple[PlannedLine, AllocatedLine]]) -> Estimate | None:

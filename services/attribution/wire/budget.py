@@ -82,7 +82,7 @@ def decode_budget(
         )
         for group in request.groups
     )
-    return AllocateBudget(lines, groups, request.total, request.least_marginal)
+    return AllocateBudget(lines, groups, request.total, request.least_marginal, request.step)
 
 
 def encode_budget(

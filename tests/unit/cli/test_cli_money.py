@@ -98,6 +98,19 @@ def test_a_constraint_that_binds_says_what_it_costs() -> None:
     )
 
 
+def test_a_curve_that_should_not_be_trusted_is_warned_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fit = budget_pb2.FittedCurve(concerns=[*budget.CONCERNS])
+    rows = [budget_pb2.AllocatedChannel(channel="ads", fitted=fit)]
+    budget.tell_evidence(
+        pb.AllocateBudgetResponse(allocation=budget_pb2.BudgetAllocation(channels=rows))
+    )
+    said = capsys.readouterr().err
+    assert said.count("warning: ads: ") == len(budget_pb2.CurveConcern.values()) - 1
+    assert "no saturation" in said
+
+
 def test_a_request_is_read_from_a_file(tmp_path: Path) -> None:
     path = Path(__file__).parents[3] / "docs" / "examples" / "budget.yaml"
     found = read_request(path, pb.AllocateBudgetRequest())
