@@ -33,3 +33,12 @@ def frozen_codes(values: object) -> Codes:
     array = np.asarray(values, dtype=np.int32).view()
     array.flags.writeable = False
     return array
+
+
+def distinct(numbers: Integers) -> Integers:
+    """Return the distinct numbers, ascending; most of them are, so a sort beats a hash table."""
+    ordered = np.sort(numbers)
+    first = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    found: Integers = ordered[first]
+    return found

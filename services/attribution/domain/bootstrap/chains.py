@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from services.attribution.domain.arrays import Floats, Integers
+from services.attribution.domain.arrays import Floats, Integers, distinct
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov.chain import (
     ChainCounts,
@@ -53,7 +53,7 @@ def tally_chain(
     rows, keys = window_keys(codes, offsets, order, channels + 1)
     first, last = first_and_last_states(codes, offsets, order, channels + 1)
     windows, of_row = np.unique(keys, return_inverse=True)
-    states = np.union1d(first, last)
+    states = distinct(np.concatenate([first, last]))
     everyone = np.arange(counted, dtype=np.int64)
     at_first, at_last = np.searchsorted(states, first), np.searchsorted(states, last)
     converted = everyone < journeys.converting

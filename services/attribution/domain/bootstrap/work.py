@@ -46,7 +46,7 @@ def _chain(model: Markov, journeys: Journeys, channels: int) -> float:
     if model.order == 1:
         return 2e-10 * channels**3
     converting, others = count_chain(journeys, model.order)
-    return 4e-7 * len((converting + others).windows) * channels
+    return 2e-7 * len((converting + others).windows) * channels
 
 
 def _game(model: LearnedShapley, sets: int, channels: int) -> float:

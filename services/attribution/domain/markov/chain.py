@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.attribution.domain.arrays import Codes, Floats, Integers
+from services.attribution.domain.arrays import Codes, Floats, Integers, distinct
 from services.attribution.domain.journeys import Journeys
 from shared.errors import invalid
 
@@ -55,7 +55,7 @@ class ChainCounts:
     def state_count(self) -> int:
         """How many states the chain has."""
         return len(
-            np.unique(
+            distinct(
                 np.concatenate(
                     [
                         self.windows // self.base,
@@ -150,7 +150,7 @@ def _count(
     _, keys = window_keys(codes, offsets, order, channels + 1)
     windows, steps = _tally(keys, (channels + 1) ** (order + 1))
     first, last = first_and_last_states(codes, offsets, order, channels + 1)
-    states = np.union1d(first, last)
+    states = distinct(np.concatenate([first, last]))
     at_first, at_last = np.searchsorted(states, first), np.searchsorted(states, last)
     ends = np.bincount(at_last, minlength=len(states))
     nothing = np.zeros(len(states), dtype=np.int64)
@@ -205,7 +205,7 @@ def _sum(
     sign: int,
 ) -> tuple[Integers, tuple[Integers | Floats, ...]]:
     """Add columns, or take the right ones away, by key."""
-    union = np.union1d(*keys)
+    union = distinct(np.concatenate(keys))
     places = [np.searchsorted(union, each) for each in keys]
 
     def added(mine: Integers | Floats, theirs: Integers | Floats) -> Integers | Floats:

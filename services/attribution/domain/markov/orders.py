@@ -13,6 +13,7 @@ import scipy  # its statistics load when they are first used: they take most of 
 
 from services.attribution.domain.arrays import Flags, Floats, Integers
 from services.attribution.domain.journeys import Journeys
+from services.attribution.domain.markov.absorbing import system_of
 from services.attribution.domain.markov.chain import (
     ChainCounts,
     count_chain,
@@ -145,7 +146,8 @@ def _predict(
     chain = walks(counts)
     _, last = first_and_last_states(journeys.codes, journeys.offsets, counts.order, counts.base)
     if chance is Chance.EVENTUALLY:
-        keys, own = chain.keys, np.clip(chances_of(chain, chain.converts)[0], 0.0, 1.0)
+        system = system_of(chain.moves, chain.visits)
+        keys, own = chain.keys, np.clip(chances_of(system, chain.converts)[0], 0.0, 1.0)
         weights: Integers = np.rint(chain.visits * counts.journeys).astype(np.int64)
     else:
         weights = counts.converted + counts.null

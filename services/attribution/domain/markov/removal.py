@@ -15,8 +15,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from services.attribution.domain.arrays import Flags, Floats, Integers
-from services.attribution.domain.markov.absorbing import solve
+from services.attribution.domain.arrays import Flags, Floats, Integers, distinct
+from services.attribution.domain.markov.absorbing import System, solve, solve_all, system_of
 from services.attribution.domain.markov.chain import ChainCounts
 from services.attribution.domain.markov.effects import RemovalEffects
 from services.attribution.domain.markov.walks import Walks, walks
@@ -36,13 +36,14 @@ def chain_removal_effects(counts: ChainCounts) -> RemovalEffects:
     nothing = np.zeros(counts.channels)
     if not converted:
         return RemovalEffects(nothing, None, 0.0, ~used)
-    effects, error = _of_channels(chain, touches, used, chain.converts)
+    system = system_of(chain.moves, chain.visits)
+    effects, error = _of_channels(chain, system, used, chain.converts)
     value_effects: Floats | None = None
     if counts.value.sum() > 0 and (counts.value >= 0).all():
         if _is_multiple(counts.value, counts.converted):
             value_effects = effects
         else:
-            value_effects, value_error = _of_channels(chain, touches, used, chain.worth)
+            value_effects, value_error = _of_channels(chain, system, used, chain.worth)
             error = max(error, value_error)
     return RemovalEffects(effects, value_effects, converted / counts.journeys, ~used, error)
 
@@ -51,37 +52,35 @@ def joint_removal_effect(counts: ChainCounts, removed: Iterable[int]) -> float:
     """Return the part of conversions that is lost without any of these channels, by code."""
     chain = walks(counts)
     held = np.isin(chain.touches(), [*removed])
-    hit: Flags = np.logical_or.reduce(held, axis=1, keepdims=True)
     if not counts.converted.any():
         return 0.0
-    chances, _ = chances_of(chain, chain.converts)
-    met, _ = _met(chain, chances, hit)
+    system = system_of(chain.moves, chain.visits)
+    chances, _ = chances_of(system, chain.converts)
+    order = system.layers.order
+    hit: Integers = np.flatnonzero(np.logical_or.reduce(held[order], axis=1))
+    met, _ = _met(system, chain.start[order], chances[order], (hit, 1))
     return float(np.clip(met[0] / (chain.start @ chances), 0.0, 1.0))
 
 
-def chances_of(chain: Walks, ends: Floats) -> tuple[Floats, float]:
+def chances_of(system: System, ends: Floats) -> tuple[Floats, float]:
     """Return what a walk from each state ends up with, and the error that the start sees."""
-    keep = np.ones((len(ends), 1), dtype=np.bool_)
-    solution = solve(chain.moves, keep, ends[:, None], chain.visits, CHANCES_ERROR)
+    solution = solve_all(system, ends[:, None], CHANCES_ERROR)
     return solution.values[:, 0], float(solution.errors[0])
 
 
-def _of_channels(
-    chain: Walks, touches: Integers, used: Flags, ends: Floats
-) -> tuple[Floats, float]:
+def _of_channels(chain: Walks, system: System, used: Flags, ends: Floats) -> tuple[Floats, float]:
     """The effect of every channel on what the walks end up with, and its relative error."""
-    chances, error = chances_of(chain, ends)
+    chances, error = chances_of(system, ends)
     whole = float(chain.start @ chances)
+    order = system.layers.order
+    touches, start, chances = chain.touches()[order], chain.start[order], chances[order]
     effects = np.zeros(len(used))
     relative = error / whole
     codes = np.flatnonzero(used)
     width = max(1, CELLS_AT_ONCE // max(len(ends), 1))
     for first in range(0, len(codes), width):
         block = codes[first : first + width]
-        hit = np.zeros((len(ends), len(block)), dtype=np.bool_)
-        for place in range(touches.shape[1]):
-            hit |= touches[:, place, None] == block
-        met, errors = _met(chain, chances, hit)
+        met, errors = _met(system, start, chances, (_hits(touches, block, len(used)), len(block)))
         effects[block] = met / whole
         seen = met > 0
         if seen.any():
@@ -91,18 +90,27 @@ def _of_channels(
     return np.clip(effects, 0.0, 1.0), relative
 
 
-def _met(chain: Walks, chances: Floats, hit: Flags) -> tuple[Floats, Floats]:
-    """The chance from the start to meet a state of each column and then convert; its error.
+def _hits(touches: Integers, block: Integers, channels: int) -> Integers:
+    """The cells (state, column) whose state holds the channel of the column, ascending."""
+    column = np.full(channels + 1, -1, dtype=np.int64)
+    column[block] = np.arange(len(block))
+    at = column[touches]
+    states, places = np.nonzero(at >= 0)
+    return distinct(states * len(block) + at[states, places])
 
-    From a state that no walk leaves nothing is met later, so only the others are solved for.
+
+def _met(
+    system: System, start: Floats, chances: Floats, hits: tuple[Integers, int]
+) -> tuple[Floats, Floats]:
+    """The chance from the start to meet a hit state of each column and then convert; its error.
+
+    All is in the order of the system; `hits` are cells and the number of columns.
     """
-    boundary = np.where(hit, chances[:, None], 0.0)
-    left = np.flatnonzero(np.diff(chain.moves.indptr))
-    leaving = chain.moves[left]
-    keep = ~hit[left]
-    rhs = (leaving @ boundary) * keep
-    solution = solve(leaving[:, left], keep, rhs, chain.visits[left])
-    met: Floats = chain.start @ boundary + chain.start[left] @ solution.values
+    cells, width = hits
+    boundary = np.zeros((len(start), width))
+    boundary.reshape(-1)[cells] = chances[cells // width]
+    solution = solve(system, cells, boundary)
+    met: Floats = start @ solution.values
     return met, solution.errors
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from services.attribution.domain.arrays import Integers
-from services.attribution.domain.markov.absorbing import solve
+from services.attribution.domain.markov.absorbing import solve_all, system_of
 from services.attribution.domain.markov.chain import ChainCounts
 from services.attribution.domain.markov.removal import chances_of
 from services.attribution.domain.markov.walks import walks
@@ -32,7 +32,7 @@ def sequence_removal_effect(counts: ChainCounts, sequence: Sequence[int]) -> flo
     unknowns = len(chain.keys) * len(sequence)
     if unknowns > MAX_UNKNOWNS:
         raise limit_exceeded("states times channels of the sequence", unknowns, MAX_UNKNOWNS)
-    chances, _ = chances_of(chain, chain.converts)
+    chances, _ = chances_of(system_of(chain.moves, chain.visits), chain.converts)
     length = len(sequence)
     after = _automaton(sequence, counts.channels)
     progress = np.zeros(len(chain.keys), dtype=np.int64)
@@ -53,10 +53,8 @@ def sequence_removal_effect(counts: ChainCounts, sequence: Sequence[int]) -> flo
         minlength=size,
     )
     moves = sparse.csr_array((weights[~done], (sources[~done], targets[~done])), shape=(size, size))
-    everywhere = np.ones((size, 1), dtype=np.bool_)
-    solved = solve(
-        moves, everywhere, met.astype(np.float64)[:, None], np.repeat(chain.visits, length)
-    )
+    system = system_of(moves, np.repeat(chain.visits, length))
+    solved = solve_all(system, met.astype(np.float64)[:, None])
     at = np.arange(len(chain.keys)) * length + np.minimum(progress, length - 1)
     from_state = np.where(progress == length, chances, solved.values[at, 0])
     return float(np.clip(chain.start @ from_state / (chain.start @ chances), 0.0, 1.0))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from services.attribution.domain.arrays import Floats, Integers
+from services.attribution.domain.arrays import Floats, Integers, distinct
 from services.attribution.domain.markov.chain import ChainCounts
 
 
@@ -42,7 +42,7 @@ def walks(counts: ChainCounts) -> Walks:
     """
     base, order = counts.base, counts.order
     sources, targets = counts.windows // base, counts.windows % base**order
-    keys = np.union1d(np.union1d(sources, targets), counts.states)
+    keys = distinct(np.concatenate([sources, targets, counts.states]))
     away = sources != targets
     rows = np.searchsorted(keys, sources[away])
     columns = np.searchsorted(keys, targets[away])
