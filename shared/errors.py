@@ -15,7 +15,8 @@ DomainError
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 _SHOWN = 80
@@ -102,6 +103,20 @@ def invalid_fields(violations: Sequence[FieldViolation]) -> DomainError:
     return DomainError(
         Code.INVALID_ARGUMENT, "INVALID_FIELD", message, violations=tuple(violations[:100])
     )
+
+
+@contextmanager
+def fields_of(path: str) -> Iterator[None]:
+    """What is wrong with fields within is told with the path of the message that holds them."""
+    try:
+        yield
+    except DomainError as error:
+        if not error.violations:
+            raise
+        violations = [
+            FieldViolation(f"{path}.{each.field}", each.description) for each in error.violations
+        ]
+        raise invalid_fields(violations) from error
 
 
 def not_found(kind: str, name: str) -> DomainError:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import grpc
 import pytest
 from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import duration_pb2
@@ -230,8 +231,7 @@ def check_result(result: pb.ModelResult, case: Case, found: Found) -> None:
         at = f"{result.model} {label}"
         assert row.conversions == near(conversions), at
         assert row.value == near(value), at
-        if converting:
-            assert row.share == near(conversions / len(converting)), at
+        assert row.share == near(conversions / len(converting)), at
     if case.additive:
         whole = math.fsum(row.conversions for row in result.channels)
         assert whole + result.uncredited == near(len(converting))
@@ -386,3 +386,63 @@ def late_touch_of(events: Sequence[Event]) -> Event:
     bought = next(e for e in events if e.kind == "conversion" and e.fields["event_name"] == "order")
     fields = {"channel": "Display", "interaction": "impression"}
     return Event("late-touch", "touch", bought.unit, bought.time, fields)
+
+
+def evaluate(
+    world: World, rows: Sequence[service_pb.PathCounts], models: Sequence[pb.Model]
+) -> service_pb.EvaluatePathsResponse:
+    stub = service_grpc.AttributionServiceStub(world.suite.channel("attribution"))
+    request = service_pb.EvaluatePathsRequest(paths=rows, models=models)
+    return stub.EvaluatePaths(request, metadata=world.suite.metadata)
+
+
+def test_without_conversions_shares_and_effects_are_undefined(world: World) -> None:
+    cases = [RULES[0], *GAMES[3:]]
+    models = [case.model for case in cases]
+    for answer in (
+        evaluate(world, [service_pb.PathCounts(path="a > b", nulls=3)], models),
+        world.asked(Rules(event_name="never"), cases),
+    ):
+        rows = [row for result in answer.results for row in result.channels]
+        assert len(rows) >= 18
+        assert not any(row.conversions or row.HasField("share") for row in rows)
+        assert not any(row.HasField("removal_effect") for row in rows)
+
+
+WRONG = pb.Model(position_based=pb.PositionBased(first=0.8, last=0.7))
+GAME = pb.Model(shapley=pb.Shapley(game=pb.SHAPLEY_GAME_SUBSET_RATE))
+PAIRS = pb.Model(
+    shapley=pb.Shapley(
+        game=pb.SHAPLEY_GAME_LEARNED, pairs=10_000, learner=pb.BaggedLogistic(rounds=1000)
+    )
+)
+DEEP = pb.Model(markov=pb.Markov(order=10))
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "said"),
+    [
+        (WRONG, "position_based", "first 0.8 and last 0.7"),
+        (GAME, "shapley.channels", "60; allowed: at most 20 channels"),
+        (PAIRS, "shapley.pairs", "10000; allowed: at most"),
+        (DEEP, "markov.order", "10; allowed: 1 to 9 over 60 channels"),
+    ],
+)
+def test_an_error_says_which_model_is_wrong(
+    world: World, model: pb.Model, field: str, said: str
+) -> None:
+    paths = [service_pb.PathCounts(path=f"c{n} > d{n}", conversions=1) for n in range(30)]
+    first = pb.Model(linear=pb.Linear())
+    with pytest.raises(grpc.RpcError) as refused:
+        evaluate(world, paths, [first, first, model])
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    told = refused.value.details() or ""
+    assert told.startswith(f"models[2].{field} is ")
+    assert said in told
+
+
+def test_an_error_of_streamed_credits_names_their_model(world: World) -> None:
+    stub = service_grpc.AttributionServiceStub(world.suite.channel("attribution"))
+    request = service_pb.StreamCreditsRequest(journeys=definition_of(Rules()), model=WRONG)
+    with pytest.raises(grpc.RpcError, match=r"model\.position_based is "):
+        list(stub.StreamCredits(request, metadata=world.suite.metadata))

@@ -8,11 +8,18 @@ import numpy as np
 
 from services.attribution.application.questions import CutJourneys
 from services.attribution.domain.bootstrap.weights import Resampling
+from services.attribution.domain.data_driven import require_possible
 from services.attribution.domain.held_out.models import ModelFit, Observation, fit_models
 from services.attribution.domain.held_out.split import Split, split_by_unit
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import OrderChoice, largest_order, select_order
-from services.attribution.domain.models import AskedModel, AutomaticMarkov, Markov, Model
+from services.attribution.domain.models import (
+    AskedModel,
+    AutomaticMarkov,
+    DataModel,
+    Markov,
+    Model,
+)
 from services.attribution.domain.paths.table import tabulate_paths
 from services.attribution.domain.reported import ReportedTable
 from services.attribution.domain.thinness import (
@@ -22,6 +29,7 @@ from services.attribution.domain.thinness import (
     thin_intervals,
 )
 from services.attribution.domain.unit_keys import Keys, keys_of_names, keys_of_numbers
+from shared.errors import fields_of, invalid
 
 CALL_S = 5.0
 REPORT_S = 120.0
@@ -114,11 +122,19 @@ def numbered_units(journeys: Journeys, reporting: Reporting) -> Units:
     return Units(journeys, keys, reporting.held_out or HeldOutUnits())
 
 
-def settle(asked: Sequence[AskedModel], journeys: Journeys, units: Units) -> Settled:
-    """Choose the orders of automatic models by held-out journeys, and leave out repetitions."""
+def settle(
+    asked: Sequence[AskedModel], journeys: Journeys, units: Units, path: str = "models[{}]"
+) -> Settled:
+    """Choose the orders of automatic models by held-out journeys, and leave out repetitions.
+
+    INVALID_ARGUMENT for a model that the channels are too many for; `path` is where the request
+    has it, by its number.
+    """
     models: list[Model] = []
     orders: dict[Model, OrderTaken] = {}
-    for model in asked:
+    for number, model in enumerate(asked):
+        with fields_of(path.format(number)):
+            _require_possible(model, journeys)
         if isinstance(model, AutomaticMarkov):
             taken = _order(model, journeys, units)
             chosen = Markov(model.ignore_non_converting, taken.choice.order)
@@ -127,6 +143,15 @@ def settle(asked: Sequence[AskedModel], journeys: Journeys, units: Units) -> Set
         else:
             models.append(model)
     return Settled(tuple(dict.fromkeys(models)), orders)
+
+
+def _require_possible(model: AskedModel, journeys: Journeys) -> None:
+    channels = len(journeys.channels)
+    if isinstance(model, Markov) and model.order > largest_order(channels):
+        allowed = f"1 to {largest_order(channels)} over {channels} channels"
+        raise invalid("markov.order", model.order, allowed)
+    if isinstance(model, DataModel):
+        require_possible(model, journeys)
 
 
 def _order(model: AutomaticMarkov, journeys: Journeys, units: Units) -> OrderTaken:

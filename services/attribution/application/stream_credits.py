@@ -85,7 +85,7 @@ def computed_credits(
     cut = cut_journeys(command.question, log, limits, identified=True)
     require_wanted()
     units = named_units(cut, PLAIN)
-    (model,) = settle(command.question.models, cut.journeys, units).models
+    (model,) = settle(command.question.models, cut.journeys, units, path="model").models
     weights = touch_weights(model, cut)
     require_wanted()
     return ComputedCredits(cut, weights, limits.credits_per_message)

@@ -26,8 +26,9 @@ from services.attribution.domain.models.data_driven import (
     Shapley,
 )
 from services.attribution.domain.shapley import Game, additive
+from services.attribution.domain.shapley.lattice import require_few
 from services.attribution.domain.shapley.learned import LearnedValues, Sampling, learned_values
-from services.attribution.domain.shapley.rates import rate_game
+from services.attribution.domain.shapley.rates import rate_shares
 from shared.errors import invalid
 
 MAX_PREDICTED_CELLS = 5_000_000_000
@@ -65,12 +66,24 @@ def bagged_credits(model: BaggedLogistic, histogram: SetHistogram) -> ChannelCre
 def learned_game(model: LearnedShapley, histogram: SetHistogram) -> LearnedValues:
     """Fit the regression of the model, and return the Shapley values of its predictions."""
     channels = len(histogram.channels)
+    _require_few_cells(model, channels)
+    fitted = fit_bagged(histogram, _bagging(model.learner))
+    return learned_values(fitted.predict, channels, Sampling(model.pairs, model.seed))
+
+
+def require_possible(model: DataModel, journeys: Journeys) -> None:
+    """INVALID_ARGUMENT for a model that would not end over the channels of the journeys."""
+    if isinstance(model, Shapley) and model.game is not Game.SIMPLIFIED:
+        require_few(len(np.unique(journeys.codes)))
+    elif isinstance(model, LearnedShapley):
+        _require_few_cells(model, len(journeys.channels))
+
+
+def _require_few_cells(model: LearnedShapley, channels: int) -> None:
     cells = 2 * model.pairs * (channels + 1) * channels * model.learner.rounds
     if cells > MAX_PREDICTED_CELLS:
         allowed = f"at most {model.pairs * MAX_PREDICTED_CELLS // cells} over {channels} channels"
         raise invalid("shapley.pairs", model.pairs, f"{allowed} and {model.learner.rounds} rounds")
-    fitted = fit_bagged(histogram, _bagging(model.learner))
-    return learned_values(fitted.predict, channels, Sampling(model.pairs, model.seed))
 
 
 def learned_credits(found: LearnedValues, histogram: SetHistogram) -> ChannelCredits:
@@ -92,7 +105,7 @@ def data_weights(model: DataModel, journeys: Journeys) -> Floats:
         case Shapley(Game.SIMPLIFIED) | OrderedShapley():
             return additive.touch_weights(journeys)
         case Shapley(game):
-            return _shared(rate_game(game, count_sets(journeys)).set_shares, journeys)
+            return _shared(rate_shares(game, count_sets(journeys)), journeys)
         case BaggedLogistic():
             histogram = count_sets(journeys)
             fitted = fit_bagged(histogram, _bagging(model))

@@ -153,7 +153,7 @@ def _merged(rows: list[ChannelTotals], cost: float) -> ChannelTotals:
         channel="",
         conversions=conversions,
         value=value,
-        share=float(sum(row.share for row in rows)),
+        share=_sum_of_shares(rows),
         cost_per_conversion=known(cost_per(cost, conversions)),
         return_on_spend=known(over_cost(value, cost)),
         removal_effect=None,
@@ -163,6 +163,12 @@ def _merged(rows: list[ChannelTotals], cost: float) -> ChannelTotals:
         ),
         sampling_std_err=None,
     )
+
+
+def _sum_of_shares(rows: list[ChannelTotals]) -> float | None:
+    """Undefined where there are no conversions: then no row has one."""
+    shares = [row.share for row in rows if row.share is not None]
+    return float(sum(shares)) if shares else None
 
 
 def _amounts(rows: list[ChannelTotals]) -> list[tuple[float, float]]:

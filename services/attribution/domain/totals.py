@@ -37,17 +37,18 @@ _LEAVES_SOME = frozenset((Output.SAME_TOUCH, Output.PROBABILISTIC, Output.SHAPLE
 class ChannelTotals:
     """What one model credits to one channel.
 
-    `share` is of all conversions that saw a touch. `cost_per_conversion` is undefined (None)
-    without a cost or without credited conversions, and `return_on_spend`, which is value over
-    cost, without a cost: a free channel is not infinitely good. Only Markov models give a
-    `removal_effect`. The ordered Shapley game tells conversions and value by place in the path, and
-    the learned one the standard error of the conversions from drawing orders of channels.
+    `share` is of all conversions that saw a touch, undefined (None) where there are none.
+    `cost_per_conversion` is undefined without a cost or without credited conversions, and
+    `return_on_spend`, which is value over cost, without a cost: a free channel is not infinitely
+    good. Only Markov models give a `removal_effect`. The ordered Shapley game tells conversions and
+    value by place in the path, and the learned one the standard error of the conversions from
+    drawing orders of channels.
     """
 
     channel: str
     conversions: float
     value: float
-    share: float
+    share: float | None
     cost_per_conversion: float | None
     return_on_spend: float | None
     removal_effect: float | None = None
@@ -121,7 +122,8 @@ def _markov_totals(
     model: Markov, statistics: JourneyStatistics, journeys: Journeys
 ) -> tuple[ModelTotals, ...]:
     effects = statistics.removal_effects(model)
-    details = _Details(effects.effects)
+    # Of no conversions no part can be lost: the effects are undefined, and not 0.
+    details = _Details(effects.effects if statistics.counts.converting else None)
     shares = removal_share_credits(effects, statistics.counts.converting, statistics.counts.value)
     paths = credits_by_channel(path_weights(journeys, effects.effects), journeys)
     return (
@@ -150,7 +152,7 @@ def _channels(
             channel=channel,
             conversions=conversions,
             value=value,
-            share=conversions / converting if converting else 0.0,
+            share=conversions / converting if converting else None,
             cost_per_conversion=known(cost_per(cost, conversions)),
             return_on_spend=known(over_cost(value, cost)),
             removal_effect=effect,

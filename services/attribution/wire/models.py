@@ -41,7 +41,7 @@ from services.attribution.domain.models.markov import HIGHEST_TRIED
 from services.attribution.domain.shapley import Game
 from services.attribution.domain.visibility import DIRECT_CHANNELS
 from services.attribution.wire.times import encode_duration, microseconds
-from shared.errors import invalid
+from shared.errors import fields_of, invalid
 
 _TWO_TOUCH_RULES = {
     pb.TWO_TOUCH_RULE_RENORMALISE: TwoTouchRule.RENORMALISE,
@@ -75,15 +75,19 @@ _GAMES = {
 
 def decode_models(messages: Iterable[pb.Model]) -> tuple[AskedModel, ...]:
     """The models with their defaults, in the order asked for."""
-    return tuple(decode_model(message) for message in messages)
+    return tuple(decode_model(each, f"models[{number}]") for number, each in enumerate(messages))
 
 
-def decode_model(message: pb.Model) -> AskedModel:
-    """The model with its defaults; INVALID_ARGUMENT where its parameters contradict each other."""
+def decode_model(message: pb.Model, path: str = "model") -> AskedModel:
+    """The model with its defaults; INVALID_ARGUMENT where its parameters contradict each other.
+
+    `path` is where the request has it.
+    """
     kind = message.WhichOneof("kind")
     if kind is None:
-        raise invalid("model", "without a kind", "one kind of model")
-    return _DECODE[kind](getattr(message, kind))
+        raise invalid(path, "without a kind", "one kind of model")
+    with fields_of(path):
+        return _DECODE[kind](getattr(message, kind))
 
 
 def encode_model(model: AskedModel) -> pb.Model:
