@@ -4,6 +4,8 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from services.attribution.application.calibration_cells import Channels
 from services.attribution.application.calibration_links import CalibrationLink
 from services.attribution.application.calibration_measured import (
@@ -63,7 +65,8 @@ class Basis(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class ReportedChannel:
     """What one result of the report says of one channel. Where `cost_incomplete` it cost at least
-    `cost`. `mixed` says that values of several currencies were added up.
+    `cost`. `mixed` says that values of several currencies were added up. `errors` are the standard
+    errors of conversions and value as far as the report has them, or else 0.
     """
 
     channel: str
@@ -72,6 +75,7 @@ class ReportedChannel:
     cost: Figure
     cost_incomplete: bool = False
     mixed: bool = False
+    errors: tuple[float, float] = (0.0, 0.0)
 
     def over_cost(self, value: float) -> Figure:
         """A value of the channel over what it cost."""
@@ -285,14 +289,26 @@ def _channel(reported: ReportedChannel, beliefs: Beliefs, alpha: float) -> Calib
     kappa, value_kappa = beliefs.of_conversions(target), beliefs.of_value(target)
     conversions, value, back = None, None, None
     if kappa is not None:
-        credit = Estimate(reported.conversions, 0.0)
+        credit = Estimate(reported.conversions, _left(kappa) * reported.errors[0])
         conversions = incremental_by(kappa.kappa, credit, reported.cost, alpha)
     if value_kappa is not None:
-        credit = Estimate(reported.value, 0.0)
+        credit = Estimate(reported.value, _left(value_kappa) * reported.errors[1])
         value = incremental_by(value_kappa.kappa, credit, reported.cost, alpha)
         ends = (value.incremental.value, value.low, value.high)
         back = Interval(*map(reported.over_cost, ends))
     return CalibratedChannel(reported, kappa, value_kappa, conversions, value, back)
+
+
+def _left(believed: BelievedKappa) -> float:
+    """The part of the error of credit that the tests of the channel do not account for.
+
+    What a test says of its own cell holds for the cell's credit as it is (see `credit_variance`);
+    what the prior says holds for the credit that is to be expected. Tests and prior share an error
+    of credit e by w e + (1 - w) e, whose first part is left out: w^2 of the variance.
+    """
+    if believed.basis is Basis.POOLED:
+        return 1.0
+    return float(np.sqrt(max(1.0 - believed.kappa.weight**2, 0.0)))
 
 
 def _of_channel(channel: CalibratedChannel) -> list[Finding]:

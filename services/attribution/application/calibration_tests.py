@@ -98,6 +98,7 @@ class LinkedTest:
             tested=replace(credited.cell, units=lift.units_on),
             credited=credited.cell,
             outcome=outcome,
+            caution=lift.caution,
         )
 
     def _sides(self, index: int) -> tuple[Lift, tuple[tuple[GroupCredit, float], ...]]:

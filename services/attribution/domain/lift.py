@@ -103,7 +103,12 @@ ELSEWHERE = Applied()
 
 @dataclass(frozen=True, slots=True)
 class LiftTest:
-    """One experiment or holdout on a target: `tested` by it, and `credited` by attribution."""
+    """One experiment or holdout on a target: `tested` by it, and `credited` by attribution.
+
+    `caution` is how many times as wide as that of one look the interval is that holds whenever one
+    looks. Fieller's interval of kappa heeds it; the standard error is that of the data, since what
+    is believed after them does not depend on when one would have stopped.
+    """
 
     experiment: str
     target: Target
@@ -111,6 +116,7 @@ class LiftTest:
     credited: Cell
     outcome: Outcome
     applied: Applied = ELSEWHERE
+    caution: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.experiment:
@@ -159,7 +165,8 @@ def measure(test: LiftTest, alpha: float = 0.05) -> Measured | Undefined:
     std_err = np.sqrt(incremental.std_err**2 + of_credit) / attributed.value
     if not std_err > 0:
         return Undefined.NOT_OBSERVED
-    low, high = _fieller(incremental, attributed, outcome.covariance, critical(alpha))
+    reach = critical(alpha) * test.caution
+    low, high = _fieller(incremental, attributed, outcome.covariance, reach)
     return Measured((test.experiment,), Estimate(kappa, float(std_err)), low, high)
 
 

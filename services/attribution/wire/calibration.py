@@ -4,7 +4,7 @@ import hashlib
 
 from touchstone.attribution.v1 import calibration_pb2 as pb
 from touchstone.attribution.v1 import calibration_service_pb2 as service_pb
-from touchstone.attribution.v1 import report_pb2
+from touchstone.attribution.v1 import report_pb2, uncertainty_pb2
 
 from services.attribution.application.calibrate_report import (
     ALPHA,
@@ -68,6 +68,7 @@ def reported(stored: StoredReport, charges: Charges) -> Reported:
                         charges.cost(each.channel),
                         each.channel in partly,
                         mixed,
+                        _errors(each.intervals),
                     )
                     for each in result.channels
                 ),
@@ -77,6 +78,17 @@ def reported(stored: StoredReport, charges: Charges) -> Reported:
         conversions=summary.converting_journeys + summary.conversions_without_touch,
         units=summary.units,
     )
+
+
+def _errors(intervals: uncertainty_pb2.ChannelIntervals) -> tuple[float, float]:
+    """The standard errors of conversions and value, 0 where the report has none.
+
+    That of value is to that of conversions as their intervals are, whatever their level.
+    """
+    counted, value = intervals.conversions, intervals.value
+    width = counted.high - counted.low
+    wider = (value.high - value.low) / width if width > 0 else 0.0
+    return intervals.conversions_std_err, intervals.conversions_std_err * wider
 
 
 def encode_calibrated(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from services.attribution.domain.credits import credits_by_channel, path_weights, rule_weights
 from services.attribution.domain.events import Conversions, Touches
 from services.attribution.domain.journeys import DAY_US, JourneyRules, Journeys, build_journeys
-from services.attribution.domain.lift import Cell, Estimate, LiftTest, Outcome, Target
+from services.attribution.domain.lift import Cell, Estimate, LiftTest, Outcome, Target, credit_error
 from services.attribution.domain.markov import count_transitions, removal_effects
 from services.attribution.domain.models import LastTouch, Linear
 
@@ -93,8 +93,33 @@ def attributed(journeys: Journeys) -> dict[str, NDArray[np.float64]]:
     return {name: credits_by_channel(each, journeys).conversions for name, each in weights.items()}
 
 
-def lift_tests(population: Population, credited: NDArray[np.float64]) -> list[LiftTest]:
-    """The holdout of each channel, read among those who were or would have been shown it."""
+def attributed_by_unit(journeys: Journeys) -> dict[str, NDArray[np.float64]]:
+    """The same by channel and unit, for the units that are credited with anything at all."""
+    converting, others = count_transitions(journeys)
+    effects = removal_effects(converting + others).effects
+    weights = {
+        "last_touch": rule_weights(LastTouch(), journeys),
+        "linear": rule_weights(Linear(), journeys),
+        "markov_path_credit": path_weights(journeys, effects),
+    }
+    # Every unit converts once at most.
+    of = np.repeat(np.arange(journeys.converting), np.diff(journeys.converting_offsets))
+    found = {}
+    for name, each in weights.items():
+        table = np.zeros((len(CHANNELS), journeys.converting))
+        np.add.at(table, (journeys.converting_codes, of), each)
+        found[name] = table
+    return found
+
+
+def lift_tests(
+    population: Population,
+    credited: NDArray[np.float64],
+    by_unit: NDArray[np.float64] | None = None,
+) -> list[LiftTest]:
+    """The holdout of each channel, read among those who were or would have been shown it; the
+    credit has an error where it is given by unit.
+    """
     tests = []
     for channel, name in enumerate(CHANNELS):
         concerned = population.eligible[:, channel]
@@ -104,5 +129,16 @@ def lift_tests(population: Population, credited: NDArray[np.float64]) -> list[Li
         cell = Cell(*CELL_US, units=len(shown))
         difference = Estimate(float(shown.mean() - held.mean()), float(std_err))
         outcome = Outcome(difference, Estimate(float(credited[channel]), 0.0))
+        if by_unit is not None:
+            row = by_unit[channel]
+            # Who is credited with the channel was shown it, and converted.
+            outcomes = np.zeros(len(row) + int(shown.sum()) - np.count_nonzero(row))
+            outcomes[: len(row)] = row > 0
+            outcomes[len(row) :] = 1.0
+            error = credit_error(
+                np.append(row, np.zeros(len(outcomes) - len(row))), outcomes, len(shown)
+            )
+            attributed_ = Estimate(float(credited[channel]), float(np.sqrt(error.variance)))
+            outcome = Outcome(difference, attributed_, error.covariance)
         tests.append(LiftTest(f"holdout-{name}", Target(name), cell, cell, outcome))
     return tests

@@ -36,7 +36,7 @@ from services.attribution.application.questions import Question
 from services.attribution.domain.conflicts import Conflict
 from services.attribution.domain.economics import Undefined
 from services.attribution.domain.journeys import DAY_US
-from services.attribution.domain.lift import Estimate
+from services.attribution.domain.lift import Applied, Estimate, credit_variance
 from services.attribution.domain.models import (
     BaggedLogistic,
     FirstTouch,
@@ -155,6 +155,7 @@ def calibrated(
     definition: JourneyDefinition | None = None,
     untested: Untested = Untested.POOLED,
     models: tuple[Model, ...] = (LastTouch(), Linear()),
+    known: Sequence[CalibrationLink] = (),
 ) -> CalibratedReport:
     log, limits = world.log(), AttributionLimits()
     question = Question("p", definition or JourneyDefinition("buy"), models)
@@ -171,7 +172,7 @@ def calibrated(
         for table in answer.tables
     )
     reported = Reported(question, results, counts.converting + counts.direct, counts.units)
-    command = CalibrateReport(reported, tuple(links), untested=untested)
+    command = CalibrateReport(reported, tuple(links), untested=untested, known=tuple(known))
     sources = CalibrationSources(log, limits, ListedExposures(world.exposed), GivenLifts(lifts))
     return calibrate_report(command, sources)
 
@@ -436,3 +437,110 @@ def test_the_order_of_links_and_of_rows_is_of_no_consequence() -> None:
 
     assert [each.channels for each in one.results] == [each.channels for each in two.results]
     assert kinds(one)[0] is Conflict.OVERLAPPING_TESTS
+
+
+def all_off_world() -> World:
+    """As switched_world, but those held out have no touch of search either."""
+    world = switched_world()
+    world.touches = [each for each in world.touches if int(each.unit_id[1:]) < 100]
+    return world
+
+
+def test_channels_that_the_same_groups_switched_share_one_lift() -> None:
+    links = [LINK, replace(LINK, link_id="search", channel="search")]
+    lifts = {"link": lift(0.2), "search": lift(0.2)}
+
+    report = calibrated(all_off_world(), lifts, links)
+
+    linear = report.results[1]
+    # 40 conversions, half to each; they caused 20 together, and not 20 each.
+    caused = [each.conversions.incremental.value for each in linear.channels if each.conversions]
+    assert len(caused) == 2
+    assert sum(caused) == pytest.approx(20.0, abs=0.3)
+    (together,) = linear.together
+    assert together.incremental.value == pytest.approx(sum(caused))
+    # Of the sum much more is known than of the parts.
+    parts = [each.conversions.incremental.std_err for each in linear.channels if each.conversions]
+    assert together.incremental.std_err == pytest.approx(1.0, rel=0.05)
+    assert min(parts) > 3 * together.incremental.std_err
+    assert [each.together for each in linear.tests] == [("mail", "search")] * 2
+    assert kinds(report) == [Conflict.SWITCHED_TOGETHER]
+
+
+def test_a_link_that_is_not_used_still_says_what_a_test_switched() -> None:
+    other = replace(LINK, link_id="search", channel="search")
+
+    alone = calibrated(all_off_world(), {"link": lift(0.2)})
+    known = calibrated(all_off_world(), {"link": lift(0.2)}, known=[other])
+
+    mail = (alone.results[1].channels[0].conversions, known.results[1].channels[0].conversions)
+    assert mail[0] is not None
+    assert mail[1] is not None
+    # By itself mail would have caused all 20 of its 20; with search it is half of them.
+    assert mail[0].incremental.value == pytest.approx(20.0, abs=0.2)
+    assert mail[1].incremental.value == pytest.approx(10.0, abs=0.2)
+
+
+def test_a_channel_without_credit_leaves_the_lift_to_what_was_switched_with_it() -> None:
+    links = [LINK, replace(LINK, link_id="search", channel="search")]
+    lifts = {"link": lift(0.2), "search": lift(0.2)}
+
+    last_touch = calibrated(all_off_world(), lifts, links).results[0]
+
+    mail, search = last_touch.channels
+    assert search.kappa is not None
+    assert search.kappa.kappa.mean == pytest.approx(0.5, abs=0.01)
+    assert mail.kappa is not None
+    assert mail.kappa.basis is Basis.POOLED
+    (finding,) = [
+        each for each in last_touch.findings if each.conflict is Conflict.NOTHING_ATTRIBUTED
+    ]
+    assert "split among" in finding.message
+
+
+def test_the_error_of_credit_and_what_it_shares_with_the_lift_are_counted() -> None:
+    # Of 100 units 40 buy, each credited by a half: the credit is 20 +- sqrt(100 * .25 * .24), and
+    # its covariance with the 40 is 100 * .5 * .24.
+    test = calibrated(switched_world(), {"link": lift(0.2, 0.1)}).results[1].tests[0].test
+
+    assert test.outcome.attributed.std_err == pytest.approx(np.sqrt(6.0))
+    assert test.outcome.covariance == pytest.approx(12.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "contained", "expected"),
+    # kappa 3, s_a^2 = 9, c = 8: 81 of the credit's own and 48 that it shares with the lift.
+    [(0.0, False, 33.0), (1.0, False, 114.0), (1.0, True, 0.0), (0.25, True, 0.75 * 33.0)],
+)
+def test_how_much_of_the_error_of_credit_stays(
+    share: float, contained: bool, expected: float
+) -> None:
+    assert credit_variance(3.0, 3.0, 8.0, Applied(share, contained)) == pytest.approx(expected)
+    # Where the lift has the same error, an interval is not made narrower than that of the lift.
+    assert credit_variance(0.1, 3.0, 8.0, Applied(share, contained)) == 0.0
+
+
+def test_values_of_another_currency_are_left_out_and_said() -> None:
+    valued = MeasuredEvents("buy", by_value=True, currency="EUR")
+
+    report = calibrated(switched_world(), {"link": lift(2.0, events=valued)})
+
+    assert kinds(report)[0] is Conflict.OTHER_CURRENCY
+    assert report.findings[0].left_out
+    assert "in EUR alone" in report.findings[0].message
+
+
+def test_an_experiment_that_is_read_by_looks_widens_the_tested_kappa() -> None:
+    once = calibrated(switched_world(), {"link": lift(0.2, 0.02)}).results[1]
+    looks = calibrated(switched_world(), {"link": lift(0.2, 0.02, caution=2.0)})
+
+    assert kinds(looks) == [Conflict.READ_AT_ONE_LOOK]
+    tested = (once.tests[0].measured, looks.results[1].tests[0].measured)
+    assert not isinstance(tested[0], Undefined)
+    assert not isinstance(tested[1], Undefined)
+    assert tested[0].low is not None
+    assert tested[1].low is not None
+    assert tested[1].low < tested[0].low
+    # What is believed after the data does not depend on when one would have stopped.
+    rows = (once.channels[0].conversions, looks.results[1].channels[0].conversions)
+    assert rows[0] == rows[1]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import integrate
 
 from services.attribution.domain.calibration import Prior, calibrate, incremental
 from services.attribution.domain.conflicts import (
@@ -21,6 +22,7 @@ from services.attribution.domain.economics import Undefined
 from services.attribution.domain.joint import JointTest
 from services.attribution.domain.journeys import DAY_US
 from services.attribution.domain.lift import Cell, Estimate, LiftTest, Outcome, Target, measure
+from services.attribution.domain.pooling import SPREAD_STD_DEV
 from shared.errors import DomainError
 from tests.unit.attribution.channel_simulator import (
     CHANNELS,
@@ -137,21 +139,38 @@ def test_a_campaign_without_a_test_is_like_its_channel_but_less_certain() -> Non
     assert other.std_dev == pytest.approx(math.hypot(whole.std_dev, known.prior.std_dev))
 
 
-def test_tests_of_one_channel_are_pooled_with_the_spread_between_them() -> None:
-    agree = calibrate(
-        [lift_test(0.4, 0.1), lift_test(0.4, 0.1, "e2", cell=APRIL)], prior=Prior(5.0)
-    )
-    apart = calibrate(
-        [lift_test(0.1, 0.1), lift_test(0.9, 0.1, "e2", cell=APRIL)], prior=Prior(5.0)
-    )
+def integrated(values: list[float], std_err: float) -> tuple[float, float]:
+    """The variance of the mean kappa, and of kappas around it, with the spread integrated over."""
+    mean, half = float(np.mean(values)), len(values) / 2
 
-    pooled = agree.kappas[0].pooled
-    assert pooled is not None
-    assert (pooled.value, pooled.std_err) == pytest.approx((0.4, 0.1 / math.sqrt(2)))
-    # Q = 32, tau^2 = (32 - 1) / (200 - 100) = 0.31.
-    assert apart.kappas[0].spread == pytest.approx(math.sqrt(0.31))
-    assert apart.kappas[0].std_dev > math.sqrt(0.31)
-    assert found(kappa_findings(apart)) == [Conflict.TESTS_DISAGREE]
+    def moments(spread: float) -> tuple[float, float, float]:
+        variance = std_err**2 + spread**2
+        scatter = sum((value - mean) ** 2 for value in values) / variance
+        prior = math.exp(-0.5 * (spread / SPREAD_STD_DEV) ** 2)
+        density = prior * variance ** (0.5 - half) * math.exp(-0.5 * scatter)
+        return density, density * variance / len(values), density * spread**2
+
+    parts = [integrate.quad(lambda g, n=n: moments(g)[n], 0, 3)[0] for n in range(3)]
+    return parts[1] / parts[0], parts[2] / parts[0]
+
+
+@pytest.mark.parametrize("kappas", [[0.4, 0.4], [0.1, 0.9], [0.1, 0.9, 0.5]])
+def test_tests_of_one_channel_are_pooled_with_the_spread_between_them(kappas: list[float]) -> None:
+    months = [Cell(n * 30 * DAY_US, (n + 1) * 30 * DAY_US, 1000) for n in range(3)]
+    pairs = zip(kappas, months, strict=False)
+    tests = [lift_test(kappa, 0.1, f"e{n}", cell=cell) for n, (kappa, cell) in enumerate(pairs)]
+
+    known = calibrate(tests, prior=Prior(5.0))
+    kappa = known.kappas[0]
+
+    of_mean, apart = integrated(kappas, 0.1)
+    assert kappa.pooled is not None
+    assert kappa.pooled.value == pytest.approx(np.mean(kappas))
+    assert kappa.pooled.std_err == pytest.approx(math.sqrt(of_mean), rel=1e-3)
+    assert kappa.spread == pytest.approx(math.sqrt(apart), rel=1e-3)
+    assert kappa.std_dev == pytest.approx(math.sqrt(of_mean + apart), rel=0.01)
+    disagree = [] if kappas == [0.4, 0.4] else [Conflict.TESTS_DISAGREE]
+    assert found(kappa_findings(known)) == disagree
 
 
 def test_overlapping_tests_of_one_channel_do_not_sharpen_each_other() -> None:
