@@ -13,9 +13,16 @@ from services.attribution.domain.channel_sets import SetHistogram, count_sets
 from services.attribution.domain.credits import credits_by_channel
 from services.attribution.domain.shapley import Game
 from services.attribution.domain.shapley.additive import ordered, simplified, touch_weights
-from services.attribution.domain.shapley.lattice import moebius, values_within, zeta
+from services.attribution.domain.shapley.lattice import (
+    by_player,
+    equal_parts,
+    moebius,
+    over_supersets,
+    values_within,
+    zeta,
+)
 from services.attribution.domain.shapley.learned import Sampling, learned_values
-from services.attribution.domain.shapley.rates import rate_game
+from services.attribution.domain.shapley.rates import rate_game, rate_shares
 from shared.errors import DomainError
 from tests.unit.attribution.journey_cases import PATHS, Paths, journeys_of_paths
 
@@ -221,6 +228,46 @@ def test_twenty_channels_in_a_rate_game() -> None:
 
     assert found.credits.conversions.sum() == pytest.approx(sum(v is not None for _, v in paths))
     assert found.values.sum() == pytest.approx(found.everyone)
+
+
+@given(PATHS, RATES)
+def test_credits_are_those_of_the_shares_of_each_set(paths: Paths, game: Game) -> None:
+    histogram = histogram_of(paths)
+    shares = rate_shares(game, histogram)
+    credits_ = rate_game(game, histogram).credits
+
+    sold = histogram.conversions > 0
+    assert shares[sold].sum(axis=1) == pytest.approx(np.ones(np.count_nonzero(sold)))
+    assert not shares[~sold].any()
+    assert credits_.conversions == pytest.approx(histogram.conversions @ shares)
+    assert credits_.values == pytest.approx(histogram.values @ shares)
+
+
+def test_channels_between_unused_ones_are_the_players() -> None:
+    """Of 70 channels three are used, on both sides of the border of a word."""
+    names = tuple(f"c{number:02d}" for number in range(70))
+    paths: Paths = [("c05", 1.0), ("c05>c66", None), ("c66>c69", 8.0), ("c05>c69>c66", 2.0)]
+    few = count_sets(journeys_of_paths(paths, ("c05", "c66", "c69")))
+    found = rate_game(Game.SUBSET_RATE, count_sets(journeys_of_paths(paths, names)))
+    expected = rate_game(Game.SUBSET_RATE, few)
+
+    assert found.credits.conversions[[5, 66, 69]] == pytest.approx(expected.credits.conversions)
+    assert found.credits.values[[5, 66, 69]] == pytest.approx(expected.credits.values)
+    assert np.count_nonzero(found.credits.conversions) == 3
+
+
+@given(st.integers(0, 6), st.integers(0, 2**32 - 1))
+def test_weighted_sums_of_games_need_the_whole_game_alone(players: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    game, weights = generator.normal(size=(2, 1 << players))
+    game[0] = 0.0
+    sets = np.arange(1 << players)
+
+    found = by_player(equal_parts(game) * over_supersets(weights))
+
+    assert found == pytest.approx(weights @ values_within(game, sets), abs=1e-9)
+    inside = sets[:, None] & sets == sets[:, None]
+    assert over_supersets(weights) == pytest.approx(inside @ weights, abs=1e-9)
 
 
 @given(st.lists(st.floats(-5, 5), min_size=8, max_size=8))

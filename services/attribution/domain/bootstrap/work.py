@@ -31,7 +31,7 @@ def seconds_of(model: Model, journeys: Journeys) -> float:
         case Markov():
             return _chain(model, journeys, channels)
         case Shapley(game) if game is not Game.SIMPLIFIED:
-            return 2e-9 * channels**2 * 2.0**channels
+            return 4e-9 * channels * 2.0**channels
         case Probabilistic():
             return 2e-9 * _sets(journeys) * channels**2
         case BaggedLogistic():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.attribution.domain.arrays import Flags, Floats, Integers
-from services.attribution.domain.shapley.lattice import values_within
+from services.attribution.domain.shapley.lattice import by_player, equal_parts
 from shared.errors import invalid
 
 EXACT_PLAYERS = 12
@@ -77,8 +77,7 @@ def _whole(predict: Prediction, channels: int) -> Floats:
     sets = np.arange(1 << channels, dtype=np.int64)
     members = (sets[:, None] >> np.arange(channels) & 1).astype(np.bool_)
     worth = predict(members)
-    values: Floats = values_within(worth - worth[0], sets[-1:])[0]
-    return values
+    return by_player(equal_parts(worth - worth[0]))
 
 
 def _sampled(predict: Prediction, channels: int, sampling: Sampling) -> tuple[Floats, Floats]:
