@@ -28,7 +28,8 @@ KINDS: dict[str, tuple[Sequence[str], Sequence[tuple[str, str]]]] = {
 }
 CAMPAIGNS = ("", "spring", "brand", "always-on")
 REGIONS = ("north", "south", "west")
-EMPLOYEES = ("e-101", "e-102", "e-207", "e-311")
+# What is not text is credited to nobody by name.
+EMPLOYEES: tuple[Any, ...] = ("e-101", "e-102", "e-207", "e-311", 311.0)
 PRODUCTS: tuple[Any, ...] = ("card", "loan", "fund", 1.0, "1", True)
 # Lookbacks whose edges touches are put at.
 EDGES = (3 * DAY, 7 * DAY, 10 * DAY)
