@@ -111,12 +111,24 @@ def data_weights(model: DataModel, journeys: Journeys) -> Floats:
             fitted = fit_bagged(histogram, _bagging(model))
             return _shared(fitted.set_shares(histogram.members), journeys)
         case AdditiveHazard():
-            return fit_hazard(journeys, _newest(journeys), Stopping()).touch_weights(journeys)
+            return hazard_weights(journeys)
         case Fractribution():
             return fractribution_weights(journeys)
         case Probabilistic() | LearnedShapley():
             allowed = "a model that divides each conversion; this one divides the total alone"
             raise invalid("model", type(model).__name__, allowed)
+
+
+def hazard_weights(journeys: Journeys, journey_weights: Floats | None = None) -> Floats:
+    """Return what the additive hazard credits each touch of the converting journeys with, where
+    each journey counts so many times.
+    """
+    fitted = fit_hazard(journeys, _newest(journeys), Stopping(), journey_weights)
+    weights = fitted.touch_weights(journeys)
+    if journey_weights is None:
+        return weights
+    lengths = np.diff(journeys.converting_offsets)
+    return weights * np.repeat(journey_weights[: journeys.converting], lengths)
 
 
 def _newest(journeys: Journeys) -> int:

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from services.attribution.domain.bootstrap.models import DrawnUnits, resample_models
+from services.attribution.domain.bootstrap.weights import Resampling
 from services.attribution.domain.credits import credits_by_channel
+from services.attribution.domain.data_driven import data_weights
 from services.attribution.domain.journeys import DAY_US, JourneyRules, Journeys, build_journeys
 from services.attribution.domain.learned.hazard import AdditiveHazard, Stopping, fit_hazard
+from services.attribution.domain.models import AdditiveHazard as Model
+from services.attribution.domain.unit_keys import keys_of_numbers
 from shared.errors import DomainError
 from tests.unit.attribution.journey_cases import (
     PATHS,
@@ -131,3 +136,40 @@ def test_limits_are_named() -> None:
         Stopping(tolerance=0)
     with pytest.raises(DomainError, match="steps"):
         Stopping(steps=0)
+
+
+def test_a_journey_that_counts_twice_is_two_journeys() -> None:
+    journeys = drawn(300, 11)
+    times = np.random.default_rng(1).poisson(1.0, len(journeys)).astype(np.float64)
+    picked = np.repeat(np.arange(len(journeys)), times.astype(np.int64))
+    touches, conversions = [], []
+    for unit, row in enumerate(picked.tolist()):
+        begin, end = journeys.offsets[row], journeys.offsets[row + 1]
+        for place in range(begin, end):
+            name = journeys.channels[journeys.codes[place]]
+            touches.append((unit, int(journeys.times[place]), name))
+        if row < journeys.converting:
+            conversions.append((unit, int(journeys.conversion_times[row]), 1.0))
+    rules = JourneyRules(lookback_us=90 * DAY_US)
+    repeated = build_journeys(touches_of(touches, ("A", "B")), conversions_of(conversions), rules)
+
+    until = OBSERVED_DAYS * DAY_US
+    weighed = fit_hazard(journeys, until, Stopping(), times)
+    found = fit_hazard(repeated, until, Stopping())
+
+    assert weighed.strength == pytest.approx(found.strength)
+    assert weighed.fading == pytest.approx(found.fading)
+    assert weighed.log_likelihood == pytest.approx(found.log_likelihood)
+
+
+def test_intervals_of_its_credit_move_as_the_credit_does_from_sample_to_sample() -> None:
+    samples = [drawn(300, seed) for seed in range(60)]
+    credits_ = [
+        credits_by_channel(data_weights(Model(), each), each).conversions for each in samples
+    ]
+    units = DrawnUnits(Resampling(100), keys_of_numbers(samples[0].units), 60.0)
+    (resampled,) = resample_models((Model(),), samples[0], None, units, np.zeros(2, np.bool_))
+
+    assert resampled.why_none == ""
+    errors = resampled.tables[0].conversions.std_err[:2]
+    assert errors == pytest.approx(np.std(credits_, axis=0, ddof=1), rel=0.35)

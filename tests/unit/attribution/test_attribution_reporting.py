@@ -87,7 +87,7 @@ def test_what_is_not_asked_for_is_not_made() -> None:
 
 
 def test_thin_figures_are_warned_of_by_model_and_channel() -> None:
-    answer = ask(log_of(others=3))
+    answer = ask(log_of(others=3), replace(FULL, most_s=1e-9))
     concerns = {(warning.concern, warning.model, warning.channel) for warning in answer.warnings}
 
     assert (Concern.NO_INTERVAL, "additive_hazard", "") in concerns

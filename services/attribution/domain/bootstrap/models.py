@@ -17,7 +17,7 @@ from services.attribution.domain.bootstrap.weights import Resampling
 from services.attribution.domain.bootstrap.work import seconds_of
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.milestones import JourneyMilestones
-from services.attribution.domain.models import AdditiveHazard, Model
+from services.attribution.domain.models import Model
 from services.attribution.domain.unit_keys import Keys
 
 REPLICATES_BETWEEN = 20
@@ -139,11 +139,6 @@ def _table(found: Intervals) -> TableIntervals:
 
 def _why_not(model: Model, journeys: Journeys, units: DrawnUnits) -> str:
     """Why the model is not resampled; empty where it is."""
-    if isinstance(model, AdditiveHazard):
-        return (
-            "the hazard is fitted to every touch in many steps, and no statistic smaller than the "
-            "journeys would do for a replicate."
-        )
     seconds = seconds_of(model, journeys)
     count = units.resampling.replicates
     if seconds * count > units.most_s:

@@ -18,6 +18,7 @@ from services.attribution.domain.bootstrap.tallies import (
     Tally,
     tally_credits,
     tally_divided_sets,
+    tally_journeys,
     tally_paths,
     tally_sets,
     tally_size,
@@ -26,11 +27,13 @@ from services.attribution.domain.bootstrap.tallies import (
 from services.attribution.domain.channel_sets import SetHistogram
 from services.attribution.domain.credits import (
     ChannelCredits,
+    credits_by_channel,
     removal_share_credits,
     rule_weights,
 )
 from services.attribution.domain.data_driven import (
     bagged_credits,
+    hazard_weights,
     learned_credits,
     learned_game,
     shao_li_credits,
@@ -86,11 +89,12 @@ class Tallies:
         """All statistics of each journey."""
         return sparse.csr_array(sparse.hstack(self._rows))
 
-    def reader(self, model: Model) -> Reader | None:
-        """Return how the tables of the model are read, or None for one that cannot be."""
+    def reader(self, model: Model) -> Reader:
+        """Return how the tables of the model are read."""
         match model:
             case AdditiveHazard():
-                return None
+                every = self._reads("journeys", lambda: tally_journeys(self._journeys))
+                return lambda sums: (Drawn(_of_journeys(every(sums), self._journeys)),)
             case Markov():
                 return self._markov(model)
             case Shapley(Game.SIMPLIFIED) | OrderedShapley():
@@ -146,6 +150,11 @@ class Tallies:
             self._rows.append(tally.rows)
             self._known[key] = lambda sums: tally.read(sums[own])
         return self._known[key]  # type: ignore[return-value]  # a key is of one kind of tally
+
+
+def _of_journeys(times: Floats, journeys: Journeys) -> ChannelCredits:
+    """The additive hazard has no statistic smaller than the journeys: it is fitted anew."""
+    return credits_by_channel(hazard_weights(journeys, times), journeys)
 
 
 def _of_sets(

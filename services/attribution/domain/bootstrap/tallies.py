@@ -53,6 +53,17 @@ class CreditTally:
 
 
 @dataclass(frozen=True, slots=True)
+class JourneyTally:
+    """How often each journey counts, for a model that is fitted anew to all of them."""
+
+    rows: sparse.csr_array
+
+    def read(self, totals: Floats) -> Floats:
+        """See Tally."""
+        return totals
+
+
+@dataclass(frozen=True, slots=True)
 class SetTally:
     """Journeys, conversions and value by set of channels."""
 
@@ -215,7 +226,7 @@ def tally_paths(journeys: Journeys) -> PathTally:
     table = tabulate_paths(journeys)
     links = link_paths(table)
     asked = np.unique(np.concatenate([links.paths, links.without[links.without != NEVER_TAKEN]]))
-    place = np.full(len(table.paths) + 1, NEVER_TAKEN, dtype=np.int64)
+    place = np.full(len(table) + 1, NEVER_TAKEN, dtype=np.int64)
     place[asked] = np.arange(len(asked))
     compact = PathLinks(place[links.paths], links.offsets, links.codes, place[links.without])
     of_journey = place[table.of_journey]
@@ -229,6 +240,11 @@ def tally_paths(journeys: Journeys) -> PathTally:
         (len(journeys), 3 * len(asked)),
     )
     return PathTally(len(journeys.channels), compact, rows)
+
+
+def tally_journeys(journeys: Journeys) -> JourneyTally:
+    """Tally every journey by itself."""
+    return JourneyTally(sparse.csr_array(sparse.identity(len(journeys), format="csr")))
 
 
 def tally_sets(journeys: Journeys) -> SetTally:

@@ -82,36 +82,51 @@ class AdditiveHazard:
         return _parts(self.strength, self.fading, (codes, offsets), ages)[0]
 
 
-def fit_hazard(journeys: Journeys, observed_until_us: int, stopping: Stopping) -> AdditiveHazard:
-    """Fit to all journeys; those without conversion were observed until `observed_until_us`."""
+def fit_hazard(
+    journeys: Journeys,
+    observed_until_us: int,
+    stopping: Stopping,
+    journey_weights: Floats | None = None,
+) -> AdditiveHazard:
+    """Fit to all journeys; those without conversion were observed until `observed_until_us`.
+
+    With `journey_weights`, of at least 0, each journey counts so many times.
+    """
     cut, channels = int(journeys.offsets[journeys.converting]), len(journeys.channels)
     codes, ages = journeys.codes, _observed_days(journeys, observed_until_us)
+    counted = np.ones(len(journeys)) if journey_weights is None else journey_weights
+    times = np.repeat(counted, np.diff(journeys.offsets))
     own, rows = codes[:cut], (codes[:cut], journeys.converting_offsets)
-    held = np.bincount(own, minlength=channels)
-    strength = held / np.maximum(np.bincount(codes, minlength=channels), 1)
-    fading = np.full(channels, 1 / ages[:cut].mean() if cut else 1.0)
-    likelihood, step, converged = -np.inf, 0, not cut
+    held = np.bincount(own, times[:cut], channels)
+    strength = held / np.maximum(np.bincount(codes, times, channels), 1)
+    converting = float(times[:cut].sum())
+    fading = np.full(channels, converting / (times[:cut] @ ages[:cut]) if converting else 1.0)
+    likelihood, step, converged = -np.inf, 0, not converting
     while not converged and step < stopping.steps:
         step += 1
         decay = np.exp(-fading[codes] * ages)
         parts, intensity = _parts(strength, fading, rows, ages[:cut])
-        now = float(intensity - (strength[codes] * (1 - decay)).sum())
+        gained = float(intensity @ counted[: journeys.converting])
+        now = gained - float(times @ (strength[codes] * (1 - decay)))
         converged = abs(now - likelihood) <= stopping.tolerance * abs(now)
         likelihood = now
         if not converged:
-            strength, fading = _maximised(codes, ages, decay, parts, channels)
-    return AdditiveHazard(strength, fading, likelihood if cut else 0.0, step, converged)
+            strength, fading = _maximised(codes, ages, decay, (parts, times), channels)
+    return AdditiveHazard(strength, fading, likelihood if converting else 0.0, step, converged)
 
 
 def _maximised(
-    codes: Codes, ages: Floats, decay: Floats, parts: Floats, channels: int
+    codes: Codes, ages: Floats, decay: Floats, weighed: tuple[Floats, Floats], channels: int
 ) -> tuple[Floats, Floats]:
+    """`weighed` are the parts of the converting touches and how often each touch counts."""
+    parts, times = weighed
     own = codes[: len(parts)]
-    credited = np.bincount(own, weights=parts, minlength=channels)
-    exposed = np.bincount(codes, weights=1 - decay, minlength=channels)
+    parts = parts * times[: len(parts)]
+    credited = np.bincount(own, parts, channels)
+    exposed = np.bincount(codes, times * (1 - decay), channels)
     strength = credited / np.where(exposed > 0, exposed, 1.0)
-    aged = np.bincount(own, weights=parts * ages[: len(parts)], minlength=channels)
-    unspent = strength * np.bincount(codes, weights=ages * decay, minlength=channels)
+    aged = np.bincount(own, parts * ages[: len(parts)], channels)
+    unspent = strength * np.bincount(codes, times * ages * decay, channels)
     spread = aged + unspent
     fading = np.clip(credited / np.where(spread > 0, spread, 1.0), *FADING_A_DAY)
     return strength.astype(np.float64), fading
@@ -119,8 +134,8 @@ def _maximised(
 
 def _parts(
     strength: Floats, fading: Floats, rows: tuple[Codes, Integers], ages: Floats
-) -> tuple[Floats, float]:
-    """Return p_i, and the sum over journeys of the log of the hazard at the conversion."""
+) -> tuple[Floats, Floats]:
+    """Return p_i, and the log of the hazard at the conversion of each journey, 0 where none has."""
     codes, offsets = rows
     lengths = np.diff(offsets)
     power = strength * fading
@@ -133,7 +148,7 @@ def _parts(
     relative = np.where(np.repeat(powerless, lengths), 1.0, np.exp(shifted))
     totals = np.add.reduceat(relative, offsets[:-1])
     parts: Floats = relative / np.repeat(totals, lengths)
-    return parts, float((largest + np.log(totals))[~powerless].sum())
+    return parts, np.where(powerless, 0.0, largest + np.log(totals))
 
 
 def _observed_days(journeys: Journeys, observed_until_us: int) -> Floats:
