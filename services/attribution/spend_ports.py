@@ -35,6 +35,10 @@ class SpendStore(Protocol):
         """Keep the rows in the place of those with their keys. Each key is there once."""
         ...
 
+    def remove(self, project: str, keys: Sequence[SpendKey]) -> None:
+        """Forget the rows with these keys; keys without a row change nothing."""
+        ...
+
     def delete(self, selection: SpendSelection) -> int:
         """Forget the rows; how many there were."""
         ...

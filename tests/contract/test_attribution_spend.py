@@ -84,7 +84,9 @@ def test_a_key_is_there_once_and_what_is_deleted_is_gone(database: Database) -> 
         assert len(known) == len(keys)
         assert [known[row.key] for row in dearer] == dearer
         assert store.known("one", [SpendKey("a", "ads", "none", DAY)]) == []
-        assert store.delete(SpendSelection("one", source="many", last_day=DAY)) == 1_200
+        store.remove("one", [many[3].key, SpendKey("a", "ads", "none", DAY)])
+        assert len(store.known("one", keys)) == len(keys) - 1
+        assert store.delete(SpendSelection("one", source="many", last_day=DAY)) == 1_199
         assert store.delete(SpendSelection("one", source="many")) == 0
         assert store.delete(SpendSelection("one", source="a", channel="ads")) == 3
     with database.read() as connection:
@@ -168,6 +170,30 @@ async def test_importing_again_counts_nothing_twice(world: World) -> None:
         ("", "2026-02-01", 5.0),
         ("", "2026-02-02", 5.0),
         ("spring", "2026-01-31", 5.0),
+    ]
+
+
+async def test_a_renamed_campaign_is_not_counted_under_both_names(world: World) -> None:
+    others = [row(source="agency"), row("2026-02-02", campaign="spring")]
+    await world.put(row(campaign="spring"), row(campaign="brand"), row("2026-02-01"), *others)
+    told = [row(campaign="spring-26"), row(campaign="brand"), row("2026-02-01", 6.0)]
+    days = {"existing": pb.EXISTING_SPEND_REPLACE_DAYS}
+
+    tried = await world.put(*told, validate_only=True, **days)
+    done = await world.put(*told, **days)
+    again = await world.put(*told, **days)
+
+    assert (counts(done), done.deleted) == ((1, 1, 1), 1)
+    assert tried == done
+    assert (counts(again), again.deleted) == ((0, 0, 3), 0)
+    listed = await world.call("ListSpend", pb.ListSpendRequest(parent="projects/demo"))
+    # Other sources and other days are left alone.
+    assert [(one.campaign, one.day[-5:], one.source, one.amount) for one in listed.rows] == [
+        ("", "01-31", "agency", 5.0),
+        ("", "02-01", "books", 6.0),
+        ("brand", "01-31", "books", 5.0),
+        ("spring", "02-02", "books", 5.0),
+        ("spring-26", "01-31", "books", 5.0),
     ]
 
 

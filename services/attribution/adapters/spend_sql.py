@@ -76,11 +76,15 @@ class SqlSpendStore:
         """See SpendStore."""
         if not rows:
             return
-        for begin in range(0, len(rows), _KEYS_AT_ONCE):
-            some = [row.key.sort_key() for row in rows[begin : begin + _KEYS_AT_ONCE]]
+        self.remove(project, [row.key for row in rows])
+        self.connection.execute(sa.insert(spend), [_columns(project, row) for row in rows])
+
+    def remove(self, project: str, keys: Sequence[SpendKey]) -> None:
+        """See SpendStore."""
+        for begin in range(0, len(keys), _KEYS_AT_ONCE):
+            some = [key.sort_key() for key in keys[begin : begin + _KEYS_AT_ONCE]]
             gone = sa.delete(spend).where(spend.c.project == project, _KEY.in_(some))
             self.connection.execute(gone)
-        self.connection.execute(sa.insert(spend), [_columns(project, row) for row in rows])
 
     def delete(self, selection: SpendSelection) -> int:
         """See SpendStore."""

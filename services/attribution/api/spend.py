@@ -44,7 +44,10 @@ class SpendServicer(rpc.SpendServiceServicer):
         def work(connection: sa.Connection) -> pb.ImportSpendResponse:
             done = import_spend(command, self.ledger.within(connection), self.limits)
             return pb.ImportSpendResponse(
-                added=done.added, replaced=done.replaced, unchanged=done.unchanged
+                added=done.added,
+                replaced=done.replaced,
+                unchanged=done.unchanged,
+                deleted=done.deleted,
             )
 
         return await asyncio.to_thread(self.mutations.run, _mutation(request), work)

@@ -4,7 +4,7 @@ import datetime as dt
 
 from touchstone.attribution.v1 import spend_service_pb2 as pb
 
-from services.attribution.application.spend import ImportSpend
+from services.attribution.application.spend import Existing, ImportSpend
 from services.attribution.domain.economics import Spend, SpendKey
 from services.attribution.spend_ports import SpendSelection
 from shared.errors import invalid
@@ -12,11 +12,18 @@ from shared.errors import invalid
 PLACE = "([^\x1f]*)\x1f([^\x1f]*)\x1f([1-9][0-9]{0,5})\x1f([^\x1f]*)"
 """The form of a place in the list of spend."""
 
+_EXISTING: dict[int, Existing] = {
+    pb.EXISTING_SPEND_UNSPECIFIED: Existing.REPLACE,
+    pb.EXISTING_SPEND_REPLACE: Existing.REPLACE,
+    pb.EXISTING_SPEND_REFUSE: Existing.REFUSE,
+    pb.EXISTING_SPEND_REPLACE_DAYS: Existing.REPLACE_DAYS,
+}
+
 
 def decode_import(request: pb.ImportSpendRequest, project: str) -> ImportSpend:
     """The rows to keep; INVALID_ARGUMENT for a day that is in no calendar."""
     rows = tuple(_row(number, row) for number, row in enumerate(request.rows))
-    return ImportSpend(project, rows, request.existing == pb.EXISTING_SPEND_REFUSE)
+    return ImportSpend(project, rows, _EXISTING[request.existing])
 
 
 def decode_selection(

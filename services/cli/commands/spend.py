@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ from services.cli.importing.spend_rows import SpendFile, SpendMapping, spend_fil
 from services.cli.options import Data, DryRun, Limit, Output
 from services.cli.paging import collect
 from services.cli.rendering import Column, Format, View, columns, write
-from services.cli.session import open_session
+from services.cli.session import Session, open_session
 from services.cli.terminal import say, warn
 
 app = typer.Typer(no_args_is_help=True, help="What was paid for channels, by day.")
@@ -57,6 +59,13 @@ def import_spend(
     refuse: Annotated[
         bool, typer.Option("--refuse", help="Refuse to change what is there already.")
     ] = False,
+    replace_days: Annotated[
+        bool,
+        typer.Option(
+            "--replace-days",
+            help="Delete what the source told of these days and does not tell now.",
+        ),
+    ] = False,
     dry_run: DryRun = False,
     data: Data = None,
     output: Output = Format.TABLE,
@@ -68,6 +77,8 @@ def import_spend(
     """
     if bool(currency) == bool(currency_column):
         raise typer.BadParameter("name --currency or --currency-column; allowed: one of the two")
+    if refuse and replace_days:
+        raise typer.BadParameter("name --refuse or --replace-days; allowed: one of the two")
     mapping = SpendMapping(
         source, day, channel, amount, campaign, currency, currency_column, source_column
     )
@@ -76,28 +87,53 @@ def import_spend(
     if not rows:
         raise typer.BadParameter(f"{file} holds no row; allowed: one row of spend or more")
     existing = pb.EXISTING_SPEND_REFUSE if refuse else pb.EXISTING_SPEND_REPLACE
-    done = pb.ImportSpendResponse()
+    if replace_days:
+        existing = pb.EXISTING_SPEND_REPLACE_DAYS
     with open_session(data) as session:
-        # All of it is checked before any of it is kept.
-        for checking in (True,) if dry_run else (True, False):
-            done = pb.ImportSpendResponse()
-            for begin in range(0, len(rows), AT_ONCE):
-                request = pb.ImportSpendRequest(
-                    parent=session.parent,
-                    rows=rows[begin : begin + AT_ONCE],
-                    existing=existing,
-                    validate_only=checking,
-                )
-                part = session.spend.ImportSpend(request)
-                done.added += part.added
-                done.replaced += part.replaced
-                done.unchanged += part.unchanged
-    names = ("added", "replaced", "unchanged")
+        done = _imported(session, rows, existing, dry_run=dry_run)
+    names = ("added", "replaced", "unchanged", *(("deleted",) if replace_days else ()))
     shown = [(name, getattr(done, name)) for name in names]
     write(View(done, (*columns("rows"), Column("count", right=True)), shown), output)
     tell_repeated(found)
     if dry_run:
         say("nothing was changed")
+
+
+def _imported(
+    session: Session,
+    rows: list[pb.Spend],
+    existing: pb.ExistingSpend.ValueType,
+    *,
+    dry_run: bool,
+) -> pb.ImportSpendResponse:
+    """All of it is checked before any of it is kept."""
+    done = pb.ImportSpendResponse()
+    for checking in (True,) if dry_run else (True, False):
+        done = pb.ImportSpendResponse()
+        for part in parts(rows):
+            request = pb.ImportSpendRequest(
+                parent=session.parent, rows=part, existing=existing, validate_only=checking
+            )
+            told = session.spend.ImportSpend(request)
+            done.added += told.added
+            done.replaced += told.replaced
+            done.unchanged += told.unchanged
+            done.deleted += told.deleted
+    return done
+
+
+def parts(rows: list[pb.Spend]) -> Iterator[list[pb.Spend]]:
+    """Rows for one call each; a day of a source is in one of them, as it may replace that day."""
+    part: list[pb.Spend] = []
+    ordered = sorted(rows, key=lambda row: (row.source, row.day))
+    for _, day in groupby(ordered, key=lambda row: (row.source, row.day)):
+        own = list(day)
+        if part and len(part) + len(own) > AT_ONCE:
+            yield part
+            part = []
+        part = part + own
+    if part:
+        yield part
 
 
 def tell_repeated(found: SpendFile) -> None:

@@ -141,6 +141,9 @@ def test_results_of_a_scene_are_lines() -> None:
     assert "income for one invested: zero cost" in lines
 
 
+EXAMPLE = str(Path(__file__).parents[3] / "docs" / "examples" / "spend.csv")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -150,6 +153,10 @@ def test_results_of_a_scene_are_lines() -> None:
         (["attribution", "economics", "r", "--rate", "USD=much"], "USD=7.1"),
         (["attribution", "lifetime", "--event-name", "B"], "event"),
         (["spend", "import", "spend.csv"], "--currency or --currency-column"),
+        (
+            ["spend", "import", EXAMPLE, "--currency", "USD", "--refuse", "--replace-days"],
+            "--refuse or --replace-days",
+        ),
     ],
 )
 def test_wrong_usage_is_said(arguments: list[str], said: str) -> None:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from touchstone.attribution.v1 import spend_service_pb2 as pb
 
-from services.cli.commands.spend import tell_repeated
+from services.cli.commands.spend import AT_ONCE, parts, tell_repeated
 from services.cli.importing.sources import open_source
 from services.cli.importing.spend_rows import SpendFile, SpendMapping, spend_file
 from shared.errors import DomainError
@@ -63,6 +64,23 @@ def test_lines_that_count_once_are_told(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == ""
     tell_repeated(SpendFile([], [3, 4, 5, 6, 7, 9, 11]))
     assert "lines 3, 4, 5, 6, 7 and 2 more" in capsys.readouterr().err
+
+
+def test_a_day_of_a_source_is_sent_in_one_part() -> None:
+    rows = [
+        pb.Spend(source=source, day=f"2026-01-{day:02}", campaign=f"c{n}")
+        for n in range(400)
+        for day in range(1, 29)
+        for source in ("a", "b")
+    ]
+
+    found = list(parts(rows))
+
+    assert sum(len(part) for part in found) == len(rows)
+    assert max(len(part) for part in found) <= AT_ONCE
+    days = [{(row.source, row.day) for row in part} for part in found]
+    assert sum(map(len, days)) == len(set.union(*days)) == 56
+    assert list(parts([])) == []
 
 
 def test_the_example_of_the_documentation_is_read() -> None:
