@@ -176,8 +176,8 @@ def _about_channels(statistics: JourneyStatistics, told: Flags) -> list[DataWarn
 def _never(channel: str, journeys: int) -> DataWarning:
     return DataWarning(
         Concern.NEVER_CONVERTS,
-        f"channel {channel!r} is in {journeys} journeys and none converted: its credit is 0 for "
-        "want of a conversion, which does not prove it has no effect.",
+        f"channel {channel!r} is in {journeys} journeys and none converted: it is part of no "
+        "conversion that could be credited to it, which does not prove it has no effect.",
         channel,
     )
 
@@ -186,8 +186,8 @@ def _all_never(counts: Sequence[tuple[str, int]]) -> DataWarning:
     return DataWarning(
         Concern.NEVER_CONVERTS,
         f"{len(counts)} channels are in journeys none of which converted, with the most journeys "
-        f"{worst(counts)}: their credit is 0 for want of a conversion, which does not prove that "
-        "they have no effect. Group rare channels or report a longer time range.",
+        f"{worst(counts)}: they are part of no conversion that could be credited to them, which "
+        "does not prove they have no effect. Group rare channels or report a longer time range.",
     )
 
 
