@@ -38,6 +38,34 @@ METRICS: Mapping[str, tuple[str, str]] = {
         "{stream}",
         "Open WatchConfig streams.",
     ),
+    "touchstone.attribution.kept": (
+        "By",
+        "Disk of what is kept from one report or reader to the next, by kind: events, scores.",
+    ),
+    "touchstone.attribution.report.duration": (
+        "s",
+        "Duration of an attempt at computing a report, by outcome.",
+    ),
+    "touchstone.attribution.reports": (
+        "{attempt}",
+        "Attempts at computing a report by outcome: kept, failed, cancelled or interrupted.",
+    ),
+    "touchstone.attribution.reports.waiting": (
+        "{report}",
+        "Reports that are computed or wait for it.",
+    ),
+    "touchstone.attribution.schedule.lag": (
+        "s",
+        "How long the scheduled run has been due that is the longest due and has not ended.",
+    ),
+    "touchstone.attribution.schedules.failing": (
+        "{schedule}",
+        "Schedules of reports whose last run failed; each says why.",
+    ),
+    "touchstone.attribution.score_streams": (
+        "{stream}",
+        "Streams and files of credits that are being sent.",
+    ),
     "touchstone.events.items": (
         "{event}",
         "Events answered, by outcome (accepted, duplicate, rejected), and reason if rejected.",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from opentelemetry import metrics
 from touchstone.attribution.v1 import (
     attribution_service_pb2,
     attribution_service_pb2_grpc,
@@ -21,6 +22,19 @@ from touchstone.attribution.v1 import (
     spend_service_pb2_grpc,
 )
 
+from services.attribution.adapters.instruments import (
+    FAILING,
+    KEPT,
+    LAG,
+    STREAMS,
+    WAITING,
+    ReportAttempts,
+    failing_schedules,
+    kept_bytes,
+    schedule_lag,
+    show,
+    waiting_reports,
+)
 from services.attribution.adapters.kept import KeptJourneyLog
 from services.attribution.adapters.kept.files import KeptFiles
 from services.attribution.adapters.lake import LakeJourneyLog
@@ -34,7 +48,7 @@ from services.attribution.api.economics import EconomicsServicer
 from services.attribution.api.kept_calibration import KeptCalibration
 from services.attribution.api.paths import PathServicer
 from services.attribution.api.referrals import ReferralServicer
-from services.attribution.api.reports import ReportRun, ReportServicer
+from services.attribution.api.reports import KIND, ReportRun, ReportServicer
 from services.attribution.api.scenario import ScenarioServicer
 from services.attribution.api.spend import SpendServicer
 from services.attribution.application.scenario_measurements import Comparisons
@@ -54,7 +68,7 @@ from shared.operations.runner import OperationRunner
 from shared.operations.servicer import operations_servicer
 from shared.operations.store import migrate_operations
 from shared.server.platform import open_platform
-from shared.server.run import Application, Servicer
+from shared.server.run import Application, Platform, Servicer
 from shared.state.database import Database
 
 
@@ -69,7 +83,8 @@ def compose(settings: Settings) -> Application:
     mutations = Mutations(platform.database, platform.audit_keys, platform.clock)
     reports = SqlReports(platform.database)
     of_reports, upkeep = _kept(settings, log)
-    run = ReportRun(of_reports, limits, reports, platform.clock)
+    meter = metrics.get_meter("touchstone.attribution")
+    run = ReportRun(of_reports, limits, reports, platform.clock, ReportAttempts(meter).counted)
     # On one machine it is known whether a process that worked on an operation still runs.
     alone = is_only_process(settings.data) and platform.database.is_sqlite
     runner = OperationRunner(
@@ -86,6 +101,7 @@ def compose(settings: Settings) -> Application:
     scores = scoring(settings, reports, limits)
 
     async def start() -> None:
+        _measure(meter, settings, platform, scores)
         await upkeep.start()
         await scores.upkeep.start()
         await scheduled.start()
@@ -112,6 +128,22 @@ def compose(settings: Settings) -> Application:
         ],
         start=start,
         stop=stop,
+    )
+
+
+def _measure(meter: metrics.Meter, settings: Settings, platform: Platform, scores: Scoring) -> None:
+    """Show the operator what waits, what is late and what is kept."""
+    database, clock = platform.database, platform.clock
+    folders = {"events": settings.kept_path, "scores": settings.scores_path}
+    show(
+        meter,
+        {
+            WAITING: lambda: waiting_reports(database, KIND),
+            LAG: lambda: schedule_lag(database, clock),
+            FAILING: lambda: failing_schedules(database),
+            KEPT: lambda: kept_bytes(folders),
+            STREAMS: lambda: [metrics.Observation(scores.places.taken)],
+        },
     )
 
 

@@ -24,6 +24,11 @@ class StreamPlaces:
         self._open: Counter[str] = Counter()
         self._taken = 0
 
+    @property
+    def taken(self) -> int:
+        """How many are taken now."""
+        return self._taken
+
     @contextmanager
     def place(self, project: str) -> Iterator[None]:
         """One until the end of the block; RESOURCE_EXHAUSTED, with a delay, when none is free."""

@@ -158,10 +158,6 @@ class KeptScoreFiles:
         """See KeptScores."""
         return self._written(compute, {}, None)
 
-    def bytes_kept(self) -> int:
-        """How many bytes there are, also of what is being written."""
-        return sum(_size(path) for path in self._room.folder.glob("*.*"))
-
     def forget_removed(self) -> None:
         """Remove what may hold something that was erased or removed from the event tables, what
         is of no report any more, and what a process left that ended while it wrote.

@@ -1,6 +1,8 @@
 """ReportService: decode, handle, encode; and the work of its operation."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,6 +183,8 @@ class ReportRun:
     limits: AttributionLimits
     reports: Reports
     clock: Clock
+    counted: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Goes around each attempt."""
 
     def kind(self) -> Kind:
         """The kind of operation; nothing is kept of one that is cancelled."""
@@ -188,6 +192,10 @@ class ReportRun:
 
     def run(self, task: Task) -> pb.RunAttributionResult:
         """Compute the report and keep it."""
+        with self.counted():
+            return self._run(task)
+
+    def _run(self, task: Task) -> pb.RunAttributionResult:
         name = task.stored(pb.RunAttributionProgress).report
         report_id = require_id(name, task.project, COLLECTION)
         with self.reports.read() as store:
