@@ -15,6 +15,7 @@ from tests.robustness.rows import (
     power,
     recovery,
     replies,
+    reports,
     steps,
     store,
 )
@@ -52,4 +53,5 @@ FAULTS: tuple[Fault, ...] = (
     recovery.ERASED,
     recovery.BACKUPS,
     recovery.UPGRADES,
+    reports.CRASHES,
 )

@@ -45,3 +45,12 @@ def serve_assignment() -> None:
     from shared.server.run import run
 
     run(lambda: compose(Settings()))
+
+
+def serve_attribution() -> None:
+    """Serve as `python -m services.attribution` does."""
+    from services.attribution.composition import compose
+    from services.attribution.settings import Settings
+    from shared.server.run import run
+
+    run(lambda: compose(Settings()))
