@@ -65,8 +65,9 @@ def link_paths(table: PathTable) -> PathLinks:
     """Find what is left of each path that someone converted on without one of its touches."""
     step = CODE.itemsize
     paths = np.flatnonzero(table.conversions)
-    place = {path: row for row, path in enumerate(table.paths)}
-    sequences = [table.paths[row] for row in paths.tolist()]
+    texts = table.texts()
+    place = {path: row for row, path in enumerate(texts)}
+    sequences = [texts[row] for row in paths.tolist()]
     without = [
         place.get(path[:begin] + path[begin + step :], NEVER_TAKEN)
         for path in sequences

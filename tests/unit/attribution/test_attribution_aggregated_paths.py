@@ -49,7 +49,7 @@ def test_journeys_aggregate_back_to_the_rows(rows: list[tuple[list[str], int, in
     found = read_paths(PathColumns(paths, [r[1] for r in rows], None, [r[2] for r in rows]))
     table = tabulate_paths(found.journeys)
 
-    for row in range(len(table.paths)):
+    for row in range(len(table)):
         path = list(table.names(row))
         assert table.conversions[row] == sum(r[1] for r in rows if r[0] == path)
         assert table.journeys[row] == sum(r[1] + r[2] for r in rows if r[0] == path)

@@ -58,10 +58,53 @@ def test_the_table_counts_every_journey_once(paths: Paths) -> None:
     expected = Counter(path for path, _ in paths)
     converted = Counter(path for path, value in paths if value is not None)
 
-    found = {">".join(table.names(row)): row for row in range(len(table.paths))}
+    found = {">".join(table.names(row)): row for row in range(len(table))}
     assert {path: table.journeys[row] for path, row in found.items()} == expected
     assert all(table.conversions[row] == converted[path] for path, row in found.items())
     assert list(found) == sorted(found, key=lambda path: path.split(">"))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 3), st.lists(st.sampled_from([0, 1, 63, 499]), min_size=1, max_size=3)
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_paths_longer_than_a_number_are_told_apart_and_ordered(
+    rows: list[tuple[int, list[int]]],
+) -> None:
+    """Beginnings of 500 channels that are alike for up to 30 touches: six of them fill a number."""
+    sequences = [[code for code in codes for _ in range(10)] for _, codes in rows]
+    sequences = [own[: len(own) - cut] for (cut, _), own in zip(rows, sequences, strict=True)]
+    lengths = [len(own) for own in sequences]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    touches = np.arange(offsets[-1])
+    journeys = Journeys(
+        channels=tuple(f"c{number:03d}" for number in range(500)),
+        offsets=offsets,
+        codes=np.array([code for own in sequences for code in own], dtype=np.int32),
+        times=touches,
+        touch_rows=touches,
+        units=np.arange(len(rows)),
+        converting=1,
+        conversion_rows=np.zeros(1, dtype=np.int64),
+        conversion_times=offsets[1:2],
+        values=np.array([2.5]),
+        direct_rows=np.zeros(0, dtype=np.int64),
+        direct_values=np.zeros(0),
+    )
+
+    table = tabulate_paths(journeys)
+
+    found = [table.codes(row).tolist() for row in range(len(table))]
+    assert found == sorted({tuple(own): own for own in sequences}.values())
+    assert [found[place] for place in table.of_journey.tolist()] == sequences
+    assert table.journeys.tolist() == [sequences.count(own) for own in found]
+    assert table.values.tolist() == [2.5 * (own == sequences[0]) for own in found]
+    assert [*table.texts()] == sorted(table.texts())
 
 
 def test_paths_with_few_units_are_summed_in_one_row() -> None:

@@ -97,7 +97,7 @@ def exact_set(training: Journeys, held_out: Journeys) -> Floats:
 def exact_path(training: Journeys, held_out: Journeys) -> Floats:
     """The rate of journeys of exactly a journey's path; the overall rate if new."""
     known, asked = tabulate_paths(training), tabulate_paths(held_out)
-    found = _looked_up(known.paths, known.conversions / known.journeys, asked.paths, training)
+    found = _looked_up(known.texts(), known.conversions / known.journeys, asked.texts(), training)
     spread: Floats = found[asked.of_journey]
     return spread
 

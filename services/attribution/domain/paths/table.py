@@ -6,47 +6,57 @@ from itertools import pairwise
 
 import numpy as np
 
-from services.attribution.domain.arrays import Codes, Flags, Floats, Integers
+from services.attribution.domain.arrays import Codes, Flags, Floats, Integers, distinct
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.paths.suppression import count_units
+from services.attribution.domain.windows import expand
 from shared.errors import invalid
 
 MAX_TOP_PATHS = 100_000
 # Big-endian, so that bytes sort as the codes do.
 CODE = np.dtype(">i4")
+LARGEST_KEY = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class PathTable:
     """The distinct paths of some journeys, in the order of their channel codes.
 
-    `paths` are the codes of each path as big-endian bytes; the counts have one entry a path, and
-    `of_journey` names the path of each journey.
+    Path i has the codes `path_codes[offsets[i]:offsets[i + 1]]`; the counts have one entry a path,
+    and `of_journey` names the path of each journey.
     """
 
     channels: tuple[str, ...]
-    paths: tuple[bytes, ...]
+    offsets: Integers
+    path_codes: Codes
     journeys: Integers
     conversions: Integers
     values: Floats
     of_journey: Integers
 
+    def __len__(self) -> int:
+        return len(self.journeys)
+
     def codes(self, path: int) -> Codes:
         """The channel codes of a path, first touch first."""
-        return np.frombuffer(self.paths[path], dtype=CODE).astype(np.int32)
+        own: Codes = self.path_codes[self.offsets[path] : self.offsets[path + 1]]
+        return own
 
     def names(self, path: int) -> tuple[str, ...]:
         """The channel names of a path, first touch first."""
         return tuple(self.channels[code] for code in self.codes(path).tolist())
 
+    def texts(self) -> tuple[bytes, ...]:
+        """All paths, each as the big-endian bytes of its codes, which sort as the codes do."""
+        text = self.path_codes.astype(CODE).tobytes()
+        bounds = (self.offsets * CODE.itemsize).tolist()
+        return tuple(text[begin:end] for begin, end in pairwise(bounds))
+
     def holding(self, chosen: Flags) -> Flags:
         """Whether each path holds one of the chosen channels (C,)."""
-        if not self.paths:
+        if not len(self):
             return np.zeros(0, dtype=np.bool_)
-        codes = np.frombuffer(b"".join(self.paths), dtype=CODE)
-        lengths = np.array([len(path) for path in self.paths], dtype=np.int64) // CODE.itemsize
-        begins = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        held: Flags = np.logical_or.reduceat(chosen[codes], begins)
+        held: Flags = np.logical_or.reduceat(chosen[self.path_codes], self.offsets[:-1])
         return held
 
 
@@ -94,24 +104,59 @@ class TopPaths:
 
 def tabulate_paths(journeys: Journeys) -> PathTable:
     """Group journeys by their sequence of channels."""
-    text = journeys.codes.astype(CODE).tobytes()
-    bounds = (journeys.offsets * CODE.itemsize).tolist()
-    sequences = [text[begin:end] for begin, end in pairwise(bounds)]
-    paths = tuple(sorted(set(sequences)))
-    place = {path: row for row, path in enumerate(paths)}
-    of_journey = np.fromiter(
-        map(place.__getitem__, sequences), dtype=np.int64, count=len(sequences)
-    )
+    of_journey, firsts = _places(journeys.codes, journeys.offsets, len(journeys.channels))
+    codes, offsets = expand(journeys.offsets[firsts], journeys.offsets[firsts + 1])
     converting = of_journey[: journeys.converting]
-    values = np.bincount(converting, weights=journeys.values, minlength=len(paths))
+    values = np.bincount(converting, weights=journeys.values, minlength=len(firsts))
     return PathTable(
         channels=journeys.channels,
-        paths=paths,
-        journeys=np.bincount(of_journey, minlength=len(paths)),
-        conversions=np.bincount(converting, minlength=len(paths)),
+        offsets=offsets,
+        path_codes=journeys.codes[codes],
+        journeys=np.bincount(of_journey, minlength=len(firsts)),
+        conversions=np.bincount(converting, minlength=len(firsts)),
         values=values.astype(np.float64),
         of_journey=of_journey,
     )
+
+
+def _places(codes: Codes, offsets: Integers, channels: int) -> tuple[Integers, Integers]:
+    """The place of the path of each journey among all in order, and a journey of each path.
+
+    A journey is cut in pieces that fit a number, beside the place of what follows the piece among
+    all that follow one; so places are found from the last pieces to the first.
+    """
+    lengths, base = np.diff(offsets), max(2, channels + 1)
+    piece = 1
+    while base ** (piece + 1) * (len(lengths) + 1) <= LARGEST_KEY:
+        piece += 1
+    longest_first = np.argsort(-lengths, kind="stable")
+    shortness = -lengths[longest_first]
+    after, firsts = np.zeros((2, len(lengths)), dtype=np.int64)
+    for begin in reversed(range(0, max(int(lengths.max(initial=0)), 1), piece)):
+        own = longest_first[: np.searchsorted(shortness, -begin)]
+        keys = np.zeros(len(own), dtype=np.int64)
+        for touch in range(begin, begin + piece):
+            # Nothing sorts before every channel: a path stands before those that it begins.
+            keys *= base
+            inside = int(np.searchsorted(shortness, -touch))
+            keys[:inside] += codes[offsets[own[:inside]] + touch] + 1
+        keys *= len(lengths) + 1
+        keys += after[own]
+        place, shown = _ranked(keys)
+        # What has no such piece keeps 0, before all that have one.
+        after[own], firsts = place + 1, own[shown]
+    return after - 1, firsts
+
+
+def _ranked(keys: Integers) -> tuple[Integers, Integers]:
+    """The place of each key among the distinct ones, and where one of each stands."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    first = np.ones(len(keys), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    place = np.empty(len(keys), dtype=np.int64)
+    place[order] = np.cumsum(first) - 1
+    return place, order[first]
 
 
 def top_paths(
@@ -128,7 +173,7 @@ def top_paths(
     if not 0 <= limit <= MAX_TOP_PATHS:
         raise invalid("paths.limit", limit, f"0 to {MAX_TOP_PATHS}")
     table = tabulate_paths(journeys)
-    units = count_units(table.of_journey, journeys.units, len(table.paths), min_units)
+    units = count_units(table.of_journey, journeys.units, len(table), min_units)
     if hidden is not None and hidden.any():
         units = replace(units, reported=units.reported & ~table.holding(hidden))
     measure: dict[PathOrder, Integers | Floats] = {
@@ -141,7 +186,7 @@ def top_paths(
     ranked = candidates[
         np.lexsort((candidates, -table.journeys[candidates], -measure[order][candidates]))
     ]
-    rest = np.zeros(len(table.paths), dtype=np.bool_)
+    rest = np.zeros(len(table), dtype=np.bool_)
     rest[ranked[limit:]] = True
     few = units.suppressed
     return TopPaths(
@@ -168,7 +213,7 @@ def _together(table: PathTable, journeys: Journeys, chosen: Flags) -> PathTotals
     taken, conversions = int(table.journeys[chosen].sum()), int(table.conversions[chosen].sum())
     return PathTotals(
         paths=int(chosen.sum()),
-        units=len(np.unique(journeys.units[chosen[table.of_journey]])),
+        units=len(distinct(journeys.units[chosen[table.of_journey]])),
         journeys=taken,
         conversions=conversions,
         value=float(table.values[chosen].sum()),
