@@ -34,7 +34,6 @@ TOGETHER = "(together)"
 """Channels that too few units met to be told of alone."""
 UNCREDITED = "(uncredited)"
 """Conversions that a model gives to no channel."""
-_ALWAYS_THERE = ("conversions", "value", "share")
 Figures: TypeAlias = tuple[tuple[str, Callable[[Cell], str] | None], ...]
 FIGURES: Figures = (
     ("conversions", lambda cell: f"{cell:,.1f}"),
@@ -147,7 +146,8 @@ def _cells(credit: model_pb.ChannelCredit, figures: Figures) -> Iterator[Cell]:
     """Each figure with the ends of its interval, as far as they are known."""
     found: Any = credit
     for figure, _ in figures:
-        here = figure in _ALWAYS_THERE or found.HasField(figure)
+        optional = found.DESCRIPTOR.fields_by_name[figure].has_presence
+        here = not optional or found.HasField(figure)
         yield getattr(found, figure) if here else None
         interval = getattr(found.intervals, figure)
         known = found.intervals.HasField(figure)

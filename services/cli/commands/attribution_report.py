@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from google.longrunning import operations_pb2
@@ -224,7 +224,10 @@ def by_channel(
             found.append((UNCREDITED, rest))
         for name, credit in found:
             line = table.setdefault(name, [None] * len(report.results))
-            line[number] = getattr(credit, figure.value)
+            optional = credit.DESCRIPTOR.fields_by_name[figure.value].has_presence
+            known: Any = credit
+            if not optional or known.HasField(figure.value):
+                line[number] = getattr(credit, figure.value)
     last = [name for name in (TOGETHER, UNCREDITED) if name in table]
     order = [*sorted(table.keys() - set(last)), *last]
     return shown, [[name, *table[name]] for name in order]
