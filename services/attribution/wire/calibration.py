@@ -51,9 +51,10 @@ def decode_calibrate(
 
 
 def reported(stored: StoredReport, charges: Charges) -> Reported:
-    """The report as far as calibration needs it."""
+    """The report as far as calibration needs it, its values in the currency of costs."""
     report = report_pb2.AttributionReport.FromString(stored.document)
     partly, mixed = charges.incomplete, isinstance(charges.worth, Undefined)
+    worth = 1.0 if isinstance(charges.worth, Undefined) else charges.worth
     summary = report.summary
     return Reported(
         question=question_of(stored),
@@ -64,11 +65,11 @@ def reported(stored: StoredReport, charges: Charges) -> Reported:
                     ReportedChannel(
                         each.channel,
                         each.conversions,
-                        each.value,
+                        each.value * worth,
                         charges.cost(each.channel),
                         each.channel in partly,
                         mixed,
-                        _errors(each.intervals),
+                        _errors(each.intervals, worth),
                     )
                     for each in result.channels
                 ),
@@ -80,7 +81,7 @@ def reported(stored: StoredReport, charges: Charges) -> Reported:
     )
 
 
-def _errors(intervals: uncertainty_pb2.ChannelIntervals) -> tuple[float, float]:
+def _errors(intervals: uncertainty_pb2.ChannelIntervals, worth: float) -> tuple[float, float]:
     """The standard errors of conversions and value, 0 where the report has none.
 
     That of value is to that of conversions as their intervals are, whatever their level.
@@ -88,7 +89,7 @@ def _errors(intervals: uncertainty_pb2.ChannelIntervals) -> tuple[float, float]:
     counted, value = intervals.conversions, intervals.value
     width = counted.high - counted.low
     wider = (value.high - value.low) / width if width > 0 else 0.0
-    return intervals.conversions_std_err, intervals.conversions_std_err * wider
+    return intervals.conversions_std_err, intervals.conversions_std_err * wider * worth
 
 
 def encode_calibrated(
