@@ -1,6 +1,7 @@
 """What ReferralLog promises, over the event tables."""
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -139,9 +140,41 @@ def test_inviter_and_invitee_count_as_the_first_seen_of_their_identity(tmp_path:
 
 
 def test_an_invitation_of_no_unit_of_the_type_is_left_out(tmp_path: Path) -> None:
-    rows = [invited("i1", "ann", "d-1", 1, unit_type="device")]
+    rows = [invited("i1", "ann", "d-1", 1, unit_type="device"), invited("i2", "ann", "bob", 2)]
 
-    assert log_of(tmp_path, touchpoints=rows).read(QUERY).invitations == ()
+    found = log_of(tmp_path, touchpoints=rows).read(QUERY)
+
+    assert found.invitations == (Invitation(at(2), "ann", "bob"),)
+    assert found.unresolved == 1
+
+
+def test_a_code_is_of_the_first_who_claims_it(tmp_path: Path) -> None:
+    """And never of the invitee, whom the same event names as its unit."""
+    code = {"unit_type": "code"}
+    links = [link("spring", "ann", 0) | code, link("spring", "bob", 1) | code]
+    known = json.dumps([{"type": "user", "id": "eve"}])
+    touches = [
+        invited("i1", "spring", "fay", 10),
+        invited("i2", "nobody-s", "gus", 11),
+        invited("i3", "spring", "d-1", 12, unit_type="device", linked_units=known),
+        # The code of ann, which she gives to herself.
+        invited("i4", "spring", "ann", 13),
+    ]
+    log = log_of(tmp_path, touchpoints=touches, identifies=links)
+    campaign = replace(CAMPAIGN, referrer_type="code")
+    policy = StoredPolicy(IdentityPolicy((IdType("user", 1),)), 1)
+    one_user = LakeReferralLog(LakeEventTables(tmp_path), IdentityReader(FixedPolicies(policy)))
+
+    found = one_user.read(replace(QUERY, campaign=campaign))
+
+    assert found.invitations == (
+        Invitation(at(13), "ann", "ann"),
+        Invitation(at(12), "ann", "eve"),
+        Invitation(at(10), "ann", "fay"),
+    )
+    assert found.unresolved == 1
+    # By ids of users a code is a stranger.
+    assert {one.inviter for one in log.read(QUERY).invitations} == {"spring", "nobody-s"}
 
 
 def test_the_order_of_arrival_changes_nothing(tmp_path: Path) -> None:

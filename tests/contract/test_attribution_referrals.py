@@ -150,7 +150,7 @@ async def test_a_campaign(world: World) -> None:
     assert (found.share_rate, found.shares_per_user) == (0.5, 1.5)
     assert (found.invitees, found.registrations, found.chains) == (6, 3, 1)
     assert (found.registration_rate, found.growth_factor) == (0.5, 0.75)
-    assert found.undecided == 1
+    assert (found.undecided, found.unresolved_invitations) == (1, 0)
     # What eve bought before she registered is not brought by anybody.
     assert cells(answer.by_depth) == {"1": (2, 1, 10.0), "2": (1, 2, 10.5)}
     assert cells(answer.by_chain_size) == {"3": (3, 3, 20.5)}
@@ -194,6 +194,7 @@ async def test_the_provenance_says_what_was_meant(world: World) -> None:
         referrer_property="referrer",
         reason_property="failure_reason",
         unit_type="user",
+        referrer_type="user",
         stitching=identity_pb2.STITCHING_RETROACTIVE,
         window=Duration(seconds=30 * 86_400),
     )

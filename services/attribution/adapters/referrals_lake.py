@@ -45,7 +45,7 @@ class LakeReferralLog:
             identity = self._identities.of(query.project, snapshot.watermark, tables, past=cut.past)
             owners = Ownership(campaign.unit_type, identity, campaign.stitching, merged=True)
             touches = _between(tables["touchpoints"], query)
-            invited = _invitations(touches, query, owners)
+            invited, unresolved = _invitations(touches, query, owners)
             shown = _shown(touches, query, owners)
             events = _events(tables["conversions"], query, owners)
         shares = _named(events, campaign.share_event)
@@ -71,6 +71,7 @@ class LakeReferralLog:
             watermark=cut.token,
             watermark_time=snapshot.watermark.commit_time if cut.token and not cut.past else None,
             identity_version=identity.version,
+            unresolved=unresolved,
         )
 
 
@@ -90,7 +91,10 @@ def _instant(time_us: int) -> dt.datetime:
     return _EPOCH + dt.timedelta(microseconds=time_us)
 
 
-def _invitations(touches: ir.Table, query: ReferralQuery, owners: Ownership) -> list[Invitation]:
+def _invitations(
+    touches: ir.Table, query: ReferralQuery, owners: Ownership
+) -> tuple[list[Invitation], int]:
+    """The invitations between units that are known, and how many others there are."""
     campaign = query.campaign
     rows = touches
     if campaign.invitation_filter is not None:
@@ -103,17 +107,22 @@ def _invitations(touches: ir.Table, query: ReferralQuery, owners: Ownership) -> 
     if found > query.max_invitations:
         raise limit_exceeded("invitations", found, query.max_invitations)
     invitees = _read(rows, ("event_time", "event_id", "reason"), owners)
-    # The inviter's id is looked up as if the event were the inviter's.
-    theirs = rows.mutate(unit_type=ibis.literal(campaign.unit_type), unit_id=rows.referrer)
+    # The inviter's id is looked up as if the event were the inviter's, and said nothing else.
+    theirs = rows.mutate(
+        unit_type=ibis.literal(campaign.referrer_type or campaign.unit_type),
+        unit_id=rows.referrer,
+        linked_units=ibis.null(rows.linked_units.type()),
+    )
     inviters = _read(theirs, ("event_time", "event_id"), owners)
     by_event: dict[str, str] = dict(_columns(inviters, "event_id", "unit_id"))
-    return [
+    known = [
         Invitation(time_us, by_event[event_id], invitee, reason)
         for time_us, event_id, invitee, reason in _columns(
             invitees, "time_us", "event_id", "unit_id", "reason"
         )
         if event_id in by_event
     ]
+    return known, found - len(known)
 
 
 def _shown(touches: ir.Table, query: ReferralQuery, owners: Ownership) -> frozenset[str]:

@@ -17,8 +17,8 @@ class ReferralCampaign:
     """Which events are the invitations of a campaign, and which say what they brought.
 
     An invitation is a touch of the invitee that fulfils the filter and names its inviter, an id of
-    the unit type, in the text property `referrer_property`; in `reason_property` it may say why it
-    failed. `shown_filter` selects the touches of those who saw the campaign (None: nothing says).
+    `referrer_type` (empty: of the unit type), in the text property `referrer_property`; in
+    `reason_property` it may say why it failed. `shown_filter` selects the touches of those who saw the campaign (None: nothing says).
     The events are conversion events. `start_us` (inclusive) and `end_us` (exclusive) bound the
     touches and shares; an invitation counts for a registration up to `window_us` later.
     """
@@ -36,6 +36,7 @@ class ReferralCampaign:
     share_event: str = "share"
     activity_events: tuple[str, ...] = ()
     window_us: int = 30 * DAY_US
+    referrer_type: str = ""
 
     def __post_init__(self) -> None:
         for name, time_us in (("start_time", self.start_us), ("end_time", self.end_us)):
@@ -65,8 +66,8 @@ class ReferralEvents:
 
     `registered` holds the first registration of each user, whatever the bounds of the campaign.
     `bought` and `active` hold times, and values of purchases, of all users. `newest_us` is the
-    time of the newest of all these events, None when there is none. An invitation is left out when
-    its inviter or its invitee is no unit of the type.
+    time of the newest of all these events, None when there is none. An invitation whose inviter or
+    invitee is no unit of the type is left out, and counted in `unresolved`.
     """
 
     invitations: tuple[Invitation, ...]
@@ -80,6 +81,7 @@ class ReferralEvents:
     watermark: str
     watermark_time: dt.datetime | None
     identity_version: str
+    unresolved: int = 0
 
 
 class ReferralLog(Protocol):
@@ -92,7 +94,8 @@ class ReferralLog(Protocol):
     def read(self, query: ReferralQuery) -> ReferralEvents:
         """The events of one cut that the campaign selects, of the query's project alone.
 
-        Events belong to units as JourneyLog says, and so does the id that an invitation names. The
+        Events belong to units as JourneyLog says, and so does the id that an invitation names,
+        though not by what else the event says of the invitee. The
         answer does not depend on the order of arrival. A project without events gives nothing.
         """
         ...

@@ -34,7 +34,10 @@ class GetReferrals:
 
 @dataclass(frozen=True, slots=True)
 class Referrals:
-    """The figures and tables; nothing after `observed_until_us` is known, None without events."""
+    """The figures and tables; nothing after `observed_until_us` is known, None without events.
+
+    `unresolved` counts the invitations that name nobody who is known.
+    """
 
     figures: ReferralReport
     tables: ReferralTables
@@ -43,6 +46,7 @@ class Referrals:
     watermark: str
     watermark_time: dt.datetime | None
     identity_version: str
+    unresolved: int
 
 
 def get_referrals(command: GetReferrals, log: ReferralLog) -> Referrals:
@@ -68,6 +72,7 @@ def get_referrals(command: GetReferrals, log: ReferralLog) -> Referrals:
         watermark=events.watermark,
         watermark_time=events.watermark_time,
         identity_version=events.identity_version,
+        unresolved=events.unresolved,
     )
 
 

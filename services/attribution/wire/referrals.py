@@ -9,7 +9,6 @@ from services.attribution.application.referrals import GetReferrals, Referrals
 from services.attribution.domain.economics import Figure
 from services.attribution.domain.paths.suppression import MIN_UNITS
 from services.attribution.domain.referral_tables import ReferralRow, ReferralTable
-from services.attribution.domain.referrals import ReferralReport
 from services.attribution.wire.times import (
     encode_duration,
     encode_instant,
@@ -67,6 +66,7 @@ def decode_campaign(message: pb.ReferralCampaign) -> ReferralCampaign:
         share_event=message.share_event or default.share_event,
         activity_events=tuple(sorted(message.activity_events)),
         window_us=times.get("window", default.window_us),
+        referrer_type=message.referrer_type or message.unit_type or default.unit_type,
     )
 
 
@@ -82,6 +82,7 @@ def encode_campaign(campaign: ReferralCampaign) -> pb.ReferralCampaign:
         unit_type=campaign.unit_type,
         stitching=STITCHING_OF[campaign.stitching],
         window=encode_duration(campaign.window_us),
+        referrer_type=campaign.referrer_type or campaign.unit_type,
     )
     for name, time_us in (("start_time", campaign.start_us), ("end_time", campaign.end_us)):
         if time_us is not None:
@@ -97,7 +98,7 @@ def encode_referrals(command: GetReferrals, answer: Referrals) -> pb.GetReferral
     enough = _enough(command.min_units)
     until_us = answer.observed_until_us
     return pb.GetReferralsResponse(
-        figures=_figures(answer.figures, enough),
+        figures=_figures(answer, enough),
         retention=[
             pb.ReferralRetention(
                 day=each.day,
@@ -124,7 +125,8 @@ def encode_referrals(command: GetReferrals, answer: Referrals) -> pb.GetReferral
     )
 
 
-def _figures(found: ReferralReport, enough: Callable[[int], bool]) -> pb.ReferralFigures:
+def _figures(answer: Referrals, enough: Callable[[int], bool]) -> pb.ReferralFigures:
+    found = answer.figures
     reached, sharers = enough(found.reached), enough(found.sharers)
     invitees, brought = enough(found.invitees), enough(found.registrations)
     return pb.ReferralFigures(
@@ -140,6 +142,7 @@ def _figures(found: ReferralReport, enough: Callable[[int], bool]) -> pb.Referra
         invitees_per_sharer=_told(found.invitees_per_sharer, invitees and sharers),
         registration_rate=_told(found.registration_rate, invitees and brought),
         growth_factor=_told(found.growth_factor, reached and brought),
+        unresolved_invitations=answer.unresolved if enough(answer.unresolved) else None,
     )
 
 

@@ -22,6 +22,10 @@ _COLUMNS = (
     Column("value", lambda cell: f"{cell:,.2f}", right=True),
     Column("invitations", right=True),
 )
+_COUNTED = (
+    *("reached", "sharers", "shares", "invitees", "registrations", "undecided"),
+    "unresolved_invitations",
+)
 _TABLES = ("by_depth", "by_chain_size", "by_referrer", "failures")
 
 
@@ -44,6 +48,10 @@ def referrals(
     referrer_property: Annotated[
         str, typer.Option(help="The property of an invitation that names the inviter.")
     ] = "referrer",
+    referrer_type: Annotated[
+        str,
+        typer.Option(help="The type of these ids, code say. [default: the unit type]"),
+    ] = "",
     window_days: Annotated[float, typer.Option(help="Days that an invitation counts for.")] = 30,
     unit_type: Annotated[str, typer.Option(help="What invites and is invited.")] = "user",
     since: Annotated[
@@ -76,6 +84,7 @@ def referrals(
         invitation_filter=equals("channel", channel) if channel else None,
         shown_filter=equals("channel", shown_channel) if shown_channel else None,
         unit_type=unit_type,
+        referrer_type=referrer_type,
         start_time=parse_time(since, "--since") if since else None,
         end_time=parse_time(until, "--until") if until else None,
         window=parse_days(window_days, "--window-days"),
@@ -105,7 +114,7 @@ def rows(reply: pb.GetReferralsResponse) -> Iterator[tuple[Cell, ...]]:
 def told(reply: pb.GetReferralsResponse) -> Iterator[str]:
     """The campaign as a whole, in lines; what is not told of is a dash."""
     found: Any = reply.figures
-    for name in ("reached", "sharers", "shares", "invitees", "registrations", "undecided"):
+    for name in _COUNTED:
         yield f"{name}: {count(getattr(found, name)) if found.HasField(name) else '-'}"
     for name in ("share_rate", "registration_rate"):
         yield f"{name}: {share(getattr(found, name)) if found.HasField(name) else '-'}"
