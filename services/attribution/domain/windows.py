@@ -33,5 +33,6 @@ def expand(begin: Integers, end: Integers) -> tuple[Integers, Integers]:
     lengths = end - begin
     offsets = np.zeros(len(begin) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    rows = np.arange(offsets[-1], dtype=np.int64) + np.repeat(begin - offsets[:-1], lengths)
+    rows = np.repeat(begin - offsets[:-1], lengths)
+    rows += np.arange(offsets[-1], dtype=np.int64)
     return rows, offsets
