@@ -60,6 +60,7 @@ class EventQuery:
     and conversions have the same code where every property of one equals that of the other as
     JSON, and NO_MATCH where one is missing or null. `milestones` are conversion events to read
     beside, whatever the filter. `as_of` is the watermark of the cut to read; empty is the newest.
+    `converting` leaves out the touches of units without any conversion that is read.
     """
 
     project: str
@@ -77,6 +78,7 @@ class EventQuery:
     associations: tuple[Association, ...] = ()
     milestones: tuple[str, ...] = ()
     as_of: str = ""
+    converting: bool = False
 
 
 class Names(Protocol):

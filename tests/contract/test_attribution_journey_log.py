@@ -182,6 +182,37 @@ def test_ids_decide_what_is_first_at_one_instant_where_they_are_not_asked_for(
     ]
 
 
+def test_touches_of_units_that_convert_are_all_that_is_read_where_no_others_are_asked_for(
+    make: MakeLog,
+) -> None:
+    touches = [
+        touch("t1", "a", 1, channel="ads"),
+        touch("t2", "b", 5, channel="mail"),
+        touch("t3", "b", 5, channel="ads"),
+        touch("t4", "c", 2, channel="tv"),
+        touch("t5", "phone", 3, channel="shop", unit_type="device"),
+    ]
+    bought = [
+        conversion("c1", "b", 8, value=1.0),
+        conversion("c2", "a", 8, event_name="visit"),
+        conversion("c3", "d", 9, value=2.0),
+    ]
+    links = [link("i1", ("device", "phone"), ("user", "b"), 0)]
+
+    for identified in (True, False):
+        query = replace(BUY, identified=identified, converting=True)
+        events = make(touches, bought, links).read(query)
+
+        found = [events.touches.channels[code] for code in events.touches.codes.tolist()]
+        assert found == ["shop", "mail", "ads"]
+        assert events.touches.channels == ("ads", "mail", "shop")
+        assert events.touches.units.tolist() == [0, 0, 0]
+        assert events.units.at(all_rows(2)) == ["b", "d"]
+        assert events.conversions.units.tolist() == [0, 1]
+        if identified:
+            assert events.touch_ids.at(all_rows(3)) == ["t5", "t2", "t3"]
+
+
 def test_times_are_microseconds_and_names_are_taken_in_any_order(make: MakeLog) -> None:
     events = make([touch("t1", "a", 0.000001), touch("t2", "a", -1)], []).read(BUY)
 

@@ -8,7 +8,7 @@ import ibis
 import pyarrow as pa
 
 from services.attribution.adapters.journey_events import ReadCut, events_of
-from services.attribution.adapters.journey_rows import EventRows, Rows
+from services.attribution.adapters.journey_rows import UNIT, EventRows, Rows
 from services.attribution.adapters.lake_columns import (
     MATCH,
     TOUCH_COLUMNS,
@@ -61,9 +61,11 @@ def read_rows(tables: Mapping[str, ibis.Table], query: EventQuery, identity: Ide
     bought = conversion_columns(tables["conversions"], query)
     passed = milestone_rows(tables["conversions"], query)
     more = (MATCH,) if query.associations else ()
+    conversions = _sorted_rows(bought, query, owners, ("value", "currency", *more))
+    of = conversions.units.names if query.converting else None
     return EventRows(
-        _sorted_rows(touched, query, owners, (*TOUCH_COLUMNS, *wanted(query))),
-        _sorted_rows(bought, query, owners, ("value", "currency", *more)),
+        _sorted_rows(touched, query, owners, (*TOUCH_COLUMNS, *wanted(query)), of),
+        conversions,
         None if passed is None else _sorted_rows(passed, query, owners, ("event_name",)),
     )
 
@@ -81,10 +83,17 @@ def _selected(table: ibis.Table, query: EventQuery) -> ibis.Table:
 
 
 def _sorted_rows(
-    table: ibis.Table, query: EventQuery, owners: Ownership, columns: tuple[str, ...]
+    table: ibis.Table,
+    query: EventQuery,
+    owners: Ownership,
+    columns: tuple[str, ...],
+    of: pa.Array | None = None,
 ) -> Rows:
+    """The rows of a table in order; where units are given, theirs alone."""
     wanted = ("event_time", "event_id", *columns)
     rows = owned_events(_selected(table, query), wanted, owners).rows
+    if of is not None:
+        rows = rows.semi_join(ibis.memtable(pa.table({UNIT: of})), UNIT)
     kept = [*KEYS, *columns] if query.identified else [*KEYS[:2], *columns]
 
     def of_instants(instants: pa.Table) -> pa.Table:

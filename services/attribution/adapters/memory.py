@@ -119,6 +119,9 @@ class MemoryJourneyLog:
             and _fulfils(row, query.conversion_filter)
         ]
         conversions = self._owned(bought, query)
+        if query.converting:
+            converted = {row.unit_id for row in conversions}
+            touches = [row for row in touches if row.unit_id in converted]
         ids = {row.unit_id for row in touches} | {row.unit_id for row in conversions}
         units = {unit: position for position, unit in enumerate(sorted(ids, key=str.encode))}
         matches = _matches(touches, conversions, query)

@@ -12,6 +12,7 @@ from services.attribution.adapters.journey_rows import (
     UNIT,
     Rows,
     Texts,
+    recoded,
     rows_of_table,
 )
 from services.attribution.domain.arrays import Codes, Flags, Integers
@@ -27,20 +28,31 @@ def rows_in_order(table: pa.Table, of_instants: Callable[[pa.Table], pa.Table]) 
     first: `of_instants` gives the rows of these units and times in order, with the columns of the
     table.
     """
-    rows = rows_of_table(table)
+    schema, rows = table.schema, rows_of_table(table)
+    # The engine's texts take more memory than all numbers made of them.
+    del table
     order = _by_time(rows)
-    several = _several(rows.units.codes[order], rows.times[order])
-    if not len(several):
-        return _taken(rows, order)
-    if EVENT_ID in table.column_names:
-        keys = table.select(KEYS).take(pa.array(order[several]))
-        first = pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in KEYS])
+    names, units = rows.units.names, _repeated(rows.units)
+    times = rows.times[order]
+    several = _several(units, times)
+    if rows.event_ids is not None and len(several):
+        keys = [units[several], times[several], rows.event_ids.take(pa.array(order[several]))]
+        first = pc.sort_indices(pa.table(keys, [*KEYS]), sort_keys=[(k, "ascending") for k in KEYS])
         order[several] = order[several][first.to_numpy()]
-        return _taken(rows, order)
-    instants = table.select(KEYS[:2]).take(pa.array(order[several]))
-    known = of_instants(instants.group_by([*KEYS[:2]]).aggregate([]))
-    order[several] = len(table) + np.arange(len(several))
-    return _taken(rows_of_table(pa.concat_tables([table, known.cast(table.schema)])), order)
+    found = _taken(rows, order, units, times)
+    if rows.event_ids is not None or not len(several):
+        return found
+    instants = [names.take(pa.array(units[several])), pa.array(times[several])]
+    asked = pa.table(instants, [*KEYS[:2]]).cast(pa.schema([schema.field(k) for k in KEYS[:2]]))
+    known = of_instants(asked.group_by([*KEYS[:2]]).aggregate([]))
+    _replace(found, several, rows_of_table(known.cast(schema)))
+    return found
+
+
+def _repeated(units: Texts) -> Codes:
+    """The codes of units in order: what is counted need not be gathered."""
+    counts = np.bincount(units.codes, minlength=len(units.names))
+    return np.repeat(np.arange(len(units.names), dtype=np.int32), counts)
 
 
 def _by_time(rows: Rows) -> Integers:
@@ -90,11 +102,23 @@ def _several(units: Codes, times: Integers) -> Integers:
     return several
 
 
-def _taken(rows: Rows, order: Integers) -> Rows:
+def _taken(rows: Rows, order: Integers, units: Codes, times: Integers) -> Rows:
+    texts = {
+        name: Texts(each.names, units if name == UNIT else each.codes[order])
+        for name, each in rows.texts.items()
+    }
     ids = rows.event_ids
     return Rows(
-        rows.times[order],
-        {name: Texts(each.names, each.codes[order]) for name, each in rows.texts.items()},
+        times,
+        texts,
         {name: column[order] for name, column in rows.numbers.items()},
         None if ids is None else ids.take(pa.array(order)),
     )
+
+
+def _replace(rows: Rows, places: Integers, known: Rows) -> None:
+    """Put other rows of the same units and times in these places."""
+    for name, texts in rows.texts.items():
+        texts.codes[places] = recoded(known.texts[name], texts.names)
+    for name, column in rows.numbers.items():
+        column[places] = known.numbers[name]

@@ -25,7 +25,7 @@ class Question:
     """A definition, asked of one project's events for these models.
 
     `as_of` is the watermark of the cut to read; empty is the newest. `events` are conversion events
-    to read besides.
+    to read besides. `converting` is for what journeys without conversion play no part in.
     """
 
     project: str
@@ -33,6 +33,7 @@ class Question:
     models: tuple[AskedModel, ...] = ()
     as_of: str = ""
     events: tuple[str, ...] = ()
+    converting: bool = False
 
     @property
     def milestones(self) -> tuple[str, ...]:
@@ -118,5 +119,6 @@ def _query(question: Question, *, identified: bool) -> EventQuery:
         associations=definition.associations,
         milestones=question.milestones,
         as_of=question.as_of,
+        converting=question.converting,
         grouping=definition.grouping,
     )

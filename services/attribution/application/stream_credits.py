@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from services.attribution.application.reporting import PLAIN, named_units, settl
 from services.attribution.domain.arrays import Floats, Integers
 from services.attribution.domain.credits import model_weights, touch_values
 from services.attribution.domain.data_driven import data_weights
-from services.attribution.domain.models import DataModel, Model
+from services.attribution.domain.models import DataModel, Model, RuleModel
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
 from shared.lake.interruption import require_wanted
@@ -74,8 +74,14 @@ class ComputedCredits:
 
 
 def stream_credits(command: StreamCredits, log: JourneyLog, limits: AttributionLimits) -> Credits:
-    """Compute every credit now, and spell them out a page at a time as they are taken."""
-    return computed_credits(command, log, limits).credits()
+    """Compute every credit now, and spell them out a page at a time as they are taken.
+
+    Where the model is a rule, only units that convert are read: nobody else has a part in it.
+    """
+    question = command.question
+    rules = all(isinstance(model, RuleModel) for model in question.models)
+    alone = StreamCredits(replace(question, converting=rules))
+    return computed_credits(alone, log, limits).credits()
 
 
 def computed_credits(

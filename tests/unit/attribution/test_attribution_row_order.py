@@ -58,6 +58,8 @@ def test_rows_are_in_the_order_of_all_three(identified: bool, events: list[Event
 
     units = found.units
     assert [units.names[code].as_py() for code in units.codes] == [e[0] for e in expected]
+    credited = found.texts["credited"]
+    assert [credited.names[code].as_py() for code in credited.codes] == [e[3] for e in expected]
     assert found.times.tolist() == [event[1] for event in expected]
     assert found.numbers["cost"].tolist() == [event[4] for event in expected]
     if identified:

@@ -24,7 +24,8 @@ FORMAT = "2"
 class KeptJourneyLog:
     """See the module. The events are those that the log gives, to the last bit.
 
-    A past cut, and questions for ids, are asked of the event tables.
+    A past cut, and questions for ids or for units that convert alone, are asked of the event
+    tables: a first conversion would need touches of its unit that were not kept.
     """
 
     log: LakeJourneyLog
@@ -37,7 +38,8 @@ class KeptJourneyLog:
     def read(self, query: EventQuery) -> JourneyEvents:
         """See JourneyLog."""
         snapshot = self.log.tables.snapshot(query.project)
-        if query.as_of or query.identified or not snapshot.watermark.journal_id:
+        alone = query.as_of or query.identified or query.converting
+        if alone or not snapshot.watermark.journal_id:
             how = HowRead(WhyAll.PAST_CUT, "", 0, 0) if query.as_of else None
             return replace(self.log.read(query), how=how)
         rows, identity, how = self._rows(snapshot, replace(query, identified=True))
