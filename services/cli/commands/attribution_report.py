@@ -12,6 +12,9 @@ from google.longrunning import operations_pb2
 from touchstone.attribution.v1 import attribution_pb2, report_pb2
 from touchstone.attribution.v1 import report_service_pb2 as pb
 
+from services.cli.ascode.export import document
+from services.cli.ascode.kinds import KINDS, REPORT
+from services.cli.ascode.present import Present
 from services.cli.commands.attribution import (
     TOGETHER,
     UNCREDITED,
@@ -29,7 +32,7 @@ from services.cli.paging import collect
 from services.cli.progress import share_bar
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import Session, open_session
-from services.cli.terminal import say
+from services.cli.terminal import say, standard_output
 
 app = typer.Typer(no_args_is_help=True, help="Run, read and export attribution that is kept.")
 
@@ -99,6 +102,34 @@ def get(
         request = pb.GetReportRequest(name=session.name(COLLECTION, report))
         found = session.reports.GetReport(request).report
     _show(found, figure, output)
+
+
+@app.command()
+def definition(report: Name, data: Data = None) -> None:
+    """Print the file that says a report again. Run at the same watermark it is the same report.
+
+    Example: touchstone attribution report definition weekly > report.yaml
+    """
+    with open_session(data) as session:
+        request = pb.GetReportRequest(name=session.name(COLLECTION, report))
+        found = session.reports.GetReport(request).report
+    asked = pb.RunAttributionRequest(
+        journeys=found.provenance.journeys,
+        min_units=found.min_units,
+        bootstrap=found.bootstrap,
+        held_out=found.held_out,
+    )
+    if asked.journeys.channel_grouping.name:
+        # The version says what the rules are.
+        asked.journeys.channel_grouping.ClearField("rules")
+        asked.journeys.channel_grouping.ClearField("otherwise")
+    # A Markov model has several results.
+    for result in found.results:
+        if result.model not in asked.models:
+            asked.models.append(result.model)
+    with standard_output() as out:
+        out.write(document(Present(KINDS[REPORT], last_part(found.name), asked)))
+    say(f"--as-of {found.provenance.watermark}")
 
 
 @app.command(name="list")

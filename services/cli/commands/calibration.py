@@ -6,14 +6,14 @@ import enum
 from typing import Annotated
 
 import typer
-from touchstone.attribution.v1 import attribution_pb2
 from touchstone.attribution.v1 import calibration_pb2 as model_pb
 from touchstone.attribution.v1 import calibration_service_pb2 as pb
 
+from services.cli.credit.options import read_credited
 from services.cli.figures import enum_text, last_part
 from services.cli.options import Data, DryRun, Limit, Output, parse_pair
 from services.cli.paging import collect
-from services.cli.rendering import Format, View, columns, write
+from services.cli.rendering import Cell, Format, View, columns, write
 from services.cli.session import Session, open_session
 from services.cli.terminal import say
 
@@ -30,16 +30,6 @@ class Switch(enum.StrEnum):
 
     ON = "on"
     OFF = "off"
-
-
-class Credited(enum.StrEnum):
-    """What a link names, and a report credits."""
-
-    CHANNEL = "channel"
-    CAMPAIGN = "campaign"
-    SOURCE_MEDIUM = "source_medium"
-    INTERACTION = "interaction"
-    CONTENT = "content"
 
 
 Name = Annotated[str, typer.Argument(help="Id of the link.", metavar="LINK")]
@@ -70,8 +60,12 @@ def create(
         Switch, typer.Option(help="What the treatment, or the waves, did to the channel.")
     ] = Switch.ON,
     credited: Annotated[
-        Credited, typer.Option(help="What --channel is a name of.")
-    ] = Credited.CHANNEL,
+        str,
+        typer.Option(
+            help="What --channel is a name of: channel, campaign, source_medium, interaction, "
+            "content or property=KEY."
+        ),
+    ] = "channel",
     description: Annotated[str, typer.Option(help="What it is about.", show_default=False)] = "",
     dry_run: DryRun = False,
     data: Data = None,
@@ -86,9 +80,8 @@ def create(
         channel=channel,
         treatment=model_pb.ChannelSwitch.Value(f"CHANNEL_SWITCH_{treatment_is.name}"),
     )
-    if credited is not Credited.CHANNEL:
-        field = attribution_pb2.TouchField.Value(f"TOUCH_FIELD_{credited.name}")
-        made.credited.field = field
+    if credited != "channel":
+        made.credited.CopyFrom(read_credited(credited))
     compared = (experiment, treatment, control)
     if bool(control_group) == all(compared) or bool(control_group) != bool(waves):
         allowed = "--experiment, --treatment and --control, or --control-group and --wave"
@@ -121,17 +114,18 @@ def list_links(limit: Limit = 100, data: Data = None, output: Output = Format.TA
         reply = collect(
             session.calibration.ListCalibrationLinks, request, "calibration_links", limit
         )
-    table = [
-        (
-            last_part(each.name),
-            each.channel,
-            enum_text(each, "treatment", "CHANNEL_SWITCH_"),
-            _compared(each),
-            last_part(each.metric),
-        )
-        for each in reply.calibration_links
-    ]
-    write(View(reply, COLUMNS, table), output)
+    write(View(reply, COLUMNS, [_row(each) for each in reply.calibration_links]), output)
+
+
+@app.command()
+def get(link: Name, data: Data = None, output: Output = Format.TABLE) -> None:
+    """Show a link."""
+    with open_session(data) as session:
+        request = pb.GetCalibrationLinkRequest(name=session.name(COLLECTION, link))
+        found = session.calibration.GetCalibrationLink(request).calibration_link
+    write(View(found, COLUMNS, [_row(found)]), output)
+    if found.description:
+        say(found.description)
 
 
 @app.command()
@@ -149,6 +143,16 @@ def _group(session: Session, option: str, text: str) -> model_pb.TestedVariant:
     experiment, variant = parse_pair(text, option, "switch-mail=held-out")
     return model_pb.TestedVariant(
         experiment=session.name("experiments", experiment), variant=variant
+    )
+
+
+def _row(link: model_pb.CalibrationLink) -> tuple[Cell, ...]:
+    return (
+        last_part(link.name),
+        link.channel,
+        enum_text(link, "treatment", "CHANNEL_SWITCH_"),
+        _compared(link),
+        last_part(link.metric),
     )
 
 
