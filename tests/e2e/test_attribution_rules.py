@@ -7,29 +7,20 @@ It arrives out of order and in parts.
 
 from __future__ import annotations
 
-import math
 import random
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import grpc
 import pytest
-from google.longrunning import operations_pb2, operations_pb2_grpc
-from google.protobuf import duration_pb2
+from google.protobuf import field_mask_pb2
 from touchstone.attribution.v1 import attribution_pb2 as pb
 from touchstone.attribution.v1 import attribution_service_pb2 as service_pb
 from touchstone.attribution.v1 import attribution_service_pb2_grpc as service_grpc
-from touchstone.attribution.v1 import (
-    held_out_pb2,
-    report_pb2,
-    score_service_pb2,
-    score_service_pb2_grpc,
-    uncertainty_pb2,
-)
-from touchstone.attribution.v1 import report_service_pb2 as report_service_pb
-from touchstone.attribution.v1 import report_service_pb2_grpc as report_grpc
+from touchstone.attribution.v1 import grouping_service_pb2 as grouping_pb
+from touchstone.attribution.v1 import grouping_service_pb2_grpc as grouping_grpc
+from touchstone.attribution.v1 import score_service_pb2
 
+from tests.e2e.attribution_checks import RULES, World, check_answer, distinct, near
 from tests.e2e.attribution_history import (
     EDGES,
     START_US,
@@ -38,13 +29,13 @@ from tests.e2e.attribution_history import (
     message_of,
     random_rules,
 )
-from tests.e2e.attribution_oracle import DAY, Compare, Event, Found, Join, Journey, Rules, cut
-from tests.e2e.attribution_weights import Case, Weights, games, removal_effects, rules
+from tests.e2e.attribution_oracle import DAY, Compare, Event, Join, Rules, cut
+from tests.e2e.attribution_weights import Case, games, removal_effects
 from tests.e2e.suite import Suite
-from tests.e2e.test_loop import PROJECT, log
+from tests.e2e.test_loop import PROJECT
 
 MILESTONES = ("lead", "opportunity")
-RULES, GAMES = rules(), games()
+GAMES = games()
 # Few sets of channels and paths, so that models that learn have something to learn from.
 COARSE = (
     (Compare("interaction", "IN", ("impression", "click")), "Media"),
@@ -101,153 +92,12 @@ def suite(module_suite: Suite) -> Suite:
     return module_suite
 
 
-@dataclass
-class World:
-    """What was logged, in the order of the log, and the service that it was logged to."""
-
-    suite: Suite
-    events: list[Event] = field(default_factory=list)
-    token: str = ""
-
-    def log(self, events: Sequence[Event]) -> None:
-        self.token = log(self.suite, [message_of(event) for event in events])
-        self.events += events
-
-    def asked(
-        self, definition: Rules, cases: Sequence[Case], min_units: int = 1
-    ) -> service_pb.GetAttributionResponse:
-        stub = service_grpc.AttributionServiceStub(self.suite.channel("attribution"))
-        request = service_pb.GetAttributionRequest(
-            journeys=definition_of(definition),
-            models=[case.model for case in cases],
-            consistency_token=self.token,
-            min_units=min_units,
-        )
-        return stub.GetAttribution(request, metadata=self.suite.metadata)
-
-    def watermark(self) -> str:
-        """The newest cut, that holds all that was logged."""
-        return self.asked(Rules(), RULES[:1]).provenance.watermark
-
-    def report(
-        self, name: str, definition: Rules, cases: Sequence[Case], as_of: str = ""
-    ) -> report_pb2.AttributionReport:
-        stub = report_grpc.ReportServiceStub(self.suite.channel("attribution"))
-        begun = stub.RunAttribution(
-            report_service_pb.RunAttributionRequest(
-                parent=PROJECT,
-                report_id=name,
-                journeys=definition_of(definition),
-                models=[case.model for case in cases],
-                as_of=as_of or self.watermark(),
-                min_units=1,
-                bootstrap=uncertainty_pb2.Bootstrap(off=True),
-                held_out=held_out_pb2.HeldOut(off=True),
-            ),
-            metadata=self.suite.metadata,
-        )
-        wait = operations_pb2.WaitOperationRequest(
-            name=begun.operation.name, timeout=duration_pb2.Duration(seconds=30)
-        )
-        ended = operations_pb2_grpc.OperationsStub(self.suite.channel("attribution")).WaitOperation(
-            wait, metadata=self.suite.metadata
-        )
-        assert ended.done
-        assert not ended.HasField("error"), ended.error
-        get = report_service_pb.GetReportRequest(name=f"{PROJECT}/attributionReports/{name}")
-        return stub.GetReport(get, metadata=self.suite.metadata).report
-
-    def why(self, report: str, conversion: str) -> score_service_pb2.GetConversionCreditsResponse:
-        stub = score_service_pb2_grpc.ScoreServiceStub(self.suite.channel("attribution"))
-        request = score_service_pb2.GetConversionCreditsRequest(
-            report=report, conversion_id=conversion
-        )
-        return stub.GetConversionCredits(request, metadata=self.suite.metadata)
-
-
 @pytest.fixture(scope="module")
 def world(suite: Suite) -> World:
     found = World(suite)
-    for batch in History(seed=11, units=150).batches(4):
+    for batch in History(seed=11, units=110).batches(4):
         found.log(batch)
     return found
-
-
-def distinct(cases: Sequence[Case]) -> list[Case]:
-    """A model that is asked for twice, by its defaults and in words, is answered once."""
-    found: dict[object, Case] = {}
-    for case in cases:
-        found.setdefault(case.meant, case)
-    return list(found.values())
-
-
-def totals(
-    weights: Sequence[Weights], journeys: Sequence[Journey]
-) -> dict[str, tuple[float, float]]:
-    """Conversions and value of each label."""
-    credited: dict[str, list[list[float]]] = defaultdict(lambda: [[], []])
-    for own, journey in zip(weights, journeys, strict=True):
-        for weight, label in zip(own, journey.path, strict=True):
-            credited[label][0].append(weight)
-            credited[label][1].append(weight * journey.value)
-    return {label: (math.fsum(a), math.fsum(b)) for label, (a, b) in credited.items()}
-
-
-def near(value: float) -> object:
-    return pytest.approx(value, rel=1e-9, abs=1e-9)
-
-
-def check_summary(summary: pb.JourneySummary, found: Found) -> None:
-    converting = found.converting
-    assert summary.journeys == len(found.journeys)
-    assert summary.converting_journeys == len(converting)
-    assert summary.conversions_without_touch == len(found.alone)
-    assert summary.value == near(math.fsum(j.value for j in converting))
-    assert summary.value_without_touch == near(
-        math.fsum(bought.fields.get("value", 0.0) for bought in found.alone)
-    )
-    assert summary.units == len({journey.unit for journey in found.journeys})
-
-
-def check_activity(activity: Sequence[pb.ChannelActivity], found: Found) -> None:
-    for row in activity:
-        holding = [journey for journey in found.journeys if row.channel in journey.path]
-        assert row.journeys == len(holding), row.channel
-        assert row.converting_journeys == sum(j.bought is not None for j in holding)
-        assert row.units == len({journey.unit for journey in holding})
-
-
-def check_result(result: pb.ModelResult, case: Case, found: Found) -> None:
-    converting = found.converting
-    weigh = case.prepare(found.journeys)
-    weights = [weigh(journey) for journey in converting]
-    expected = totals(weights, converting)
-    assert result.model_name == case.name
-    assert result.additive == case.additive
-    said = {row.channel: row for row in result.channels}
-    assert expected.keys() <= said.keys()
-    for label, row in said.items():
-        conversions, value = expected.get(label, (0.0, 0.0))
-        at = f"{result.model} {label}"
-        assert row.conversions == near(conversions), at
-        assert row.value == near(value), at
-        assert row.share == near(conversions / len(converting)), at
-    if case.additive:
-        whole = math.fsum(row.conversions for row in result.channels)
-        assert whole + result.uncredited == near(len(converting))
-        assert result.uncredited == near(sum(not sum(own) for own in weights))
-
-
-def check_answer(
-    answer: service_pb.GetAttributionResponse | report_pb2.AttributionReport,
-    cases: Sequence[Case],
-    found: Found,
-) -> None:
-    check_summary(answer.summary, found)
-    check_activity(answer.activity, found)
-    results = [r for r in answer.results if r.model_name != "markov_removal_share"]
-    for result, case in zip(results, distinct(cases), strict=True):
-        check_result(result, case, found)
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
@@ -347,7 +197,7 @@ def test_a_report_says_why_conversions_have_their_credits(world: World, name: st
     assert verdicts | {"COUNTS", "CONVERSION_OUTCOME_CREDITED"} <= told
 
 
-@pytest.mark.parametrize(("number", "definition"), [*enumerate(random_rules(seed=7, count=24))])
+@pytest.mark.parametrize(("number", "definition"), [*enumerate(random_rules(seed=7, count=16))])
 def test_any_combination_of_what_a_definition_may_ask_for(
     world: World, number: int, definition: Rules
 ) -> None:
@@ -446,3 +296,75 @@ def test_an_error_of_streamed_credits_names_their_model(world: World) -> None:
     request = service_pb.StreamCreditsRequest(journeys=definition_of(Rules()), model=WRONG)
     with pytest.raises(grpc.RpcError, match=r"model\.position_based is "):
         list(stub.StreamCredits(request, metadata=world.suite.metadata))
+
+
+def sample(event: Event) -> service_pb.SampleTouch:
+    logged = message_of(event)
+    return service_pb.SampleTouch(touchpoint=logged.touchpoint, properties=logged.properties)
+
+
+def test_a_grouping_is_tried_on_touches_edited_and_credited_by_version(world: World) -> None:
+    first = Rules(grouping=COARSE)
+    edited = Rules(grouping=(*COARSE[1:], (PAID, "Paid")), otherwise="Rest")
+    kept = definition_of(first).channel_grouping
+    edit = definition_of(edited).channel_grouping
+    groupings = grouping_grpc.ChannelGroupingServiceStub(world.suite.channel("attribution"))
+    made = groupings.CreateChannelGrouping(
+        grouping_pb.CreateChannelGroupingRequest(
+            parent=PROJECT, channel_grouping_id="coarse", channel_grouping=kept
+        ),
+        metadata=world.suite.metadata,
+    ).channel_grouping
+    touches = [event for event in world.events if event.kind == "touch"][:400]
+    edit.name = made.name
+    stub = service_grpc.AttributionServiceStub(world.suite.channel("attribution"))
+    tried = stub.TestChannelGrouping(
+        service_pb.TestChannelGroupingRequest(
+            grouping=edit, touches=[sample(touch) for touch in touches]
+        ),
+        metadata=world.suite.metadata,
+    )
+    was, now = ([rules_.channel(touch) for touch in touches] for rules_ in (first, edited))
+    assert [touch.kept_channel for touch in tried.touches] == was
+    assert [touch.channel for touch in tried.touches] == now
+    assert tried.changed == sum(a != b for a, b in zip(was, now, strict=True)) > 50
+    edit.etag = made.etag
+    groupings.UpdateChannelGrouping(
+        grouping_pb.UpdateChannelGroupingRequest(
+            channel_grouping=edit,
+            update_mask=field_mask_pb2.FieldMask(paths=["rules", "otherwise"]),
+        ),
+        metadata=world.suite.metadata,
+    )
+    for version, definition in ((1, first), (0, edited)):
+        found = cut(world.events, definition, MILESTONES)
+        message = definition_of(Rules())
+        message.channel_grouping.name, message.channel_grouping.version = made.name, version
+        request = service_pb.GetAttributionRequest(
+            journeys=message,
+            models=[case.model for case in RULES[:7]],
+            consistency_token=world.token,
+        )
+        answer = stub.GetAttribution(request, metadata=world.suite.metadata)
+        check_answer(answer, RULES[:7], found)
+        assert answer.provenance.journeys.channel_grouping.version == (version or 2)
+
+
+def test_a_filter_of_one_currency_leaves_no_doubt_of_several(world: World) -> None:
+    mixed = pb.WARNING_KIND_MIXED_CURRENCIES
+    euro = Compare("currency", "IN", ("EUR",))
+    for definition, warned in ((Rules(), True), (Rules(conversion_filter=euro), False)):
+        answer = world.asked(definition, RULES[:1])
+        assert (mixed in {warning.kind for warning in answer.warnings}) is warned
+
+
+def test_paths_that_are_transformed_know_their_direct_touches(world: World) -> None:
+    stub = service_grpc.AttributionServiceStub(world.suite.channel("attribution"))
+    request = service_pb.EvaluatePathsRequest(
+        paths=[service_pb.PathCounts(path="ads > direct > direct", conversions=2)],
+        models=[pb.Model(last_non_direct=pb.LastNonDirect())],
+        path_transforms=[pb.PathTransform(kind=pb.PATH_TRANSFORM_KIND_FREQUENCY)],
+    )
+    (result,) = stub.EvaluatePaths(request, metadata=world.suite.metadata).results
+    credited = {row.channel: row.conversions for row in result.channels}
+    assert credited == {"ads(1)": 2, "direct(2)": 0}

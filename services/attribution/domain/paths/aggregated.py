@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.attribution.domain.arrays import Codes, Flags, Floats, Integers
-from services.attribution.domain.events import Touches
+from services.attribution.domain.events import Facets, Touches
 from services.attribution.domain.journeys import MAX_TOUCHES_LIMIT, Journeys
 from services.attribution.domain.paths.split import split_paths
 from services.attribution.domain.windows import expand
@@ -98,6 +98,8 @@ def _journeys(
         values=values,
         direct_rows=np.zeros(0, dtype=np.int64),
         direct_values=np.zeros(0),
+        # Which channel a touch came through, also where a transform gives it another name.
+        facets=Facets(channels, codes, ("",), np.zeros(len(codes), dtype=np.int32)),
     )
 
 
