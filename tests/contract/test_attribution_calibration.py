@@ -1,6 +1,7 @@
 """Links and calibrated reports over their contract: a real server, and results that are not."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,11 @@ from touchstone.results.v1 import (
 )
 
 from services.attribution.adapters.calibration_lake import LakeExposures
-from services.attribution.adapters.calibration_results import difference_of, measured_events
+from services.attribution.adapters.calibration_results import (
+    caution_of,
+    difference_of,
+    measured_events,
+)
 from services.attribution.adapters.calibration_sql import SqlLinks, migrate_calibration
 from services.attribution.adapters.memory import ListedNames
 from services.attribution.application.calibration_links import SwitchedGroup
@@ -510,6 +515,10 @@ def test_nobody_was_exposed(tmp_path: Path) -> None:
             {"additive": False, "capped": True},
         ),
         ({"kind": metric_pb2.METRIC_KIND_RETENTION}, {"additive": False}),
+        (
+            {"kind": metric_pb2.METRIC_KIND_MEAN, "currency": "EUR"},
+            {"by_value": True, "currency": "EUR"},
+        ),
     ],
 )
 def test_a_metric_says_which_conversions_it_counts(
@@ -551,3 +560,26 @@ def test_any_two_arms_are_compared() -> None:
         found = difference_of(metric, one, other)
         assert isinstance(found, NoLift)
         assert why in found.why
+
+
+def compared(half: float, *, look: bool) -> results_pb2.MetricResults:
+    """A difference of standard error 1 with a 95% interval so many wide to each side."""
+    comparison = results_pb2.Comparison(
+        variant="a",
+        difference=number(0.0),
+        std_err=number(1.0),
+        difference_interval=results_pb2.Interval(low=-half, high=half, level=0.95),
+    )
+    if look:
+        comparison.look.number = 1
+    return results_pb2.MetricResults(comparisons=[comparison])
+
+
+def test_an_interval_of_looks_is_set_against_that_of_one_look() -> None:
+    assert caution_of(compared(2 * 1.959964, look=True)) == pytest.approx(2.0)
+    # Nearly as wide, as at the planned end, and a test that knows one look only.
+    assert caution_of(compared(1.05 * 1.959964, look=True)) == 1.0
+    assert caution_of(compared(2 * 1.959964, look=False)) == 1.0
+    unbounded = compared(1.0, look=True)
+    unbounded.comparisons[0].difference_interval.low_unbounded = True
+    assert caution_of(unbounded) == math.inf

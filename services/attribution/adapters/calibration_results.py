@@ -1,5 +1,6 @@
 """Lifts from the results service, read with the caller's own credential."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
@@ -199,17 +200,18 @@ def measured_events(metric: metric_pb2.Metric) -> MeasuredEvents:
 def caution_of(metric: results_pb2.MetricResults) -> float:
     """How many times as wide as the interval of one look those of record are, the widest counts.
 
-    1 where they are no wider by a tenth, or not there.
+    1 where they are no wider by a tenth or there are no looks, infinite where one has no ends, as
+    before the first look.
     """
     widest = 1.0
     for each in metric.comparisons:
-        interval, std_err = each.difference_interval, each.std_err
-        bounded = not (interval.low_unbounded or interval.high_unbounded or interval.complement)
-        if std_err.WhichOneof("result") != "value" or not bounded or not std_err.value > 0:
+        interval, std_err = each.difference_interval, each.std_err.value
+        if not each.HasField("look") or not std_err > 0:
             continue
-        reach = critical(1.0 - interval.level) * std_err.value if 0 < interval.level < 1 else 0.0
-        if reach and each.HasField("look"):
-            widest = max(widest, (interval.high - interval.low) / (2.0 * reach))
+        if interval.low_unbounded or interval.high_unbounded or not 0 < interval.level < 1:
+            return math.inf
+        reach = critical(1.0 - interval.level) * std_err
+        widest = max(widest, (interval.high - interval.low) / (2.0 * reach))
     return widest if widest > WIDER else 1.0
 
 

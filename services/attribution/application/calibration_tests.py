@@ -215,10 +215,10 @@ def _of_lift(question: Question, link: CalibrationLink, lift: Lift) -> Iterator[
         why = "the sizes of the arms contradict their weights: find the cause before this is used"
         yield _finding(link, Conflict.UNTRUSTED_RESULTS, why, left_out=True)
     if lift.caution > 1.0:
-        why = (
-            f"whoever looks while it runs has an interval {lift.caution:.2g} times as wide as this"
-        )
-        why = f"{why} one, which is of one look; calibrate once, when the test is over"
+        wide = f"is {lift.caution:.2g} times as wide as that of one look"
+        wide = wide if np.isfinite(lift.caution) else "has no ends yet"
+        why = f"the interval that holds whenever one looks {wide}: the tested kappa has it, and the"
+        why = f"{why} shrunken one the interval that its prior makes; do not stop a test by that"
         yield _finding(link, Conflict.READ_AT_ONE_LOOK, why)
     if events.capped:
         why = f"metric {link.metric_id} counts a unit up to a cap, which credit does not know"

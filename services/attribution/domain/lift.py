@@ -106,8 +106,8 @@ class LiftTest:
     """One experiment or holdout on a target: `tested` by it, and `credited` by attribution.
 
     `caution` is how many times as wide as that of one look the interval is that holds whenever one
-    looks. Fieller's interval of kappa heeds it; the standard error is that of the data, since what
-    is believed after them does not depend on when one would have stopped.
+    looks, infinite where it has no ends. Fieller's interval of kappa heeds it. The standard error
+    is that of the data: what is believed after them does not depend on when one would have stopped.
     """
 
     experiment: str
@@ -165,8 +165,10 @@ def measure(test: LiftTest, alpha: float = 0.05) -> Measured | Undefined:
     std_err = np.sqrt(incremental.std_err**2 + of_credit) / attributed.value
     if not std_err > 0:
         return Undefined.NOT_OBSERVED
-    reach = critical(alpha) * test.caution
-    low, high = _fieller(incremental, attributed, outcome.covariance, reach)
+    low, high = None, None
+    if np.isfinite(test.caution):
+        reach = critical(alpha) * test.caution
+        low, high = _fieller(incremental, attributed, outcome.covariance, reach)
     return Measured((test.experiment,), Estimate(kappa, float(std_err)), low, high)
 
 

@@ -6,8 +6,10 @@ import enum
 from typing import Annotated
 
 import typer
+from touchstone.assignment.v1 import experiment_service_pb2 as experiment_pb
 from touchstone.attribution.v1 import calibration_pb2 as model_pb
 from touchstone.attribution.v1 import calibration_service_pb2 as pb
+from touchstone.results.v1 import metric_service_pb2 as metric_pb
 
 from services.cli.credit.options import read_credited
 from services.cli.figures import enum_text, last_part
@@ -95,6 +97,7 @@ def create(
             comparison = made.experiment_comparison
             comparison.experiment = session.name("experiments", experiment)
             comparison.treatment_variant, comparison.control_variant = treatment, control
+        _require_there(session, made)
         session.calibration.CreateCalibrationLink(
             pb.CreateCalibrationLinkRequest(
                 parent=session.parent,
@@ -137,6 +140,29 @@ def delete(link: Name, dry_run: DryRun = False, data: Data = None) -> None:
             pb.DeleteCalibrationLinkRequest(name=name, validate_only=dry_run)
         )
     say("nothing was changed" if dry_run else f"deleted {link}")
+
+
+def _require_there(session: Session, made: model_pb.CalibrationLink) -> None:
+    """Refuses a link to what is not there: it would be left out of every report, late.
+
+    The service itself takes links to experiments that are yet to be made.
+    """
+    session.metrics.GetMetric(metric_pb.GetMetricRequest(name=made.metric))
+    if made.WhichOneof("source") == "control_group":
+        sides = (made.control_group.control, *made.control_group.waves)
+        named = [(each.experiment, each.variant) for each in sides]
+    else:
+        found = made.experiment_comparison
+        variants = (found.treatment_variant, found.control_variant)
+        named = [(found.experiment, variant) for variant in variants]
+    for experiment in dict.fromkeys(each for each, _ in named):
+        request = experiment_pb.GetExperimentRequest(name=experiment)
+        there = session.experiments.GetExperiment(request).experiment
+        keys = [variant.key for variant in there.variants]
+        for of, variant in named:
+            if of == experiment and variant not in keys:
+                why = f"{last_part(experiment)} has no variant {variant!r}"
+                raise typer.BadParameter(f"{why}; allowed: {', '.join(keys)}")
 
 
 def _group(session: Session, option: str, text: str) -> model_pb.TestedVariant:

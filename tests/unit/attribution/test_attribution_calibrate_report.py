@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from touchstone.attribution.v1 import calibration_pb2
+from touchstone.attribution.v1.attribution_pb2 import ModelResult
 
 from services.attribution.adapters.memory import ConversionRow, MemoryJourneyLog, TouchRow
 from services.attribution.application.calibrate_report import (
@@ -53,6 +55,7 @@ from services.attribution.domain.models import (
 from services.attribution.domain.shapley import Game
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import Names, TouchField
+from services.attribution.wire.calibration_results import encode_result
 from shared.filters.filter import Comparison, Filter, Operator
 from shared.identity.belonging import Stitching
 
@@ -544,3 +547,27 @@ def test_an_experiment_that_is_read_by_looks_widens_the_tested_kappa() -> None:
     # What is believed after the data does not depend on when one would have stopped.
     rows = (once.channels[0].conversions, looks.results[1].channels[0].conversions)
     assert rows[0] == rows[1]
+    early = calibrated(switched_world(), {"link": lift(0.2, 0.02, caution=np.inf)})
+    assert "has no ends yet" in early.findings[0].message
+    first = early.results[1].tests[0].measured
+    assert not isinstance(first, Undefined)
+    assert (first.low, first.high) == (None, None)
+
+
+def test_a_joint_test_is_told_as_it_is() -> None:
+    links = [LINK, replace(LINK, link_id="search", channel="search")]
+    report = calibrated(all_off_world(), {"link": lift(0.2), "search": lift(0.2)}, links)
+
+    told = encode_result(report.results[1], ModelResult(model_name="linear"))
+
+    (joint,) = told.joint
+    assert list(joint.channels) == ["mail", "search"]
+    assert list(joint.links) == ["projects/p/calibrationLinks/link"]
+    assert (joint.incremental, joint.credited) == pytest.approx((20.0, 40.0))
+    assert joint.kappa.value.value == pytest.approx(0.5)
+    together = joint.report_incremental
+    assert together.low.value < together.value.value < together.high.value
+    assert [list(test.together) for test in told.tests] == [["mail", "search"]] * 2
+    for channel in told.channels:
+        assert channel.kappa.basis == calibration_pb2.KAPPA_BASIS_TESTED
+        assert channel.kappa.tested == pytest.approx(0.5)
