@@ -135,7 +135,9 @@ class KeptScoreFiles:
 
     def find(self, key: ScoresKey) -> ScoreRows | None:
         """See KeptScores."""
-        path = self._path(key, self._mark())
+        mark = self._mark()
+        self._forget_erased(mark)
+        path = self._path(key, mark)
         opened = self._opened(path)
         if opened is None:
             return None
@@ -162,19 +164,21 @@ class KeptScoreFiles:
         """Remove what may hold something that was erased or removed from the event tables, what
         is of no report any more, and what a process left that ended while it wrote.
         """
-        mark = self._mark()
         for path in self._room.folder.glob(f"*{_NEW}"):
             _remove_abandoned(path)
+        self._forget_erased(self._mark())
         for path in self._room.folder.glob(f"*{_KEPT}"):
-            if path.suffixes[0] != f".{mark}":
-                path.unlink(missing_ok=True)
-                continue
             opened = self._opened(path)
             if opened is None:
                 continue
             if self._removed(opened) or not self._is_wanted(opened):
                 path.unlink(missing_ok=True)
             opened.close()
+
+    def _forget_erased(self, mark: str) -> None:
+        for path in self._room.folder.glob(f"*{_KEPT}"):
+            if path.suffixes[0] != f".{mark}":
+                path.unlink(missing_ok=True)
 
     def _written(
         self, compute: Callable[[], Credits], said: dict[str, str], path: Path | None
