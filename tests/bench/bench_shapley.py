@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from services.attribution.domain.bootstrap.models import DrawnUnits, resample_models
 from services.attribution.domain.bootstrap.resample import resample
 from services.attribution.domain.bootstrap.tallies import tally_sets, tally_steps
 from services.attribution.domain.bootstrap.weights import Resampling
 from services.attribution.domain.channel_sets import count_sets
 from services.attribution.domain.credits import ChannelCredits
 from services.attribution.domain.journeys import Journeys
+from services.attribution.domain.models import (
+    FirstTouch,
+    LastTouch,
+    Linear,
+    Markov,
+    Model,
+    Participation,
+    Position,
+    RankDecay,
+    Shapley,
+    TimeDecay,
+)
 from services.attribution.domain.shapley import Game
 from services.attribution.domain.shapley.additive import simplified
 from services.attribution.domain.shapley.rates import rate_game
@@ -36,6 +48,19 @@ AREA = "attribution"
 CHANNELS = tuple(f"c{number:02d}" for number in range(15))
 JOURNEYS = 1_000_000
 AGREEMENT = 1e-9
+REPLICATES = 200
+MODELS: tuple[Model, ...] = (
+    FirstTouch(),
+    LastTouch(),
+    Linear(),
+    Position(),
+    TimeDecay(),
+    RankDecay(),
+    Participation(),
+    Markov(),
+    Shapley(),
+    Shapley(Game.EXACT_SET_RATE),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +97,13 @@ PEERS = (
 
 def run() -> list[BenchRow]:
     """Our Shapley beside each peer, and 200 replicates beside one pass of the statistics."""
-    journeys = generate(JOURNEYS)
-    with tempfile.TemporaryDirectory() as folder:
-        write(journeys, Path(folder))
-        rows = [beside(peer, journeys, Path(folder)) for peer in PEERS]
-    return [*rows, *replicates(journeys)]
+    rows = []
+    for count in (JOURNEYS // 10, JOURNEYS):
+        journeys = generate(count)
+        with tempfile.TemporaryDirectory() as folder:
+            write(journeys, Path(folder))
+            rows += [beside(peer, journeys, Path(folder)) for peer in PEERS]
+    return [*rows, *replicates(journeys), every_model(journeys)]
 
 
 def generate(count: int) -> Journeys:
@@ -118,7 +145,7 @@ def write(journeys: Journeys, folder: Path) -> None:
 def beside(peer: Peer, journeys: Journeys, folder: Path) -> BenchRow:
     """The row of one peer, missing where it cannot be had."""
     ours_s, found = fastest(lambda: peer.ours(journeys))
-    name = f"Shapley ({peer.game}), 1M journeys"
+    name = f"Shapley ({peer.game}), {len(journeys):,} journeys"
     python, reason = peer_environment(peer.command, peer.requirements)
     theirs = None
     if python is not None:
@@ -167,14 +194,16 @@ def replicates(journeys: Journeys) -> list[BenchRow]:
     """200 replicates of the statistics of all journeys beside 200 times gathering them once."""
     keys, rows = keys_of_numbers(journeys.units), []
     for name, tally in (("sets", tally_sets), ("order-1 steps", tally_steps)):
-        once_s, table = fastest(partial(tally, journeys), 1)
-        start = time.perf_counter()
+        start = time.process_time()
+        table = tally(journeys)
+        once_s = time.process_time() - start
+        start = time.process_time()
         resample(table.rows, keys, Resampling(replicates=200))
         rows.append(
             compared(
                 AREA,
-                f"bootstrap of {name}, 200 replicates, 1M journeys",
-                ours=time.perf_counter() - start,
+                f"bootstrap of {name}, 200 replicates, 1M journeys, processor time",
+                ours=time.process_time() - start,
                 reference=200 * once_s,
                 reference_name="200 times the tally of all journeys",
                 unit="s",
@@ -182,6 +211,29 @@ def replicates(journeys: Journeys) -> list[BenchRow]:
             )
         )
     return rows
+
+
+def every_model(journeys: Journeys) -> BenchRow:
+    """A replicate of all figures of models that tallies tell of, beside one look at the codes."""
+    drawn = DrawnUnits(Resampling(REPLICATES), keys_of_numbers(journeys.units), most_s=math.inf)
+    start = time.process_time()
+    found = resample_models(MODELS, journeys, None, drawn, np.zeros(len(CHANNELS), dtype=np.bool_))
+    ours = time.process_time() - start
+    if not all(each.defined == REPLICATES for each in found):
+        raise AssertionError([each.why_none for each in found])
+    start = time.process_time()
+    for _ in range(REPLICATES):
+        np.bincount(journeys.codes, minlength=len(CHANNELS))
+    reference = time.process_time() - start
+    return compared(
+        AREA,
+        f"a replicate of {len(MODELS)} models, of {REPLICATES}, 1M journeys, processor time",
+        ours=ours / REPLICATES,
+        reference=reference / REPLICATES,
+        reference_name="one numpy pass over the channel codes",
+        unit="s",
+        goal="<= 10",
+    )
 
 
 def fastest(work: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
-from services.attribution.domain.arrays import Floats, Integers
+from services.attribution.domain.arrays import Flags, Floats
 from services.attribution.domain.bootstrap.weights import (
     WEIGHTS_PER_WORD,
     Resampling,
@@ -35,9 +35,11 @@ def replicates(rows: sparse.csr_array, keys: Keys, resampling: Resampling) -> It
     """Give the rows of `resample` one after another, and keep few of them at a time."""
     if rows.shape[0] != len(keys):
         raise invalid("bootstrap.keys", len(keys), f"one for each of {rows.shape[0]} journeys")
-    used = np.unique(rows.indices.astype(np.int64))
+    seen = np.zeros(rows.shape[1], dtype=np.bool_)
+    seen[rows.indices] = True
+    used = np.flatnonzero(seen)
     filled = np.flatnonzero(np.diff(rows.indptr))
-    keys, compact = keys[filled], _renumbered(rows[filled], used)
+    keys, compact = keys[filled], _renumbered(rows[filled], seen)
     for begin, end in _chunks(resampling.replicates, max(len(used), 1)):
         totals = np.zeros((len(used), end - begin))
         for first in range(0, len(keys), JOURNEYS_AT_ONCE):
@@ -50,9 +52,11 @@ def replicates(rows: sparse.csr_array, keys: Keys, resampling: Resampling) -> It
             yield sums
 
 
-def _renumbered(rows: sparse.csr_array, used: Integers) -> sparse.csr_array:
-    place = np.searchsorted(used, rows.indices)
-    return sparse.csr_array((rows.data, place, rows.indptr), shape=(rows.shape[0], len(used)))
+def _renumbered(rows: sparse.csr_array, seen: Flags) -> sparse.csr_array:
+    """Leave the columns out that were not seen."""
+    place = np.cumsum(seen, dtype=np.int64) - 1
+    shape = (rows.shape[0], int(np.count_nonzero(seen)))
+    return sparse.csr_array((rows.data, place[rows.indices], rows.indptr), shape=shape)
 
 
 def _chunks(replicates: int, columns: int) -> list[tuple[int, int]]:
