@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from touchstone.attribution.v1 import referral_service_pb2 as pb
+from touchstone.common.v1 import filter_pb2, identity_pb2
 
-from services.cli.credit.filters import equals
+from services.cli.credit.filters import HELP as FILTER_HELP
+from services.cli.credit.filters import read_filters
 from services.cli.figures import count, share
 from services.cli.importing.names import require_event_name, require_unit_type
-from services.cli.options import Data, Output, parse_days, parse_time
+from services.cli.options import Data, Output, PointInTime, parse_days, parse_time
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
 from services.cli.terminal import say
@@ -45,6 +48,13 @@ def referrals(
     shown_channel: Annotated[
         str, typer.Option(help="The channel of those who are shown the campaign.")
     ] = "",
+    invitations_where: Annotated[
+        list[str] | None, typer.Option(help=f"Only invitations with {FILTER_HELP}")
+    ] = None,
+    shown_where: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Who is shown the campaign: touches with {FILTER_HELP}"),
+    ] = None,
     referrer_property: Annotated[
         str, typer.Option(help="The property of an invitation that names the inviter.")
     ] = "referrer",
@@ -52,6 +62,21 @@ def referrals(
         str,
         typer.Option(help="The type of these ids, code say. [default: the unit type]"),
     ] = "",
+    reason_property: Annotated[
+        str, typer.Option(help="The property that says why an invitation failed.")
+    ] = "failure_reason",
+    retention_day: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=366,
+            help="A day after registration to tell retention of. Repeat it. [default: 1, 7, 30]",
+        ),
+    ] = None,
+    max_referrers: Annotated[
+        int, typer.Option(min=1, max=1000, help="The most referrers to list.")
+    ] = 100,
+    point_in_time: PointInTime = False,
     window_days: Annotated[float, typer.Option(help="Days that an invitation counts for.")] = 30,
     unit_type: Annotated[str, typer.Option(help="What invites and is invited.")] = "user",
     since: Annotated[
@@ -81,20 +106,34 @@ def referrals(
         share_event=share_event,
         activity_events=activity_event or [],
         referrer_property=referrer_property,
-        invitation_filter=equals("channel", channel) if channel else None,
-        shown_filter=equals("channel", shown_channel) if shown_channel else None,
+        reason_property=reason_property,
+        invitation_filter=_filter(channel, invitations_where, "--invitations-where"),
+        shown_filter=_filter(shown_channel, shown_where, "--shown-where"),
         unit_type=unit_type,
         referrer_type=referrer_type,
         start_time=parse_time(since, "--since") if since else None,
         end_time=parse_time(until, "--until") if until else None,
         window=parse_days(window_days, "--window-days"),
     )
-    request = pb.GetReferralsRequest(campaign=campaign, as_of=as_of, min_units=min_units)
+    if point_in_time:
+        campaign.stitching = identity_pb2.STITCHING_POINT_IN_TIME
+    request = pb.GetReferralsRequest(
+        campaign=campaign,
+        as_of=as_of,
+        min_units=min_units,
+        retention_days=retention_day,
+        max_referrers=max_referrers,
+    )
     with open_session(data) as session:
         reply = session.referrals.GetReferrals(request)
     write(View(reply, _COLUMNS, [*rows(reply)], title="referrals"), output)
     for line in told(reply):
         say(line)
+
+
+def _filter(channel: str, where: list[str] | None, option: str) -> filter_pb2.Filter | None:
+    texts = [*([f"channel={json.dumps(channel)}"] if channel else []), *(where or [])]
+    return read_filters(texts, option) if texts else None
 
 
 def rows(reply: pb.GetReferralsResponse) -> Iterator[tuple[Cell, ...]]:

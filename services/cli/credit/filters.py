@@ -53,13 +53,6 @@ def read_filter(text: str, option: str) -> pb.Filter:
     return made
 
 
-def equals(field: str, text: str) -> pb.Filter:
-    """What has this text in the field."""
-    compare = pb.FieldComparison(field=field, operator=pb.FILTER_OPERATOR_EQUAL)
-    compare.values.add().string_value = text
-    return pb.Filter(compare=compare)
-
-
 def _value(text: str) -> struct_pb2.Value:
     try:
         found = json.loads(text, parse_constant=_not_finite)
