@@ -85,16 +85,11 @@ def compose(settings: Settings) -> Application:
     of_reports, upkeep = _kept(settings, log)
     meter = metrics.get_meter("touchstone.attribution")
     run = ReportRun(of_reports, limits, reports, platform.clock, ReportAttempts(meter).counted)
-    # On one machine it is known whether a process that worked on an operation still runs.
-    alone = is_only_process(settings.data) and platform.database.is_sqlite
-    runner = OperationRunner(
-        platform.database, platform.clock, platform.ids, [run.kind()], sole=alone
-    )
+    runner = _runner(settings, platform, run)
     groupings = kept_groupings(platform.database)
-    kept = ReportServicer(
-        reports, mutations, runner, platform.clock, platform.ids, groupings, settings.kept_limits
-    )
-    scheduled = scheduling(platform, mutations, groupings, reports, runner, settings.kept_limits)
+    clock, most = platform.clock, settings.kept_limits
+    kept = ReportServicer(reports, mutations, runner, clock, platform.ids, groupings, most)
+    scheduled = scheduling(platform, mutations, groupings, reports, runner, most)
     ledger = SqlLedger(platform.database)
     shared = Shared(log, limits, reports, ledger, mutations, analyses)
     calibrating, comparisons, results = kept_calibration(settings, platform, shared)
@@ -121,14 +116,21 @@ def compose(settings: Settings) -> Application:
             *_servicers(log, limits, analyses, kept, scores),
             _referring(_referral_log(settings, platform.database), limits, analyses),
             *scheduled.servicers,
-            *_money(shared, kept, calibrating, settings.kept_limits),
+            *_money(shared, kept, calibrating, most),
             _valuing(comparisons, analyses),
-            calibration(platform, shared, calibrating, settings.kept_limits),
+            calibration(platform, shared, calibrating, most),
             operations_servicer(platform, mutations, runner),
         ],
         start=start,
         stop=stop,
     )
+
+
+def _runner(settings: Settings, platform: Platform, run: ReportRun) -> OperationRunner:
+    """What works on reports. On one machine it is known whether another process does."""
+    alone = is_only_process(settings.data) and platform.database.is_sqlite
+    kinds = [run.kind()]
+    return OperationRunner(platform.database, platform.clock, platform.ids, kinds, sole=alone)
 
 
 def _measure(meter: metrics.Meter, settings: Settings, platform: Platform, scores: Scoring) -> None:

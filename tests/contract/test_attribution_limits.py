@@ -192,7 +192,8 @@ async def test_reports(world: World) -> None:
         begun = await world.call(stub, "RunAttribution", RUN)
         wait = operations_pb2.WaitOperationRequest(name=begun.operation.name)
         wait.timeout.FromSeconds(20)
-        assert (await world.call(operations, "WaitOperation", wait)).done
+        ends = [await world.call(operations, "WaitOperation", wait) for _ in range(3)]
+        assert ends[-1].done
     reason, message, delayed = await world.refused(stub, "RunAttribution", RUN)
     assert (reason, delayed) == ("LIMIT_EXCEEDED", False)
     assert message == "the number of reports of the project is 4; at most 3"

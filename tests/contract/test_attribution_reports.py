@@ -73,11 +73,13 @@ class World:
 
     async def ended(self, name: str) -> operations_pb2.Operation:
         wait = operations_pb2.WaitOperationRequest(name=name, timeout=Duration(seconds=20))
-        found: operations_pb2.Operation = await self.operations.WaitOperation(
-            wait, metadata=self.metadata()
-        )
-        assert found.done, found
-        return found
+        for _ in range(6):
+            found: operations_pb2.Operation = await self.operations.WaitOperation(
+                wait, metadata=self.metadata()
+            )
+            if found.done:
+                return found
+        raise AssertionError(found)
 
     async def run(self, **fields: Any) -> report_pb2.AttributionReport:
         operation = await self.ended((await self.begin(**fields)).name)
@@ -320,6 +322,32 @@ async def test_scores_are_those_of_the_cut_and_go_on_behind_a_token(world: World
     (rest, _) = await streamed(world, begun)
     assert [credit.touch_id for credit in rest.credits] == ["t2"]
     assert await code_of(streamed(world, "nonsense")) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_scores_are_of_their_project_alone(world: World) -> None:
+    await world.run(report_id="weekly", models=[LINEAR])
+    await world.run(report_id="other", models=[LINEAR], min_units=2)
+    token = (await streamed(world))[-1].resume_token
+    request = score_service_pb2.StreamScoresRequest(report=WEEKLY, resume_token=token)
+    of_other = world.metadata("other")
+    for stream in (
+        world.scores.StreamScores(request, metadata=of_other),
+        world.scores.ExportScores(
+            score_service_pb2.ExportScoresRequest(report=WEEKLY), metadata=of_other
+        ),
+    ):
+        assert await code_of(stream.read()) is grpc.StatusCode.NOT_FOUND
+    # A token is of what one report says, and of one result.
+    request.report = f"{REPORTS}/other"
+    own = world.scores.StreamScores(request, metadata=world.metadata("viewer"))
+    assert await code_of(own.read()) is grpc.StatusCode.INVALID_ARGUMENT
+    for name in ("../weekly", "weekly/../other", "%2e%2e", "a\x00b"):
+        request.report, request.resume_token = f"{REPORTS}/{name}", ""
+        strange = world.scores.StreamScores(request, metadata=world.metadata())
+        assert await code_of(strange.read()) in {
+            grpc.StatusCode.NOT_FOUND,
+            grpc.StatusCode.INVALID_ARGUMENT,
+        }
 
 
 async def test_scores_of_events_that_are_gone_are_refused(world: World) -> None:
