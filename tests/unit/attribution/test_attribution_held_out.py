@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from services.attribution.domain.divergence import divergence_table
-from services.attribution.domain.held_out.fit import compare_fits, judge
+from services.attribution.domain.held_out.fit import Owners, compare_fits, judge
 from services.attribution.domain.held_out.models import Observation, fit_models
 from services.attribution.domain.held_out.predictors import (
     additive_hazard,
@@ -272,6 +272,32 @@ def test_no_bin_holds_fewer_journeys_than_are_told_of() -> None:
         assert mean == pytest.approx(fit.conversions / held)
     assert min(each.journeys for each in few.fit.bins) >= held // 2
     assert (none.fit, "held-out units" in none.why_none) == (None, True)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.05, 0.2, 0.5, 0.9]), st.integers(0, 4)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(1, 6),
+)
+def test_no_bin_is_of_fewer_units_however_many_journeys_they_made(
+    rows: list[tuple[float, int]], least: int
+) -> None:
+    chances, units = (np.array(column) for column in zip(*rows, strict=True))
+    converted = units % 2 == 0
+    found = judge("model", chances, converted, 4, Owners(units, least))
+    enough = len(set(units.tolist())) >= least
+
+    assert sum(each.journeys for each in found.bins) == len(rows) * enough
+    assert found.calibration_error == judge("model", chances, converted, 4).calibration_error
+    # Bins follow one another in the order of predictions, so their sizes say who is in each.
+    behind = units[np.argsort(chances, kind="stable")]
+    for each in found.bins:
+        own, behind = behind[: each.journeys], behind[each.journeys :]
+        assert len(set(own.tolist())) >= least
+        assert each.observed == pytest.approx((own % 2 == 0).mean())
 
 
 def test_without_journeys_to_fit_to_nothing_is_judged() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import scipy  # its statistics load when they are first used: they take most of a second
 from scipy import special
 
-from services.attribution.domain.arrays import Flags, Floats
+from services.attribution.domain.arrays import Flags, Floats, Integers
 from services.attribution.domain.learned.ridge import fit_logistic
 from services.attribution.domain.markov.orders import area_under_curve
 from shared.errors import invalid
@@ -30,6 +30,14 @@ class CalibrationBin:
 
 
 @dataclass(frozen=True, slots=True)
+class Owners:
+    """The unit of each journey, and the least number of distinct units that a bin is told of."""
+
+    units: Integers
+    least: int
+
+
+@dataclass(frozen=True, slots=True)
 class HeldOutFit:
     """What held-out journeys say of one model.
 
@@ -39,7 +47,8 @@ class HeldOutFit:
     loss, which has no bound, is taken at a chance of 1e-9. `slope` and `intercept` are those of the
     log odds of conversion over the predicted log odds: 1 and 0 for a calibrated model, a slope
     below 1 for one that is too sure of itself; None where predictions or outcomes are all alike.
-    `calibration_error` is the mean distance of prediction and observation over bins.
+    `calibration_error` is the mean distance of prediction and observation over bins, before those
+    of few units are joined with their neighbours in `bins`.
     """
 
     model: str
@@ -62,8 +71,13 @@ def compare_fits(
     return tuple(judge(model, chances, converted, bins) for model, chances in predictions.items())
 
 
-def judge(model: str, chances: Floats, converted: Flags, bins: int = 10) -> HeldOutFit:
-    """Judge the predicted chances (J,) of journeys by whether they `converted` (J,)."""
+def judge(
+    model: str, chances: Floats, converted: Flags, bins: int = 10, owners: Owners | None = None
+) -> HeldOutFit:
+    """Judge the predicted chances (J,) of journeys by whether they `converted` (J,).
+
+    With `owners` no bin is of fewer distinct units than the least.
+    """
     if not len(converted) or len(chances) != len(converted):
         raise invalid("held_out.predictions", len(chances), f"{len(converted)}, and at least 1")
     if not 1 <= bins <= MAX_BINS:
@@ -73,7 +87,9 @@ def judge(model: str, chances: Floats, converted: Flags, bins: int = 10) -> Held
     right = np.where(converted, chances, 1.0 - chances)
     rate = float(converted.mean())
     slope, intercept = _recalibrated(chances, converted)
-    table = _bins(chances, converted, bins)
+    place = _places(chances, bins)
+    every = _bins(place, chances, converted)
+    table = every if owners is None else _bins(_joined(place, owners), chances, converted)
     return HeldOutFit(
         model=model,
         journeys=len(converted),
@@ -84,7 +100,7 @@ def judge(model: str, chances: Floats, converted: Flags, bins: int = 10) -> Held
         certain=int((right == 0).sum()),
         slope=slope,
         intercept=intercept,
-        calibration_error=sum(b.journeys * abs(b.predicted - b.observed) for b in table)
+        calibration_error=sum(b.journeys * abs(b.predicted - b.observed) for b in every)
         / len(converted),
         bins=table,
     )
@@ -105,13 +121,33 @@ def _recalibrated(chances: Floats, converted: Flags) -> tuple[float | None, floa
     return float(fit.coefficients[1]), float(fit.coefficients[0])
 
 
-def _bins(chances: Floats, converted: Flags, bins: int) -> tuple[CalibrationBin, ...]:
+def _places(chances: Floats, bins: int) -> Integers:
     """Cut at equal numbers of journeys; those of one prediction stay together."""
     ranks = scipy.stats.rankdata(chances, method="max")
-    place = np.ceil(ranks * bins / len(chances)).astype(np.int64) - 1
-    journeys = np.bincount(place, minlength=bins)
-    predicted = np.bincount(place, weights=chances, minlength=bins)
-    observed = np.bincount(place, weights=converted, minlength=bins)
+    place: Integers = np.ceil(ranks * bins / len(chances)).astype(np.int64) - 1
+    return place
+
+
+def _joined(place: Integers, owners: Owners) -> Integers:
+    """Join neighbouring bins until each is of enough units; -1 where all together are not."""
+    joined = np.full(len(place), -1, dtype=np.int64)
+    number = 0
+    for here in np.unique(place).tolist():
+        open_ = (joined == -1) & (place <= here)
+        if len(np.unique(owners.units[open_])) >= owners.least:
+            joined[open_] = number
+            number += 1
+    # What is left at the end is of too few units.
+    joined[joined == -1] = number - 1
+    return joined
+
+
+def _bins(place: Integers, chances: Floats, converted: Flags) -> tuple[CalibrationBin, ...]:
+    told = place >= 0
+    place, chances, converted = place[told], chances[told], converted[told]
+    journeys = np.bincount(place)
+    predicted = np.bincount(place, weights=chances)
+    observed = np.bincount(place, weights=converted)
     return tuple(
         CalibrationBin(int(count), float(predicted[row] / count), float(observed[row] / count))
         for row, count in enumerate(journeys.tolist())

@@ -1,11 +1,12 @@
 """Every model side by side: fitted to some units, and judged by the journeys of others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from services.attribution.domain.held_out.fit import CalibrationBin, HeldOutFit, judge
+from services.attribution.domain.arrays import distinct
+from services.attribution.domain.held_out.fit import HeldOutFit, Owners, judge
 from services.attribution.domain.held_out.predictors import (
     Predictor,
     additive_hazard,
@@ -62,9 +63,9 @@ def fit_models(
 ) -> tuple[ModelFit, ...]:
     """Judge each model, in their order.
 
-    Of fewer than `min_units` held-out units nothing is said, and no bin holds fewer journeys.
+    Of fewer than `min_units` held-out units nothing is said, and no bin is of fewer.
     """
-    units = len(np.unique(split.held_out.units))
+    units = len(distinct(split.held_out.units))
     too_few = ""
     if units < min_units:
         too_few = f"of fewer than {min_units} held-out units nothing is said."
@@ -85,8 +86,10 @@ def _fit(
     if isinstance(predictor, str) or too_few:
         return ModelFit(model, name, None, predictor if isinstance(predictor, str) else too_few)
     chances = predictor(split.training, split.held_out)
-    found = judge(name, np.clip(chances, 0.0, 1.0), split.held_out.converted)
-    return ModelFit(model, name, replace(found, bins=_merged(found.bins, min_units)))
+    held = split.held_out
+    owners = Owners(held.units, min_units)
+    found = judge(name, np.clip(chances, 0.0, 1.0), held.converted, owners=owners)
+    return ModelFit(model, name, found)
 
 
 def _predictor(model: Model, observed: Observation) -> Predictor | str:
@@ -125,27 +128,3 @@ def _learned(
 
 def _bagging(model: BaggedLogistic) -> Bagging:
     return Bagging(model.row_part, model.column_part, model.rounds, model.ridge, model.seed)
-
-
-def _merged(bins: tuple[CalibrationBin, ...], least: int) -> tuple[CalibrationBin, ...]:
-    """Join neighbouring bins until each holds so many journeys."""
-    joined: list[CalibrationBin] = []
-    for each in bins:
-        if joined and joined[-1].journeys < least:
-            joined[-1] = _both(joined[-1], each)
-        else:
-            joined.append(each)
-    if len(joined) > 1 and joined[-1].journeys < least:
-        joined[-2:] = [_both(joined[-2], joined[-1])]
-    return tuple(each for each in joined if each.journeys >= least)
-
-
-def _both(left: CalibrationBin, right: CalibrationBin) -> CalibrationBin:
-    journeys = left.journeys + right.journeys
-
-    def mean(one: float, other: float) -> float:
-        return (one * left.journeys + other * right.journeys) / journeys
-
-    return CalibrationBin(
-        journeys, mean(left.predicted, right.predicted), mean(left.observed, right.observed)
-    )
