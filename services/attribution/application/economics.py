@@ -1,7 +1,6 @@
 """Set credit against money: by channel and model."""
 
 import datetime as dt
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from services.attribution.application.get_attribution import Attribution, attrib
 from services.attribution.application.questions import Question, cut_journeys
 from services.attribution.application.spend import read_spend
 from services.attribution.application.stream_credits import touch_weights
+from services.attribution.domain.amounts import sum_of_amounts
 from services.attribution.domain.cohort_payback import CohortPayback, cohort_payback
 from services.attribution.domain.economics import (
     BY_DEFAULT,
@@ -246,7 +246,7 @@ def _suppressed(costs: Sequence[ChannelCost], told: set[str]) -> tuple[ChannelCo
         for cost in touched
         if not isinstance(cost.cost, Undefined) and cost.cost
     ]
-    whole = math.fsum(known) if unknown is None else unknown
+    whole = sum_of_amounts(known) if unknown is None else unknown
     return (*own, ChannelCost(SUPPRESSED, whole, sources, False, tuple(conflicts)))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
+from services.attribution.domain.amounts import written_sum
 from services.attribution.domain.budget import AllocatedLine, BudgetLine
 from services.attribution.domain.budget_groups import BudgetGroup, GroupedAllocation
 from shared.errors import invalid
@@ -66,8 +67,10 @@ def in_steps(
     free.sort(key=lambda line: line.name)
     locked = [line for line in lines if line.locked is not None]
     limits = {group.name: _limits(group, locked, unit) for group in groups}
-    spent = _sum([total] if not found.whole.unspent else [row.spend for row in found.whole.lines])
-    rest = spent - _sum(line.low for line in locked)
+    spent = written_sum(
+        [total] if not found.whole.unspent else [row.spend for row in found.whole.lines]
+    )
+    rest = spent - written_sum(line.low for line in locked)
     _give(free, limits, _steps(rest / unit, ROUND_FLOOR))
     given = {line.name: float(line.steps * unit) for line in free}
     curves = {line.channel: line for line in lines}
@@ -76,11 +79,11 @@ def in_steps(
 
 
 def _line(line: BudgetLine, spends: dict[str, float], own: dict[str, str], unit: Decimal) -> _Line:
-    most = None if math.isinf(line.high) else _steps(_sum([line.high]) / unit, ROUND_FLOOR)
-    least = _steps(_sum([line.low]) / unit, ROUND_CEILING)
+    most = None if math.isinf(line.high) else _steps(written_sum([line.high]) / unit, ROUND_FLOOR)
+    least = _steps(written_sum([line.low]) / unit, ROUND_CEILING)
     if most is not None and least > most:
         raise _no_multiple(unit, f"channel {line.channel}")
-    exact = _sum([spends[line.channel]]) / unit
+    exact = written_sum([spends[line.channel]]) / unit
     made = _Line(line.channel, exact, least, most, own.get(line.channel, ""))
     made.steps = max(_steps(exact, ROUND_FLOOR), least)
     if most is not None:
@@ -89,11 +92,11 @@ def _line(line: BudgetLine, spends: dict[str, float], own: dict[str, str], unit:
 
 
 def _limits(group: BudgetGroup, locked: Iterable[BudgetLine], unit: Decimal) -> _Group:
-    fixed = _sum(line.low for line in locked if line.channel in group.channels)
-    low = _steps((_sum([group.at_least]) - fixed) / unit, ROUND_CEILING)
+    fixed = written_sum(line.low for line in locked if line.channel in group.channels)
+    low = _steps((written_sum([group.at_least]) - fixed) / unit, ROUND_CEILING)
     if math.isinf(group.at_most):
         return _Group(low, None)
-    high = _steps((_sum([group.at_most]) - fixed) / unit, ROUND_FLOOR)
+    high = _steps((written_sum([group.at_most]) - fixed) / unit, ROUND_FLOOR)
     if low > high:
         raise _no_multiple(unit, f"group {group.name}")
     return _Group(low, high)
@@ -159,19 +162,19 @@ def _rebuilt(
 ) -> GroupedAllocation:
     by_channel = {row.channel: row for row in rows}
     members = {group.name: [by_channel[channel] for channel in group.channels] for group in groups}
-    spent = _sum(row.spend for row in rows)
+    spent = written_sum(row.spend for row in rows)
     return GroupedAllocation(
         whole=replace(
             found.whole,
             lines=tuple(rows),
             spent=float(spent),
-            unspent=max(float(_sum([total]) - spent), 0.0),
+            unspent=max(float(written_sum([total]) - spent), 0.0),
             response=math.fsum(row.response for row in rows),
         ),
         groups=tuple(
             replace(
                 group,
-                spend=float(_sum(row.spend for row in members[group.name])),
+                spend=float(written_sum(row.spend for row in members[group.name])),
                 response=math.fsum(row.response for row in members[group.name]),
             )
             for group in found.groups
@@ -181,11 +184,6 @@ def _rebuilt(
 
 def _no_multiple(unit: Decimal, whose: str) -> Exception:
     return invalid("step", str(unit), f"one of which the limits of {whose} hold a multiple")
-
-
-def _sum(amounts: Iterable[float]) -> Decimal:
-    """The exact sum of amounts as they are written."""
-    return sum((Decimal(repr(float(amount))) for amount in amounts), Decimal(0))
 
 
 def _steps(amount: Decimal, way: str) -> int:

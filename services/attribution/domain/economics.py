@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from services.attribution.domain.amounts import sum_of_amounts, times
 from shared.errors import invalid
 
 
@@ -106,13 +107,17 @@ class ExchangeRates:
         for name, rate in self.rates.items():
             if not (math.isfinite(rate) and rate > 0):
                 raise invalid(f"rates.{name}", rate, "a finite rate above 0")
+        own = self.rates.get(self.currency, 1.0)
+        if own != 1.0:
+            allowed = f"1, as the answer is in {self.currency}; name the currency that is wanted"
+            raise invalid(f"rates.{self.currency}", own, allowed)
 
     def convert(self, amount: float, currency: str) -> float | None:
         """Return the amount in `currency`, or None without a rate."""
         if currency == self.currency:
             return amount
         rate = self.rates.get(currency)
-        return None if rate is None else amount * rate
+        return None if rate is None else times(amount, rate)
 
 
 class SourceRule(Enum):
@@ -187,7 +192,8 @@ def channel_costs(
     """Return the cost of every channel named by spend or touches, in the order of names.
 
     `spend` holds each key once, as `replace_spend` leaves it. `touch_costs` are in the currency of
-    the report. Sums are exact before they are rounded, so no order of rows changes a digit.
+    the report. Sums are those of the amounts as they are written, so that cents add up, and no
+    order of rows changes a digit.
     """
     by_channel: dict[str, list[Spend]] = defaultdict(list)
     for row in spend if rules.basis is not CostBasis.TOUCHES else ():
@@ -241,7 +247,7 @@ def _imported(
         conflicts.append(CostConflict(channel, ", ".join(sources), touch_cost, None))
     return ChannelCost(
         channel=channel,
-        cost=math.fsum(known) if len(known) == len(amounts) else Undefined.MIXED_CURRENCIES,
+        cost=sum_of_amounts(known) if len(known) == len(amounts) else Undefined.MIXED_CURRENCIES,
         sources=sources,
         from_touches=False,
         conflicts=tuple(conflicts),

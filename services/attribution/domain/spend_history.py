@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.attribution.domain.amounts import sum_of_amounts
 from services.attribution.domain.arrays import Floats
 from services.attribution.domain.economics import (
     CostRules,
@@ -104,7 +105,7 @@ def spend_history(
     days = tuple(sorted(by_day))
     return SpendHistory(
         days=days,
-        spends=np.array([math.fsum(by_day[day]) for day in days]),
+        spends=np.array([sum_of_amounts(by_day[day]) for day in days]),
         responses=np.array([credit.get((channel, day), 0.0) for day in days]),
         sources=tuple(sorted({row.key.source for row in counted})),
     )

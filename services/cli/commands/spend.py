@@ -143,8 +143,8 @@ def tell_repeated(found: SpendFile) -> None:
     some = ", ".join(map(str, found.repeated[:5]))
     more = f" and {len(found.repeated) - 5} more" if len(found.repeated) > 5 else ""
     warn(
-        f"lines {some}{more} say what an earlier line says, and count once; if they are of parts "
-        "of a campaign, add them up first"
+        f"what is in lines {some}{more} is said by an earlier line too, and counts once; if these "
+        "are parts of a campaign, add them up first"
     )
 
 

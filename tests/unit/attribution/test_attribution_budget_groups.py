@@ -129,6 +129,37 @@ def test_no_general_solver_finds_better() -> None:
     assert [line.spend for line in found.whole.lines] == pytest.approx(other.x.tolist(), abs=0.5)
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(CURVES, min_size=2, max_size=5),
+    st.floats(1, 5000),
+    st.floats(0, 5000),
+    st.floats(0, 500),
+    st.floats(0, 500),
+    st.randoms(use_true_random=False),
+)
+def test_more_money_takes_nothing_away_and_brings_no_less(
+    curves: list[Response], total: float, more: float, least: float, most: float, order: Any
+) -> None:
+    """Every spend grows with the total, and so does what it all brings: ever more slowly."""
+    lines = [BudgetLine(f"c{n}", curve) for n, curve in enumerate(curves)]
+    groups = [BudgetGroup("g", ("c0", "c1"), min(least, total), min(least, total) + most)]
+
+    before = spread(lines, groups, total).whole
+    after = spread(order.sample(lines, len(lines)), groups, total + more).whole
+    later = spread(lines, groups, total + 2 * more).whole
+
+    slack = 1e-6 * (total + 2 * more)
+    for one, other in zip(before.lines, after.lines, strict=True):
+        assert one.channel == other.channel
+        assert one.spend <= other.spend + slack
+    spends = [line.spend for line in after.lines]
+    assert math.fsum([*spends, after.unspent]) == pytest.approx(total + more, rel=1e-9)
+    small = 1e-6 * max(later.response, 1.0)
+    assert before.response <= after.response + small
+    assert later.response - after.response <= after.response - before.response + small
+
+
 def test_nothing_to_spend_is_spent_nowhere() -> None:
     found = spread([A, B, C], [BudgetGroup("search", ("a", "b"), at_most=0)], 0.0)
     assert [line.spend for line in found.whole.lines] == [0, 0, 0]

@@ -2,7 +2,9 @@
 
 import datetime as dt
 import math
+from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -106,6 +108,44 @@ def test_every_row_is_counted_or_left_out_and_never_both(
     for row in counted:
         per_cell.setdefault(rules.cell(row), set()).add(row.key.source)
     assert all(len(sources) == 1 for sources in per_cell.values())
+
+
+@given(
+    st.lists(st.integers(0, 10_000), min_size=1, max_size=20),
+    st.integers(1, 10_000),
+    st.integers(0, 19),
+    st.randoms(use_true_random=False),
+)
+def test_a_cent_more_of_spend_is_a_cent_more_of_cost(
+    cents: list[int], more: int, place: int, order: Any
+) -> None:
+    """Whole cents in are whole cents out, in any order, and ratios move the right way."""
+    rows = [spent(c / 100, campaign=f"c{n}") for n, c in enumerate(cents)]
+    changed = rows[place % len(rows)]
+    dearer = replace_spend(rows, [replace(changed, amount=round(changed.amount + more / 100, 2))])
+
+    (one,) = channel_costs(order.sample(rows, len(rows)), {}, CNY)
+    (other,) = channel_costs(dearer, {}, CNY)
+
+    assert one.cost == sum(cents) / 100
+    assert other.cost == (sum(cents) + more) / 100
+    before, after = (
+        channel_economics("search", conversions=3, value=50, cost=each.cost)
+        for each in (one, other)
+    )
+    assert isinstance(before.margin, float)
+    assert isinstance(after.margin, float)
+    assert after.margin < before.margin
+    if sum(cents):
+        assert not isinstance(before.return_on_spend, Undefined)
+        assert not isinstance(after.return_on_spend, Undefined)
+        assert after.return_on_spend < before.return_on_spend
+
+
+def test_a_rate_of_the_currency_of_the_answer_is_one_or_a_mistake() -> None:
+    assert ExchangeRates("CNY", {"CNY": 1.0, "USD": 7.0}).convert(3.0, "CNY") == 3.0
+    with pytest.raises(DomainError, match=r"rates.CNY is 7.1; allowed: 1, as the answer is in CNY"):
+        ExchangeRates("CNY", {"CNY": 7.1})
 
 
 def test_touch_costs_and_imported_spend_are_never_added() -> None:
