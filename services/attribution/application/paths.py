@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from services.attribution.application.questions import CutJourneys, Question, cut_journeys
-from services.attribution.domain.arrays import Flags
+from services.attribution.domain.arrays import Flags, distinct
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import count_chain, sequence_removal_effect
 from services.attribution.domain.paths.funnel import Followed, Funnel, Reach, funnel
@@ -197,7 +197,7 @@ def _codes(journeys: Journeys, sequence: Sequence[str]) -> list[int] | None:
 
 def _group(journeys: Journeys, chosen: Flags) -> Group:
     return Group(
-        units=len(np.unique(journeys.units[chosen])),
+        units=len(distinct(journeys.units[chosen])),
         journeys=int(chosen.sum()),
         conversions=int(chosen[: journeys.converting].sum()),
     )

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from scipy import sparse
 
-from services.attribution.domain.arrays import Floats, Integers
+from services.attribution.domain.arrays import Floats, Integers, distinct
 from services.attribution.domain.channel_sets import (
     SetHistogram,
     Words,
@@ -225,7 +225,7 @@ def tally_paths(journeys: Journeys) -> PathTally:
     """Tally the journeys, conversions and value of the paths that fractribution looks at."""
     table = tabulate_paths(journeys)
     links = link_paths(table)
-    asked = np.unique(np.concatenate([links.paths, links.without[links.without != NEVER_TAKEN]]))
+    asked = distinct(np.concatenate([links.paths, links.without[links.without != NEVER_TAKEN]]))
     place = np.full(len(table) + 1, NEVER_TAKEN, dtype=np.int64)
     place[asked] = np.arange(len(asked))
     compact = PathLinks(place[links.paths], links.offsets, links.codes, place[links.without])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.attribution.domain.arrays import Flags, Integers
+from services.attribution.domain.arrays import Flags, Integers, distinct
 from services.attribution.domain.events import NO_MILESTONES, MilestoneEvents
 from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.paths.suppression import count_units
@@ -200,12 +200,12 @@ def _figures(
     """The figures of each step that is told of and has enough units, for some journeys."""
     units, converted, here = journeys.units[rows], journeys.converted[rows], reached[:, rows]
     nobody = np.zeros((1, here.shape[1]), dtype=np.bool_)
-    distinct = [len(np.unique(units[at])) for at in here]
-    shown = [*(told[k] and not 0 < n < min_units for k, n in enumerate(distinct)), True]
+    counted = [len(distinct(units[at])) for at in here]
+    shown = [*(told[k] and not 0 < n < min_units for k, n in enumerate(counted)), True]
     further = np.vstack([here[1:], nobody])
     return tuple(
         FunnelStep(
-            units=distinct[k],
+            units=counted[k],
             journeys=int(here[k].sum()),
             conversions=int((here[k] & converted).sum()),
             left=int((here[k] & ~further[k] & ~converted).sum()) if shown[k + 1] else None,
