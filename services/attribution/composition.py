@@ -1,6 +1,7 @@
 """Which adapters the attribution service runs on."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -55,7 +56,7 @@ from services.attribution.application.scenario_measurements import Comparisons
 from services.attribution.calibration_composition import Shared, calibration, kept_calibration
 from services.attribution.limits import AttributionLimits, KeptLimits
 from services.attribution.ports import JourneyLog
-from services.attribution.schedule_composition import kept_groupings, scheduling
+from services.attribution.schedule_composition import Scheduling, kept_groupings, scheduling
 from services.attribution.score_composition import Scoring, scoring
 from services.attribution.settings import Settings
 from shared.identity.reader import IdentityReader
@@ -94,20 +95,8 @@ def compose(settings: Settings) -> Application:
     shared = Shared(log, limits, reports, ledger, mutations, analyses)
     calibrating, comparisons, results = kept_calibration(settings, platform, shared)
     scores = scoring(settings, reports, limits)
-
-    async def start() -> None:
-        _measure(meter, settings, platform, scores)
-        await upkeep.start()
-        await scores.upkeep.start()
-        await scheduled.start()
-
-    async def stop() -> None:
-        await scheduled.stop()
-        await scores.upkeep.stop()
-        await upkeep.stop()
-        analyses.close()
-        results.close()
-
+    life = _Life(scheduled, (upkeep, scores.upkeep), (analyses.close, results.close))
+    _measure(meter, settings, platform, scores)
     return Application(
         service="attribution",
         settings=settings,
@@ -121,9 +110,30 @@ def compose(settings: Settings) -> Application:
             calibration(platform, shared, calibrating, most),
             operations_servicer(platform, mutations, runner),
         ],
-        start=start,
-        stop=stop,
+        start=life.start,
+        stop=life.stop,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """What begins and ends with the service; `closed` is closed last."""
+
+    scheduled: Scheduling
+    upkeeps: tuple[RemovalUpkeep, ...]
+    closed: tuple[Callable[[], None], ...]
+
+    async def start(self) -> None:
+        for upkeep in self.upkeeps:
+            await upkeep.start()
+        await self.scheduled.start()
+
+    async def stop(self) -> None:
+        await self.scheduled.stop()
+        for upkeep in self.upkeeps:
+            await upkeep.stop()
+        for close in self.closed:
+            close()
 
 
 def _runner(settings: Settings, platform: Platform, run: ReportRun) -> OperationRunner:
