@@ -1,35 +1,21 @@
-"""Attribution at its largest: many touches in one pass, journeys out of the event tables, a chain
-of many channels.
+"""Attribution at its largest: many touches in one pass, a chain of many channels.
 
-TOUCHSTONE_BENCH_ATTRIBUTION_TOUCHES asks for more touchpoints in the tables than two million (20
-million is the full size); the pass goes over five times as many, and the wide chain is made of a
-twentieth of it in journeys.
+TOUCHSTONE_BENCH_ATTRIBUTION_TOUCHES asks for more than two million (20 million is the full size):
+the pass goes over five times as many touches, and the wide chain is made of a twentieth of it in
+journeys.
 """
 
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import duckdb
 import numpy as np
-import pyarrow as pa
 
-from services.attribution.adapters.lake import LakeJourneyLog
-from services.attribution.domain.journeys import DAY_US, JourneyRules, Journeys, build_journeys
+from services.attribution.domain.journeys import Journeys
 from services.attribution.domain.markov import chain_removal_effects, count_chain
-from services.attribution.ports import EventQuery
-from shared.identity.reader import IdentityReader
-from shared.lake.layout import TABLES
-from shared.lake.snapshot import EngineLimits, LakeEventTables
-from shared.lake.writer import LakeWriter
-from shared.testing.fakes import FixedClock
-from shared.testing.policies import FixedPolicies
 from tests.bench.report import BenchRow, compared
 
 AREA = "attribution"
@@ -37,40 +23,12 @@ TOUCHES = int(os.environ.get("TOUCHSTONE_BENCH_ATTRIBUTION_TOUCHES", "2000000"))
 FULL_PASS = 100_000_000
 FULL_PASS_S = 10
 PASS_MB = 1_000
-THREADS, MEMORY_MB = 2, 4_000
-ROWS_AT_ONCE = 2_000_000
 WIDE_S = 60
-LOOKBACK_DAYS = 30
-T = TypeVar("T")
-
-EVENTS = """
-SELECT 'e' || i AS event_id, 'demo' AS project, cast(event_time AS date) AS day, event_time,
-       event_time AS receive_time, 'user' AS unit_type, 'u' || unit AS unit_id,
-       (hash(unit) // 2)::BIGINT AS unit_key, {position}::BIGINT AS position,
-       0::BIGINT AS content_digest, {columns}
-FROM (SELECT i, hash(i, {salt}) % {units} AS unit,
-             TIMESTAMPTZ '2026-01-01' + to_microseconds((hash(i, 5) % 7776000000000)::BIGINT)
-               AS event_time
-      FROM range({begin}, {end}) t(i))
-"""
-COLUMNS = {
-    "touchpoints": "'channel_' || (sqrt(hash(i, 9) % 225))::BIGINT AS channel, "
-    "(hash(i, 3) % 100) / 100.0::DOUBLE AS cost, 'EUR' AS currency",
-    "conversions": "'purchase' AS event_name, (hash(i, 3) % 10000) / 100.0::DOUBLE AS value, "
-    "'EUR' AS currency",
-}
-JOIN = """
-SELECT c.unit_id, c.event_time AS converted, t.event_time, t.channel, t.cost
-FROM read_parquet({conversions}) c JOIN read_parquet({touchpoints}) t
-  ON t.unit_id = c.unit_id AND t.event_time <= c.event_time
- AND t.event_time >= c.event_time - INTERVAL {days} DAY
-WHERE c.event_name = 'purchase' AND c.unit_type = 'user' AND t.unit_type = 'user'
-"""
 
 
 def run() -> list[BenchRow]:
     """The rows of this module."""
-    return [*one_pass(), journeys_of_events(), wide_chain()]
+    return [*one_pass(), wide_chain()]
 
 
 def one_pass() -> list[BenchRow]:
@@ -99,68 +57,6 @@ def one_pass() -> list[BenchRow]:
             goal="<= 1",
         ),
     ]
-
-
-def journeys_of_events() -> BenchRow:
-    """From the files to journeys, those without conversion too, beside the join alone."""
-    conversions = TOUCHES // 50
-    with tempfile.TemporaryDirectory() as folder:
-        lake = Path(folder) / "lake"
-        write_events(lake, {"touchpoints": TOUCHES, "conversions": conversions})
-        log = LakeJourneyLog(
-            LakeEventTables(lake, EngineLimits(THREADS, MEMORY_MB)), IdentityReader(FixedPolicies())
-        )
-        sql = JOIN.format(
-            days=LOOKBACK_DAYS,
-            **{name: [str(path) for path in (lake / name).rglob("*.parquet")] for name in COLUMNS},
-        )
-        engine = duckdb.connect(config={"threads": THREADS})
-        reference, rows = fastest(lambda: engine.sql(sql).to_arrow_table())
-        ours, journeys = fastest(lambda: built(log))
-    seen = int(journeys.offsets[journeys.converting])
-    if seen != rows.num_rows:
-        raise AssertionError(f"the join finds {rows.num_rows} touches, we {seen}")
-    return compared(
-        AREA,
-        f"journeys out of {TOUCHES:,} touchpoints and {conversions:,} conversions, processor time",
-        ours=ours,
-        reference=reference,
-        reference_name="the plain join in DuckDB, without journeys that do not convert",
-        unit="s",
-        goal="<= 1.5",
-    )
-
-
-def built(log: LakeJourneyLog) -> Journeys:
-    """All journeys of the event tables."""
-    events = log.read(EventQuery("demo", "purchase", "user"))
-    return build_journeys(
-        events.touches, events.conversions, JourneyRules(LOOKBACK_DAYS * DAY_US, max_touches=10_000)
-    )
-
-
-def write_events(lake: Path, sizes: dict[str, int]) -> None:
-    """The event tables, as the events service writes them; ten touches a unit on average."""
-    writer, position = LakeWriter(lake, "bench", FixedClock()), 0
-    engine = duckdb.connect(config={"threads": THREADS})
-    engine.execute("SET timezone = 'UTC'")
-    for name, size in sizes.items():
-        schema = TABLES[name].schema
-        for begin in range(0, size, ROWS_AT_ONCE):
-            position += 1
-            sql = EVENTS.format(
-                columns=COLUMNS[name],
-                salt=len(name),
-                units=max(1, sizes["touchpoints"] // 10),
-                begin=begin,
-                end=min(begin + ROWS_AT_ONCE, size),
-                position=position,
-            )
-            rows = engine.sql(sql).to_arrow_table()
-            for field in schema:
-                if field.name not in rows.column_names:
-                    rows = rows.append_column(field.name, pa.nulls(rows.num_rows, field.type))
-            writer.append({name: rows.select(schema.names).cast(schema)}, position)
 
 
 def wide_chain() -> BenchRow:
@@ -203,13 +99,3 @@ def wide_journeys(channels: int, count: int) -> Journeys:
         direct_rows=np.zeros(0, dtype=np.int64),
         direct_values=np.zeros(0),
     )
-
-
-def fastest(work: Callable[[], T], repeats: int = 3) -> tuple[float, T]:
-    """The least processor time of some runs, of all threads, in seconds, and the last result."""
-    taken: list[float] = []
-    for _ in range(repeats):
-        start = time.process_time()
-        result = work()
-        taken.append(time.process_time() - start)
-    return min(taken), result
