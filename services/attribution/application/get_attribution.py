@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from services.attribution.application.reporting import (
     settle,
     thin_figures,
 )
+from services.attribution.application.unseen_names import unseen_names
 from services.attribution.domain.bootstrap.models import (
     DrawnUnits,
     Resampled,
@@ -127,12 +128,13 @@ def attribution_of(
         cut.events.currencies,
         settled.orders,
     )
-    return told_attribution(
+    told = told_attribution(
         found,
         reporting,
         progress,
         (cut.events.watermark, cut.events.watermark_time, cut.events.identity_version),
     )
+    return replace(told, warnings=(*unseen_names(cut, settled.models), *told.warnings))
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class CutJourneys:
     start_us: int
     lookback_us: int
     milestones: JourneyMilestones
+    definition: JourneyDefinition
 
     @property
     def journeys(self) -> Journeys:
@@ -81,7 +82,7 @@ def cut_journeys(
     paths = transformed(events.touches, journeys, definition.transforms)
     _require_few(paths.touches, limits)
     milestones = journey_milestones(paths.journeys, events.milestones, rules.lookback_us)
-    return CutJourneys(events, paths, rules.start_us, rules.lookback_us, milestones)
+    return CutJourneys(events, paths, rules.start_us, rules.lookback_us, milestones, definition)
 
 
 def _require_few(touches: Touches, limits: AttributionLimits) -> None:

@@ -38,6 +38,7 @@ class Concern(Enum):
     FEW_HELD_OUT = "few_held_out"
     LEARNED_NOTHING = "learned_nothing"
     MISCALIBRATED = "miscalibrated"
+    UNSEEN_NAME = "unseen_name"
 
 
 @dataclass(frozen=True, slots=True)
