@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-MODULES = ("frequentist", "sequential", "bayes", "decide", "beside", "credit")
+MODULES = ("frequentist", "sequential", "bayes", "decide", "beside", "credit", "attribution")
 """The modules of this folder that hold PROMISES, in the order of the table."""
 SHORT, LONG = 2_000, 20_000
 """Repetitions of a simulation in every test run, and for the published table."""
