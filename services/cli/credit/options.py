@@ -20,7 +20,7 @@ from services.cli.credit.filters import HELP as FILTER_HELP
 from services.cli.credit.filters import read_filters
 from services.cli.credit.models import read_model, set_half_life, set_order
 from services.cli.importing.names import require_event_name, require_unit_type
-from services.cli.options import PointInTime, parse_days, parse_time
+from services.cli.options import MAX_DAYS, PointInTime, parse_days, parse_time
 
 DEFINITION_HELP = (
     "A YAML file of kind AttributionReport that says all of it; options go before what it says."
@@ -151,6 +151,8 @@ class JourneyOptions:
             require_unit_type(self.unit_type)
             journeys.unit_type = self.unit_type
         if self.lookback_days is not None:
+            if self.lookback_days == 0:
+                raise wrong("--lookback-days", "0", f"allowed: more than 0, up to {MAX_DAYS}")
             journeys.lookback.CopyFrom(parse_days(self.lookback_days, "--lookback-days"))
         if self.window:
             windows = [

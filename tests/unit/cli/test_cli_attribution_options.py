@@ -8,13 +8,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import typer
+import yaml
 from google.protobuf import json_format
 from touchstone.attribution.v1 import attribution_pb2
 from touchstone.attribution.v1 import score_service_pb2 as pb
 from typer.testing import CliRunner
 
+from services.cli.ascode.json_schema import json_schema
+from services.cli.credit.definition import read_definition
 from services.cli.credit.filters import read_filters
 from services.cli.main import app
 from services.cli.score_stream import LineFormat, Place, ScoreFile, write_credits, write_header
@@ -50,6 +54,8 @@ def refused(*arguments: str) -> str:
         (["--transform", "shortest"], ["--transform is 'shortest'", "remove_if_not_all"]),
         (["--transform", "exposure=Email"], ["--transform", "allowed: exposure"]),
         (["--channel-grouping", "tried@new"], ["--channel-grouping", "ID@VERSION"]),
+        (["--lookback-days", "0"], ["--lookback-days is '0'", "more than 0"]),
+        (["--lookback-days", "400"], ["--lookback-days is 400", "366"]),
         (["--hold-out", "1"], ["--hold-out", "0.9"]),
     ],
 )
@@ -104,6 +110,26 @@ def test_a_definition_that_is_wrong_is_told_with_every_place(tmp_path: Path) -> 
     wrong.write_text("apiVersion: touchstone/v1\nkind: ChannelGrouping\nmetadata: {name: x}\n")
     told = refused("attribution", "show", "-f", str(wrong))
     assert "holds 0 documents of kind AttributionReport; allowed: one" in told
+
+
+def test_the_example_is_right_for_editors_and_for_every_reader_of_files(
+    tmp_path: Path,
+) -> None:
+    example = Path(__file__).parents[3] / "docs" / "examples" / "report.yaml"
+    validator = jsonschema.Draft202012Validator(json_schema())
+    validator.validate(yaml.safe_load(example.read_text()))
+    asked = read_definition(example)
+    assert [model.WhichOneof("kind") for model in asked.models][3:] == [
+        "markov",
+        "shapley",
+        "full_path",
+    ]
+    assert asked.journeys.windows[1].lookback.ToSeconds() == 14 * 86_400
+    wrong = yaml.safe_load(example.read_text().replace("order: true", "order: 3"))
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate(wrong)
+    done = CliRunner().invoke(app, ["experiment", "validate", str(example)])
+    assert done.exit_code == 0, done.output
 
 
 def test_filters_are_typed_and_all_of_them_hold() -> None:
