@@ -103,13 +103,13 @@ def by_position(
     return scaled(raw[::-1] if from_last else raw)
 
 
-def decay(half_life: int, whole: str, journey: Journey) -> Weights:
+def decay(half_life: int, whole: str, factor: float, journey: Journey) -> Weights:
     assert journey.bought is not None
     origin = journey.touches[-1].time if whole == "LAST_TOUCH" else journey.bought.time
     ages = [(origin - seen.time) / half_life for seen in journey.touches]
     if whole:
         ages = [math.floor(age) for age in ages]
-    return scaled([2 ** (min(ages) - age) for age in ages])
+    return scaled([factor ** (age - min(ages)) for age in ages])
 
 
 def rank(journey: Journey) -> Weights:
@@ -341,7 +341,10 @@ def rules() -> list[Case]:
         for whole in ("", "CONVERSION", "LAST_TOUCH"):
             asked = {"half_life": text} if text else {}
             age = {"age": f"DECAY_AGE_WHOLE_FROM_{whole}"} if whole else {}
-            cases.append(_case("time_decay", asked | age, partial(decay, half_life, whole)))
+            weigh = partial(decay, half_life, whole, 0.5)
+            cases.append(_case("time_decay", asked | age, weigh))
+            kept = asked | age | {"factor": 0.9}
+            cases.append(_case("time_decay", kept, partial(decay, half_life, whole, 0.9)))
     return cases
 
 

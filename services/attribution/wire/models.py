@@ -105,10 +105,12 @@ def _position(message: pb.PositionBased) -> Position:
 
 
 def _time_decay(message: pb.TimeDecay) -> TimeDecay:
-    age = _AGES.get(message.age, DecayAge.EXACT)
-    if not message.HasField("half_life"):
-        return TimeDecay(age=age)
-    return TimeDecay(microseconds("time_decay.half_life", message.half_life), age)
+    default = TimeDecay()
+    half_life_us = default.half_life_us
+    if message.HasField("half_life"):
+        half_life_us = microseconds("time_decay.half_life", message.half_life)
+    age = _AGES.get(message.age, default.age)
+    return TimeDecay(half_life_us, age, message.factor or default.factor)
 
 
 def _custom(message: pb.Custom) -> Custom:
@@ -237,7 +239,9 @@ _ENCODE: Mapping[type, tuple[str, Callable[[Any], Any]]] = {
     TimeDecay: (
         "time_decay",
         lambda m: pb.TimeDecay(
-            half_life=encode_duration(m.half_life_us), age=_number(_AGES, m.age)
+            half_life=encode_duration(m.half_life_us),
+            age=_number(_AGES, m.age),
+            factor=m.factor,
         ),
     ),
     AutomaticMarkov: (

@@ -27,7 +27,7 @@ ASKED = [
     ),
     pb.Model(
         time_decay=pb.TimeDecay(
-            half_life=Duration(seconds=5), age=pb.DECAY_AGE_WHOLE_FROM_CONVERSION
+            half_life=Duration(seconds=5), age=pb.DECAY_AGE_WHOLE_FROM_CONVERSION, factor=0.25
         )
     ),
     pb.Model(last_non_direct=pb.LastNonDirect(channels=["bookmark", "typed"])),

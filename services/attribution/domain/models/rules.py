@@ -70,10 +70,14 @@ class DecayAge(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TimeDecay:
-    """Half the weight for every `half_life_us` microseconds before the conversion."""
+    """Half the weight for every `half_life_us` microseconds before the conversion.
+
+    Another `factor` than a half is what is left of it then.
+    """
 
     half_life_us: int = 7 * DAY_US
     age: DecayAge = DecayAge.EXACT
+    factor: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.half_life_us <= MAX_HALF_LIFE_US:
@@ -82,6 +86,8 @@ class TimeDecay:
                 f"{self.half_life_us / 1e6} s",
                 "a duration above 0 and of at most 366 days",
             )
+        if not 0 < self.factor < 1:
+            raise invalid("time_decay.factor", self.factor, "a part between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)

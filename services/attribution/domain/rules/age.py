@@ -1,8 +1,11 @@
 """Weights by the time of a touch.
 
 Time decay with half-life H: w_i proportional to 2^(-(T - t_i)/H), for touches at t_i before a
-conversion at T, normalised in the journey. Definitions of the trade, not estimates.
+conversion at T, normalised in the journey; another factor d than a half is d^((T - t_i)/H).
+Definitions of the trade, not estimates.
 """
+
+import math
 
 import numpy as np
 
@@ -13,12 +16,12 @@ from services.attribution.domain.models import DecayAge, SameTouch, TimeDecay
 def time_decay(
     offsets: Integers, times: Integers, model: TimeDecay, conversion_times: Integers | None = None
 ) -> Floats:
-    """Weigh each touch by 2^(-age/H), normalised within its journey.
+    """Weigh each touch by the factor to the power of age/H, normalised within its journey.
 
-    An exact age is counted from the last touch: the factor 2^(-(T - t_n)/H) is shared by the whole
-    journey and cancels. `conversion_times` are needed where whole half-lives are counted from the
-    conversion. Of every journey the smallest age is taken off first, so that none can underflow
-    to a sum of zero.
+    An exact age is counted from the last touch: what a touch lost between t_n and T is shared by
+    the whole journey and cancels. `conversion_times` are needed where whole half-lives are counted
+    from the conversion. Of every journey the smallest age is taken off first, so that none can
+    underflow to a sum of zero.
     """
     lengths = np.diff(offsets)
     if not len(lengths):
@@ -32,7 +35,8 @@ def time_decay(
     else:
         ages = (elapsed // model.half_life_us).astype(np.float64)
     youngest = np.minimum.reduceat(ages, offsets[:-1])
-    raw: Floats = np.exp2(np.repeat(youngest, lengths) - ages)
+    halvings = -math.log2(model.factor)
+    raw: Floats = np.exp2(halvings * (np.repeat(youngest, lengths) - ages))
     weights: Floats = raw / np.repeat(np.add.reduceat(raw, offsets[:-1]), lengths)
     return weights
 
