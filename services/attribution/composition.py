@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Semaphore
 from types import ModuleType
 from typing import Any
 
@@ -85,7 +86,8 @@ def compose(settings: Settings) -> Application:
     reports = SqlReports(platform.database)
     of_reports, upkeep = _kept(settings, log)
     meter = metrics.get_meter("touchstone.attribution")
-    run = ReportRun(of_reports, limits, reports, platform.clock, ReportAttempts(meter).counted)
+    counted, places = ReportAttempts(meter).counted, Semaphore(settings.attribution_reports_at_once)
+    run = ReportRun(of_reports, limits, reports, platform.clock, counted, places)
     runner = _runner(settings, platform, run)
     groupings = kept_groupings(platform.database)
     clock, most = platform.clock, settings.kept_limits

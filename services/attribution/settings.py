@@ -51,6 +51,13 @@ class Settings(ServiceSettings):
         description="Streams and files of credits that are sent at once; half of them of one "
         "project.",
     )
+    attribution_reports_at_once: int = Field(
+        2,
+        ge=1,
+        le=4,
+        description="Reports that are computed at once; the others wait, in the order of their "
+        "beginning.",
+    )
     attribution_max_unfinished_reports: int = Field(
         50,
         ge=1,

@@ -1,9 +1,10 @@
 """ReportService: decode, handle, encode; and the work of its operation."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,7 +38,7 @@ from shared.clock import Clock
 from shared.errors import already_exists
 from shared.ids import IdGenerator
 from shared.mutations import Mutation, Mutations
-from shared.operations.runner import Begin, Kind, OperationRunner
+from shared.operations.runner import AT_ONCE, Begin, Kind, OperationRunner
 from shared.operations.store import SqlOperations
 from shared.operations.task import Task, progress_of
 from shared.resource_names import require_id, require_parent
@@ -46,6 +47,7 @@ from shared.state.paging import read_page
 
 KIND = "run-attribution"
 _ID_CHARACTERS = 16
+_LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,8 @@ class ReportRun:
     clock: Clock
     counted: Callable[[], AbstractContextManager[None]] = nullcontext
     """Goes around each attempt."""
+    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(AT_ONCE))
+    """Of reports that are computed at once: what they need of memory adds up."""
 
     def kind(self) -> Kind:
         """The kind of operation; nothing is kept of one that is cancelled."""
@@ -201,7 +205,8 @@ class ReportRun:
         with self.reports.read() as store:
             kept = store.get(task.project, report_id)
         if kept is None:
-            computed = self._computed(task, report_id)
+            with self._turn(task):
+                computed = self._computed(task, report_id)
             with self.reports.begin() as store:
                 # A process that was taken for dead may have come to the end of the same work.
                 kept = store.get(task.project, report_id)
@@ -209,6 +214,16 @@ class ReportRun:
                     store.insert(computed)
                     kept = computed
         return pb.RunAttributionResult(report=encode_report(kept))
+
+    @contextmanager
+    def _turn(self, task: Task) -> Iterator[None]:
+        """One of the places. Raises Interrupted while it waits and the service stops."""
+        while not self.places.acquire(timeout=_LOOK_EVERY_S):
+            task.check()
+        try:
+            yield
+        finally:
+            self.places.release()
 
     def _computed(self, task: Task, report_id: str) -> StoredReport:
         command = decode_run(task.request(pb.RunAttributionRequest), task.project)
@@ -220,6 +235,8 @@ class ReportRun:
             if _place(stage, done) > reached:
                 told.stage, told.models_done = stage, done
                 task.progress(told)
+            else:
+                task.check()
 
         progress = Progress(
             reading=lambda: tell(pb.RUN_ATTRIBUTION_STAGE_READING, 0),

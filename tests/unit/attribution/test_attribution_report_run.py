@@ -4,7 +4,10 @@ import datetime as dt
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,10 @@ from services.attribution.adapters.memory import MemoryJourneyLog
 from services.attribution.adapters.only_process import is_only_process
 from services.attribution.api.reports import KIND, ReportRun
 from services.attribution.limits import AttributionLimits
-from services.attribution.ports import StoredReport
+from services.attribution.ports import EventQuery, JourneyEvents, StoredReport
 from shared.errors import DomainError, unavailable
 from shared.operations.operation import Operation, packed
-from shared.operations.task import Task
+from shared.operations.task import Interrupted, Task
 from shared.testing.fakes import FixedClock
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -131,3 +134,72 @@ def test_whether_a_process_is_the_only_one_is_known_until_it_ends(tmp_path: Path
     )
     assert done.stdout == "True\n"
     assert is_only_process(tmp_path / "other")
+
+
+class SlowLog(MemoryJourneyLog):
+    """Notes how many read it at once."""
+
+    def __init__(self) -> None:
+        super().__init__([], [], NOW)
+        self.at_once = self.most = 0
+        self.lock = threading.Lock()
+
+    def read(self, query: EventQuery) -> JourneyEvents:
+        with self.lock:
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+        time.sleep(0.05)
+        with self.lock:
+            self.at_once -= 1
+        return super().read(query)
+
+
+class NewReports(NoReports):
+    """A store that takes any report."""
+
+    begin = NoReports.read
+
+    def insert(self, report: StoredReport) -> None:
+        """Nothing is kept."""
+
+
+def task_of(stopping: threading.Event) -> Task:
+    progress = packed(pb.RunAttributionProgress(report="projects/p/attributionReports/r", models=1))
+    request = pb.RunAttributionRequest(
+        parent="projects/p",
+        report_id="r",
+        journeys=attribution_pb2.JourneyDefinition(event_name="buy"),
+    )
+    operation = Operation(
+        "p", "o", KIND, packed(request), progress, False, None, None, False, 0, NOW, None
+    )
+    return Task(operation, lambda _: False, stopping, True)
+
+
+def test_only_so_many_reports_are_computed_at_once_and_a_stop_is_heard_in_line() -> None:
+    log, places, stopping = SlowLog(), threading.Semaphore(2), threading.Event()
+    run = ReportRun(log, AttributionLimits(), NewReports(), FixedClock(NOW), places=places)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(6) as threads:
+        ended = [threads.submit(run.run, task_of(stopping)) for _ in range(6)]
+        assert all(one.result().report.digest for one in ended)
+    assert log.most == 2
+    for _ in range(2):
+        places.acquire()
+    stopping.set()
+    with pytest.raises(Interrupted):
+        run.run(task_of(stopping))
+
+
+def test_a_stop_is_heard_where_an_earlier_attempt_came_further() -> None:
+    stopping = threading.Event()
+    stopping.set()
+    task = task_of(stopping)
+    last = pb.RUN_ATTRIBUTION_STAGE_PATHS
+    name = "projects/p/attributionReports/r"
+    told = pb.RunAttributionProgress(report=name, models=1, models_done=1, stage=last)
+    again = replace(task.operation, progress=packed(told))
+    log = SlowLog()
+    run = ReportRun(log, AttributionLimits(), NewReports(), FixedClock(NOW))  # type: ignore[arg-type]
+    with pytest.raises(Interrupted):
+        run.run(Task(again, lambda _: False, stopping, True))
+    assert log.most == 0
