@@ -100,22 +100,27 @@ def parts_of(stream: Stream, token: str) -> Iterator[pb.StreamScoresResponse]:
     """
     broken = 0
     while True:
+        came = 0
         try:
             for part in stream(token):
                 yield part
-                token, broken = part.resume_token, 0
+                token, came = part.resume_token, came + 1
                 if part.complete:
                     return
             raise unavailable("DEPENDENCY_UNAVAILABLE", "the stream was cut off")
         except (grpc.RpcError, DomainError) as error:
-            broken += 1
-            if broken == _ATTEMPTS or not _may_go_on(error):
+            broken = 1 if came else broken + 1
+            if broken == _ATTEMPTS or not _may_go_on(error, came):
                 raise
             time.sleep(_FIRST_WAIT_S * 2 ** (broken - 1))
 
 
-def _may_go_on(error: Any) -> bool:
-    return isinstance(error, DomainError) or error.code() in _AGAIN
+def _may_go_on(error: Any, came: int) -> bool:
+    """A call that lasted as long as one may goes on where something came of it."""
+    late = grpc.StatusCode.DEADLINE_EXCEEDED
+    return isinstance(error, DomainError) or error.code() in (
+        _AGAIN if not came else (*_AGAIN, late)
+    )
 
 
 class ScoreFile:

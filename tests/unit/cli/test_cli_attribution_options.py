@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import typer
@@ -21,7 +22,14 @@ from services.cli.ascode.json_schema import json_schema
 from services.cli.credit.definition import read_definition
 from services.cli.credit.filters import read_filters
 from services.cli.main import app
-from services.cli.score_stream import LineFormat, Place, ScoreFile, write_credits, write_header
+from services.cli.score_stream import (
+    LineFormat,
+    Place,
+    ScoreFile,
+    parts_of,
+    write_credits,
+    write_header,
+)
 from shared.errors import DomainError
 
 
@@ -186,6 +194,44 @@ def test_a_file_of_scores_goes_on_behind_what_was_kept(tmp_path: Path) -> None:
     assert not state.exists()
     with pytest.raises(typer.BadParameter, match="is whole"):
         ScoreFile(path, PLACE)
+
+
+class CallError(grpc.RpcError):
+    """A call that failed."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        super().__init__()
+        self._code = code
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+
+def test_a_stream_goes_on_behind_what_came_and_ends_where_it_cannot() -> None:
+    late, away = grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE
+    asked: list[str] = []
+
+    def stream(token: str) -> Iterator[pb.StreamScoresResponse]:
+        asked.append(token)
+        parts, error = script.pop(0)
+        yield from parts
+        if error is not None:
+            raise CallError(error)
+
+    script: list[tuple[list[pb.StreamScoresResponse], grpc.StatusCode | None]] = [
+        ([part(1)], late),
+        ([], away),
+        # Cut off without an error, as by something between.
+        ([part(2)], None),
+        ([part(3), part(3, complete=True)], None),
+    ]
+    came = [each.credits[0].conversion_id for each in parts_of(stream, "behind (0,)")]
+    assert came == ["c1", "c2", "c3", "c3"]
+    assert asked == ["behind (0,)", "behind (1,)", "behind (1,)", "behind (2,)"]
+    for code in (late, grpc.StatusCode.INVALID_ARGUMENT):
+        script.append(([], code))
+        with pytest.raises(CallError):
+            list(parts_of(stream, ""))
 
 
 @pytest.mark.parametrize(
