@@ -192,13 +192,23 @@ def check_scene(suite: Suite, report: calibration_pb2.CalibratedReport) -> None:
     product = scenario_service_pb2.ScenarioProduct(
         product="orders", visitors=one, share=measured, convenience=one, value=one
     )
-    request = scenario_service_pb2.ValueScenarioRequest(products=[product])
+    dearer = scenario_service_pb2.ScenarioProduct(
+        product="baskets",
+        visitors=one,
+        share=scenario_service_pb2.ScenarioInput(comparison=comparison),
+        convenience=one,
+        value=scenario_service_pb2.ScenarioInput(value=2),
+    )
+    request = scenario_service_pb2.ValueScenarioRequest(products=[product, dearer])
     stub = scenario_service_pb2_grpc.ScenarioServiceStub(suite.channel("attribution"))
     found = stub.ValueScenario(request, metadata=suite.metadata)
     (link,) = (test for test in report.tests if test.link.name.endswith("/display"))
-    (read,) = found.measurements
+    read, again = found.measurements
+    assert read.difference == again.difference
     assert read.difference.value.value == pytest.approx(link.difference)
     assert read.difference.value.std_err == pytest.approx(link.std_err)
     assert read.provenance == link.provenance
-    assert found.total.value == pytest.approx(link.difference)
+    assert found.total.value == pytest.approx(3 * link.difference)
+    # What the experiment overstates in one product it overstates in the other.
+    assert found.total.std_err == pytest.approx(3 * link.std_err)
     assert found.checks[0].flagged

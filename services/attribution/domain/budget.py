@@ -46,6 +46,9 @@ class BudgetLine:
             )
         if self.locked is not None and not (math.isfinite(self.locked) and self.locked >= 0):
             raise invalid(f"budget.{self.channel}.locked", self.locked, "a spend of at least 0")
+        if self.locked is not None and not self.at_least <= self.locked <= self.at_most:
+            allowed = f"a spend within its own limits, {self.at_least:.6g} to {self.at_most:.6g}"
+            raise invalid(f"budget.{self.channel}.locked", self.locked, allowed)
 
     @property
     def low(self) -> float:

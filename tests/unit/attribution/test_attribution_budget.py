@@ -215,6 +215,8 @@ def test_marginals_and_their_inverse_agree(spend: float, curve: Response) -> Non
         lambda: PowerResponse(1, 1),
         lambda: BudgetLine("a", LogResponse(1, 1), at_least=2, at_most=1),
         lambda: BudgetLine("a", LogResponse(1, 1), locked=math.nan),
+        lambda: BudgetLine("a", LogResponse(1, 1), at_most=1, locked=2),
+        lambda: BudgetLine("a", LogResponse(1, 1), at_least=3, locked=2),
         lambda: allocate([], 1.0),
         lambda: allocate([BudgetLine("a", LogResponse(1, 1))] * 2, 1.0),
         lambda: allocate([BudgetLine("a", LogResponse(1, 1))], -1.0),
