@@ -44,22 +44,32 @@ class Solution:
     errors: Floats
 
 
+Rows = tuple[slice, sparse.csr_array]
+"""A range of states, and the moves from them."""
+
+
 @dataclass(frozen=True, slots=True)
 class System:
     """The equations of a chain of S states, in the order of `layers`.
 
-    `moves` and `visits` are in that order too. `parts` are the ranges that a correction goes over,
-    with their rows of `moves` in single precision; those from `core_begin` to `core_end` again and
-    again.
+    `moves` and `visits` are in that order too. `before` and `after` are the layers around the core
+    that lead anywhere; `inflow` are the moves from the core to the states before it, `core` those
+    within it, and `blocks` the same in single precision, cut by rows.
     """
 
     layers: Layers
     moves: sparse.csr_array
     visits: Floats
-    parts: tuple[tuple[slice, sparse.csr_array], ...]
-    core_begin: int
-    core_end: int
-    dense: bool
+    before: tuple[Rows, ...]
+    inflow: sparse.csr_array
+    core: sparse.csr_array
+    blocks: tuple[Rows, ...]
+    after: tuple[Rows, ...]
+
+    @property
+    def dense(self) -> bool:
+        """Whether gradients do better than sweeps."""
+        return bool(self.moves.nnz > DENSE_EDGES * len(self.visits))
 
 
 def system_of(moves: sparse.csr_array, visits: Floats) -> System:
@@ -72,17 +82,19 @@ def system_of(moves: sparse.csr_array, visits: Floats) -> System:
         (ordered.data, ordered.indices.astype(small), ordered.indptr.astype(small)),
         shape=ordered.shape,
     )
-    core = _blocks(layers.core)
-    singles = ordered.astype(np.float32)
+    rows = ordered[layers.core]
+    core = rows[:, layers.core]
+    singles = core.astype(np.float32)
     return System(
         layers,
         ordered,
         visits[layers.order],
         # The first layer leads nowhere: what is right there is known.
-        tuple((part, singles[part]) for part in (*layers.before[1:], *core, *layers.after)),
-        len(layers.before) - 1,
-        len(layers.before) - 1 + len(core),
-        ordered.nnz > DENSE_EDGES * len(visits),
+        tuple((part, ordered[part]) for part in layers.before[1:]),
+        rows[:, : layers.core.start],
+        core,
+        tuple((part, singles[part]) for part in _blocks(core.shape[0])),
+        tuple((part, ordered[part]) for part in layers.after),
     )
 
 
@@ -126,24 +138,49 @@ def solve(
 
 
 def _swept(system: System, closed: Integers, rhs: Floats, goal: Floats) -> tuple[Solution, Flags]:
-    """Correct zero by sweeps until all is well or nothing helps; which columns could go on."""
-    values, residual = np.zeros_like(rhs), rhs
-    errors = system.visits @ np.abs(rhs)
-    moving = errors > goal
+    """Solve layer by layer; which columns could have come closer in the core."""
+    values, width = rhs.copy(), rhs.shape[1]
     if system.dense:
         # What is closed is known, and so no part of what the gradients look for.
+        values = np.zeros_like(rhs)
         values.reshape(-1)[closed] = rhs.reshape(-1)[closed]
-        return Solution(values, errors), moving
+        return Solution(values, np.full(width, np.inf)), np.ones(width, dtype=np.bool_)
+
+    def renew(layer: Rows) -> None:
+        part, moves = layer
+        values[part] += _open(moves @ values, _within(closed, part, width))
+
+    for layer in system.before:
+        renew(layer)
+    core = system.layers.core
+    shut = _within(closed, core, width)
+    values[core] += _open(system.inflow @ values[: core.start], shut)
+    values[core], moving = _core_swept(system, shut, values[core], goal)
+    for layer in system.after:
+        renew(layer)
+    left = _open(system.moves @ values, closed)
+    left += rhs
+    left -= values
+    return Solution(values, system.visits @ np.abs(left)), moving
+
+
+def _core_swept(
+    system: System, closed: Integers, rhs: Floats, goal: Floats
+) -> tuple[Floats, Flags]:
+    """Correct zero by sweeps until all is well or nothing helps; which columns could go on."""
+    visits = system.visits[system.layers.core]
+    values, residual = np.zeros_like(rhs), rhs
+    errors = visits @ np.abs(rhs)
+    moving = errors > goal
     done, sweeps = 0, FIRST_SWEEPS
-    closed_of = _closed_of(system, closed, rhs.shape[1])
+    shut = [_within(closed, part, rhs.shape[1]) for part, _ in system.blocks]
     while moving.any() and done < ALL_SWEEPS:
-        found = _correction(system, closed_of, residual, sweeps)
+        found = _correction(system, shut, residual, sweeps)
         found += values
-        left = system.moves @ found
-        left.reshape(-1)[closed] = 0.0
+        left = _open(system.core @ found, closed)
         left += rhs
         left -= found
-        bound = system.visits @ np.abs(left)
+        bound = visits @ np.abs(left)
         better = bound < errors
         if better.all():
             values, residual = found, left
@@ -155,7 +192,7 @@ def _swept(system: System, closed: Integers, rhs: Floats, goal: Floats) -> tuple
         done += sweeps
         if moving.any():
             sweeps = _sweeps_left(sweeps, before[moving], errors[moving], goal[moving])
-    return Solution(values, errors), moving
+    return values, moving
 
 
 def _sweeps_left(sweeps: int, before: Floats, after: Floats, goal: Floats) -> int:
@@ -166,47 +203,38 @@ def _sweeps_left(sweeps: int, before: Floats, after: Floats, goal: Floats) -> in
 
 
 def _correction(
-    system: System, closed_of: Sequence[Integers], residual: Floats, sweeps: int
+    system: System, closed: Sequence[Integers], residual: Floats, sweeps: int
 ) -> Floats:
-    """About what is missing, by some sweeps over the core, and one product for other layers."""
+    """About what is missing in the core, by some sweeps in single precision."""
     # Columns are brought to one size, as single precision reaches less far down.
-    size = np.abs(residual).max(axis=0)
+    size = np.abs(residual).max(axis=0, initial=0.0)
     size = np.where(size > 0, size, 1.0)
     rhs = (residual / size).astype(np.float32)
     values = rhs.copy()
-
-    def renew(number: int) -> None:
-        part, moves = system.parts[number]
-        product = moves @ values
-        product.reshape(-1)[closed_of[number]] = 0.0
-        np.add(product, rhs[part], out=values[part])
-
-    for number in range(system.core_begin):
-        renew(number)
-    if system.layers.core.stop > system.layers.core.start:
-        for _ in range(sweeps):
-            for number in range(system.core_begin, system.core_end):
-                renew(number)
-    for number in range(system.core_end, len(system.parts)):
-        renew(number)
+    for _ in range(sweeps):
+        for (part, moves), shut in zip(system.blocks, closed, strict=True):
+            np.add(_open(moves @ values, shut), rhs[part], out=values[part])
     return np.multiply(values, size, dtype=np.float64)
 
 
-def _closed_of(system: System, closed: Integers, columns: int) -> list[Integers]:
-    """The closed cells of each part, counted from its own first cell."""
-    found = []
-    for part, _ in system.parts:
-        first = part.start * columns
-        begin, end = np.searchsorted(closed, [first, part.stop * columns])
-        found.append(closed[begin:end] - first)
+def _open(product: Floats, closed: Integers) -> Floats:
+    """Leave nothing of a product in the closed cells, which are told by their place in it."""
+    product.reshape(-1)[closed] = 0.0
+    return product
+
+
+def _within(closed: Integers, part: slice, width: int) -> Integers:
+    """The closed cells of a range of rows, counted from its own first cell."""
+    first = part.start * width
+    begin, end = np.searchsorted(closed, [first, part.stop * width])
+    found: Integers = closed[begin:end] - first
     return found
 
 
-def _blocks(core: slice) -> list[slice]:
+def _blocks(states: int) -> list[slice]:
     """Cut the core: a later block sees at once what an earlier one has found."""
-    size = core.stop - core.start
-    count = min(max(size // BLOCK_STATES, 1), MOST_BLOCKS)
-    bounds = np.linspace(core.start, core.stop, count + 1).astype(np.int64).tolist()
+    count = min(max(states // BLOCK_STATES, 1), MOST_BLOCKS)
+    bounds = np.linspace(0, states, count + 1).astype(np.int64).tolist()
     return [slice(begin, end) for begin, end in pairwise(bounds)]
 
 

@@ -21,7 +21,7 @@ from services.attribution.domain.markov.chain import ChainCounts
 from services.attribution.domain.markov.effects import RemovalEffects
 from services.attribution.domain.markov.walks import Walks, walks
 
-CELLS_AT_ONCE = 1 << 21
+CELLS_AT_ONCE = 3 << 20
 CHANCES_ERROR = 1e-15
 """Tight, since it stands beside the effect of the rarest channel."""
 
