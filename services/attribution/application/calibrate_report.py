@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.attribution.application.calibration_cells import Channels
+from services.attribution.application.calibration_cells import Channels, Groups
 from services.attribution.application.calibration_links import CalibrationLink
 from services.attribution.application.calibration_measured import (
     Asked,
@@ -19,7 +19,6 @@ from services.attribution.application.calibration_measured import (
 )
 from services.attribution.application.calibration_tests import (
     CalibrationSources,
-    Groups,
     LinkedTest,
     Tested,
     groups_of,

@@ -1,6 +1,6 @@
 """The journeys of the units of a test, from their first exposure on, and their credit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +33,8 @@ Credit = Mapping[str, tuple[float, float]]
 """Conversions and their value by channel."""
 
 Channels = frozenset[str]
+Groups = tuple[frozenset[SwitchedGroup], frozenset[SwitchedGroup]]
+"""Where a channel was on, and where it was off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class CreditedCells:
     credited are the conversions that the metric counts, so that the same are set against each
     other. A conversion from before the exposure explains touches, and is not credited. Models
     learn from everybody since the first exposure, as they do in a report. `together` are the
-    channels whose credit is added up.
+    channels whose credit is added up, by the groups that switched them.
     """
 
     def __init__(
@@ -82,12 +84,12 @@ class CreditedCells:
         limits: AttributionLimits,
         exposures: Exposures,
         variants: tuple[SwitchedGroup, ...],
-        together: frozenset[Channels] = frozenset(),
+        together: Mapping[Groups, Collection[Channels]],
     ) -> None:
         definition = question.definition
         self._question = replace(question, definition=replace(definition, start_us=0, end_us=None))
         self._log, self._limits, self._variants = log, limits, variants
-        self._together = sorted(together, key=sorted)
+        self._together = together
         self._exposed: ExposedUnits = exposures.read(
             ExposureQuery(
                 question.project,
@@ -136,9 +138,9 @@ class CreditedCells:
             Group(inside, units, log.counts, log.values)
             for inside, units in zip(log.groups, (units_on, units_off), strict=True)
         ]
+        together = sorted(self._together.get((frozenset(on), frozenset(off)), ()), key=sorted)
         sides = [
-            tuple(group_credit(table, cut, group, self._together) for table in tables)
-            for group in groups
+            tuple(group_credit(table, cut, group, together) for table in tables) for group in groups
         ]
         cell = self._cell(sum(places, ()), units_on, log)
         currencies = cut.events.currencies

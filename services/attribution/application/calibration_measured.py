@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.attribution.application.calibration_cells import Channels
+from services.attribution.application.calibration_cells import Channels, Groups
 from services.attribution.application.calibration_links import CalibrationLink
-from services.attribution.application.calibration_tests import Groups, LinkedTest, groups_of
+from services.attribution.application.calibration_tests import LinkedTest, groups_of
 from services.attribution.domain.calibration import Calibration
 from services.attribution.domain.conflicts import Conflict, Finding
 from services.attribution.domain.economics import Undefined

@@ -11,8 +11,9 @@ from services.attribution.application.calibration_cells import (
     Credited,
     CreditedCells,
     GroupCredit,
+    Groups,
 )
-from services.attribution.application.calibration_links import CalibrationLink, SwitchedGroup
+from services.attribution.application.calibration_links import CalibrationLink
 from services.attribution.application.calibration_ports import (
     Exposures,
     Lift,
@@ -24,9 +25,6 @@ from services.attribution.domain.conflicts import Conflict, Finding
 from services.attribution.domain.lift import Estimate, LiftTest, Outcome, Target
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import JourneyLog
-
-Groups = tuple[frozenset[SwitchedGroup], frozenset[SwitchedGroup]]
-"""Where a channel was on, and where it was off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,9 @@ def linked_tests(
     if not variants:
         return Tested((), "")
     switched = _switched([*links, *known], question, channels)
-    together = frozenset(switched.values()) | {frozenset((link.channel,)) for link in links}
+    together = {groups: {channels} for groups, channels in switched.items()}
+    for link in links:
+        together.setdefault(groups_of(link), set()).add(frozenset((link.channel,)))
     cells = CreditedCells(
         question, sources.log, sources.limits, sources.exposures, tuple(variants), together
     )
