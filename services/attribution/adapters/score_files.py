@@ -15,6 +15,7 @@ from shared.lake.interruption import require_wanted
 PART_BYTES = 1 << 18
 GROUP_ROWS = 10_000
 """What a reader has in memory at a time."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TIME = pa.timestamp("us", tz="UTC")
 _SCHEMA = pa.schema(
     [
@@ -62,16 +63,13 @@ def pages_of(group: pa.Table, skip: int, size: int) -> Iterator[CreditPage]:
 
 
 def csv_parts(pages: Iterable[CreditPage]) -> Iterator[bytes]:
-    """The parts of a CSV file."""
+    """The parts of a CSV file (RFC 4180). No text is one that a spreadsheet takes for a formula."""
     text = io.StringIO(newline="")
-    sheet = csv.writer(text, lineterminator="\n")
+    sheet = csv.writer(text)
     sheet.writerow(_SCHEMA.names)
     for page in pages:
         table = _table(page)
-        columns = [
-            column.cast(pa.string()) if column.type == _TIME else column for column in table.columns
-        ]
-        sheet.writerows(zip(*(column.to_pylist() for column in columns), strict=True))
+        sheet.writerows(zip(*map(_cells, table.columns), strict=True))
         if text.tell() >= PART_BYTES:
             yield text.getvalue().encode()
             text.seek(0)
@@ -86,6 +84,15 @@ def with_digest(parts: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
         digest.update(part)
         yield part, ""
     yield b"", digest.hexdigest()
+
+
+def _cells(column: pa.ChunkedArray) -> list[object]:
+    if column.type == _TIME:
+        column = column.cast(pa.string())
+    cells: list[object] = column.to_pylist()
+    if column.type != pa.string():
+        return cells
+    return [f"'{cell}" if str(cell).startswith(_FORMULA) else cell for cell in cells]
 
 
 def _table(page: CreditPage) -> pa.Table:

@@ -29,6 +29,7 @@ from services.attribution.adapters.score_files import csv_parts, with_digest
 from services.attribution.api.scores import ScoreFiles, ScoreServicer, score_places
 from services.attribution.application.get_attribution import WHILE_WANTED
 from services.attribution.application.reports import run_report
+from services.attribution.application.stream_credits import CreditPage
 from services.attribution.domain.journeys import DAY_US
 from services.attribution.limits import AttributionLimits
 from services.attribution.ports import EventQuery, JourneyEvents, Reports, StoredReport
@@ -220,6 +221,21 @@ async def test_files_of_both_kinds_hold_what_is_streamed(servicer: ScoreServicer
         assert table[name].to_pylist() == expected
         assert [type(expected[0])(row[name]) for row in rows] == expected
     assert [row["unit_id"] for row in rows] == [credit.unit.id for credit in credits_]
+
+
+def test_no_text_of_a_sheet_is_a_formula() -> None:
+    names = ["=1+1", "+1", "-a", "@a", "\ta", "\ra", "a=1", "'=1", ""]
+    count = len(names)
+    page = CreditPage(
+        names, names, names, names, [0] * count, [0] * count, [-0.5] * count, [-1.0] * count
+    )
+    sheet = b"".join(csv_parts([page])).decode()
+    rows = list(csv.DictReader(io.StringIO(sheet, newline="")))
+    expected = ["'=1+1", "'+1", "'-a", "'@a", "'\ta", "'\ra", "a=1", "'=1", ""]
+    for name in ("conversion_id", "touch_id", "unit_id", "channel"):
+        assert [row[name] for row in rows] == expected
+    # A number is one, also below zero.
+    assert {(row["weight"], row["value"]) for row in rows} == {("-0.5", "-1.0")}
 
 
 async def test_two_who_ask_at_once_let_it_be_computed_once(
