@@ -14,12 +14,14 @@ from services.attribution.application.questions import Question
 from services.attribution.application.stream_credits import (
     CreditPage,
     StreamCredits,
+    computed_credits,
     stream_credits,
 )
 from services.attribution.domain.journeys import DAY_US, Repeats
 from services.attribution.domain.models import EVERY_MODEL, Linear, Markov, Model, Output
 from services.attribution.domain.sufficiency import Concern
 from services.attribution.limits import AttributionLimits
+from services.attribution.ports import EventQuery, JourneyEvents
 from shared.errors import Code, DomainError
 
 NOW = dt.datetime(2026, 2, 1, tzinfo=dt.UTC)
@@ -140,6 +142,24 @@ def test_streamed_credits_sum_to_the_totals(model: Model, repeats: Repeats) -> N
         assert by_channel[channel.channel] == pytest.approx((channel.conversions, channel.value))
     assert list(by_conversion.values()) == pytest.approx([1.0] * credits_.conversions)
     assert sum(value for _, value in by_channel.values()) == pytest.approx(credits_.value)
+
+
+@pytest.mark.parametrize("model", EVERY_MODEL)
+def test_a_rule_reads_the_touches_of_units_that_convert_alone_and_credits_the_same(
+    model: Model,
+) -> None:
+    class Watched(MemoryJourneyLog):
+        def read(self, query: EventQuery) -> JourneyEvents:
+            asked.append(query)
+            return LOG.read(query)
+
+    asked: list[EventQuery] = []
+    command = StreamCredits(replace(ask(), models=(model,)))
+
+    alone = stream_credits(command, Watched([], [], NOW), LIMITS)
+
+    assert [query.converting for query in asked] == [not isinstance(model, Markov)]
+    assert list(alone.pages) == list(computed_credits(command, LOG, LIMITS).credits().pages)
 
 
 def sums(pages: list[CreditPage]) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
