@@ -250,3 +250,32 @@ def test_the_same_inputs_give_the_same_bytes_and_say_what_they_are(world: World)
         assert test.units_on + test.units_off == UNITS
         assert test.credited_units_on == test.units_on
     assert [test.link.name.rsplit("/", 1)[1] for test in again.tests] == sorted(links())
+
+
+def test_a_link_to_what_is_not_there_is_refused_at_once(world: World) -> None:
+    named = {
+        "--experiment": "switch-mail",
+        "--treatment": "shown",
+        "--control": "held-out",
+        "--metric": "calibrated-orders",
+    }
+    for option, wrong, said in (
+        ("--experiment", "switch-nothing", "no experiment 'switch-nothing'"),
+        ("--treatment", "seen", "allowed: held-out, shown"),
+        ("--metric", "nothing", "no metric 'projects/default/metrics/nothing'"),
+    ):
+        asked = [part for pair in (named | {option: wrong}).items() for part in pair]
+        found = world.suite.run(
+            "calibration", "create", "other", "--channel", "mail", *asked, status=None
+        )
+        assert found.returncode != 0
+        assert said in " ".join((found.stdout + found.stderr).replace("\n", " ").split())
+
+
+def test_the_command_line_says_what_kappas_were_shrunk_by(world: World) -> None:
+    found = world.suite.run("calibration", "report", "truth")
+    assert "kappas are shrunk toward 1 by a prior of 0.5, the default" in found.stderr
+    # The experiments have no end, so that they are read by looks.
+    assert (
+        "display: read at one look: the interval that holds whenever one looks is" in found.stderr
+    )

@@ -86,6 +86,7 @@ def report(
     tell_conflicts(found.conflicts)
     tell_unmet(found)
     tell_findings(found)
+    tell_prior(found)
 
 
 def _rows(result: model_pb.CalibratedResult) -> Iterator[tuple[Cell, ...]]:
@@ -144,6 +145,19 @@ def tell_findings(found: model_pb.CalibratedReport) -> None:
         everywhere = len(models) in (0, len(found.results))
         tell: Callable[[str], None] = warn if left_out else say
         tell(text if everywhere else f"{', '.join(models)}: {text}")
+
+
+def tell_prior(found: model_pb.CalibratedReport) -> None:
+    """Says on standard error what was believed of kappas before any test, and since when."""
+    said: dict[str, list[str]] = {}
+    for result in found.results:
+        if any(channel.HasField("kappa") for channel in result.channels):
+            learned = result.prior_learned_from
+            source = f"learned from {learned} tested channels" if learned else "the default"
+            text = f"kappas are shrunk toward 1 by a prior of {result.prior_std_dev:.2g}, {source}"
+            said.setdefault(text, []).append(result.model_name)
+    for text, models in said.items():
+        say(text if len(said) == 1 else f"{', '.join(models)}: {text}")
 
 
 def told(finding: model_pb.CalibrationFinding) -> str:
