@@ -2,7 +2,8 @@
 
 The peers run the same journeys in environments of their own. Before a time is compared, the
 figures are: the totals of the rules must agree, and the removal effects too (to the error of the
-simulation, for the peer that simulates).
+simulation, for the peer that simulates). Our times are of the processor; a peer's are the lesser of
+the clock's and the processor's, so that other work on the machine favours neither.
 """
 
 import json
@@ -201,12 +202,12 @@ def from_texts(texts: PathColumns, order: int, effects: Effects) -> float:
 
 
 def fastest(work: Callable[[], T], repeats: int = 3) -> tuple[float, T]:
-    """The least time of some runs, in seconds, and the last result."""
+    """The least processor time of some runs, in seconds, and the last result."""
     best = math.inf
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         result = work()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return best, result
 
 
