@@ -98,7 +98,7 @@ PEERS = (
 
 
 def run() -> list[BenchRow]:
-    """Our Shapley beside each peer, and replicates of the bootstrap beside one look at the codes."""
+    """Our Shapley beside each peer, and replicates beside one look at the codes."""
     rows = []
     for count in (JOURNEYS // 10, JOURNEYS):
         journeys = generate(count)
