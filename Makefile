@@ -6,6 +6,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # As the services do: what runs beside each other takes one thread for its sums.
 export OPENBLAS_NUM_THREADS ?= 1
+# Processes that share the test modules among them.
+TEST_PROCESSES ?= 2
 
 CONTRACTS := $(shell find protos -name '*.proto') protos/compile.py clients/python/hatch_build.py
 # A stamp is made anew when what it depends on has changed.
@@ -39,7 +41,7 @@ up: $(RUN_READY) $(STUBS) ## Install, then keep the four services running until 
 	$(BIN)/touchstone up
 
 test: $(DEV_READY) $(STUBS) ## Install, then run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 check: $(DEV_READY) $(STUBS) contracts ## Format, lint, types, import contracts, protobuf, deployment files
 	ruff format --check .
