@@ -140,7 +140,7 @@ class _Life:
 
 def _runner(settings: Settings, platform: Platform, run: ReportRun) -> OperationRunner:
     """What works on reports. On one machine it is known whether another process does."""
-    alone = is_only_process(settings.data) and platform.database.is_sqlite
+    alone = platform.database.is_sqlite and is_only_process(settings.data)
     kinds = [run.kind()]
     return OperationRunner(platform.database, platform.clock, platform.ids, kinds, sole=alone)
 

@@ -105,7 +105,8 @@ class ScoreFile:
             with self._lock:
                 return self._file.read_row_group(number, use_threads=False)
         except (OSError, pa.ArrowInvalid) as error:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
             raise unavailable(
                 "STORAGE_UNAVAILABLE", "kept credits are damaged; they are computed again"
             ) from error
@@ -136,14 +137,15 @@ class KeptScoreFiles:
     def find(self, key: ScoresKey) -> ScoreRows | None:
         """See KeptScores."""
         mark = self._mark()
-        self._forget_erased(mark)
+        # What cannot be removed is not found all the same, and the upkeep says so.
+        with suppress(OSError):
+            self._forget_erased(mark)
         path = self._path(key, mark)
         opened = self._opened(path)
         if opened is None:
             return None
         if self._removed(opened):
             opened.close()
-            path.unlink(missing_ok=True)
             return None
         with suppress(OSError):
             path.touch()
@@ -185,18 +187,16 @@ class KeptScoreFiles:
     ) -> ScoreRows:
         credits_ = compute()
         said = said | {_IDENTITY: credits_.identity_version}
+        folder = self._folder()
         try:
-            self._room.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                dir=self._room.folder, suffix=_NEW, delete=False
-            ) as file:
+            with tempfile.NamedTemporaryFile(dir=folder, suffix=_NEW, delete=False) as file:
                 written = Path(file.name)
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX)
                     write_parquet(file, credits_.pages, said)
                     file.flush()
                     opened = ScoreFile(written, self._room.page_size)
-                    if path is not None and _size(written) <= self._room.most_bytes:
+                    if path and folder and _size(written) <= self._room.most_bytes:
                         written.replace(path)
                         self._make_room()
                 finally:
@@ -208,6 +208,14 @@ class KeptScoreFiles:
                 "the disk has no room for the credits; ask the operator", _FULL_RETRY_S
             ) from error
         return opened
+
+    def _folder(self) -> Path | None:
+        """Where to write; None, which is the folder for spilling, where nothing can be kept."""
+        try:
+            self._room.folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return None
+        return self._room.folder if os.access(self._room.folder, os.W_OK) else None
 
     def _make_room(self) -> None:
         """Remove what was used longest ago. What a reader has open it reads to the end."""
@@ -227,7 +235,8 @@ class KeptScoreFiles:
             return None
         except (OSError, pa.ArrowInvalid):
             _LOG.warning("kept credits cannot be used", exc_info=True)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
 
     def _removed(self, opened: ScoreFile) -> bool:

@@ -362,6 +362,16 @@ async def test_no_more_is_kept_than_there_is_room_for(log: CountedLog, folder: F
     analyses.close()
 
 
+async def test_where_nothing_can_be_kept_credits_are_streamed_all_the_same(
+    servicer: ScoreServicer, log: CountedLog, folder: Folder
+) -> None:
+    (folder.root / "scores").write_text("no folder")
+    whole = await streamed(servicer)
+    assert whole[-1].complete
+    assert await streamed(servicer, whole[0].resume_token) == whole[1:]
+    assert log.reads == 2
+
+
 async def test_what_a_process_left_that_ended_while_it_wrote_is_removed(folder: Folder) -> None:
     (folder.root / "scores").mkdir()
     left, writing = folder.root / "scores" / "a.new", folder.root / "scores" / "b.new"
