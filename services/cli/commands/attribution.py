@@ -84,8 +84,13 @@ def show(
 def list_credits(
     *,
     model: Annotated[
-        str, typer.Option(help="The model: NAME, or NAME:FIELD=VALUE,FIELD=VALUE.")
-    ] = "linear",
+        str,
+        typer.Option(
+            help="The model: NAME, or NAME:FIELD=VALUE,FIELD=VALUE. "
+            "[default: the one of the file, otherwise linear]",
+            show_default=False,
+        ),
+    ] = "",
     journeys: JourneyOptions,
     data: Data = None,
     output: Output = Format.CSV,
@@ -95,7 +100,12 @@ def list_credits(
     Example: touchstone attribution credits --event-name purchase --model time_decay:half_life=3d
     """
     asked = journeys.read()
-    request = pb.StreamCreditsRequest(journeys=asked.journeys, model=read_model(model))
+    if len(asked.models) > 1 and not model:
+        raise typer.BadParameter(
+            f"--definition names {len(asked.models)} models; allowed: one, or --model beside it"
+        )
+    chosen = asked.models[0] if asked.models and not model else read_model(model or "linear")
+    request = pb.StreamCreditsRequest(journeys=asked.journeys, model=chosen)
     with open_session(data) as session:
         name_grouping(session, request.journeys)
         parts = session.attribution.StreamCredits(request)

@@ -133,6 +133,8 @@ def test_the_example_is_right_for_editors_and_for_every_reader_of_files(
         "full_path",
     ]
     assert asked.journeys.windows[1].lookback.ToSeconds() == 14 * 86_400
+    told = refused("attribution", "credits", "-f", str(example))
+    assert "--definition names 6 models; allowed: one, or --model beside it" in told
     wrong = yaml.safe_load(example.read_text().replace("order: true", "order: 3"))
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(wrong)
