@@ -18,7 +18,7 @@ from services.attribution.adapters.journey_rows import (
     sorted_distinct,
 )
 from services.attribution.adapters.lake_columns import CREDITED, MATCH
-from services.attribution.domain.arrays import Flags, Integers
+from services.attribution.domain.arrays import Codes, Flags, Integers
 from services.attribution.domain.events import (
     NO_MATCH,
     NO_MILESTONES,
@@ -67,13 +67,13 @@ class ReadCut:
 def events_of(rows: EventRows, query: EventQuery, cut: ReadCut) -> JourneyEvents:
     """The events of the rows that a query selects."""
     touches, bought = rows.touches, rows.conversions
-    units = joined_names(touches.units.names, bought.units.names)
+    names, touched_units, bought_units = _numbered(touches.units, bought.units)
     channels = touches.texts[CREDITED]
     matches = _matches(touches, bought, query)
     return JourneyEvents(
         touches=Touches(
             channels=tuple(channels.names.to_pylist()),
-            units=units.first(touches.units.codes).astype(np.int64),
+            units=touched_units.astype(np.int64),
             times=touches.times,
             codes=channels.codes,
             costs=touches.numbers["cost"],
@@ -81,7 +81,7 @@ def events_of(rows: EventRows, query: EventQuery, cut: ReadCut) -> JourneyEvents
             matches=matches and matches[0],
         ),
         conversions=Conversions(
-            units=units.second(bought.units.codes).astype(np.int64),
+            units=bought_units.astype(np.int64),
             times=bought.times,
             values=np.nan_to_num(bought.numbers["value"], nan=0.0, posinf=np.inf, neginf=-np.inf),
             matches=matches and matches[1],
@@ -90,13 +90,22 @@ def events_of(rows: EventRows, query: EventQuery, cut: ReadCut) -> JourneyEvents
         touch_ids=_names(touches),
         conversion_ids=_names(bought),
         unit_ids=CodedNames(bought.units),
-        units=ArrowNames(pa.chunked_array([units.names])),
+        units=ArrowNames(pa.chunked_array([names])),
         watermark=cut.watermark,
         watermark_time=cut.watermark_time,
         identity_version=cut.identity_version,
-        milestones=_milestones(rows.milestones, units.names, query),
+        milestones=_milestones(rows.milestones, names, query),
         how=cut.how,
     )
+
+
+def _numbered(one: Texts, other: Texts) -> tuple[pa.Array, Codes, Codes]:
+    """The units of both, and the numbers of those of each."""
+    if len(one.names) < len(other.names):
+        names, second, first = _numbered(other, one)
+        return names, first, second
+    both = joined_names(one.names, other.names)
+    return both.names, both.first(one.codes), both.second(other.codes)
 
 
 def _milestones(rows: Rows | None, units: pa.Array, query: EventQuery) -> MilestoneEvents:
