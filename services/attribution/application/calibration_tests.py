@@ -144,7 +144,12 @@ def linked_tests(
     cells = CreditedCells(
         question, sources.log, sources.limits, sources.exposures, tuple(variants), together
     )
-    tests = tuple(_linked(question, link, channels, cells, sources.lifts) for link in links)
+    tests = tuple(
+        LinkedTest(link, findings=unfit)
+        if (unfit := (*_unfit(question, link, channels), *_swapped(link, switched)))
+        else _linked(question, link, cells, sources.lifts)
+        for link in links
+    )
     return Tested(tests, cells.identity_version, switched)
 
 
@@ -167,13 +172,9 @@ def _switched(
 def _linked(
     question: Question,
     link: CalibrationLink,
-    channels: frozenset[str],
     cells: CreditedCells,
     lifts: LiftSource,
 ) -> LinkedTest:
-    unfit = tuple(_unfit(question, link, channels))
-    if unfit:
-        return LinkedTest(link, findings=unfit)
     lift = lifts.lift(link, question.as_of, question.definition.stitching)
     if isinstance(lift, NoLift):
         return LinkedTest(link, findings=(_finding(link, lift.conflict, lift.why, left_out=True),))
@@ -196,6 +197,17 @@ def _unfit(
     elif link.channel not in channels:
         why = f"nothing is credited to {link.channel!r} in this report"
         yield _finding(link, Conflict.UNKNOWN_CHANNEL, why, left_out=True)
+
+
+def _swapped(link: CalibrationLink, switched: Mapping[Groups, Channels]) -> Iterator[Finding]:
+    on, off = groups_of(link)
+    others = switched.get((off, on))
+    if others:
+        why = (
+            f"the same groups switched {', '.join(sorted(others))} the other way round: their lift"
+        )
+        why = f"{why} is the difference of the two, and says nothing of either"
+        yield _finding(link, Conflict.SWITCHED_TOGETHER, why, left_out=True)
 
 
 def _words(credited: object) -> str:

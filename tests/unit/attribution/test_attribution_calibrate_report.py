@@ -484,6 +484,16 @@ def test_a_link_that_is_not_used_still_says_what_a_test_switched() -> None:
     assert mail[1].incremental.value == pytest.approx(10.0, abs=0.2)
 
 
+def test_a_channel_that_took_the_place_of_another_is_left_out() -> None:
+    turned = replace(LINK, link_id="search", channel="search", treatment_on=False)
+
+    report = calibrated(switched_world(), {"link": lift(0.2)}, [LINK, turned])
+
+    assert kinds(report) == [Conflict.SWITCHED_TOGETHER] * 2
+    assert all(finding.left_out for finding in report.findings)
+    assert not any(channel.conversions for channel in report.results[1].channels)
+
+
 def test_a_channel_without_credit_leaves_the_lift_to_what_was_switched_with_it() -> None:
     links = [LINK, replace(LINK, link_id="search", channel="search")]
     lifts = {"link": lift(0.2), "search": lift(0.2)}
