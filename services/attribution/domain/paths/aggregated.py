@@ -37,11 +37,22 @@ class PathColumns:
 
 @dataclass(frozen=True, slots=True)
 class PathJourneys:
-    """The journeys, the touches that they were made of, and how many rows held no journey."""
+    """The journeys, and how many rows held none."""
 
-    touches: Touches
     journeys: Journeys
     empty_rows: int
+
+    @property
+    def touches(self) -> Touches:
+        """The touches that the journeys were made of, none of them with a known cost."""
+        made = self.journeys
+        return Touches(
+            channels=made.channels,
+            units=np.repeat(made.units, np.diff(made.offsets)),
+            times=made.times,
+            codes=made.codes,
+            costs=np.full(len(made.codes), np.nan),
+        )
 
 
 def read_paths(
@@ -68,13 +79,6 @@ def read_paths(
     each = values / np.maximum(conversions, 1)
     made = _journeys(channels, journey_offsets, codes[taken], each[of_journey[:converting]])
     return PathJourneys(
-        touches=Touches(
-            channels=channels,
-            units=np.repeat(made.units, np.diff(journey_offsets)),
-            times=made.times,
-            codes=made.codes,
-            costs=np.full(len(made.codes), np.nan),
-        ),
         journeys=made,
         empty_rows=int(((conversions == 0) & (nulls == 0)).sum()),
     )
@@ -85,11 +89,13 @@ def _journeys(
 ) -> Journeys:
     lengths = np.diff(offsets)
     everything = np.arange(len(codes), dtype=np.int64)
+    times = np.repeat(-offsets[:-1], lengths)
+    times += everything
     return Journeys(
         channels=channels,
         offsets=offsets,
         codes=codes,
-        times=everything - np.repeat(offsets[:-1], lengths),
+        times=times,
         touch_rows=everything,
         units=np.arange(len(lengths), dtype=np.int64),
         converting=len(values),
