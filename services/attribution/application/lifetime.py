@@ -207,8 +207,8 @@ def _concerns(
         yield LifetimeConcern.TOO_FEW_REPEATS, message
     elif spending is Undefined.NOT_IDENTIFIED:
         message = (
-            "fewer than 30 units spent more than 0 after the day of their first purchase: purchases "
-            "are predicted, and not what they are worth"
+            "fewer than 30 units spent more than 0 after the day of their first purchase: "
+            "purchases are predicted, and not what they are worth"
         )
         yield LifetimeConcern.TOO_FEW_REPEATS, message
     elif any(not isinstance(m, Undefined) and m.at_edge for m in (purchases, spending)):

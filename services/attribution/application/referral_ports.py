@@ -18,9 +18,10 @@ class ReferralCampaign:
 
     An invitation is a touch of the invitee that fulfils the filter and names its inviter, an id of
     `referrer_type` (empty: of the unit type), in the text property `referrer_property`; in
-    `reason_property` it may say why it failed. `shown_filter` selects the touches of those who saw the campaign (None: nothing says).
-    The events are conversion events. `start_us` (inclusive) and `end_us` (exclusive) bound the
-    touches and shares; an invitation counts for a registration up to `window_us` later.
+    `reason_property` it may say why it failed. `shown_filter` selects the touches of those who saw
+    the campaign (None: nothing says). The events are conversion events. `start_us` (inclusive) and
+    `end_us` (exclusive) bound the touches and shares; an invitation counts for a registration up to
+    `window_us` later.
     """
 
     registration_event: str
