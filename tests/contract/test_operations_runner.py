@@ -266,7 +266,7 @@ def test_work_that_was_taken_over_stores_nothing_more(store, runner_of):
 def test_work_in_which_the_process_ends_again_and_again_ends_and_says_so(
     store, runner_of, sole, crashes, runs
 ):
-    ran = []
+    ran: list[None] = []
 
     def work(_: Task) -> StringValue:
         ran.append(None)

@@ -188,7 +188,7 @@ def test_every_model_hands_out_each_conversion_once(paths: Paths) -> None:
         )
         assert sum(c.value for c in table.channels) == pytest.approx(statistics.counts.value)
         if statistics.counts.converting:
-            assert sum(c.share for c in table.channels) == pytest.approx(1)
+            assert sum(c.share or 0.0 for c in table.channels) == pytest.approx(1)
 
 
 @given(PATHS)
