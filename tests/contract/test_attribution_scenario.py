@@ -259,7 +259,7 @@ async def test_what_measures_nothing_says_why(value: World) -> None:
     request = measuring()
     request.products[1].share.comparison.variant = "other"
     async with value.beside(Answering(results())):
-        assert "ONE_UNIT" in (await refused(request))[1]
+        assert "at this cut: one unit" in (await refused(request))[1]
     request.products[1].share.comparison.experiment = "projects/other/experiments/promotion"
     assert (await refused(request))[0] is grpc.StatusCode.NOT_FOUND
     request = measuring()
