@@ -23,6 +23,12 @@ class HeldFile:
     last_position: int
 
 
+def held_days(folder: Path, version: int, project: str) -> frozenset[str]:
+    """The days, as YYYY-MM-DD, of which a version of a table has rows of a project."""
+    held = held_files(folder, version, project)
+    return frozenset(one.path.parent.name.removeprefix("day=") for one in held)
+
+
 def held_files(folder: Path, version: int, project: str) -> Iterator[HeldFile]:
     """The files of a project in a version of the table in the folder."""
     actions = pa.table(DeltaTable(folder, version=version).get_add_actions(flatten=True))

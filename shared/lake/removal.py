@@ -9,6 +9,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -121,12 +122,28 @@ def read_marker(path: Path) -> frozenset[str]:
         return frozenset()
 
 
+def erased_so_far(lake: Path) -> str:
+    """A name for what was erased from the event tables so far, another one after every erasure.
+
+    Whoever keeps something of the tables beside them asks before reading, and keeps it under this
+    name: then it goes with the next erasure, also when it is kept after that.
+    """
+    try:
+        marker = (lake / MARKER).read_bytes()
+    except FileNotFoundError:
+        marker = b""
+    return hashlib.sha256(marker).hexdigest()[:16]
+
+
 def write_marker(path: Path, erasures: Collection[str]) -> None:
-    """Note which erasures the data beside the marker reflects; durable on return."""
+    """Note which erasures the data beside the marker reflects; durable on return.
+
+    Each time it is another marker: an erasure that finds more rows later erases once more.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
     with new.open("w") as file:
-        json.dump({"erasures": sorted(erasures)}, file)
+        json.dump({"erasures": sorted(erasures), "written": secrets.token_hex(8)}, file)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)

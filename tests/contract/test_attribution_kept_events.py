@@ -11,8 +11,10 @@ import pytest
 from touchstone.attribution.v1 import attribution_pb2, report_pb2
 from touchstone.attribution.v1 import report_service_pb2 as pb
 
+from services.attribution.adapters.journey_rows import EventRows
 from services.attribution.adapters.kept import KeptJourneyLog
 from services.attribution.adapters.kept.files import KeptFiles
+from services.attribution.adapters.kept.stand import Stand
 from services.attribution.adapters.lake import LakeJourneyLog
 from services.attribution.application.get_attribution import Progress
 from services.attribution.application.reports import run_report
@@ -33,7 +35,7 @@ from shared.filters.filter import Comparison, Operator
 from shared.identity.belonging import Stitching
 from shared.identity.policy import IdentityPolicy, IdType, StoredPolicy
 from shared.identity.reader import IdentityReader
-from shared.lake.removal import MARKER, exchange, files_on_disk, thin, write_marker
+from shared.lake.removal import MARKER, drop_days, exchange, files_on_disk, thin, write_marker
 from shared.lake.removal_upkeep import RemovalUpkeep
 from shared.lake.rows import table_of
 from shared.lake.snapshot import LakeEventTables
@@ -283,6 +285,53 @@ def test_what_is_erased_leaves_the_files(tmp_path: Path) -> None:
 
     assert not [*(tmp_path / "kept").glob("*.*")]
     assert how(world, PLAIN).why_all is WhyAll.NOTHING_KEPT
+
+
+def test_what_is_erased_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
+    """A report reads the tables, then something is erased and forgotten, then the report keeps."""
+    world = World(tmp_path)
+    world.grow(5, 20)
+
+    class Slow(KeptFiles):
+        def save(self, name: str, stand: Stand, rows: EventRows) -> None:
+            write_marker(world.lake / MARKER, ["an-erasure"])
+            self.forget_removed()
+            super().save(name, stand, rows)
+
+    slow = Slow(tmp_path / "kept", world.lake, ROOMY)
+    KeptJourneyLog(world.plain, slow).read(PLAIN)
+    assert [*(tmp_path / "kept").glob("*.*")]
+    world.files.forget_removed()
+    assert not [*(tmp_path / "kept").glob("*.*")]
+
+
+def test_an_erasure_that_finds_more_later_is_another(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.grow(5, 20)
+    write_marker(world.lake / MARKER, ["an-erasure"])
+    how(world, PLAIN)
+    write_marker(world.lake / MARKER, ["an-erasure"])
+    world.files.forget_removed()
+    assert not [*(tmp_path / "kept").glob("*.*")]
+
+
+def test_days_that_are_removed_leave_the_files(tmp_path: Path) -> None:
+    """Also of a question that nobody asks again; one that begins later keeps its rows."""
+    world = World(tmp_path)
+    world.grow(9, 60)
+    how(world, PLAIN)
+    world.files.forget_removed()
+    assert how(world, PLAIN).why_all is None
+    later = replace(PLAIN, event_name="lead", from_us=us(8))
+    how(world, later)
+    assert len([*(tmp_path / "kept").glob("*.arrow")]) == 2
+    for name in ("touchpoints", "conversions"):
+        world.writer.change(name, lambda table: drop_days(table, "demo", moment(8).date(), NOW))
+    world.grow(9, 3)
+
+    world.files.forget_removed()
+    assert how(world, later).why_all is None
+    assert len([*(tmp_path / "kept").glob("*.arrow")]) == 1
 
 
 @pytest.mark.parametrize("kind", ["*.arrow", "*.base"])

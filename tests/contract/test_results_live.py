@@ -247,6 +247,16 @@ def test_what_is_erased_leaves_the_states_too(live: Live) -> None:
     assert live.tables.all_rows == 3
 
 
+def test_a_state_of_what_was_there_before_an_erasure_goes_when_it_is_made_after(live: Live) -> None:
+    name = live.shelf.named("state")
+    (live.folder / "lake" / "_erasures.json").write_text('{"erasures": ["e1"]}')
+    live.shelf.forget_removed()
+    with live.shelf.use(name):
+        assert len(live.files()) == 1
+    live.shelf.forget_removed()
+    assert live.files() == []
+
+
 async def test_what_is_erased_leaves_the_states_while_nobody_asks(live: Live) -> None:
     add(live.log, [("exposures", exposure("u1", "a"))])
     live.check(question([MEASURES["sum"]]))

@@ -20,8 +20,8 @@ from services.attribution.adapters.score_files import PART_BYTES, pages_of, writ
 from services.attribution.application.stream_credits import CreditPage, Credits
 from services.attribution.score_ports import ScoreRows, ScoresKey
 from shared.errors import Code, DomainError, overloaded, unavailable
-from shared.lake.held import held_files
-from shared.lake.removal import MARKER
+from shared.lake.held import held_days
+from shared.lake.removal import erased_so_far
 from shared.lake.watermark import read_watermark
 
 _LOG = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class KeptScoreFiles:
 
     def find(self, key: ScoresKey) -> ScoreRows | None:
         """See KeptScores."""
-        mark = self._mark()
+        mark = erased_so_far(self._room.lake)
         # What cannot be removed is not found all the same, and the upkeep says so.
         with suppress(OSError):
             self._forget_erased(mark)
@@ -155,7 +155,7 @@ class KeptScoreFiles:
         """See KeptScores."""
         said = {_PROJECT: key.project, _REPORT: key.report_id, _DIGEST: key.digest}
         # Before events are read: what is erased meanwhile is not in the name.
-        path = self._path(key, self._mark())
+        path = self._path(key, erased_so_far(self._room.lake))
         return self._written(compute, said, path)
 
     def spool(self, compute: Callable[[], Credits]) -> ScoreRows:
@@ -168,7 +168,7 @@ class KeptScoreFiles:
         """
         for path in self._room.folder.glob(f"*{_NEW}"):
             _remove_abandoned(path)
-        self._forget_erased(self._mark())
+        self._forget_erased(erased_so_far(self._room.lake))
         for path in self._room.folder.glob(f"*{_KEPT}"):
             opened = self._opened(path)
             if opened is None:
@@ -251,8 +251,7 @@ class KeptScoreFiles:
         return False
 
     def _begins_after(self, table: str, version: int, opened: ScoreFile, first: str) -> bool:
-        held = held_files(self._room.lake / table, version, opened.said(_PROJECT))
-        days = {one.path.parent.name.removeprefix("day=") for one in held}
+        days = held_days(self._room.lake / table, version, opened.said(_PROJECT))
         return not days or min(days) > first
 
     def _is_wanted(self, opened: ScoreFile) -> bool:
@@ -265,14 +264,6 @@ class KeptScoreFiles:
             if error.code is not Code.UNAVAILABLE:
                 raise
             return True
-
-    def _mark(self) -> str:
-        """What was erased from the event tables so far."""
-        try:
-            erased = (self._room.lake / MARKER).read_bytes()
-        except FileNotFoundError:
-            erased = b""
-        return hashlib.sha256(erased).hexdigest()[:16]
 
     def _path(self, key: ScoresKey, mark: str) -> Path:
         parts = (FORMAT, key.project, key.report_id, key.digest, key.result)

@@ -1,24 +1,27 @@
 """The files of kept rows: the room that they take together, and which have to go."""
 
-import hashlib
 import logging
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
 
 from services.attribution.adapters.journey_rows import EventRows, rows_of_table
-from services.attribution.adapters.kept.stand import Stand
-from shared.lake.removal import MARKER
+from services.attribution.adapters.kept.stand import READ, Stand
+from shared.lake.held import held_days
+from shared.lake.removal import erased_so_far
+from shared.lake.watermark import read_watermark
 
 _LOG = logging.getLogger(__name__)
 _STAND, _BASE = b"stand", b"base"
 _KINDS = (".arrow", ".base", ".new")
-MARK = "removals"
-"""The file that says which erasures the kept rows reflect."""
+_ABANDONED_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +38,23 @@ class KeptFiles:
     """Rows by name, those used last stay. Safe to use from several threads and processes.
 
     Of a name there are a file of rows, which is never changed, and one that says their cut and
-    holds what was added, which is replaced as a whole.
+    holds what was added, which is replaced as a whole. A name holds what was erased from the event
+    tables before they were read for it: rows of another one go.
     """
 
     def __init__(self, folder: Path, lake: Path, most_bytes: int) -> None:
         self._folder, self._lake, self._most_bytes = folder, lake, most_bytes
         self._lock = threading.Lock()
 
+    def named(self, name: str) -> str:
+        """The name of rows that are read from what the event tables hold now, or later."""
+        return f"{name}-{erased_so_far(self._lake)}"
+
     def load(self, name: str) -> Kept | None:
         """The rows and their cut; None where there are none, or none that can be read."""
         path = self._path(name)
         try:
-            self.forget_removed()
+            self._forget_erased()
             if not path.exists():
                 return None
             path.touch()
@@ -86,18 +94,35 @@ class KeptFiles:
             _LOG.warning("events cannot be kept", exc_info=True)
 
     def forget_removed(self) -> None:
-        """Remove every file when something was erased from the event tables since they were made:
-        they may hold it.
+        """Remove every file that may hold what was erased or removed from the event tables since
+        they were read for it, and what a process left that ended while it wrote.
         """
-        with self._lock:
-            mark = _digest(self._lake / MARKER)
-            kept = self._folder / MARK
-            if kept.exists() and kept.read_text() == mark:
-                return
-            for path in self._files():
+        self._forget_erased()
+        stands = {path: _stand(path) for path in self._folder.glob("*.arrow")}
+        live = cache(self._live_days)
+        for path, stand in stands.items():
+            if stand is None or any(
+                stand.days_of(each) - live(each, stand.project) for each in READ
+            ):
+                self._remove(path.stem)
+        for path in self._folder.glob("*.new"):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                    path.unlink()
+
+    def _live_days(self, table: str, project: str) -> frozenset[str]:
+        """The days of which the table has rows of the project now."""
+        mark = read_watermark(self._lake)
+        version = None if mark is None else mark.table_versions.get(table)
+        if version is None:
+            return frozenset()
+        return held_days(self._lake / table, version, project)
+
+    def _forget_erased(self) -> None:
+        mark = erased_so_far(self._lake)
+        for path in self._files():
+            if not path.name.partition(".")[0].endswith(f"-{mark}"):
                 path.unlink(missing_ok=True)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            kept.write_text(mark)
 
     def _add(self, name: str, stand: Stand, added: EventRows, base_file: str) -> None:
         tables = _tables(added)
@@ -164,8 +189,10 @@ def _read(path: Path) -> tuple[Mapping[bytes, bytes], EventRows]:
     return tables[0].schema.metadata or {}, rows
 
 
-def _digest(marker: Path) -> str:
+def _stand(path: Path) -> Stand | None:
+    """The cut of the rows of a file; None where it cannot be read."""
     try:
-        return hashlib.sha256(marker.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return "none"
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+            return Stand.decode((stream.schema.metadata or {})[_STAND].decode())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -16,7 +16,7 @@ from shared.version import VERSION
 
 MOST_MOVED = 0.1
 """A larger part of rows that came or went is worth a new file of all rows."""
-FORMAT = "2"
+FORMAT = "3"
 """Changes when rows that were kept before must not be read any more."""
 
 
@@ -37,24 +37,29 @@ class KeptJourneyLog:
 
     def read(self, query: EventQuery) -> JourneyEvents:
         """See JourneyLog."""
+        # Before the tables are read, so that what is erased meanwhile takes the rows with it.
+        name = self.files.named(name_of(query))
         snapshot = self.log.tables.snapshot(query.project)
         alone = query.as_of or query.identified or query.converting
         if alone or not snapshot.watermark.journal_id:
             how = HowRead(WhyAll.PAST_CUT, "", 0, 0) if query.as_of else None
             return replace(self.log.read(query), how=how)
-        rows, identity, how = self._rows(snapshot, replace(query, identified=True))
+        rows, identity, how = self._rows(name, snapshot, replace(query, identified=True))
         mark = snapshot.watermark
         token = cut_of(mark, "").token
         return events_of(rows, query, ReadCut(token, mark.commit_time, identity.version, how))
 
-    def _rows(self, snapshot: Snapshot, query: EventQuery) -> tuple[EventRows, Identity, HowRead]:
-        mark, name = snapshot.watermark, name_of(query)
+    def _rows(
+        self, name: str, snapshot: Snapshot, query: EventQuery
+    ) -> tuple[EventRows, Identity, HowRead]:
+        mark = snapshot.watermark
         kept = self.files.load(name)
         with snapshot.read() as tables:
             identity = self.log.identities.of(query.project, mark, tables)
             position = mark.position if kept is None else kept.stand.position
             days = {table: days_of(tables[table], position) for table in READ}
             stand = Stand(
+                query.project,
                 mark.journal_id,
                 mark.position,
                 identity.version,

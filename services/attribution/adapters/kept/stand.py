@@ -20,6 +20,7 @@ Days = Mapping[str, tuple[int, int]]
 class Stand:
     """The cut that rows are of, the times of events that they hold, and what the tables held."""
 
+    project: str
     journal_id: str
     position: int
     identity: str
@@ -49,6 +50,11 @@ class Stand:
             if was != still:
                 return WhyAll.EVENTS_REMOVED
         return None
+
+    def days_of(self, table: str) -> frozenset[str]:
+        """The days of which rows of a table are kept, as YYYY-MM-DD."""
+        first, last = _day(self.from_us, ""), _day(self.until_us, "~")
+        return frozenset(_within(self.days[table], first, last))
 
     def ends_before(self, other: "Stand") -> bool:
         """Whether it ends at an earlier time than the other."""

@@ -67,15 +67,17 @@ class LiveMoments:
         of_state = replace(question, measures=kept)
         if question.as_of or question.clustering or not parts_of(of_state):
             return self.lake.observe(question)
+        # Before the tables are read, so that what is erased meanwhile takes the state with it.
+        name = self.shelf.named(name_of(of_state))
         try:
-            seen = self._observe(of_state)
+            seen = self._observe(of_state, name)
         except duckdb.InterruptException:
             raise
         except duckdb.Error as error:
             # A file that another process has open stays its; a damaged one is made anew next time.
             _LOG.warning("a state of results cannot be used", exc_info=True)
             if "lock" not in str(error):
-                self.shelf.drop(name_of(of_state))
+                self.shelf.drop(name)
             return self.lake.observe(question)
         if len(kept) == len(question.measures):
             return seen
@@ -85,9 +87,8 @@ class LiveMoments:
         of_lake = tuple(m for m in question.measures if m.quantile is not None)
         return self.lake.observe(replace(question, measures=of_lake, as_of=seen.cut.token))
 
-    def _observe(self, question: Question) -> Observation:
+    def _observe(self, question: Question, name: str) -> Observation:
         snapshot = self.lake.tables.snapshot(question.project)
-        name = name_of(question)
         with self.shelf.use(name) as connection, interruptible(connection.interrupt):
             plans = self.plans.of(name, dict)
             state = State(ibis.duckdb.from_connection(connection), question, plans)

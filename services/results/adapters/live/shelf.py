@@ -1,6 +1,5 @@
 """The files of states: open ones, the room that all take, and which have to go."""
 
-import hashlib
 import logging
 import threading
 from collections import OrderedDict
@@ -11,13 +10,11 @@ from pathlib import Path
 
 import duckdb
 
-from shared.lake.removal import MARKER
+from shared.lake.removal import erased_so_far
 from shared.lake.snapshot import EngineLimits
 
 _LOG = logging.getLogger(__name__)
 LOG = ".duckdb.wal"
-MARK = "removals"
-"""The file that says which erasures the states reflect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +33,20 @@ class _Held:
 
 
 class Shelf:
-    """States by name, each a file; those used last stay. Safe to use from several threads."""
+    """States by name, each a file; those used last stay. Safe to use from several threads.
+
+    A name holds what was erased from the event tables before they were read for it: the state of
+    another one goes.
+    """
 
     def __init__(self, folder: Path, lake: Path, limits: ShelfLimits) -> None:
         self._folder, self._lake, self._limits = folder, lake, limits
         self._lock = threading.Lock()
         self._held: OrderedDict[str, _Held] = OrderedDict()
+
+    def named(self, name: str) -> str:
+        """The name of a state that begins with what the event tables hold now, or later."""
+        return f"{name}-{erased_so_far(self._lake)}"
 
     @contextmanager
     def use(self, name: str) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -78,16 +83,10 @@ class Shelf:
         """Remove every state when something was erased from the event tables since they were made:
         they may hold it.
         """
-        with self._lock:
-            mark = _digest(self._lake / MARKER)
-            kept = self._folder / MARK
-            if kept.exists() and kept.read_text() == mark:
-                return
-            names = [path.stem for path in self._folder.glob("*.duckdb")]
-        for name in names:
-            self.drop(name)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        kept.write_text(mark)
+        mark = erased_so_far(self._lake)
+        for path in self._folder.glob("*.duckdb"):
+            if not path.stem.endswith(f"-{mark}"):
+                self.drop(path.stem)
 
     def close(self) -> None:
         """Close every state."""
@@ -161,10 +160,3 @@ class Shelf:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.duckdb"
-
-
-def _digest(marker: Path) -> str:
-    try:
-        return hashlib.sha256(marker.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return "none"
