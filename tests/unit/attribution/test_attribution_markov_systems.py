@@ -120,6 +120,31 @@ def test_a_chain_as_deep_as_it_has_states() -> None:
     assert found.errors[0] < 1e-12
 
 
+@pytest.mark.parametrize("returns", [0.0, 0.9], ids=["a line", "a ring"])
+def test_a_small_core_that_sweeps_do_not_settle_needs_no_gradients(returns: float) -> None:
+    """A line or a ring of more states than layers are taken, each of one channel, as of a robot
+    that touched them in turn: every channel is a column, and needs as many sweeps as states.
+    """
+    states = 700
+    moves = np.diag(np.full(states - 1, 0.999), 1)
+    moves[-1, 0] = returns
+    start = np.zeros(states)
+    start[0] = 1.0
+    closed = np.eye(states, dtype=np.bool_)
+    closed[0] = False
+    rhs = np.where(closed, 0.7, 0.0)
+    visits: Floats = np.linalg.solve(np.eye(states) - moves.T, start).astype(np.float64)
+    system = system_of(sparse.csr_array(moves), visits)
+    assert system.thin
+    order = system.layers.order
+    found = solve(system, np.flatnonzero(closed[order]), rhs[order])
+
+    place = np.argsort(order)
+    expected = 0.7 * 0.999 ** np.arange(1, states)
+    np.testing.assert_allclose(found.values[place[0], 1:], expected, rtol=1e-12)
+    assert (found.errors[1:] <= 1e-12 * expected).all()
+
+
 def test_no_right_side_is_no_work_and_no_error() -> None:
     moves = sparse.csr_array(np.array([[0.0, 0.5], [0.5, 0.0]]))
 

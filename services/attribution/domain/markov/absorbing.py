@@ -3,9 +3,10 @@
 X = Q X + rhs, where the rows of some cells of X are closed: there X = rhs. Which cells are closed
 differs by column. Solved by sweeps over the layers of the chain and over blocks of its core
 (Gauss-Seidel) in single precision, on the residual in double precision, again and again (iterative
-refinement: Wilkinson 1963). Columns that sweeps do not settle, as walks go round for long, are
-solved by the stabilised bi-conjugate gradient method (van der Vorst 1992), each with scalars of its
-own, and those that this does not settle either by a sparse factorisation.
+refinement: Wilkinson 1963). Columns that sweeps do not settle, as walks are long or go round for
+long, are solved by a sparse factorisation of a small core with few edges; of others by the
+stabilised bi-conjugate gradient method (van der Vorst 1992), each with scalars of its own, and
+those that this does not settle either by a sparse factorisation of the whole.
 
 The error is bounded by the residual r that is left, however it was found: |start (X - X*)| <= sum
 of visits |r|, since `visits` are the row of (I - Q)^-1 from the start, and closing only makes it
@@ -30,6 +31,8 @@ FIRST_SWEEPS, LEAST_SWEEPS, MOST_SWEEPS, ALL_SWEEPS = 10, 2, 60, 600
 SINGLE_REACH = 1e-6
 """By how much a correction in single precision can make the residual smaller."""
 BLOCK_STATES, MOST_BLOCKS = 4_096, 8
+SMALL_CORE, THIN_EDGES = 4_096, 2
+"""A core of at most so many states, and edges a state, is factorised for a column in no time."""
 DENSE_EDGES = 6
 """With more edges a state, gradients take fewer products, and what else they do costs little."""
 STEPS = 200
@@ -65,6 +68,12 @@ class System:
     core: sparse.csr_array
     blocks: tuple[Rows, ...]
     after: tuple[Rows, ...]
+
+    @property
+    def thin(self) -> bool:
+        """Whether a factorisation of the core costs less than the steps of another method."""
+        states = self.core.shape[0]
+        return bool(states <= SMALL_CORE and self.core.nnz <= THIN_EDGES * states)
 
     @property
     def dense(self) -> bool:
@@ -117,7 +126,7 @@ def solve(
     """
     scale = system.visits @ np.abs(rhs)
     goal = relative_error * scale
-    found, moving = _swept(system, closed, rhs, goal)
+    found, moving = _swept(system, closed, rhs, (goal, ACCEPTED_ERROR * scale))
     open_ = (found.errors > ACCEPTED_ERROR * scale) | moving
     if not open_.any():
         return found
@@ -137,8 +146,12 @@ def solve(
     return Solution(values, errors)
 
 
-def _swept(system: System, closed: Integers, rhs: Floats, goal: Floats) -> tuple[Solution, Flags]:
-    """Solve layer by layer; which columns could have come closer in the core."""
+def _swept(
+    system: System, closed: Integers, rhs: Floats, goals: tuple[Floats, Floats]
+) -> tuple[Solution, Flags]:
+    """Solve layer by layer; which columns could have come closer in the core. The goals are the
+    error that is looked for, and the one that will do.
+    """
     values, width = rhs.copy(), rhs.shape[1]
     if system.dense:
         # What is closed is known, and so no part of what the gradients look for.
@@ -155,7 +168,7 @@ def _swept(system: System, closed: Integers, rhs: Floats, goal: Floats) -> tuple
     core = system.layers.core
     shut = _within(closed, core, width)
     values[core] += _open(system.inflow @ values[: core.start], shut)
-    values[core], moving = _core_swept(system, shut, values[core], goal)
+    values[core], moving = _core_solved(system, shut, values[core], goals)
     for layer in system.after:
         renew(layer)
     left = _open(system.moves @ values, closed)
@@ -164,10 +177,30 @@ def _swept(system: System, closed: Integers, rhs: Floats, goal: Floats) -> tuple
     return Solution(values, system.visits @ np.abs(left)), moving
 
 
+def _core_solved(
+    system: System, closed: Integers, rhs: Floats, goals: tuple[Floats, Floats]
+) -> tuple[Floats, Flags]:
+    """Solve the core by sweeps, and what they do not settle by factors where these are small; which
+    columns could come closer.
+    """
+    goal, enough = goals
+    values, errors, moving = _core_swept(system, closed, rhs, goal)
+    unsettled = moving | (errors > enough)
+    if unsettled.any() and system.thin:
+        keep = np.ones(rhs.shape, dtype=np.bool_)
+        keep.reshape(-1)[closed] = False
+        for column in np.flatnonzero(unsettled).tolist():
+            values[:, column] = _factorised(system.core, keep[:, column], rhs[:, column])
+        moving = np.zeros_like(moving)
+    return values, moving
+
+
 def _core_swept(
     system: System, closed: Integers, rhs: Floats, goal: Floats
-) -> tuple[Floats, Flags]:
-    """Correct zero by sweeps until all is well or nothing helps; which columns could go on."""
+) -> tuple[Floats, Floats, Flags]:
+    """Correct zero by sweeps until all is well or nothing helps; the bounds of the errors, and
+    which columns could go on.
+    """
     visits = system.visits[system.layers.core]
     values, residual = np.zeros_like(rhs), rhs
     errors = visits @ np.abs(rhs)
@@ -192,7 +225,7 @@ def _core_swept(
         done += sweeps
         if moving.any():
             sweeps = _sweeps_left(sweeps, before[moving], errors[moving], goal[moving])
-    return values, moving
+    return values, errors, moving
 
 
 def _sweeps_left(sweeps: int, before: Floats, after: Floats, goal: Floats) -> int:
