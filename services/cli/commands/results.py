@@ -14,9 +14,9 @@ from touchstone.results.v1 import results_pb2 as model_pb
 from touchstone.results.v1 import results_service_pb2 as pb
 
 from services.cli.commands import results_further
+from services.cli.commands.results_reading import READ, reading
 from services.cli.figures import (
     count,
-    ends,
     estimate,
     last_part,
     p_value,
@@ -37,13 +37,7 @@ COLUMNS = (
     Column("units", count, right=True),
     Column("control_mean", right=True),
     Column("mean", right=True),
-    Column("difference", right=True),
-    Column("difference_low", right=True),
-    Column("difference_high", right=True),
-    Column("lift", percent, right=True),
-    Column("lift_low", percent, right=True),
-    Column("lift_high", percent, right=True),
-    Column("p_value", p_value, right=True),
+    *READ,
     Column("probability_better", probability, right=True),
     Column("probability_best", probability, right=True),
     *results_further.COLUMNS,
@@ -279,14 +273,7 @@ def comparison_cells(
     read = next(beside, comparison)
     proportion = kind == metric_pb2.METRIC_KIND_PROPORTION
     posterior = comparison.beta_binomial_posterior if proportion else comparison.normal_posterior
-    return (
-        estimate(read.difference),
-        *ends(read.difference_interval, lambda end: f"{end:.6g}"),
-        estimate(read.lift),
-        *ends(read.lift_interval, percent),
-        estimate(read.p_value),
-        estimate(posterior.probability_better),
-    )
+    return *reading(read), estimate(posterior.probability_better)
 
 
 def tell_health(results: model_pb.Results) -> None:

@@ -10,26 +10,18 @@ from touchstone.results.v1 import results_pb2 as model_pb
 from touchstone.results.v1 import results_service_pb2 as pb
 
 from services.cli.commands.results import STITCHINGS, AsOf
+from services.cli.commands.results_reading import READ, reading
 from services.cli.figures import count, ends, estimate, last_part, p_value, percent, plain, span
 from services.cli.options import Data, Output, PointInTime
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
 from services.cli.terminal import say, warn
 
-_READ = (
-    Column("difference", right=True),
-    Column("difference_low", right=True),
-    Column("difference_high", right=True),
-    Column("lift", percent, right=True),
-    Column("lift_low", percent, right=True),
-    Column("lift_high", percent, right=True),
-    Column("p_value", p_value, right=True),
-)
 SLICES = (
     *columns("metric", "dimension", "slice", "variant"),
     Column("units", count, right=True),
     Column("mean", right=True),
-    *_READ,
+    *READ,
     Column("shrunken_difference", right=True),
     Column("shrunken_low", right=True),
     Column("shrunken_high", right=True),
@@ -40,7 +32,7 @@ STEPS = (
     Column("reached", percent, right=True),
     Column("passed", percent, right=True),
     Column("left", count, right=True),
-    *_READ,
+    *READ,
 )
 _SLICES_BRIEF = (*SLICES[:6], SLICES[9], Column("interval", right=True), SLICES[12])
 _STEPS_BRIEF = (*STEPS[:7], STEPS[10], Column("interval", right=True), STEPS[13])
@@ -134,7 +126,7 @@ def slice_rows(results: model_pb.Results) -> Iterator[tuple[Cell, ...]]:
                 found = compared.get(arm.variant)
                 yield (
                     *(last_part(metric.metric), part.dimension, slice_name(part), arm.variant),
-                    *(arm.units, estimate(arm.mean), *_reading(found)),
+                    *(arm.units, estimate(arm.mean), *reading(found and found.reading)),
                     *(_shrunken(found) if found else (None,) * 3),
                 )
 
@@ -143,12 +135,12 @@ def step_rows(results: model_pb.Results) -> Iterator[tuple[Cell, ...]]:
     """A row for each funnel, step and arm; the control's has no comparison."""
     for metric in results.metrics:
         for step in metric.steps:
-            compared = {one.variant: one for one in step.comparisons}
+            compared = {one.variant: one.reading for one in step.comparisons}
             for arm in step.arms:
                 yield (
                     *(last_part(metric.metric), step.event_name, arm.variant, arm.units),
                     *(estimate(arm.reached), estimate(arm.passed), arm.left),
-                    *_reading(compared.get(arm.variant)),
+                    *reading(compared.get(arm.variant)),
                 )
 
 
@@ -179,19 +171,6 @@ def tell_errors(results: model_pb.Results) -> None:
     for metric in results.metrics:
         if metric.HasField("error"):
             warn(f"{last_part(metric.metric)} has no result: {metric.error.message}")
-
-
-def _reading(found: model_pb.SliceComparison | None) -> tuple[Cell, ...]:
-    if found is None:
-        return (None,) * len(_READ)
-    read = found.reading
-    return (
-        estimate(read.difference),
-        *ends(read.difference_interval, plain),
-        estimate(read.lift),
-        *ends(read.lift_interval, percent),
-        estimate(read.p_value),
-    )
 
 
 def _shrunken(found: model_pb.SliceComparison) -> tuple[Cell, ...]:

@@ -10,7 +10,8 @@ from touchstone.results.v1 import results_service_pb2 as pb
 from touchstone.results.v1 import time_series_pb2 as model_pb
 
 from services.cli.commands.results import STITCHINGS
-from services.cli.figures import count, ends, estimate, last_part, p_value, percent, plain, span
+from services.cli.commands.results_reading import READ, reading
+from services.cli.figures import count, estimate, last_part, percent, span
 from services.cli.options import Data, Output, PointInTime
 from services.cli.rendering import Cell, Column, Format, View, columns, write
 from services.cli.session import open_session
@@ -22,13 +23,7 @@ COLUMNS = (
     Column("new_units", count, right=True),
     Column("mean", right=True),
     Column("added", right=True),
-    Column("difference", right=True),
-    Column("difference_low", right=True),
-    Column("difference_high", right=True),
-    Column("lift", percent, right=True),
-    Column("lift_low", percent, right=True),
-    Column("lift_high", percent, right=True),
-    Column("p_value", p_value, right=True),
+    *READ,
 )
 BRIEF = (*COLUMNS[:7], COLUMNS[10], Column("interval", right=True), COLUMNS[13])
 
@@ -80,16 +75,6 @@ def rows(series: model_pb.TimeSeries) -> Iterator[tuple[Cell, ...]]:
         for day in metric.days:
             compared = {one.variant: one.reading for one in day.comparisons}
             for variant, arm in zip(series.variants, day.arms, strict=True):
-                read = compared.get(variant)
-                comparison: tuple[Cell, ...] = (None,) * 7
-                if read is not None:
-                    comparison = (
-                        estimate(read.difference),
-                        *ends(read.difference_interval, plain),
-                        estimate(read.lift),
-                        *ends(read.lift_interval, percent),
-                        estimate(read.p_value),
-                    )
                 yield (
                     last_part(metric.metric),
                     day.day,
@@ -98,5 +83,5 @@ def rows(series: model_pb.TimeSeries) -> Iterator[tuple[Cell, ...]]:
                     arm.new_units,
                     estimate(arm.mean),
                     estimate(arm.added),
-                    *comparison,
+                    *reading(compared.get(variant)),
                 )
