@@ -454,22 +454,24 @@ def model(kind: str, **fields: Any) -> attribution_pb2.Model:
 async def test_every_figure_has_an_interval_or_says_why_not(world: World) -> None:
     many_events(world.lake)
     kinds = ("linear", "markov", "probabilistic", "fractribution", "additive_hazard")
-    report = await world.run(report_id="weekly", models=[model(kind) for kind in kinds])
+    models = [*map(model, kinds), model("bagged_logistic", rounds=1000)]
+    asked = uncertainty_pb2.Bootstrap(replicates=400)
+    report = await world.run(report_id="weekly", models=models, bootstrap=asked)
 
-    assert (report.bootstrap.replicates, report.bootstrap.level) == (200, 0.95)
-    *found, hazard = report.results
+    assert (report.bootstrap.replicates, report.bootstrap.level) == (400, 0.95)
+    *found, bags = report.results
     for result in found:
-        assert (result.replicates.defined, result.replicates.why_none) == (200, "")
+        assert (result.replicates.defined, result.replicates.why_none) == (400, "")
         for channel in result.channels:
             spans = channel.intervals
             assert spans.conversions.low <= channel.conversions <= spans.conversions.high
             assert spans.share.low <= channel.share <= spans.share.high
             assert spans.value.low <= channel.value <= spans.value.high
             assert spans.HasField("removal_effect") == channel.HasField("removal_effect")
-    assert not any(channel.HasField("intervals") for channel in hazard.channels)
-    assert "every touch" in hazard.replicates.why_none
+    assert not any(channel.HasField("intervals") for channel in bags.channels)
+    assert "a replicate takes about" in bags.replicates.why_none
     kind = attribution_pb2.WARNING_KIND_NO_INTERVAL
-    assert [w.model_name for w in report.warnings if w.kind == kind] == ["additive_hazard"]
+    assert [w.model_name for w in report.warnings if w.kind == kind] == ["bagged_logistic"]
 
 
 async def test_intervals_can_be_asked_for_otherwise_or_not_at_all(world: World) -> None:

@@ -1,6 +1,7 @@
 """TLS and mTLS with certificates made here, and their rotation without a restart."""
 
 import shutil
+from pathlib import Path
 
 import grpc
 import pytest
@@ -158,8 +159,9 @@ def test_client_certificate_without_its_key_is_named(authority):
             channel_credentials(ClientTls(authority.root, *pair))
 
 
-def test_file_that_a_client_cannot_read_is_named_with_its_setting(authority, tmp_path):
-    missing, identity = tmp_path / "missing.pem", authority.issue("results")
+def test_file_that_a_client_cannot_read_is_named_with_its_setting(authority):
+    # Short, as messages cut long values.
+    missing, identity = Path("missing.pem"), authority.issue("results")
     for files, setting in (
         ((missing, None, None), "TOUCHSTONE_TLS_CA"),
         ((authority.root, missing, identity.key), "TOUCHSTONE_TLS_CLIENT_CERTIFICATE"),
