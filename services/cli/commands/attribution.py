@@ -184,7 +184,8 @@ def tell_doubts(reply: Summarised) -> None:
     for text in dict.fromkeys(map(_order_text, chosen)):
         say(text)
     for warning in reply.warnings:
-        warn(f"{warning.channel}: {warning.message}" if warning.channel else warning.message)
+        about = ", ".join(filter(None, (warning.model_name, warning.channel)))
+        warn(f"{about}: {warning.message}" if about else warning.message)
 
 
 def _order_text(found: held_out_pb2.OrderSelection) -> str:

@@ -14,11 +14,12 @@ import pytest
 import typer
 import yaml
 from google.protobuf import json_format
-from touchstone.attribution.v1 import attribution_pb2
+from touchstone.attribution.v1 import attribution_pb2, report_pb2
 from touchstone.attribution.v1 import score_service_pb2 as pb
 from typer.testing import CliRunner
 
 from services.cli.ascode.json_schema import json_schema
+from services.cli.commands.attribution import tell_doubts
 from services.cli.credit.definition import read_definition
 from services.cli.credit.filters import read_filters
 from services.cli.main import app
@@ -268,3 +269,21 @@ def test_lines_of_credits_are_as_the_contract_has_them(tmp_path: Path) -> None:
     assert parsed == found
     # What a spreadsheet would take for a formula is text.
     assert (tmp_path / "csv").read_text().splitlines()[1] == "'=c,t,,,,,,0.25,2.5"
+
+
+def test_a_warning_names_the_model_and_the_channel_that_it_is_about(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reply = report_pb2.AttributionReport()
+    reply.warnings.add(message="few conversions")
+    reply.warnings.add(message="it is rare", channel="Search")
+    reply.warnings.add(message="its loss is large", model_name="additive_hazard")
+    reply.warnings.add(message="it moves", channel="Search", model_name="linear")
+    tell_doubts(reply)
+    lines = [line.split("warning: ")[-1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "few conversions",
+        "Search: it is rare",
+        "additive_hazard: its loss is large",
+        "linear, Search: it moves",
+    ]
