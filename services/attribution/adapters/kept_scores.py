@@ -20,9 +20,8 @@ from services.attribution.adapters.score_files import PART_BYTES, pages_of, writ
 from services.attribution.application.stream_credits import CreditPage, Credits
 from services.attribution.score_ports import ScoreRows, ScoresKey
 from shared.errors import Code, DomainError, overloaded, unavailable
-from shared.lake.held import held_days
+from shared.lake.held import LiveDays
 from shared.lake.removal import erased_so_far
-from shared.lake.watermark import read_watermark
 
 _LOG = logging.getLogger(__name__)
 FORMAT = "1"
@@ -132,6 +131,7 @@ class KeptScoreFiles:
 
     def __init__(self, room: ScoresRoom, is_report: IsReport) -> None:
         self._room, self._is_report = room, is_report
+        self._live = LiveDays(room.lake)
         self._lock = threading.Lock()
 
     def find(self, key: ScoresKey) -> ScoreRows | None:
@@ -241,18 +241,11 @@ class KeptScoreFiles:
 
     def _removed(self, opened: ScoreFile) -> bool:
         """Whether the tables begin later than the credits: retention removed days of theirs."""
-        mark = read_watermark(self._room.lake)
-        if mark is None:
-            return True
         for table, column in _TIMES.items():
-            first, version = opened.first_day(column), mark.table_versions.get(table)
-            if first and (version is None or self._begins_after(table, version, opened, first)):
+            first = opened.first_day(column)
+            if first and first < min(self._live.of(table, opened.said(_PROJECT)), default="~"):
                 return True
         return False
-
-    def _begins_after(self, table: str, version: int, opened: ScoreFile, first: str) -> bool:
-        days = held_days(self._room.lake / table, version, opened.said(_PROJECT))
-        return not days or min(days) > first
 
     def _is_wanted(self, opened: ScoreFile) -> bool:
         try:

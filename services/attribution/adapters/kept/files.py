@@ -7,16 +7,14 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
 
 from services.attribution.adapters.journey_rows import EventRows, rows_of_table
 from services.attribution.adapters.kept.stand import READ, Stand
-from shared.lake.held import held_days
+from shared.lake.held import LiveDays
 from shared.lake.removal import erased_so_far
-from shared.lake.watermark import read_watermark
 
 _LOG = logging.getLogger(__name__)
 _STAND, _BASE = b"stand", b"base"
@@ -44,6 +42,7 @@ class KeptFiles:
 
     def __init__(self, folder: Path, lake: Path, most_bytes: int) -> None:
         self._folder, self._lake, self._most_bytes = folder, lake, most_bytes
+        self._live = LiveDays(lake)
         self._lock = threading.Lock()
 
     def named(self, name: str) -> str:
@@ -99,24 +98,15 @@ class KeptFiles:
         """
         self._forget_erased()
         stands = {path: _stand(path) for path in self._folder.glob("*.arrow")}
-        live = cache(self._live_days)
         for path, stand in stands.items():
             if stand is None or any(
-                stand.days_of(each) - live(each, stand.project) for each in READ
+                stand.days_of(table) - self._live.of(table, stand.project) for table in READ
             ):
                 self._remove(path.stem)
         for path in self._folder.glob("*.new"):
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _ABANDONED_S:
                     path.unlink()
-
-    def _live_days(self, table: str, project: str) -> frozenset[str]:
-        """The days of which the table has rows of the project now."""
-        mark = read_watermark(self._lake)
-        version = None if mark is None else mark.table_versions.get(table)
-        if version is None:
-            return frozenset()
-        return held_days(self._lake / table, version, project)
 
     def _forget_erased(self) -> None:
         mark = erased_so_far(self._lake)
